@@ -1,0 +1,31 @@
+"""SFT-to-RL recipes on TRL that learn to reason from correct and incorrect trajectories.
+
+Importing the package is cheap: torch, transformers and TRL load with the first name that needs them.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+
+__version__ = "0.1.0"
+
+_MODULE_OF = {
+    "GLOWConfig": ".glow",
+    "GLOWTrainer": ".glow",
+    "LossLedger": ".glow",
+}
+
+__all__ = sorted(_MODULE_OF)
+
+if TYPE_CHECKING:
+    from .glow import GLOWConfig, GLOWTrainer, LossLedger
+
+
+def __getattr__(name: str):
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(_MODULE_OF[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

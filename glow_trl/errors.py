@@ -1,0 +1,16 @@
+"""The one error that users are meant to read."""
+
+
+class UserError(Exception):
+    """Bad input or configuration: what was wrong, where, and what to do about it, in one line.
+
+    The commands print the message without a traceback and exit with code 2. Everything that is not the user's to
+    mend stays an ordinary exception.
+    """
+
+
+class MissingExtraError(UserError, ImportError):
+    """An optional dependency is needed and not installed; the message names the extra that brings it."""
+
+    def __init__(self, package: str, extra: str, needed_for: str):
+        super().__init__(f"{needed_for} needs `{package}`, which is not installed: pip install 'glow-trl[{extra}]'")
