@@ -1,7 +1,7 @@
 """The one error that users are meant to read."""
 
 
-class UserError(Exception):
+class UserError(ValueError):
     """Bad input or configuration: what was wrong, where, and what to do about it, in one line.
 
     The commands print the message without a traceback and exit with code 2. Everything that is not the user's to

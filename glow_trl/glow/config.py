@@ -1,0 +1,129 @@
+"""Configuration of GLOW-weighted SFT."""
+
+from dataclasses import dataclass, field
+
+from trl import SFTConfig
+
+from ..errors import UserError
+
+
+@dataclass
+class GLOWConfig(SFTConfig):
+    r"""
+    Configuration class for the [`GLOWTrainer`].
+
+    It has all the parameters of [`~trl.SFTConfig`], and those of GLOW
+    ([arXiv:2601.04992](https://huggingface.co/papers/2601.04992)):
+
+    Parameters:
+        glow_alpha (`float`, *optional*, defaults to `1.0`):
+            Scale of the weights: `alpha / 2` is the weight of a sample whose loss did not change, before clipping.
+        glow_beta (`float`, *optional*, defaults to `20.0`):
+            Sensitivity of the weights to the gain, in 1 / nats.
+        glow_min_weight (`float`, *optional*, defaults to `0.5`):
+            Lower clip bound of the weights. With `glow_alpha=1.0` and the default bound, every sample whose loss fell
+            weighs 0.5: raise `glow_alpha` or lower the bound to rank them.
+        glow_max_weight (`float`, *optional*, defaults to `5.0`):
+            Upper clip bound of the weights.
+        glow_normalization (`str`, *optional*, defaults to `"none"`):
+            `"mean"` divides the weights by their mean over the samples of the optimizer step, on all processes, so
+            that weighting leaves the scale of the loss as it is.
+        glow_warmup_epochs (`int`, *optional*, defaults to `1`):
+            Number of epochs in which every sample weighs 1. At least 1, since a gain needs a previous epoch.
+        weighting (`str`, *optional*, defaults to `"glow"`):
+            - `"glow"`: weights from the gain of each sample.
+            - `"constant"`: a control. After the warm-up every sample has the weight that GLOW gives to a gain of
+              zero, `clip(alpha / 2, min_weight, max_weight)`: the change of scale without the ranking.
+            - `"uniform"`: every sample weighs 1.
+        loss_reduction (`str`, *optional*, defaults to `"sample"`):
+            - `"sample"`: the loss is the mean over samples of weight times the sample's mean token loss.
+            - `"token"`: the loss is the sum over tokens of the weight of the token's sample times the token's loss,
+              divided by the number of tokens. With `weighting="uniform"` this is the loss of [`~trl.SFTTrainer`].
+
+    Raises:
+        UserError: a value is out of its range, or an [`~trl.SFTConfig`] option does not go with GLOW.
+    """
+
+    glow_alpha: float = field(
+        default=1.0, metadata={"help": "Scale of the weights: a sample whose loss did not change weighs half of it."}
+    )
+    glow_beta: float = field(default=20.0, metadata={"help": "Sensitivity of the weights to the gain, in 1 / nats."})
+    glow_min_weight: float = field(default=0.5, metadata={"help": "Lower clip bound of the weights."})
+    glow_max_weight: float = field(default=5.0, metadata={"help": "Upper clip bound of the weights."})
+    glow_normalization: str = field(
+        default="none",
+        metadata={
+            "help": "'mean' divides the weights by their mean over the samples of the optimizer step.",
+            "choices": ["none", "mean"],
+        },
+    )
+    glow_warmup_epochs: int = field(
+        default=1, metadata={"help": "Number of epochs in which every sample weighs 1; at least 1."}
+    )
+    weighting: str = field(
+        default="glow",
+        metadata={
+            "help": "'glow' (by gain), 'constant' (a control: the weight of a zero gain) or 'uniform' (all 1).",
+            "choices": ["glow", "uniform", "constant"],
+        },
+    )
+    loss_reduction: str = field(
+        default="sample",
+        metadata={
+            "help": "'sample' (mean over samples of their mean token loss) or 'token' (mean over all tokens).",
+            "choices": ["sample", "token"],
+        },
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        for name, choices in (
+            ("glow_normalization", ("none", "mean")),
+            ("weighting", ("glow", "uniform", "constant")),
+            ("loss_reduction", ("sample", "token")),
+        ):
+            if getattr(self, name) not in choices:
+                raise UserError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
+        if self.glow_alpha <= 0:
+            raise UserError(f"glow_alpha must be positive, got {self.glow_alpha}")
+        if self.glow_beta < 0:
+            raise UserError(
+                f"glow_beta must not be negative, got {self.glow_beta}: it would favor samples that improve"
+            )
+        if not 0 <= self.glow_min_weight <= self.glow_max_weight:
+            raise UserError(
+                "glow_min_weight and glow_max_weight must satisfy 0 <= min <= max, got "
+                f"{self.glow_min_weight} and {self.glow_max_weight}"
+            )
+        if self.glow_warmup_epochs < 1:
+            raise UserError(
+                f"glow_warmup_epochs must be at least 1, got {self.glow_warmup_epochs}: in the first epoch there is "
+                "no previous loss to gain on"
+            )
+        if self.weighting != "uniform" and self.max_steps <= 0 and self.num_train_epochs <= self.glow_warmup_epochs:
+            raise UserError(
+                f"weighting={self.weighting!r} never takes effect: num_train_epochs ({self.num_train_epochs}) is not "
+                f"more than glow_warmup_epochs ({self.glow_warmup_epochs}). Train for more epochs, or set "
+                "weighting='uniform'"
+            )
+        if not self.is_plain_sft:
+            self._reject_unsupported_losses()
+        if self.packing and self.packing_strategy != "bfd":
+            raise UserError(
+                f"packing_strategy={self.packing_strategy!r} cuts samples in pieces, which then have no one loss; use "
+                "packing_strategy='bfd'"
+            )
+
+    @property
+    def is_plain_sft(self) -> bool:
+        """Whether the loss is exactly that of [`~trl.SFTTrainer`]."""
+        return self.weighting == "uniform" and self.loss_reduction == "token"
+
+    def _reject_unsupported_losses(self) -> None:
+        plain = "or set weighting='uniform' and loss_reduction='token' for plain SFT"
+        if self.loss_type != "nll":
+            raise UserError(f"loss_type={self.loss_type!r} has no GLOW form; set loss_type='nll', {plain}")
+        if self.label_smoothing_factor:
+            raise UserError(
+                f"label_smoothing_factor={self.label_smoothing_factor} needs the full logits; set it to 0, {plain}"
+            )

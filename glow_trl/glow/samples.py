@@ -1,0 +1,120 @@
+"""The identity of training samples: from the data set through packing and collation to the loss."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from datasets import Dataset, IterableDataset
+
+from ..errors import UserError
+
+
+SAMPLE_ID = "sample_id"
+SAMPLE_ROW = "sample_row"
+
+_FINGERPRINT_ROWS = 1000
+
+
+def add_sample_ids(dataset: Dataset) -> Dataset:
+    """
+    Number the samples of a training set from 0, in the column `sample_id`, an int64. A column of that name is
+    replaced: numbers that come with the data collide as soon as two data sets are concatenated, positions never do.
+
+    Raises:
+        UserError: the data set is empty, streamed or packed, or has a transform that would hide the column.
+    """
+    if isinstance(dataset, IterableDataset):
+        raise UserError(
+            "GLOW needs to know each sample again in the next epoch, which a streaming data set does not allow: load "
+            "it without streaming=True"
+        )
+    if len(dataset) == 0:
+        raise UserError("the training set is empty")
+    if "seq_lengths" in dataset.column_names:
+        raise UserError("the training set is packed already; pass it unpacked and set packing=True")
+    if dataset.format["type"] == "custom":
+        raise UserError("the training set uses with_transform(), which hides columns; apply the transform with map()")
+    if SAMPLE_ID in dataset.column_names:
+        dataset = dataset.remove_columns(SAMPLE_ID)
+    return dataset.add_column(SAMPLE_ID, np.arange(len(dataset), dtype=np.int64))
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """A short digest of a tokenized data set: its length, and the tokens of up to a thousand rows spread over it."""
+    rows = np.unique(np.linspace(0, len(dataset) - 1, num=min(len(dataset), _FINGERPRINT_ROWS), dtype=np.int64))
+    digest = hashlib.blake2b(str(len(dataset)).encode(), digest_size=8)
+    for input_ids in dataset.select(rows).with_format(None)["input_ids"]:
+        digest.update(np.asarray(input_ids, dtype=np.int64).tobytes())
+    return digest.hexdigest()
+
+
+def ids_to_token_lists(dataset: Dataset, **map_kwargs) -> Dataset:
+    """Repeat each sample's id for each of its tokens, so that packing moves the ids along with the tokens."""
+
+    def repeat(batch):
+        return {
+            SAMPLE_ID: [
+                np.full(len(ids), sample, dtype=np.int64)
+                for ids, sample in zip(batch["input_ids"], batch[SAMPLE_ID], strict=True)
+            ]
+        }
+
+    return dataset.map(repeat, batched=True, remove_columns=SAMPLE_ID, **map_kwargs)
+
+
+def token_lists_to_ids(dataset: Dataset, **map_kwargs) -> Dataset:
+    """The inverse of [`ids_to_token_lists`] after packing: one id for each sequence of a packed row."""
+
+    def first_of_each(batch):
+        starts = [np.cumsum([0, *lengths[:-1]]) for lengths in batch["seq_lengths"]]
+        return {SAMPLE_ID: [np.asarray(ids)[first] for ids, first in zip(batch[SAMPLE_ID], starts, strict=True)]}
+
+    return dataset.map(first_of_each, batched=True, **map_kwargs)
+
+
+@dataclass
+class SampleIdCollator:
+    """
+    Wraps a data collator and adds to its batches, when the examples have ids,
+
+    - `sample_id` (`torch.Tensor` of shape `(n,)`, int64): ids of the samples of the batch, in order; several for a
+      packed row.
+    - `sample_row` (`torch.Tensor` of shape `(n,)`, int64): number of the example that each came in.
+    """
+
+    collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
+
+    def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
+        ids = [np.atleast_1d(np.asarray(example[SAMPLE_ID])) for example in examples if SAMPLE_ID in example]
+        batch = self.collator([{k: v for k, v in example.items() if k != SAMPLE_ID} for example in examples])
+        if len(ids) == len(examples):
+            batch[SAMPLE_ID] = torch.from_numpy(np.concatenate(ids))
+            batch[SAMPLE_ROW] = torch.from_numpy(np.repeat(np.arange(len(ids)), [len(row) for row in ids]))
+        return batch
+
+
+def sum_by_sample(values: torch.Tensor, num_samples: int, seq_idx: torch.Tensor | None = None) -> torch.Tensor:
+    """
+    Sum values at the predicted positions over each sample of a batch.
+
+    Args:
+        values (`torch.Tensor` of shape `(batch_size, seq_len - 1)`):
+            Values for the tokens from the second on.
+        num_samples (`int`):
+            Number of samples in the batch: `batch_size` without packing.
+        seq_idx (`torch.Tensor` of shape `(1, seq_len)`, *optional*):
+            Sequence that each token of a packed or padding-free batch belongs to, counted from 0. Higher numbers than
+            `num_samples - 1` are padding.
+
+    Returns:
+        `torch.Tensor` of shape `(num_samples,)`, float32.
+    """
+    if seq_idx is None:
+        return values.float().sum(-1)
+    # One bin more than there are samples collects the padding
+    index = seq_idx[:, 1:].flatten().long().clamp(max=num_samples)
+    sums = values.new_zeros(num_samples + 1, dtype=torch.float32)
+    return sums.index_add(0, index, values.flatten().float())[:num_samples]
