@@ -1,0 +1,18 @@
+"""Benchmarks, statistics and policy entropy. Importing this package loads neither torch nor transformers."""
+
+from .config import BenchmarkConfig, EvalConfig
+from .runner import evaluate
+from .statistics import Estimate, grouped_mean, majority_at_k, pass_at_k
+from .voting import answer_groups
+
+
+__all__ = [
+    "BenchmarkConfig",
+    "Estimate",
+    "EvalConfig",
+    "answer_groups",
+    "evaluate",
+    "grouped_mean",
+    "majority_at_k",
+    "pass_at_k",
+]

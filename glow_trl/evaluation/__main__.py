@@ -1,0 +1,6 @@
+import sys
+
+from .stage import cli
+
+
+sys.exit(cli())

@@ -1,0 +1,90 @@
+"""Questions of a benchmark and their prompts, checked before anything is generated."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..data import build_prompt, load_rows
+from ..errors import UserError
+from .config import BenchmarkConfig, EvalConfig
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_SHOWN = 3
+
+
+def load_questions(benchmark: BenchmarkConfig, config: EvalConfig) -> tuple[list[dict[str, Any]], int]:
+    """Read a benchmark's questions and let every gold answer grade itself.
+
+    Args:
+        benchmark ([`BenchmarkConfig`]): where they are.
+        config ([`EvalConfig`]): its `limit` and `on_bad_gold`.
+
+    Returns:
+        `tuple[list[dict], int]`: the usable questions, each with a `kind`, and how many were left out.
+
+    Raises:
+        UserError: the data cannot be read or lacks a column, there are no questions, or a gold answer is unusable and
+            `on_bad_gold` is `"error"`.
+    """
+    from ..verifiers import check_gold
+
+    limits = [limit for limit in (benchmark.limit, config.limit) if limit is not None]
+    rows = load_rows(
+        benchmark.path,
+        split=benchmark.split,
+        config_name=benchmark.config_name,
+        columns=benchmark.columns,
+        required=("problem", "answer"),
+        limit=min(limits, default=None),
+    )
+    questions = [{**row, "kind": row.get("kind") or benchmark.kind or _default_kind(row)} for row in rows]
+    unusable = check_gold(
+        [row["answer"] for row in questions],
+        [row["kind"] for row in questions],
+        choices=[row.get("choices") for row in questions],
+    )
+    if not unusable:
+        return questions, 0
+    if config.on_bad_gold == "error":
+        examples = "; ".join(
+            f"{questions[position]['sample_id']}: {questions[position]['answer']!r} ({questions[position]['kind']})"
+            for position in list(unusable)[:_SHOWN]
+        )
+        raise UserError(
+            f"benchmark '{benchmark.name}': {len(unusable)} of {len(questions)} gold answers are rejected by their "
+            f"own verifier, such as {examples}; correct the answers or `kind`, or set on_bad_gold: drop"
+        )
+    usable = [row for position, row in enumerate(questions) if position not in unusable]
+    if not usable:
+        raise UserError(f"benchmark '{benchmark.name}': all {len(questions)} gold answers are unusable; check `kind`")
+    return usable, len(unusable)
+
+
+def render_prompts(
+    questions: Sequence[dict[str, Any]],
+    benchmark: BenchmarkConfig,
+    config: EvalConfig,
+    tokenizer: "PreTrainedTokenizerBase",
+) -> list[list[int]]:
+    """Token ids of each question's prompt, with the same system turn and template as in training.
+
+    Raises:
+        UserError: the tokenizer has no chat template, or the prompt template lacks `{problem}`.
+    """
+    if tokenizer.chat_template is None:
+        raise UserError(
+            f"{config.model_name_or_path}: the tokenizer has no chat template; save the one that was used in training "
+            "with it (tokenizer.chat_template)"
+        )
+    system_prompt = config.system_prompt if benchmark.system_prompt is None else benchmark.system_prompt
+    template = config.prompt_template if benchmark.prompt_template is None else benchmark.prompt_template
+    conversations = [
+        build_prompt(row["problem"], system_prompt, template, row.get("choices") or None) for row in questions
+    ]
+    return tokenizer.apply_chat_template(conversations, add_generation_prompt=True, return_dict=False)
+
+
+def _default_kind(row: dict[str, Any]) -> str:
+    return "choice" if row.get("choices") else "math"

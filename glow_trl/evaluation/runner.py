@@ -1,0 +1,215 @@
+"""An evaluation from configuration to `results.json`, continuing where an earlier one stopped."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..data import read_jsonl, write_jsonl
+from ..generation import Engine, Generation, SamplingConfig
+from ..generation.loading import load_tokenizer
+from ..runs import make_writable, write_json
+from .benchmarks import load_questions, render_prompts
+from .config import EvalConfig
+from .entropy import completion_entropies, mean_token_entropy
+from .job import Job, OutputState, job_fingerprints
+from .metrics import benchmark_metrics
+from .models import ModelLoader
+from .store import SampleStore
+from .voting import answer_groups
+
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+def evaluate(config: EvalConfig, engine: Engine | None = None, console: "Console | None" = None) -> dict[str, Any]:
+    """Generate, judge and summarize.
+
+    Everything that can be wrong with configuration and data is found before the model is loaded. Completions are
+    saved as they come; called again with the same settings, model files and data, the evaluation goes on where it
+    stopped, and takes finished benchmarks as they are.
+
+    Args:
+        config ([`EvalConfig`]):
+            What to evaluate and how.
+        engine ([`~glow_trl.generation.Engine`], *optional*):
+            A loaded engine to use in place of the one that `config` names. It is not closed.
+        console (`rich.console.Console`, *optional*):
+            Where progress bars are drawn; none are without it.
+
+    Returns:
+        `dict`: the content of `results.json`, `{"benchmarks": {NAME: {"domain", "n", "pass@1", ...}}, "seconds"}`.
+
+    Raises:
+        UserError: bad input or configuration, or an output folder that cannot be written to.
+    """
+    benchmarks = config.resolve()
+    folder = Path(config.output_dir)
+    make_writable(folder)
+    loaded = [load_questions(benchmark, config) for benchmark in benchmarks]
+    tokenizer = load_tokenizer(config.model_name_or_path, config.trust_remote_code)
+    jobs = []
+    for benchmark, (questions, dropped) in zip(benchmarks, loaded, strict=True):
+        prompts = render_prompts(questions, benchmark, config, tokenizer)
+        prints = job_fingerprints(config, questions, prompts)
+        jobs.append(Job(benchmark, questions, dropped, prompts, prints, folder))
+
+    state = OutputState(folder)
+    for job in jobs:
+        state.open(job)
+    with _progress(console) as progress, ModelLoader(config, engine) as models:
+        for job in jobs:
+            if not job.generations_file.exists():
+                _generate(job, job.samples_file, len(job.questions), config.sampling, models, progress)
+                _score_samples(job, progress)
+                state.mark_scored(job)
+            elif config.rescore or not state.is_scored(job):
+                _rescore(job, progress)
+                state.mark_scored(job)
+        if config.entropy:
+            _measure_entropy([job for job in jobs if not job.entropy_file.exists()], config, models, progress)
+        if models.used:
+            state.add_time()
+
+    results = {
+        "model_name_or_path": config.model_name_or_path,
+        "sampling": dataclasses.asdict(config.sampling),
+        "benchmarks": {job.benchmark.name: _summarize(job, config) for job in jobs},
+        "seconds": state.seconds,
+    }
+    write_json(folder / "results.json", results)
+    state.clean(jobs)
+    return results
+
+
+def _generate(
+    job: Job,
+    file: Path,
+    count: int,
+    sampling: SamplingConfig,
+    models: ModelLoader,
+    progress: "Progress",
+) -> dict[int, list[Generation]]:
+    """Completions of the first `count` questions, those from an earlier run included."""
+    with SampleStore(file) as store:
+        if len(store.samples) < count:
+            task = progress.add_task(f"{job.benchmark.name}: generate", total=count, completed=len(store.samples))
+            for index, generations in models.engine().stream(job.prompts[:count], sampling, skip=set(store.samples)):
+                store.append(index, generations)
+                progress.advance(task)
+        return dict(store.samples)
+
+
+def _score_samples(job: Job, progress: "Progress") -> None:
+    with SampleStore(job.samples_file) as store:
+        rows = [
+            {
+                **job.questions[index],
+                "index": index,
+                "benchmark": job.benchmark.name,
+                "sample": sample,
+                "completion": generation.text,
+                "n_tokens": generation.n_tokens,
+                "finish_reason": generation.finish_reason,
+            }
+            for index in range(len(job.questions))
+            for sample, generation in enumerate(store.samples[index])
+        ]
+    write_jsonl(job.generations_file, _judged(rows, job.benchmark.name, progress))
+
+
+def _rescore(job: Job, progress: "Progress") -> None:
+    rows = [{**row, **job.questions[row["index"]]} for _, row in read_jsonl(job.generations_file)]
+    write_jsonl(job.generations_file, _judged(rows, job.benchmark.name, progress))
+
+
+def _judged(rows: list[dict[str, Any]], name: str, progress: "Progress") -> Iterator[dict[str, Any]]:
+    from ..verifiers import verify_batch
+
+    task = progress.add_task(f"{name}: verify", total=len(rows))
+    verdicts = verify_batch(
+        [row["completion"] for row in rows],
+        [row["answer"] for row in rows],
+        [row["kind"] for row in rows],
+        choices=[row.get("choices") for row in rows],
+    )
+    for row, verdict in zip(rows, verdicts, strict=True):
+        yield {**row, "verdict": dataclasses.asdict(verdict)}
+    progress.update(task, completed=len(rows))
+
+
+def _measure_entropy(jobs: list[Job], config: EvalConfig, models: ModelLoader, progress: "Progress") -> None:
+    """Write the entropy of completions drawn at temperature 1: the evaluation's own, or one more per question."""
+    drawn: list[tuple[Job, dict[int, list[Generation]]]] = []
+    for job in jobs:
+        if config.sampling.is_untempered and job.samples_file.exists():
+            with SampleStore(job.samples_file) as store:
+                drawn.append((job, dict(store.samples)))
+        else:
+            sampling = SamplingConfig(1, 1.0, 1.0, config.max_new_tokens, config.seed)
+            count = min(config.entropy_questions, len(job.questions))
+            drawn.append((job, _generate(job, job.entropy_samples_file, count, sampling, models, progress)))
+    if not drawn:
+        return
+    model = models.transformers_model()
+    for job, samples in drawn:
+        rows = [
+            {"index": index, "sample": sample, "n_tokens": generation.n_tokens}
+            for index, generations in sorted(samples.items())
+            for sample, generation in enumerate(generations)
+        ]
+        task = progress.add_task(f"{job.benchmark.name}: entropy", total=len(rows))
+        completions = [samples[row["index"]][row["sample"]].token_ids for row in rows]
+        prompts = [job.prompts[row["index"]] for row in rows]
+        sums = completion_entropies(model, prompts, completions, config.batch_tokens, config.batch_size)
+        for position, total in sums:
+            rows[position]["entropy"] = total / rows[position]["n_tokens"]
+            progress.advance(task)
+        write_jsonl(job.entropy_file, rows)
+
+
+def _summarize(job: Job, config: EvalConfig) -> dict[str, Any]:
+    rows = [row for _, row in read_jsonl(job.generations_file)]
+    votes = answer_groups(rows) if config.majority and config.resolved_k_values[-1] > 1 else None
+    summary = {
+        "domain": "in" if config.is_in_domain(job.benchmark) else "out",
+        "group": job.benchmark.domain,
+        **benchmark_metrics(rows, config.resolved_k_values, votes),
+        "bad_gold": job.dropped,
+    }
+    if config.entropy:
+        measured = [row for _, row in read_jsonl(job.entropy_file)]
+        lengths = [row["n_tokens"] for row in measured]
+        summary["entropy"] = mean_token_entropy([row["entropy"] * row["n_tokens"] for row in measured], lengths)
+        summary["entropy_protocol"] = {
+            "completions": len(measured),
+            "tokens": sum(lengths),
+            "temperature": 1.0,
+            "top_p": 1.0,
+            "max_new_tokens": config.max_new_tokens,
+        }
+    return summary
+
+
+def _progress(console: "Console | None") -> "Progress":
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console or Console(stderr=True),
+        disable=console is None,
+    )

@@ -1,0 +1,232 @@
+"""Statistics of several samples per question: pass@k, majority@k, and intervals that respect the grouping."""
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from .student import student_quantile
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean over questions with its confidence interval.
+
+    Args:
+        mean (`float`): the estimate.
+        low (`float`): lower end of the interval.
+        high (`float`): upper end of the interval.
+        n_groups (`int`): independent questions behind it.
+    """
+
+    mean: float
+    low: float
+    high: float
+    n_groups: int
+
+
+def pass_at_k(n: Any, c: Any, k: Any) -> Any:
+    """Unbiased estimate of the chance that at least one of `k` samples is correct.
+
+    `1 - C(n - c, k) / C(n, k)`, in a form that neither overflows nor loses digits where the result is small.
+
+    Args:
+        n (`int` or array of `int`):
+            Samples drawn for the question.
+        c (`int` or array of `int`):
+            How many of them are correct.
+        k (`int` or array of `int`):
+            Samples that an attempt may use. Arguments are broadcast against each other.
+
+    Returns:
+        `float`, or `np.ndarray` if any argument is an array.
+
+    Raises:
+        ValueError: `k > n`, `k < 1`, `c` outside `0..n`, or numbers that are not whole.
+
+    Example:
+    ```python
+    >>> pass_at_k(n=4, c=1, k=2)
+    0.5
+    ```
+    """
+    arrays = {name: np.asarray(value) for name, value in (("n", n), ("c", c), ("k", k))}
+    for name, array in arrays.items():
+        if not np.issubdtype(array.dtype, np.number) or np.any(array != np.floor(array)):
+            raise ValueError(f"pass_at_k: {name} must be whole numbers")
+    total, correct, draws = np.broadcast_arrays(*(array.astype(np.int64) for array in arrays.values()))
+    if np.any(draws < 1):
+        raise ValueError("pass_at_k: k must be at least 1")
+    excess = draws > total
+    if np.any(excess):
+        raise ValueError(f"pass_at_k: k = {draws[excess][0]} of n = {total[excess][0]} samples")
+    if np.any(correct < 0) or np.any(correct > total):
+        raise ValueError("pass_at_k: c must lie between 0 and n")
+    log_fail = np.zeros(total.shape)
+    certain = total - correct < draws
+    for drawn in range(int(draws.max(initial=0))):
+        active = (drawn < draws) & ~certain
+        left = np.where(active, total - drawn, 1)
+        log_fail += np.where(active, np.log1p(-np.where(active, correct, 0) / left), 0.0)
+    result = np.where(certain, 1.0, -np.expm1(log_fail))
+    return float(result) if result.ndim == 0 else result
+
+
+def majority_at_k(answers: Sequence[Hashable | None], correct: Sequence[bool], k: int | None = None) -> float:
+    """Expected accuracy of the majority vote among `k` of a question's samples.
+
+    Every subset of `k` of the `n` samples is equally likely; with `k == n` this is the vote of all of them. Samples
+    vote for their answer, `None` (no answer) abstains. Tied answers share the win: each is chosen with the same
+    probability. A draw in which nobody votes counts as wrong. The result is exact, not simulated.
+
+    Args:
+        answers (`Sequence[Hashable or None]`):
+            What each sample votes for. Equal values are one answer: use [`answer_groups`] to give equivalent answers
+            (`1/2` and `0.5`) equal values.
+        correct (`Sequence[bool]`):
+            Whether each sample is correct. If samples of one answer disagree, the answer counts with the share of
+            them that is correct.
+        k (`int`, *optional*):
+            Size of the vote, by default all samples.
+
+    Returns:
+        `float`: the probability that the vote is correct.
+
+    Raises:
+        ValueError: `k` is not between 1 and `n`, or the lengths differ.
+    """
+    n = len(answers)
+    k = n if k is None else k
+    if len(correct) != n:
+        raise ValueError(f"majority_at_k: {n} answers and {len(correct)} judgements")
+    if not 1 <= k <= n:
+        raise ValueError(f"majority_at_k: k = {k} of n = {n} samples")
+    sizes: dict[Hashable, int] = {}
+    hits: dict[Hashable, int] = {}
+    for answer, is_correct in zip(answers, correct, strict=True):
+        if answer is not None:
+            sizes[answer] = sizes.get(answer, 0) + 1
+            hits[answer] = hits.get(answer, 0) + bool(is_correct)
+    silent = n - sum(sizes.values())
+    return math.fsum(
+        hits[answer] / sizes[answer] * _win_probability(answer, sizes, silent, k) for answer in sizes if hits[answer]
+    )
+
+
+def _win_probability(answer: Hashable, sizes: dict[Hashable, int], silent: int, k: int) -> float:
+    """Probability that `answer` wins the vote of `k` samples drawn without replacement, ties split.
+
+    Votes drawn without replacement are distributed as independent binomials given that they sum to `k`. Working with
+    those keeps every number between 0 and 1, however many samples there are.
+    """
+    n = sum(sizes.values()) + silent
+    others = [size for other, size in sizes.items() if other != answer]
+    total = _binomial(n, k / n)[k]
+    own = _binomial(sizes[answer], k / n)
+    abstain = _binomial(silent, k / n)
+    won = 0.0
+    for votes in range(1, min(sizes[answer], k) + 1):
+        rest = k - votes
+        # state[t, j]: probability that t other answers have as many votes, and j votes have gone to others so far
+        state = np.zeros((1, rest + 1))
+        state[0, : min(silent, rest) + 1] = abstain[: rest + 1]
+        for size in others:
+            share = _binomial(size, k / n)
+            fewer = share[: min(size, votes - 1, rest) + 1]
+            tie_possible = size >= votes and rest >= votes
+            following = np.zeros((state.shape[0] + tie_possible, rest + 1))
+            for taken, probability in enumerate(fewer):
+                following[: state.shape[0], taken:] += probability * state[:, : rest + 1 - taken]
+            if tie_possible:
+                following[1:, votes:] += share[votes] * state[:, : rest + 1 - votes]
+                following = following[: rest // votes + 1]
+            state = following
+        won += own[votes] * math.fsum(state[:, rest] / (1 + np.arange(state.shape[0])))
+    return won / total
+
+
+def _binomial(n: int, p: float) -> np.ndarray:
+    """Probabilities of 0 to n successes."""
+    if p == 1:
+        return np.eye(1, n + 1, n)[0]
+    counts = range(n + 1)
+    return np.array(
+        [
+            math.exp(
+                math.lgamma(n + 1)
+                - math.lgamma(j + 1)
+                - math.lgamma(n - j + 1)
+                + j * math.log(p)
+                + (n - j) * math.log1p(-p)
+            )
+            for j in counts
+        ]
+    )
+
+
+def grouped_mean(
+    values: Sequence[float] | np.ndarray,
+    groups: Sequence[Hashable] | np.ndarray | None = None,
+    level: float = 0.95,
+    bounds: tuple[float, float] | None = None,
+) -> Estimate:
+    """Mean over samples, with a confidence interval that treats the samples of one question as dependent.
+
+    The standard error is the cluster-robust one of a ratio estimate (groups may have different sizes), the quantile
+    Student's with one degree of freedom less than there are groups. With `bounds` the interval is Wilson's score
+    interval for the sample size that explains this standard error. It stays inside the bounds, and does not shrink to
+    a point where all values are equal: there it falls back to one observation per group.
+
+    Args:
+        values (`Sequence[float]`):
+            One value per sample.
+        groups (`Sequence[Hashable]`, *optional*):
+            The question each sample belongs to. By default every value is a group of its own.
+        level (`float`, *optional*, defaults to `0.95`):
+            Confidence level.
+        bounds (`tuple[float, float]`, *optional*):
+            Smallest and largest possible value, `(0, 1)` for accuracies.
+
+    Returns:
+        [`Estimate`]
+
+    Raises:
+        ValueError: there are no values, or the lengths differ.
+    """
+    values = np.asarray(values, dtype=float)
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError("grouped_mean: expected at least one value")
+    if groups is None:
+        sums, counts = values, np.ones(values.size)
+    else:
+        if len(groups) != values.size:
+            raise ValueError(f"grouped_mean: {values.size} values and {len(groups)} groups")
+        number = {}
+        index = np.array([number.setdefault(group, len(number)) for group in groups])
+        sums, counts = np.bincount(index, weights=values), np.bincount(index).astype(float)
+    n_groups, mean = sums.size, float(sums.sum() / counts.sum())
+    if n_groups == 1:
+        low, high = (-math.inf, math.inf) if bounds is None else bounds
+        return Estimate(mean, float(low), float(high), 1)
+    residuals = sums - mean * counts
+    variance = n_groups / (n_groups - 1) * float(residuals @ residuals) / float(counts.sum()) ** 2
+    quantile = student_quantile(0.5 + level / 2, n_groups - 1)
+    if bounds is None:
+        half = quantile * math.sqrt(variance)
+        return Estimate(mean, mean - half, mean + half, n_groups)
+    low, high = bounds
+    share = min(1.0, max(0.0, (mean - low) / (high - low)))
+    spread = share * (1 - share)
+    scaled_variance = variance / (high - low) ** 2
+    effective = spread / scaled_variance if scaled_variance > 1e-18 and spread > 0 else float(n_groups)
+    z2 = quantile**2
+    center = (share + z2 / (2 * effective)) / (1 + z2 / effective)
+    half = quantile / (1 + z2 / effective) * math.sqrt(spread / effective + z2 / (4 * effective**2))
+    return Estimate(
+        mean,
+        low + (high - low) * min(share, max(0.0, center - half)),
+        low + (high - low) * max(share, min(1.0, center + half)),
+        n_groups,
+    )

@@ -1,0 +1,115 @@
+"""Loading checkpoints for inference: full models and PEFT adapters, with the tokenizer saved beside them."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model")
+
+
+def local_folder(model_name_or_path: str) -> Path | None:
+    """The checkpoint's folder, or `None` for a model id on the Hub.
+
+    Raises:
+        UserError: the name can only be a path and nothing is there, or it is not a folder.
+    """
+    path = Path(model_name_or_path).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise UserError(f"model_name_or_path: {path} is a file; give the folder that holds the checkpoint")
+    looks_like_id = model_name_or_path.count("/") <= 1 and not model_name_or_path.startswith((".", "/", "~"))
+    if not looks_like_id:
+        raise UserError(f"model_name_or_path: there is no folder {path}")
+    return None
+
+
+def adapter_base(model_name_or_path: str) -> str | None:
+    """The base model named by a PEFT adapter's folder; `None` where the folder is not an adapter."""
+    folder = local_folder(model_name_or_path)
+    if folder is None or not (folder / "adapter_config.json").exists():
+        return None
+    base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if not base:
+        raise UserError(f"{folder / 'adapter_config.json'}: base_model_name_or_path is missing")
+    return base
+
+
+def load_tokenizer(model_name_or_path: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
+    """The tokenizer saved with a checkpoint.
+
+    Raises:
+        UserError: the folder holds no tokenizer, or the model id cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    folder = local_folder(model_name_or_path)
+    if folder is not None and not any((folder / name).exists() for name in _TOKENIZER_FILES):
+        raise UserError(
+            f"{folder}: no tokenizer beside the model (looked for {', '.join(_TOKENIZER_FILES[:2])}, ...); save the "
+            "one it was trained with there: tokenizer.save_pretrained(folder)"
+        )
+    try:
+        return AutoTokenizer.from_pretrained(model_name_or_path, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{model_name_or_path}: the tokenizer cannot be loaded ({_first_line(error)})") from error
+
+
+def load_model(
+    model_name_or_path: str,
+    dtype: str = "auto",
+    device: str | None = None,
+    trust_remote_code: bool = False,
+    **model_kwargs: Any,
+) -> "PreTrainedModel":
+    """A causal language model in evaluation mode; an adapter is loaded on its base model and left unmerged.
+
+    Args:
+        model_name_or_path (`str`):
+            A checkpoint's folder (full model or PEFT adapter) or a model id.
+        dtype (`str`, *optional*, defaults to `"auto"`):
+            `"auto"` (as saved), `"float32"`, `"bfloat16"` or `"float16"`.
+        device (`str`, *optional*):
+            Where the model goes; by default the first GPU if there is one.
+        trust_remote_code (`bool`, *optional*, defaults to `False`):
+            Whether code that comes with the checkpoint may run.
+        **model_kwargs:
+            Passed to `from_pretrained`, `attn_implementation` for example.
+
+    Raises:
+        UserError: the checkpoint cannot be loaded.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    loader: Any = AutoModelForCausalLM
+    if adapter_base(model_name_or_path) is not None:
+        from peft import AutoPeftModelForCausalLM
+
+        loader = AutoPeftModelForCausalLM
+    if device is None:
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        model = loader.from_pretrained(
+            model_name_or_path, dtype=dtype, trust_remote_code=trust_remote_code, **model_kwargs
+        )
+    except (OSError, ValueError) as error:
+        raise UserError(f"{model_name_or_path}: the model cannot be loaded ({_first_line(error)})") from error
+    return model.to(device).eval()
+
+
+def end_token_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+    """Tokens that end a completion: the tokenizer's and those of the checkpoint's generation config."""
+    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    configured = configured if isinstance(configured, list) else [configured]
+    return sorted({token for token in [tokenizer.eos_token_id, *configured] if token is not None})
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

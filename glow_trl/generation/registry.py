@@ -1,0 +1,52 @@
+"""Engines by name. Only the chosen engine's module is imported."""
+
+import difflib
+import importlib
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import UserError
+from .base import Engine
+
+
+ENGINES = MappingProxyType(
+    {
+        "transformers": "glow_trl.generation.transformers_engine:TransformersEngine",
+        "vllm": "glow_trl.generation.vllm_engine:VLLMEngine",
+    }
+)
+
+
+def create_engine(name: str, model_name_or_path: str, **options: Any) -> Engine:
+    """Load a model in the engine called `name`.
+
+    Args:
+        name (`str`):
+            A key of `ENGINES`, or `"package.module:Class"` for an [`Engine`] of your own.
+        model_name_or_path (`str`):
+            A checkpoint's folder (a full model or a PEFT adapter) or a model id on the Hub.
+        **options:
+            Passed to the engine's class.
+
+    Returns:
+        `Engine`: the engine, ready to generate.
+
+    Raises:
+        UserError: there is no such engine.
+        MissingExtraError: the engine's package is not installed.
+    """
+    target = ENGINES.get(name, name)
+    module_name, _, class_name = target.partition(":")
+    if not class_name:
+        nearest = difflib.get_close_matches(name, ENGINES, n=1)
+        hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+        raise UserError(
+            f"unknown generation engine '{name}'.{hint} Known: {', '.join(ENGINES)}; or 'package.module:Class'"
+        )
+    try:
+        engine_class = getattr(importlib.import_module(module_name), class_name)
+    except (ModuleNotFoundError, AttributeError) as error:
+        if name in ENGINES:
+            raise
+        raise UserError(f"generation engine '{name}' cannot be imported ({error})") from error
+    return engine_class(model_name_or_path, **options)
