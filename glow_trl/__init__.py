@@ -9,21 +9,15 @@ from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
 
-_MODULE_OF = {
-    "GLOWConfig": ".glow",
-    "GLOWTrainer": ".glow",
-    "LossLedger": ".glow",
-}
-
-__all__ = sorted(_MODULE_OF)
+__all__ = ["GLOWConfig", "GLOWTrainer", "LossLedger"]
 
 if TYPE_CHECKING:
     from .glow import GLOWConfig, GLOWTrainer, LossLedger
 
 
 def __getattr__(name: str):
-    if name in _MODULE_OF:
-        return getattr(importlib.import_module(_MODULE_OF[name], __name__), name)
+    if name in __all__:
+        return getattr(importlib.import_module(".glow", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -1,4 +1,4 @@
-"""The one error that users are meant to read."""
+"""The errors that users are meant to read."""
 
 
 class UserError(ValueError):
@@ -14,3 +14,7 @@ class MissingExtraError(UserError, ImportError):
 
     def __init__(self, package: str, extra: str, needed_for: str):
         super().__init__(f"{needed_for} needs `{package}`, which is not installed: pip install 'glow-trl[{extra}]'")
+
+
+class TrainingCollapsed(RuntimeError):
+    """Training was stopped because it collapsed; the message says what was seen and what is kept. Exit code 1."""

@@ -25,7 +25,7 @@ class MalformedLine(UserError):
 def read_jsonl(
     path: str | os.PathLike, on_malformed: Callable[[MalformedLine], None] | None = None
 ) -> Iterator[tuple[int, dict]]:
-    """Yield `(line_number, row)` for every non-blank line of a UTF-8 JSONL file, in order, one line in memory at a time.
+    """Yield `(line_number, row)` for every non-blank line of a UTF-8 JSONL file, with one line in memory at a time.
 
     Args:
         path (`str` or `os.PathLike`): the file.

@@ -1,0 +1,99 @@
+"""The command `glow-trl`. Knows the commands by name only; what a command needs is imported when it runs."""
+
+import errno
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from .errors import TrainingCollapsed, UserError
+
+
+_COMMANDS = {
+    "run": ("glow_trl.pipeline", "all stages of a recipe in order, resuming where it stopped"),
+    "label": ("glow_trl.collection.label", "verify trajectories: which are correct, which are not"),
+    "sft": ("glow_trl.sft", "stage 1: GLOW-weighted supervised fine-tuning"),
+    "grpo": ("glow_trl.grpo", "stage 2: GRPO with verifier rewards"),
+    "eval": ("glow_trl.evaluation.stage", "evaluate a checkpoint on benchmarks"),
+    "report": ("glow_trl.report.stage", "summary.json and report.html of a run's folder"),
+    "verify": ("glow_trl.verifiers.verify_file", "verify a JSONL file of predictions and gold answers"),
+}
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def _help() -> str:
+    lines = [f"  {name:8} {summary}" for name, (_, summary) in _COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: glow-trl COMMAND ...",
+            "",
+            "SFT-to-RL recipes on TRL that learn to reason from correct and incorrect trajectories.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "  glow-trl run recipes/quickstart                    a whole two-stage run, on any machine",
+            "  glow-trl sft --config FILE [--key value ...]       one stage; likewise label, grpo, eval",
+            "  glow-trl COMMAND --help                            the options of a command",
+        ]
+    )
+
+
+def run_stage(main: Callable[[Sequence[str] | None], int | None], argv: Sequence[str] | None = None) -> int:
+    """
+    Run a command and turn its errors into one line and an exit code.
+
+    Args:
+        main (`Callable`): takes the arguments and returns an exit code or `None`.
+        argv (`list[str]`, *optional*): the arguments; by default the command line's.
+
+    Returns:
+        `int`: 0 when done, 2 for bad input or configuration, 1 for anything else that has a message of its own, 130
+        when interrupted. Other errors are raised.
+    """
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        return main(argv) or 0
+    except UserError as error:
+        return _fail(error, 2)
+    except TrainingCollapsed as error:
+        return _fail(error, 1)
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command continues where it stopped", 130)
+    except OSError as error:
+        if error.errno not in _DISK_ERRORS:
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        return _fail(f"cannot write: {os.strerror(error.errno)}{where}; make room and run the same command again", 1)
+
+
+def _fail(message: object, code: int) -> int:
+    text = " ".join(str(message).split())
+    print(f"glow-trl: error: {text}" if code != 130 else f"glow-trl: {text}", file=sys.stderr, flush=True)
+    return code
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `glow-trl`; returns the exit code."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if argv else 2
+    command, *rest = argv
+    if command in ("-V", "--version"):
+        from . import __version__
+
+        print(f"glow-trl {__version__}")
+        return 0
+    if command not in _COMMANDS:
+        from .config import nearest
+
+        close = nearest(command, set(_COMMANDS)) or f"; there are {', '.join(_COMMANDS)}"
+        return _fail(f"unknown command {command!r}{close}", 2)
+    module, _ = _COMMANDS[command]
+    return run_stage(lambda arguments: importlib.import_module(module).main(arguments), rest)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Trajectories: from a teacher's completions to a labelled training set."""

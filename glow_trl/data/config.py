@@ -1,0 +1,87 @@
+"""Configuration of where a stage's rows come from, and of how it asks their questions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..config import as_mapping
+from ..errors import UserError
+from .load import expand_path, is_local, load_rows
+
+
+@dataclass
+class RowsConfig:
+    r"""
+    Where a stage's rows come from.
+
+    Parameters:
+        dataset_name (`str` or `list[str]`):
+            JSONL, JSON or Parquet file, or data set on the Hub; several are concatenated. `${NAME:-default}` in a
+            path is replaced by the environment variable.
+        dataset_config (`str`, *optional*):
+            Configuration of a data set on the Hub.
+        dataset_train_split (`str`, *optional*, defaults to `"train"`):
+            Split of a data set on the Hub.
+        columns (`dict[str, str]`, *optional*):
+            Columns that are named otherwise in the data: `{answer: gold}` reads `answer` from the column `gold`.
+        limit (`int`, *optional*):
+            Number of rows to use at most, from the first on.
+    """
+
+    dataset_name: list[str] | None = field(
+        default=None, metadata={"help": "Local files or a data set on the Hub; several are concatenated."}
+    )
+    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a data set on the Hub."})
+    dataset_train_split: str = field(default="train", metadata={"help": "Split of a data set on the Hub."})
+    columns: dict[str, str] | str | None = field(
+        default=None, metadata={"help": 'Columns named otherwise in the data: \'{"answer": "gold"}\'.'}
+    )
+    limit: int | None = field(default=None, metadata={"help": "Number of rows to use at most, from the first on."})
+
+    def __post_init__(self):
+        if isinstance(self.dataset_name, str):
+            self.dataset_name = [self.dataset_name]
+        if not self.dataset_name:
+            raise UserError("dataset_name is required: a file or a data set on the Hub")
+        self.columns = as_mapping(self.columns, "columns")
+
+    def load(self, required: Sequence[str]) -> list[dict[str, Any]]:
+        """The rows; see [`~glow_trl.data.load_rows`]."""
+        return load_rows(
+            self.dataset_name,
+            split=self.dataset_train_split,
+            config_name=self.dataset_config,
+            columns=self.columns,
+            required=required,
+            limit=self.limit,
+        )
+
+    @property
+    def files(self) -> list[str]:
+        """The local files among the data sets."""
+        return [path for path in map(expand_path, self.dataset_name) if is_local(path)]
+
+
+@dataclass
+class PromptedRowsConfig(RowsConfig):
+    r"""
+    [`RowsConfig`], and how the questions are asked.
+
+    Parameters:
+        system_prompt (`str`, *optional*):
+            System turn of every prompt.
+        prompt_template (`str`, *optional*):
+            Text of every prompt, with `{problem}` where the question goes.
+    """
+
+    system_prompt: str | None = field(default=None, metadata={"help": "System turn of every prompt."})
+    prompt_template: str | None = field(
+        default=None, metadata={"help": "Text of every prompt, with {problem} where the question goes."}
+    )
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.prompt_template is not None and "{problem}" not in self.prompt_template:
+            raise UserError(
+                f"prompt_template must contain {{problem}}, where the question goes: {self.prompt_template!r}"
+            )

@@ -1,0 +1,198 @@
+"""
+Stage 2: GRPO with verifier rewards, from the checkpoint of stage 1, with TRL's trainer as it is.
+
+```shell
+accelerate launch --config_file accelerate_configs/single_gpu.yaml -m glow_trl.grpo --config recipes/gsm8k/grpo.yaml
+```
+"""
+
+import importlib
+import logging
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from datasets import Dataset
+from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quantization_config
+
+from .config import nearest, parse_stage
+from .data import build_prompt
+from .data.config import PromptedRowsConfig
+from .errors import TrainingCollapsed, UserError
+from .guard import CollapseGuard, GuardConfig
+from .handover import check_handover, read_handover, write_handover
+from .runs import StageRun
+from .training import (
+    is_adapter,
+    is_main_process,
+    leave_process_group,
+    load_tokenizer,
+    model_init_kwargs,
+    train,
+)
+from .verifiers import check_gold
+
+
+logger = logging.getLogger(__name__)
+
+# Columns of a question that rewards may ask for
+_QUESTION_COLUMNS = ("answer", "kind", "choices", "tolerance", "source", "sample_id")
+
+
+@dataclass
+class GRPOStageConfig(PromptedRowsConfig):
+    r"""
+    Questions and rewards of the GRPO stage: [`~glow_trl.data.config.PromptedRowsConfig`], and
+
+    Parameters:
+        reward_funcs (`list[str]`, *optional*, defaults to `["accuracy_reward"]`):
+            Reward functions: names in [`glow_trl.rewards`] or `trl.rewards`, or dotted paths.
+        on_bad_gold (`str`, *optional*, defaults to `"error"`):
+            What to do about questions whose gold answer its own verifier does not accept: `"error"` stops before any
+            training, `"drop"` leaves them out.
+    """
+
+    reward_funcs: list[str] = field(
+        default_factory=lambda: ["accuracy_reward"],
+        metadata={"help": "Names in glow_trl.rewards or trl.rewards, or dotted paths."},
+    )
+    on_bad_gold: str = field(
+        default="error",
+        metadata={"help": "Questions whose gold answer is unusable: error or drop.", "choices": ["error", "drop"]},
+    )
+
+
+def resolve_reward(name: str) -> Callable:
+    """
+    A reward function by its name in [`glow_trl.rewards`] or in `trl.rewards`, or by its dotted path.
+
+    Raises:
+        UserError: there is none of that name; the nearest is named.
+    """
+    module_name, _, attribute = name.rpartition(".")
+    modules = [module_name] if module_name else ["glow_trl.rewards", "trl.rewards"]
+    for path in modules:
+        try:
+            function = getattr(importlib.import_module(path), attribute, None)
+        except ImportError as error:
+            raise UserError(f"reward_funcs: {name}: {path} cannot be imported ({error})") from error
+        if callable(function):
+            return function
+    known = {key for path in modules for key in dir(importlib.import_module(path)) if key.endswith("_reward")}
+    raise UserError(f"reward_funcs: there is no {attribute} in {' or '.join(modules)}{nearest(attribute, known)}")
+
+
+def usable_questions(rows: list[dict[str, Any]], on_bad_gold: str = "error") -> list[dict[str, Any]]:
+    """
+    The questions whose gold answer its own verifier accepts.
+
+    Raises:
+        UserError: one is not accepted and `on_bad_gold` is `"error"`, or none is.
+    """
+    report = check_gold(rows)
+    if not report.failures:
+        return rows
+    listed = "; ".join(
+        f"{rows[failure.index]['sample_id']}: {str(failure.answer)[:60]!r} ({failure.reason})"
+        for failure in report.failures[:5]
+    )
+    message = f"{len(report.failures)} of {len(rows)} gold answers are not accepted by their own verifier: {listed}"
+    if on_bad_gold == "error" or len(report.failures) == len(rows):
+        raise UserError(f"{message}. Correct them or their `kind`, or set on_bad_gold: drop to leave them out")
+    logger.warning("%s; they are left out", message)
+    bad = {failure.index for failure in report.failures}
+    return [row for index, row in enumerate(rows) if index not in bad]
+
+
+def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None) -> Dataset:
+    """
+    Questions as a conversational prompt-only data set.
+
+    Returns:
+        [`~datasets.Dataset`]: `prompt` (a list of messages), and what rewards may ask for: `answer`, `kind`, ...
+    """
+    columns: dict[str, list[Any]] = {
+        "prompt": [build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices")) for row in rows]
+    }
+    for name in _QUESTION_COLUMNS:
+        if any(row.get(name) is not None for row in rows):
+            columns[name] = [row.get(name) for row in rows]
+    return Dataset.from_dict(columns)
+
+
+def load_model(model_args: ModelConfig) -> Any:
+    """The name of a whole model, for the trainer to load; a PEFT adapter, loaded for its training to go on."""
+    if not is_adapter(model_args.model_name_or_path):
+        return model_args.model_name_or_path
+    if model_args.use_peft:
+        raise UserError(
+            f"{model_args.model_name_or_path} is an adapter, and use_peft would put another on top: leave "
+            "use_peft out to train it further, or merge it into its model first"
+        )
+    from peft import AutoPeftModelForCausalLM
+
+    return AutoPeftModelForCausalLM.from_pretrained(
+        model_args.model_name_or_path, is_trainable=True, **model_init_kwargs(model_args)
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """
+    Run the stage.
+
+    Args:
+        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
+
+    Raises:
+        UserError: something is wrong with configuration, data or model, or stage 1 and stage 2 do not fit.
+        TrainingCollapsed: the guard stopped the training.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    types = (GRPOStageConfig, GuardConfig, GRPOConfig, ModelConfig)
+    (config, guard_config, args, model_args), settings = parse_stage(types, argv, "glow-trl grpo", "the GRPO stage")
+    inputs = [*config.files, model_args.model_name_or_path or ""]
+    run = StageRun("grpo", args.output_dir, settings, inputs, is_main_process())
+    if run.is_complete:
+        logger.warning("grpo: %s is complete, nothing to do", run.output_dir)
+        return
+
+    reward_funcs = [resolve_reward(name) for name in config.reward_funcs]
+    tokenizer = load_tokenizer(model_args, args.trust_remote_code)
+    unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)
+    for warning in unchecked:
+        logger.warning(warning)
+    rows = usable_questions(config.load(["problem", "answer"]), config.on_bad_gold)
+
+    model = load_model(model_args)
+    if isinstance(model, str):
+        args.model_init_kwargs = model_init_kwargs(model_args)
+    guard = CollapseGuard(guard_config)
+    trainer = GRPOTrainer(
+        model=model,
+        args=args,
+        reward_funcs=reward_funcs,
+        train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        quantization_config=get_quantization_config(model_args),
+        callbacks=[guard],
+    )
+    train(trainer, run)
+    if guard.reason is not None:
+        run.interrupt(collapsed=guard.reason)
+        raise TrainingCollapsed(
+            f"grpo: stopped, the training collapsed: {guard.reason}. The checkpoints in {run.output_dir} are kept; "
+            "lower the learning rate or raise beta, or change the guard's thresholds (guard_...) if this is expected"
+        )
+    if run.main_process:
+        share = (read_handover(model_args.model_name_or_path) or {}).get("end_token_share", 1.0)
+        write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
+    run.complete(questions=len(rows))
+    leave_process_group()
+
+
+if __name__ == "__main__":
+    from .cli import run_stage
+
+    sys.exit(run_stage(main))

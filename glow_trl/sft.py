@@ -1,0 +1,165 @@
+"""
+Stage 1: GLOW-weighted supervised fine-tuning on trajectories.
+
+```shell
+accelerate launch --config_file accelerate_configs/single_gpu.yaml -m glow_trl.sft --config recipes/gsm8k/sft.yaml
+```
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset
+from transformers import TrainerCallback
+from trl import ModelConfig, get_peft_config, get_quantization_config
+
+from .config import parse_stage
+from .data import build_prompt, write_jsonl
+from .data.config import PromptedRowsConfig
+from .errors import UserError
+from .glow import GLOWConfig, GLOWTrainer, LossLedger
+from .handover import check_end_token, end_token_share, write_handover
+from .runs import StageRun
+from .training import is_main_process, leave_process_group, load_tokenizer, model_init_kwargs, train
+
+
+logger = logging.getLogger(__name__)
+
+LEDGER_DIR = "ledger"
+# Columns of the trajectories that the analysis of a run can be split by
+_SAMPLE_COLUMNS = ("sample_id", "is_correct", "source", "model", "pattern")
+
+
+@dataclass
+class SFTStageConfig(PromptedRowsConfig):
+    r"""
+    Data of the SFT stage: [`~glow_trl.data.config.PromptedRowsConfig`], and
+
+    Parameters:
+        trajectories (`str`, *optional*, defaults to `"all"`):
+            Which trajectories to train on: `"all"`, `"positive"` or `"negative"`.
+    """
+
+    trajectories: str = field(
+        default="all",
+        metadata={"help": "Which trajectories to train on.", "choices": ["all", "positive", "negative"]},
+    )
+
+
+def select_trajectories(rows: list[dict[str, Any]], which: str) -> list[dict[str, Any]]:
+    """
+    The positive, the negative or all trajectories among `rows`.
+
+    Raises:
+        UserError: `which` is none of the three, a row has no label, or none is left.
+    """
+    if which == "all":
+        return rows
+    if which not in ("positive", "negative"):
+        raise UserError(f"trajectories: expected all, positive or negative, got {which!r}")
+    for row in rows:
+        if row.get("is_correct") is None:
+            raise UserError(
+                f"trajectories={which!r} needs labels, and {row['sample_id']} has no is_correct: run `glow-trl label` "
+                "first"
+            )
+    selected = [row for row in rows if row["is_correct"] == (which == "positive")]
+    if not selected:
+        raise UserError(f"none of the {len(rows)} trajectories is {which}")
+    return selected
+
+
+def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None) -> Dataset:
+    """
+    Trajectories as a conversational prompt-completion data set.
+
+    Returns:
+        [`~datasets.Dataset`]: columns `prompt` and `completion` (lists of messages), and `is_correct` if every
+        trajectory has a label.
+    """
+    columns: dict[str, list[Any]] = {
+        "prompt": [build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices")) for row in rows],
+        "completion": [[{"role": "assistant", "content": row["completion"]}] for row in rows],
+    }
+    if all(row.get("is_correct") is not None for row in rows):
+        columns["is_correct"] = [row["is_correct"] for row in rows]
+    return Dataset.from_dict(columns)
+
+
+class LedgerHistory(TrainerCallback):
+    """
+    Keeps the loss of every sample in every epoch: `epoch-001.npy`, ..., float32 arrays of shape `(num_samples,)`.
+
+    Args:
+        ledger ([`~glow_trl.LossLedger`]): the trainer's ledger. Add the callback after the trainer was made, so that
+            it comes after the trainer's own.
+        folder (`Path`): where to write.
+    """
+
+    def __init__(self, ledger: LossLedger, folder: Path):
+        self.ledger = ledger
+        self.folder = folder
+
+    def on_epoch_end(self, args, state, control, **kwargs):
+        if state.is_world_process_zero:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            np.save(self.folder / f"epoch-{self.ledger.epoch:03d}.npy", self.ledger.current.cpu().numpy())
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """
+    Run the stage.
+
+    Args:
+        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
+
+    Raises:
+        UserError: something is wrong with configuration, data or model.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    types = (SFTStageConfig, GLOWConfig, ModelConfig)
+    (config, args, model_args), settings = parse_stage(types, argv, "glow-trl sft", "the SFT stage")
+    run = StageRun("sft", args.output_dir, settings, config.files, is_main_process())
+    if run.is_complete:
+        logger.warning("sft: %s is complete, nothing to do", run.output_dir)
+        return
+
+    rows = select_trajectories(config.load(["problem", "completion"]), config.trajectories)
+    tokenizer = load_tokenizer(model_args, args.trust_remote_code)
+    args.model_init_kwargs = model_init_kwargs(model_args)
+    trainer = GLOWTrainer(
+        model=model_args.model_name_or_path,
+        args=args,
+        train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
+        processing_class=tokenizer,
+        peft_config=get_peft_config(model_args),
+        quantization_config=get_quantization_config(model_args),
+    )
+    # The trainer sets end token and chat template as the configuration says, so they are checked after it
+    problems = check_end_token(tokenizer)
+    share = end_token_share(trainer.train_dataset, tokenizer.eos_token_id)
+    if problems or share == 0:
+        problems = problems or [f"no sample ends with the end token {tokenizer.eos_token!r} within max_length"]
+        raise UserError("the model would not learn to stop: " + "; ".join(problems))
+    ledger_dir = run.output_dir / LEDGER_DIR
+    trainer.add_callback(LedgerHistory(trainer.ledger, ledger_dir))
+    if run.main_process:
+        samples = ({key: row[key] for key in _SAMPLE_COLUMNS if row.get(key) is not None} for row in rows)
+        write_jsonl(ledger_dir / "samples.jsonl", samples)
+
+    train(trainer, run)
+    if run.main_process:
+        write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
+    run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()))
+    leave_process_group()
+
+
+if __name__ == "__main__":
+    from .cli import run_stage
+
+    sys.exit(run_stage(main))

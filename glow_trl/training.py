@@ -1,0 +1,113 @@
+"""What the two training stages share: loading model and tokenizer, and the run around a TRL trainer."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, ProgressCallback, Trainer
+from trl import ModelConfig
+
+from .checkpoints import last_complete_checkpoint
+from .config import one_line
+from .data import write_jsonl
+from .data.load import is_local
+from .errors import UserError
+from .runs import StageRun
+
+
+logger = logging.getLogger(__name__)
+
+LOG_FILE = "log.jsonl"
+
+
+def is_main_process() -> bool:
+    """Whether this is the only process of the run, or the first of several, by what their launcher set."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def load_tokenizer(model_args: ModelConfig, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """
+    The tokenizer of a model.
+
+    Raises:
+        UserError: there is no such model, or it has no tokenizer.
+    """
+    name = model_args.model_name_or_path
+    if not name:
+        raise UserError("model_name_or_path is required: a folder or a model on the Hub")
+    if is_local(name) and not Path(name).is_dir():
+        raise UserError(f"model_name_or_path: there is no folder {name}; run the stage that makes it first")
+    kwargs = {"revision": model_args.model_revision, "trust_remote_code": trust_remote_code}
+    try:
+        if not is_adapter(name):
+            AutoConfig.from_pretrained(name, **kwargs)
+        return AutoTokenizer.from_pretrained(name, **kwargs)
+    except (OSError, ValueError) as error:
+        raise UserError(f"model_name_or_path {name}: cannot be loaded ({one_line(error)})") from error
+
+
+def is_adapter(model_name_or_path: str) -> bool:
+    """Whether a local folder holds a PEFT adapter rather than a whole model."""
+    return (Path(model_name_or_path) / "adapter_config.json").is_file()
+
+
+def model_init_kwargs(model_args: ModelConfig) -> dict[str, Any]:
+    """Keyword arguments of `from_pretrained` that a [`~trl.ModelConfig`] stands for."""
+    return {
+        "revision": model_args.model_revision,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+    }
+
+
+class LogProgress(ProgressCallback):
+    """The progress bar of `transformers`, with the latest figures at its end instead of a line for each log."""
+
+    shown = ("loss", "reward", "entropy", "glow/mean_weight", "completions/clipped_ratio")
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_world_process_zero and self.training_bar is not None:
+            figures = {name.split("/")[-1]: f"{logs[name]:.3g}" for name in self.shown if name in (logs or {})}
+            if figures:
+                self.training_bar.set_postfix(figures)
+
+
+def train(trainer: Trainer, run: StageRun) -> None:
+    """
+    Train, from the last complete checkpoint in the output folder if there is one, and save model, tokenizer and log.
+
+    Args:
+        trainer ([`~transformers.Trainer`]): the trainer.
+        run ([`~glow_trl.runs.StageRun`]): the record of the run.
+    """
+    if not trainer.args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(LogProgress)
+    checkpoint = trainer.args.resume_from_checkpoint or last_complete_checkpoint(run.output_dir)
+    if checkpoint is not None:
+        logger.warning("%s: resuming from %s", run.stage, checkpoint)
+    run.start()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(str(run.output_dir))
+    if trainer.is_world_process_zero():
+        write_jsonl(run.output_dir / LOG_FILE, (json_floats(entry) for entry in trainer.state.log_history))
+
+
+def json_floats(entry: dict[str, Any]) -> dict[str, Any]:
+    """A log entry with strings for what JSON has no number for."""
+    return {
+        key: json.loads(json.dumps(value)) if not isinstance(value, float) or value - value == 0 else str(value)
+        for key, value in entry.items()
+    }
+
+
+def leave_process_group() -> None:
+    """End the process group in good order: a process that leaves early can abort the others."""
+    state = PartialState()
+    state.wait_for_everyone()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
