@@ -1,0 +1,28 @@
+"""The numbers of a run: `summary.json`."""
+
+from typing import Any
+
+from .run_data import RunData
+
+
+def summarize(data: RunData) -> dict[str, Any]:
+    """All measured results of a run.
+
+    Returns:
+        `dict`: `{"recipe", "seconds", "arms": {ARM: {"sft" or "grpo": {"seconds", "evaluation_seconds", "status",
+        "benchmarks": {NAME: {"domain", "n", "pass@1", ...}}}}}}`. Only what was run is there.
+    """
+    arms: dict[str, dict[str, Any]] = {}
+    for name, arm in data.arms.items():
+        arms[name] = {}
+        for stage_name, stage in arm.stages.items():
+            arms[name][stage_name] = {
+                "seconds": stage.run.get("seconds"),
+                "evaluation_seconds": (stage.results or {}).get("seconds"),
+                "status": stage.run.get("status", "missing"),
+                "benchmarks": (stage.results or {}).get("benchmarks", {}),
+            }
+    summary = {"recipe": data.recipe, "arms": arms}
+    if data.run.get("seconds") is not None:
+        summary["seconds"] = data.run["seconds"]
+    return summary

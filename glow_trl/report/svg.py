@@ -1,0 +1,134 @@
+"""Matplotlib figures as inline SVG that takes its colors and fonts from the page around it."""
+
+import hashlib
+import io
+import re
+from types import MappingProxyType
+from typing import Any
+
+import matplotlib
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+
+# Each name is a CSS variable of the page. Matplotlib draws with the stand-in, which is replaced in its output.
+COLORS = MappingProxyType(
+    {
+        "text": "#010101",
+        "muted": "#020202",
+        "grid": "#030303",
+        "surface": "#040404",
+        "accent": "#050505",
+        "arm-glow": "#100001",
+        "arm-positive": "#100002",
+        "arm-negative": "#100003",
+        "arm-all": "#100004",
+        "outcome-positive": "#200001",
+        "outcome-negative": "#200002",
+    }
+)
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.titlepad": 8,
+    "axes.labelsize": 9,
+    "axes.labelcolor": COLORS["muted"],
+    "axes.titlecolor": COLORS["text"],
+    "axes.edgecolor": COLORS["grid"],
+    "axes.facecolor": "none",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": COLORS["grid"],
+    "grid.linewidth": 0.6,
+    "xtick.color": COLORS["grid"],
+    "ytick.color": COLORS["grid"],
+    "xtick.labelcolor": COLORS["muted"],
+    "ytick.labelcolor": COLORS["muted"],
+    "xtick.labelsize": 8.5,
+    "ytick.labelsize": 8.5,
+    "text.color": COLORS["text"],
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "figure.facecolor": "none",
+    "savefig.facecolor": "none",
+}
+
+
+class Chart:
+    """A figure of one set of axes, drawn inside a `with` block and then turned into SVG.
+
+    Args:
+        title (`str`): heading of the chart.
+        description (`str`): what it shows, for those who cannot see it.
+        size (`tuple[float, float]`, *optional*, defaults to `(4.4, 2.9)`): width and height in inches.
+
+    Example:
+    ```python
+    >>> with Chart("Reward", "Mean reward per step") as chart:
+    ...     chart.axes.plot([1, 2], [0.5, 0.7])
+    >>> chart.svg
+    '<svg ...'
+    ```
+    """
+
+    def __init__(self, title: str, description: str, size: tuple[float, float] = (4.4, 2.9)):
+        self.title = title
+        self.description = description
+        self.svg = ""
+        self._context = matplotlib.rc_context(_STYLE)
+        self._size = size
+
+    def __enter__(self) -> "Chart":
+        self._context.__enter__()
+        self.figure = Figure(figsize=self._size, layout="constrained")
+        self.axes = self.figure.add_subplot()
+        self.axes.set_title(self.title)
+        return self
+
+    def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
+        try:
+            if error is None:
+                self.svg = self._render()
+        finally:
+            self._context.__exit__(kind, error, trace)
+
+    def _render(self) -> str:
+        buffer = io.StringIO()
+        salt = hashlib.sha256(f"{self.title}\n{self.description}".encode()).hexdigest()[:10]
+        with matplotlib.rc_context({"svg.hashsalt": salt}):
+            FigureCanvasSVG(self.figure).print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None})
+        return _adapt(buffer.getvalue(), salt, f"{self.title}. {self.description}")
+
+
+def _adapt(svg: str, prefix: str, label: str) -> str:
+    """Cut the document's head off, make ids unique in the page, and hand colors, fonts and size over to it."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\bid=\"([^\"]+)\"", rf'id="{prefix}-\1"', svg)
+    svg = re.sub(r"url\(#([^)]+)\)", rf"url(#{prefix}-\1)", svg)
+    svg = re.sub(r"(xlink:href|href)=\"#([^\"]+)\"", rf'\1="#{prefix}-\2"', svg)
+    for name, stand_in in COLORS.items():
+        svg = svg.replace(stand_in, f"var(--{name})")
+    svg = re.sub(r"font: (?:(bold|[1-9]00) )?([\d.]+)px [^;\"]+", _font, svg)
+    svg = re.sub(r"<svg\b([^>]*?) (?:width|height)=\"[^\"]*\"", r"<svg\1", svg)
+    svg = re.sub(r"<svg\b([^>]*?) (?:width|height)=\"[^\"]*\"", r"<svg\1", svg)
+    return svg.replace("<svg", f'<svg role="img" aria-label="{_attribute(label)}"', 1).strip()
+
+
+def _font(match: re.Match) -> str:
+    weight = f"font-weight: {match[1]}; " if match[1] else ""
+    return f"{weight}font-size: {match[2]}px; font-family: inherit"
+
+
+def _attribute(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")

@@ -1,0 +1,69 @@
+"""The results of a run as a table in the terminal."""
+
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_summary(summary: dict[str, Any], console: "Console") -> None:
+    """Print stage x benchmark: accuracy, pass@k, response length, entropy and seconds.
+
+    Args:
+        summary (`dict`): the content of `summary.json`.
+        console (`rich.console.Console`): where to print.
+    """
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=box.SIMPLE_HEAD, title=f"{summary['recipe']}: results", title_justify="left", padding=(0, 1, 0, 0)
+    )
+    several_arms = len(summary["arms"]) > 1
+    k = _largest_k(summary)
+    table.add_column("stage", no_wrap=True)
+    table.add_column("benchmark", min_width=12)
+    for column in ["accuracy", "95 %", *([f"pass@{k}"] if k else []), "tokens", "entropy", "seconds"]:
+        table.add_column(column, justify="right", no_wrap=True)
+    for arm, stages in summary["arms"].items():
+        for stage, content in stages.items():
+            label = f"{arm} {stage.upper()}" if several_arms else stage.upper()
+            rows = list(content["benchmarks"].items()) or [(None, {})]
+            for position, (name, row) in enumerate(rows):
+                first = position == 0
+                benchmark = "not evaluated" if name is None else f"{name} ({row.get('domain')})"
+                cells = [label if first else "", benchmark, percent(row.get("pass@1")), interval(row.get("pass@1_ci"))]
+                cells += [percent(row.get(f"pass@{k}"))] if k else []
+                cells += [number(row.get("response_length"), 1), number(row.get("entropy"), 3)]
+                cells.append(number(content.get("seconds"), 0) if first else "")
+                table.add_row(*map(Text, cells), end_section=position == len(rows) - 1)
+    console.print(table)
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage with one decimal; empty for `None`."""
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def interval(ends: list[float] | None) -> str:
+    """Both ends of an interval as percentages; empty for `None`."""
+    return "" if ends is None else f"{100 * ends[0]:.1f}–{100 * ends[1]:.1f}"
+
+
+def number(value: float | None, decimals: int) -> str:
+    """A number with a fixed number of decimals; empty for `None`."""
+    return "" if value is None else f"{value:,.{decimals}f}"
+
+
+def _largest_k(summary: dict[str, Any]) -> int | None:
+    found = {
+        int(key.removeprefix("pass@"))
+        for stages in summary["arms"].values()
+        for content in stages.values()
+        for row in content["benchmarks"].values()
+        for key in row
+        if key.startswith("pass@") and key.removeprefix("pass@").isdigit()
+    }
+    return max(found - {1}, default=None)
