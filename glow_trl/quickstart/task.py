@@ -1,0 +1,193 @@
+"""Named chains modulo 7: the questions of the quickstart, their exact answers and a correct worked solution."""
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from ..errors import UserError
+
+
+MODULUS = 7
+ALPHABET = "abcdefghijklmnopqrstuvwxyz"
+WORDS = {"+": " plus ", "-": " minus ", "*": " times "}
+
+# The pieces that questions and solutions are made of. A word-level tokenizer gives each one token.
+VOCABULARY = (
+    *ALPHABET,
+    *map(str, range(MODULUS)),
+    *WORDS,
+    *WORDS.values(),
+    "=",
+    "=?",
+    ": ",
+    "; ",
+    "\\boxed{",
+    "}",
+)
+
+
+def compute(left: int, operator: str, right: int) -> int:
+    """`left operator right` modulo 7, for the operators `+`, `-` and `*`."""
+    if operator == "+":
+        return (left + right) % MODULUS
+    if operator == "-":
+        return (left - right) % MODULUS
+    if operator == "*":
+        return left * right % MODULUS
+    raise ValueError(f"unknown operator {operator!r}")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One link of a chain: the value before it, `operator`, `operand`.
+
+    Args:
+        operator (`str`): `+`, `-` or `*`.
+        operand (`int`): from 0 to 6.
+        worded (`bool`, *optional*, defaults to `False`): whether the question spells the operator out.
+    """
+
+    operator: str
+    operand: int
+    worded: bool = False
+
+
+@dataclass(frozen=True)
+class Question:
+    """A chain of consecutive letters, each defined from the one before it, and the letter that is asked for.
+
+    `g=1; h-1; i*4; j+1; i=?` says g = 1, h = g - 1, i = h * 4, j = i + 1 and asks for i, all modulo 7. What comes
+    after the asked letter is a distraction.
+
+    Args:
+        first_letter (`int`): index in the alphabet of the letter that is given a value.
+        first_value (`int`): that value.
+        steps (`tuple[Step, ...]`): the links, in the order of their letters.
+        asked (`int`): how many of the links the answer needs.
+        order (`tuple[int, ...]`, *optional*): the order in which the lines are written, as indices (0 is the given
+            value). By default the order of the letters.
+    """
+
+    first_letter: int
+    first_value: int
+    steps: tuple[Step, ...]
+    asked: int
+    order: tuple[int, ...] | None = None
+
+    def letter(self, index: int) -> str:
+        """The name of the value after `index` links."""
+        return ALPHABET[self.first_letter + index]
+
+    @property
+    def text(self) -> str:
+        lines = [f"{self.letter(0)}={self.first_value}"]
+        for index, step in enumerate(self.steps, start=1):
+            operator = WORDS[step.operator] if step.worded else step.operator
+            lines.append(f"{self.letter(index)}{operator}{step.operand}")
+        if self.order is not None:
+            lines = [lines[index] for index in self.order]
+        return "; ".join([*lines, f"{self.letter(self.asked)}=?"])
+
+    @property
+    def values(self) -> list[int]:
+        """The value of every letter of the chain, the given one first."""
+        values = [self.first_value]
+        for step in self.steps:
+            values.append(compute(values[-1], step.operator, step.operand))
+        return values
+
+    @property
+    def answer(self) -> str:
+        return str(self.values[self.asked])
+
+
+def solution_line(letter: str, left: int, operator: str, right: int, result: int) -> str:
+    """One line of a worked solution, as `h: 1-1=0; `."""
+    return f"{letter}: {left}{operator}{right}={result}; "
+
+
+def final_answer(value: int) -> str:
+    return f"\\boxed{{{value}}}"
+
+
+def solution(question: Question) -> str:
+    """The worked solution without any mistake."""
+    values = question.values
+    lines = [
+        solution_line(question.letter(i + 1), values[i], step.operator, step.operand, values[i + 1])
+        for i, step in enumerate(question.steps[: question.asked])
+    ]
+    return "".join(lines) + final_answer(values[question.asked])
+
+
+@dataclass(frozen=True)
+class QuestionFamily:
+    """A distribution of questions.
+
+    Args:
+        min_steps (`int`), max_steps (`int`): how many links the answer needs, uniformly.
+        min_distractors (`int`), max_distractors (`int`): how many links follow that it does not need, uniformly.
+        one_worded (`float`, *optional*, defaults to `0.0`): share of the questions in which one of the needed links
+            has its operator spelled out.
+        all_worded (`bool`, *optional*, defaults to `False`): every operator is spelled out.
+        shuffled (`bool`, *optional*, defaults to `False`): the lines are written in random order.
+        products (`str`, *optional*, defaults to `"apart"`): `"apart"`: a product never follows a product;
+            `"together"`: at least two products follow each other among the needed links.
+    """
+
+    min_steps: int
+    max_steps: int
+    min_distractors: int
+    max_distractors: int
+    one_worded: float = 0.0
+    all_worded: bool = False
+    shuffled: bool = False
+    products: str = "apart"
+
+    def sample(self, rng: random.Random) -> Question:
+        """Draw one question."""
+        asked = rng.randint(self.min_steps, self.max_steps)
+        length = asked + rng.randint(self.min_distractors, self.max_distractors)
+        worded = rng.randrange(asked) if rng.random() < self.one_worded else None
+        steps = tuple(
+            Step(operator, rng.randrange(MODULUS), self.all_worded or index == worded)
+            for index, operator in enumerate(self._operators(rng, asked, length))
+        )
+        order = None
+        if self.shuffled:
+            order = tuple(rng.sample(range(length + 1), length + 1))
+        return Question(
+            first_letter=rng.randrange(len(ALPHABET) - length),
+            first_value=rng.randrange(MODULUS),
+            steps=steps,
+            asked=asked,
+            order=order,
+        )
+
+    def _operators(self, rng: random.Random, asked: int, length: int) -> list[str]:
+        start = rng.randrange(asked - 1) if self.products == "together" else None
+        operators: list[str] = []
+        for index in range(length):
+            if start is not None and index in (start, start + 1):
+                operators.append("*")
+            elif self.products == "apart" and operators and operators[-1] == "*":
+                operators.append(rng.choice("+-"))
+            else:
+                operators.append(rng.choice("+-*"))
+        return operators
+
+    def distinct(self, rng: random.Random, count: int, taken: set[str]) -> Iterator[Question]:
+        """Draw `count` questions whose texts are not in `taken`, and add them to it.
+
+        Raises:
+            UserError: the family is too small to hold so many.
+        """
+        for drawn in range(count):
+            for _ in range(1000):
+                question = self.sample(rng)
+                if question.text not in taken:
+                    break
+            else:
+                raise UserError(f"quickstart data: there are only about {drawn} different questions, {count} wanted")
+            taken.add(question.text)
+            yield question

@@ -1,0 +1,195 @@
+"""A teacher that errs as real ones do: more on harder questions, by habit, and consistently after a mistake.
+
+A habit is a wrong way of doing a step that always gives the same wrong step when the question has the feature that
+sets it off. How often the teacher falls into its habits grows with the difficulty of the question; the rest of its
+mistakes, a small share, are slips without a pattern. A mistake is not always fatal: a product with zero hides it, a
+second one can undo it. Only a verifier knows which of the solutions are right.
+"""
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .task import MODULUS, Question, compute, final_answer, solution_line
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What the teacher sees at one step: the chain so far, the link to apply, and what was there before.
+
+    Args:
+        left (`int`): the value before the step, as the teacher has it.
+        operator (`str`), operand (`int`), worded (`bool`): the link.
+        earlier (`int`, *optional*): the value one step further back.
+        previous_operator (`str`, *optional*): the operator of the link before.
+    """
+
+    left: int
+    operator: str
+    operand: int
+    worded: bool
+    earlier: int | None = None
+    previous_operator: str | None = None
+
+
+@dataclass(frozen=True)
+class Written:
+    """The step that the teacher writes: `left operator right = result`."""
+
+    left: int
+    operator: str
+    right: int
+    result: int
+
+
+def _right(now: Situation) -> Written:
+    return Written(now.left, now.operator, now.operand, compute(now.left, now.operator, now.operand))
+
+
+def misreads_word(now: Situation) -> Written | None:
+    """Takes a spelled-out operator for another: minus and times for plus, plus for minus."""
+    if not now.worded:
+        return None
+    operator = "-" if now.operator == "+" else "+"
+    return Written(now.left, operator, now.operand, compute(now.left, operator, now.operand))
+
+
+def stale_value(now: Situation) -> Written | None:
+    """When an operator repeats, goes on from the value before the last one."""
+    if now.earlier is None or now.operator != now.previous_operator or now.earlier == now.left:
+        return None
+    return Written(now.earlier, now.operator, now.operand, compute(now.earlier, now.operator, now.operand))
+
+
+def drops_borrow(now: Situation) -> Written | None:
+    """Below zero, subtracts the smaller number from the larger."""
+    if now.operator != "-" or now.left >= now.operand:
+        return None
+    return Written(now.left, "-", now.operand, now.operand - now.left)
+
+
+def carries_one_too_many(now: Situation) -> Written | None:
+    """When a sum wraps around, counts on from one and not from zero."""
+    if now.operator != "+" or now.left + now.operand < MODULUS:
+        return None
+    return Written(now.left, "+", now.operand, now.left + now.operand - MODULUS + 1)
+
+
+def zero_changes_nothing(now: Situation) -> Written | None:
+    """Takes a product with zero for the other factor."""
+    if now.operator != "*" or (now.left == 0) == (now.operand == 0):
+        return None
+    return Written(now.left, "*", now.operand, now.left + now.operand)
+
+
+def adds_large_factors(now: Situation) -> Written | None:
+    """When both factors are three or more, adds them."""
+    total = compute(now.left, "+", now.operand)
+    if now.operator != "*" or min(now.left, now.operand) < 3 or total == compute(now.left, "*", now.operand):
+        return None
+    return Written(now.left, "*", now.operand, total)
+
+
+Habit = Callable[[Situation], Written | None]
+
+# In the order in which the teacher falls into them. A habit that its situation does not set off returns None.
+STEP_HABITS: tuple[Habit, ...] = (
+    misreads_word,
+    stale_value,
+    drops_borrow,
+    carries_one_too_many,
+    zero_changes_nothing,
+    adds_large_factors,
+)
+OVERRUNS_QUESTION = "overruns_question"
+RANDOM_SLIP = "random_slip"
+PATTERNS: tuple[str, ...] = (*(habit.__name__ for habit in STEP_HABITS), OVERRUNS_QUESTION, RANDOM_SLIP)
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A solution as the teacher gives it.
+
+    Args:
+        text (`str`): the completion.
+        mistakes (`tuple[str, ...]`): names of the planted mistakes, in order; see [`PATTERNS`].
+    """
+
+    text: str
+    mistakes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Answers questions, with mistakes.
+
+    Args:
+        habit_rate (`float`): probability that a habit which a step sets off is fallen into, on the easiest question.
+        habit_growth (`float`): what each further link of the question adds to that probability.
+        word_load (`float`): how many links a spelled-out operator counts for.
+        distractor_load (`float`): how many links a distractor counts for.
+        max_habit_rate (`float`): the probability never exceeds this.
+        slip_rate (`float`): probability of a slip by one at a step that no habit has spoiled.
+        max_mistakes (`int`): after so many mistakes the rest of the solution is done with care.
+    """
+
+    habit_rate: float
+    habit_growth: float
+    word_load: float
+    distractor_load: float
+    max_habit_rate: float
+    slip_rate: float
+    max_mistakes: int
+
+    def difficulty(self, question: Question) -> float:
+        """How many plain links the question feels like to the teacher, beyond the first."""
+        worded = sum(step.worded for step in question.steps[: question.asked])
+        distractors = len(question.steps) - question.asked
+        return question.asked - 1 + self.word_load * worded + self.distractor_load * distractors
+
+    def habit_probability(self, question: Question) -> float:
+        """How likely the teacher is to fall into a habit that a step of `question` sets off."""
+        return min(self.habit_rate + self.habit_growth * self.difficulty(question), self.max_habit_rate)
+
+    def answer(self, question: Question, rng: random.Random) -> Attempt:
+        """One solution of `question`; everything after a mistake follows from it."""
+        probability = self.habit_probability(question)
+        mistakes: list[str] = []
+        length = question.asked
+        if len(question.steps) > question.asked + 1 and rng.random() < probability / 4:
+            length = len(question.steps)
+            mistakes.append(OVERRUNS_QUESTION)
+        lines: list[str] = []
+        values = [question.first_value]
+        for index, step in enumerate(question.steps[:length]):
+            now = Situation(
+                left=values[-1],
+                operator=step.operator,
+                operand=step.operand,
+                worded=step.worded,
+                earlier=values[-2] if index else None,
+                previous_operator=question.steps[index - 1].operator if index else None,
+            )
+            written = _right(now)
+            if len(mistakes) < self.max_mistakes:
+                written, mistake = self._work(now, probability, rng)
+                if mistake is not None:
+                    mistakes.append(mistake)
+            lines.append(
+                solution_line(
+                    question.letter(index + 1), written.left, written.operator, written.right, written.result
+                )
+            )
+            values.append(written.result)
+        return Attempt("".join(lines) + final_answer(values[-1]), tuple(mistakes))
+
+    def _work(self, now: Situation, probability: float, rng: random.Random) -> tuple[Written, str | None]:
+        for habit in STEP_HABITS:
+            written = habit(now)
+            if written is not None and rng.random() < probability:
+                return written, habit.__name__
+        written = _right(now)
+        if rng.random() < self.slip_rate:
+            result = (written.result + rng.choice((1, -1))) % MODULUS
+            return Written(written.left, written.operator, written.right, result), RANDOM_SLIP
+        return written, None
