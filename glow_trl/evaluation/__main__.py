@@ -1,6 +1,7 @@
 import sys
 
-from .stage import cli
+from ..cli import run_stage
+from .stage import main
 
 
-sys.exit(cli())
+sys.exit(run_stage(main))

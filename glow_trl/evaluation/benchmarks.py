@@ -11,8 +11,6 @@ from .config import BenchmarkConfig, EvalConfig
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_SHOWN = 3
-
 
 def load_questions(benchmark: BenchmarkConfig, config: EvalConfig) -> tuple[list[dict[str, Any]], int]:
     """Read a benchmark's questions and let every gold answer grade itself.
@@ -40,25 +38,18 @@ def load_questions(benchmark: BenchmarkConfig, config: EvalConfig) -> tuple[list
         limit=min(limits, default=None),
     )
     questions = [{**row, "kind": row.get("kind") or benchmark.kind or _default_kind(row)} for row in rows]
-    unusable = check_gold(
-        [row["answer"] for row in questions],
-        [row["kind"] for row in questions],
-        choices=[row.get("choices") for row in questions],
-    )
-    if not unusable:
+    report = check_gold(questions)
+    if report.ok:
         return questions, 0
     if config.on_bad_gold == "error":
-        examples = "; ".join(
-            f"{questions[position]['sample_id']}: {questions[position]['answer']!r} ({questions[position]['kind']})"
-            for position in list(unusable)[:_SHOWN]
-        )
         raise UserError(
-            f"benchmark '{benchmark.name}': {len(unusable)} of {len(questions)} gold answers are rejected by their "
-            f"own verifier, such as {examples}; correct the answers or `kind`, or set on_bad_gold: drop"
+            f"benchmark '{benchmark.name}': {report.summary()}; correct the answers or `kind`, or leave these "
+            "questions out with on_bad_gold: drop"
         )
+    unusable = {failure.index for failure in report.failures}
     usable = [row for position, row in enumerate(questions) if position not in unusable]
     if not usable:
-        raise UserError(f"benchmark '{benchmark.name}': all {len(questions)} gold answers are unusable; check `kind`")
+        raise UserError(f"benchmark '{benchmark.name}': {report.summary()}; check `kind` and `columns`")
     return usable, len(unusable)
 
 

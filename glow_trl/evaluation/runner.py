@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
 
+_VERIFIED_AT_ONCE = 4096
+
 
 def evaluate(config: EvalConfig, engine: Engine | None = None, console: "Console | None" = None) -> dict[str, Any]:
     """Generate, judge and summarize.
@@ -129,15 +131,18 @@ def _judged(rows: list[dict[str, Any]], name: str, progress: "Progress") -> Iter
     from ..verifiers import verify_batch
 
     task = progress.add_task(f"{name}: verify", total=len(rows))
-    verdicts = verify_batch(
-        [row["completion"] for row in rows],
-        [row["answer"] for row in rows],
-        [row["kind"] for row in rows],
-        choices=[row.get("choices") for row in rows],
-    )
-    for row, verdict in zip(rows, verdicts, strict=True):
-        yield {**row, "verdict": dataclasses.asdict(verdict)}
-    progress.update(task, completed=len(rows))
+    for start in range(0, len(rows), _VERIFIED_AT_ONCE):
+        chunk = rows[start : start + _VERIFIED_AT_ONCE]
+        verdicts = verify_batch(
+            [row["completion"] for row in chunk],
+            [row["answer"] for row in chunk],
+            [row["kind"] for row in chunk],
+            choices=[row.get("choices") for row in chunk],
+            tolerances=[row.get("tolerance") for row in chunk],
+        )
+        for row, verdict in zip(chunk, verdicts, strict=True):
+            yield {**row, "verdict": dataclasses.asdict(verdict)}
+        progress.advance(task, len(chunk))
 
 
 def _measure_entropy(jobs: list[Job], config: EvalConfig, models: ModelLoader, progress: "Progress") -> None:

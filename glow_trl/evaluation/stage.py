@@ -4,22 +4,27 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UserError
+from ..report.numbers import interval, number, percent
+from ..report.run_data import read_json
 from .config import EvalConfig
 from .runner import evaluate
 
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
-# What may change between two starts in one folder: it does not change what is generated, or `evaluate` itself
-# recognizes which benchmarks it concerns
-_CHANGEABLE = ("benchmarks", "only", "in_domain", "k_values", "majority", "entropy", "rescore", "on_bad_gold", "limit")
-_CHANGEABLE_SIZES = ("batch_size", "batch_tokens")
+_SIZES = ("batch_size", "batch_tokens")
+# What may change between two starts in one folder: it does not change what is generated, or `evaluate` recognizes
+# which benchmarks it concerns
+_CHANGEABLE = (
+    *("benchmarks", "only", "limit", "on_bad_gold", "in_domain", "k_values", "majority", "rescore"),
+    *("entropy", "entropy_questions", *_SIZES),
+)
 
 
 def run_stage(config: EvalConfig, given: dict[str, Any], console: "Console | None" = None) -> dict[str, Any]:
-    """Evaluate and record the run in `run.json`.
+    """Evaluate and record the run in `run.json`; take the results as they are if they are complete.
 
     Args:
         config ([`EvalConfig`]): the configuration.
@@ -33,23 +38,28 @@ def run_stage(config: EvalConfig, given: dict[str, Any], console: "Console | Non
         UserError: bad input or configuration, or the folder holds the evaluation of another model.
     """
     from ..generation.loading import local_folder
-    from ..runs import StageRun, fingerprint
+    from ..runs import StageRun, fingerprint, jsonable
 
     benchmarks = config.resolve()
-    settings = {key: value for key, value in given.items() if key not in (*_CHANGEABLE, *_CHANGEABLE_SIZES)}
+    settings = {key: value for key, value in given.items() if key not in _CHANGEABLE}
     folder = local_folder(config.model_name_or_path)
     run = StageRun("eval", config.output_dir, settings, inputs=[] if folder is None else [folder])
+    facts = {
+        "settings": jsonable({key: value for key, value in vars(config).items() if key not in ("rescore", *_SIZES)}),
+        "benchmarks": {item.name: {"path": item.path, "data": fingerprint(item.path)} for item in benchmarks},
+        "seed": config.seed,
+    }
+    if run.is_complete and not config.rescore and all(run.record.get(key) == value for key, value in facts.items()):
+        results = read_json(run.output_dir / "results.json")
+        if results is not None:
+            return results
     run.start()
     try:
         results = evaluate(config, console=console)
     except BaseException:
         run.interrupt()
         raise
-    run.complete(
-        settings=vars(config),
-        benchmarks={item.name: {"path": item.path, "fingerprint": fingerprint(item.path)} for item in benchmarks},
-        seed=config.seed,
-    )
+    run.complete(**facts)
     return results
 
 
@@ -68,43 +78,25 @@ def main(argv: Sequence[str] | None = None) -> None:
     console.print(results_table(results))
 
 
-def results_table(results: dict[str, Any]) -> Any:
+def results_table(results: dict[str, Any]) -> "Table":
     """A table of one evaluation, for the terminal."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    k_values = sorted(
-        {int(key.removeprefix("pass@")) for row in results["benchmarks"].values() for key in row if _is_pass(key)}
-    )
-    columns = ["benchmark", "domain", "questions", "accuracy", *(f"pass@{k}" for k in k_values if k > 1)]
-    columns += ["tokens", "cut off", "no answer", "entropy"]
-    table = Table(box=box.SIMPLE_HEAD)
-    for column in columns:
-        table.add_column(column, justify="left" if column in ("benchmark", "domain") else "right")
+    k = max(int(key.removeprefix("pass@")) for row in results["benchmarks"].values() for key in row if _is_pass(key))
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("benchmark", min_width=12)
+    columns = ["questions", "accuracy", "95 %", *([f"pass@{k}"] if k > 1 else [])]
+    for column in (*columns, "tokens", "cut off", "no answer", "entropy"):
+        table.add_column(column, justify="right", no_wrap=True)
     for name, row in results["benchmarks"].items():
-        low, high = row["pass@1_ci"] or (None, None)
-        interval = f" [{100 * low:.1f}, {100 * high:.1f}]" if low is not None else ""
-        cells = [name, row["domain"], str(row["n"]), f"{100 * row['pass@1']:.1f} %{interval}"]
-        cells += [f"{100 * row[f'pass@{k}']:.1f} %" if f"pass@{k}" in row else "" for k in k_values if k > 1]
-        cells += [
-            f"{row['response_length']:.1f}",
-            f"{100 * row['truncated']:.1f} %",
-            f"{100 * row['no_answer']:.1f} %",
-        ]
-        cells.append(f"{row['entropy']:.3f}" if "entropy" in row else "")
-        table.add_row(*(cell.replace("[", "\\[") for cell in cells))
+        cells = [f"{name} ({row['domain']})", f"{row['n']:,}", percent(row["pass@1"]), interval(row["pass@1_ci"])]
+        cells += [percent(row.get(f"pass@{k}"))] if k > 1 else []
+        cells += [number(row["response_length"], 1), percent(row["truncated"]), percent(row["no_answer"])]
+        table.add_row(*map(Text, [*cells, number(row.get("entropy"), 3)]))
     return table
 
 
 def _is_pass(key: str) -> bool:
     return key.startswith("pass@") and key.removeprefix("pass@").isdigit()
-
-
-def cli() -> int:
-    """[`main`] as a program: bad input is one line on the standard error and exit code 2."""
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0

@@ -25,7 +25,7 @@ def accuracy_charts(data: RunData) -> list[str]:
         with Chart(
             benchmark,
             f"Accuracy on {benchmark} ({domain}-domain) after each stage, in percent",
-            (4.4, 1.15 + 0.42 * len(rows)),
+            (3.6, 1.0 + 0.36 * len(rows)),
         ) as chart:
             axes = chart.axes
             for position, (arm, stages) in enumerate(rows):
@@ -80,15 +80,14 @@ def pass_at_k_charts(data: RunData) -> list[str]:
 
 
 def loss_charts(data: RunData) -> list[str]:
-    """One chart per arm: mean loss of positives and of negatives in each epoch, with the middle half of the samples."""
+    """One chart per arm: mean loss of positives and of negatives in each epoch, and the middle half of each."""
     arms = [arm for arm in data.arms.values() if arm.ledger is not None]
-    charts, axes_of_all = [], []
+    charts = []
     highest = max((_upper(arm) for arm in arms), default=1.0)
     for arm in arms:
         ledger = arm.ledger
         with Chart(arm.name, f"Loss of positive and negative samples per epoch, arm {arm.name}") as chart:
             axes = chart.axes
-            axes_of_all.append(axes)
             for outcome, code in OUTCOMES.items():
                 losses = ledger.losses[:, ledger.is_correct == code]
                 if not losses.size or np.isnan(losses).all():

@@ -7,8 +7,8 @@ from typing import Any
 from . import charts
 from .dynamics import weight_table, weighting_of
 from .examples import evaluation_examples, training_examples, trajectory_counts
+from .numbers import duration, interval, number, percent
 from .run_data import STAGES, RunData
-from .terminal import interval, number, percent
 
 
 _TEMPLATES = "templates"
@@ -97,20 +97,6 @@ def total_seconds(summary: dict[str, Any]) -> float | None:
         if content[key] is not None
     ]
     return sum(recorded) if recorded else None
-
-
-def duration(seconds: float | None) -> str:
-    """A time span for people: `48 s`, `3 min 05 s`, `2 h 10 min`."""
-    if seconds is None:
-        return ""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _k_values(summary: dict[str, Any]) -> list[int]:

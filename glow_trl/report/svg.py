@@ -70,7 +70,7 @@ class Chart:
     Args:
         title (`str`): heading of the chart.
         description (`str`): what it shows, for those who cannot see it.
-        size (`tuple[float, float]`, *optional*, defaults to `(4.4, 2.9)`): width and height in inches.
+        size (`tuple[float, float]`, *optional*, defaults to `(3.6, 2.45)`): width and height in inches.
 
     Example:
     ```python
@@ -81,7 +81,7 @@ class Chart:
     ```
     """
 
-    def __init__(self, title: str, description: str, size: tuple[float, float] = (4.4, 2.9)):
+    def __init__(self, title: str, description: str, size: tuple[float, float] = (3.6, 2.45)):
         self.title = title
         self.description = description
         self.svg = ""

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from .numbers import interval, number, percent
+
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -40,21 +42,6 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
                 cells.append(number(content.get("seconds"), 0) if first else "")
                 table.add_row(*map(Text, cells), end_section=position == len(rows) - 1)
     console.print(table)
-
-
-def percent(share: float | None) -> str:
-    """A share as a percentage with one decimal; empty for `None`."""
-    return "" if share is None else f"{100 * share:.1f}"
-
-
-def interval(ends: list[float] | None) -> str:
-    """Both ends of an interval as percentages; empty for `None`."""
-    return "" if ends is None else f"{100 * ends[0]:.1f}–{100 * ends[1]:.1f}"
-
-
-def number(value: float | None, decimals: int) -> str:
-    """A number with a fixed number of decimals; empty for `None`."""
-    return "" if value is None else f"{value:,.{decimals}f}"
 
 
 def _largest_k(summary: dict[str, Any]) -> int | None:

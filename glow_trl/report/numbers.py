@@ -1,0 +1,30 @@
+"""Numbers as people read them."""
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage with one decimal; empty for `None`."""
+    return "" if share is None else f"{100 * share:.1f}"
+
+
+def interval(ends: list[float] | None) -> str:
+    """Both ends of an interval as percentages; empty for `None`."""
+    return "" if ends is None else f"{100 * ends[0]:.1f}–{100 * ends[1]:.1f}"
+
+
+def number(value: float | None, decimals: int) -> str:
+    """A number with a fixed number of decimals; empty for `None`."""
+    return "" if value is None else f"{value:,.{decimals}f}"
+
+
+def duration(seconds: float | None) -> str:
+    """A time span for people: `48 s`, `3 min 05 s`, `2 h 10 min`."""
+    if seconds is None:
+        return ""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
