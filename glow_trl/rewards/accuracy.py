@@ -1,0 +1,91 @@
+"""The reward for a right final answer."""
+
+from collections.abc import Callable, Sequence
+
+from ..errors import UserError
+from ..verifiers import Verdict, verify_batch
+from .completions import column, completion_text
+
+
+def _judge(
+    completions: Sequence,
+    answer: Sequence,
+    kind: Sequence[str | None] | str | None,
+    choices: Sequence | None,
+    tolerance: Sequence[float | None] | None,
+    require_boxed: bool,
+) -> list[Verdict]:
+    count = len(completions)
+    return verify_batch(
+        [completion_text(completion) for completion in completions],
+        list(answer),
+        [kind] * count if isinstance(kind, str) else column(kind, count),
+        choices=column(choices, count),
+        tolerances=column(tolerance, count),
+        require_boxed=require_boxed,
+    )
+
+
+def _log(
+    name: str,
+    verdicts: list[Verdict],
+    log_extra: Callable[[str, list], None] | None,
+    log_metric: Callable[[str, float], None] | None,
+) -> None:
+    if log_extra is not None:
+        log_extra(f"{name}/extracted", [verdict.extracted or "" for verdict in verdicts])
+        log_extra(f"{name}/reason", [verdict.reason for verdict in verdicts])
+    if log_metric is not None and verdicts:
+        for reason in ("timeout", "error", "no_answer", "hedged", "bad_gold"):
+            log_metric(f"{name}/{reason}", sum(verdict.reason == reason for verdict in verdicts) / len(verdicts))
+
+
+def accuracy_reward(
+    completions: Sequence,
+    answer: Sequence | None = None,
+    kind: Sequence[str | None] | str | None = None,
+    choices: Sequence | None = None,
+    tolerance: Sequence[float | None] | None = None,
+    log_extra: Callable[[str, list], None] | None = None,
+    log_metric: Callable[[str, float], None] | None = None,
+    **kwargs,
+) -> list[float | None]:
+    r"""
+    1.0 for a right final answer, 0.0 for any other, `None` (the sample is skipped) where the gold answer is unusable.
+
+    The row's `kind` chooses the verifier, so that one reward serves a mixed data set. Comparisons that time out or
+    break earn 0.0, and their share is logged.
+
+    Args:
+        completions (`Sequence`):
+            Plain strings or conversations.
+        answer (`Sequence`):
+            Gold answers; a column named `solution`, as in TRL's own reward, or `gold` is taken instead where there is
+            no `answer`.
+        kind (`Sequence`, *optional*):
+            Kind of verifier per row, `"math"` where absent.
+        choices, tolerance (`Sequence`, *optional*):
+            Options of multiple-choice questions, and tolerances of numbers, per row.
+        log_extra, log_metric (`Callable`, *optional*):
+            Given by the trainer: extracted answers and reasons go into the table of completions, the shares of
+            timeouts, errors, missing and hedged answers into the metrics.
+
+    Returns:
+        `list[float | None]`: one reward per completion.
+
+    Example:
+    ```python
+    >>> from glow_trl.rewards import accuracy_reward
+
+    >>> accuracy_reward(["The answer is 42.", r"\boxed{\frac{1}{2}}"], answer=["42", "1/3"])
+    [1.0, 0.0]
+    ```
+    """
+    gold = next(
+        (values for values in (answer, kwargs.get("solution"), kwargs.get("gold")) if values is not None), None
+    )
+    if gold is None:
+        raise UserError("accuracy_reward needs a column `answer` (or `solution`, or `gold`) in the training data")
+    verdicts = _judge(completions, gold, kind, choices, tolerance, require_boxed=False)
+    _log("accuracy", verdicts, log_extra, log_metric)
+    return [None if verdict.correct is None else float(verdict.correct) for verdict in verdicts]

@@ -1,0 +1,23 @@
+"""What TRL hands to reward functions: completions in either form, and columns that may be absent."""
+
+from collections.abc import Sequence
+
+
+def completion_text(completion: object) -> str:
+    """The text of a completion: a plain string, or the last assistant message of a conversation."""
+    if isinstance(completion, str):
+        return completion
+    if not completion:
+        return ""
+    messages = [message for message in completion if message.get("role", "assistant") == "assistant"] or completion
+    content = messages[-1].get("content")
+    if isinstance(content, list):  # multimodal: a list of parts
+        content = "".join(part.get("text") or "" for part in content if isinstance(part, dict))
+    text = content or ""
+    reasoning = messages[-1].get("reasoning_content")
+    return f"<think>{reasoning}</think>{text}" if reasoning else text
+
+
+def column(values: Sequence | None, count: int) -> list:
+    """One value per completion; an absent column is all `None`."""
+    return [None] * count if values is None else list(values)

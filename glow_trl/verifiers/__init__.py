@@ -1,0 +1,27 @@
+"""Judges of final answers: one set for labels, rewards and evaluation.
+
+Importing this starts nothing and loads neither torch nor any computer algebra.
+"""
+
+from .gold import GoldFailure, GoldReport, check_gold
+from .kinds import Options
+from .pool import DEFAULT_TIMEOUT, VerifierPool, default_pool, verify, verify_batch
+from .registry import KINDS, register_kind
+from .verdict import REASONS, Verdict
+
+
+__all__ = [
+    "DEFAULT_TIMEOUT",
+    "KINDS",
+    "REASONS",
+    "GoldFailure",
+    "GoldReport",
+    "Options",
+    "Verdict",
+    "VerifierPool",
+    "check_gold",
+    "default_pool",
+    "register_kind",
+    "verify",
+    "verify_batch",
+]

@@ -1,0 +1,361 @@
+"""The shape of an answer: number, expression, list, tuple, interval, relation, matrix or words."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+
+from .expression import exact, read
+from .latex import closing_brace, normalize, unwrap
+from .units import split_unit
+
+
+MAX_ITEMS = 64
+MAX_NESTING = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar:
+    """One number or expression. `text` is valid LaTeX without unit and percent sign."""
+
+    text: str
+    tree: tuple | None = None
+    value: Fraction | None = None
+    decimals: int = 0  # digits behind the point, for a number written as a decimal
+    percent: bool = False
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """An answer in words."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """A list, set, tuple, interval or ratio; `brackets` is `""` for a bare list, else e.g. `"()"`, `"[)"`, `"{}"`, `":"`."""
+
+    brackets: str
+    items: tuple
+
+    @property
+    def ordered(self) -> bool:
+        return self.brackets not in ("", "{}", "U")
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """`sides[0] operators[0] sides[1] ...`, each side as text."""
+
+    sides: tuple[str, ...]
+    operators: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """`name = value`; the name is a variable, a function's value, a segment or words, `""` for `2 + 3 = 5`."""
+
+    name: str
+    value: object
+    sides: tuple[str, str] = ("", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Rows of answers."""
+
+    rows: tuple[tuple, ...]
+
+
+Answer = Scalar | Words | Several | Relation | Named | Matrix
+
+_NUMBER = re.compile(r"([+-]?)\s*(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_MIXED = re.compile(r"([+-]?)\s*(\d+)(?:\s+|\s*-\s*|\s+and\s+)(\d+)\s*/\s*(\d+)")
+_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d])(?!,\d)")
+_SPACED_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?: \d{3})+)(?![\d])")
+_AND = re.compile(r"\s*,?\s*(?:\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z]))\s*")
+_MATRIX = re.compile(
+    r"^\\begin\s*\{(?:[pbB]?matrix|smallmatrix|array)\}(?:\s*\{[lcr| ]*\})?(.*)\\end\s*\{[a-zA-Z]+\}$", re.DOTALL
+)
+_OPERATOR = re.compile(
+    r"<=|>=|!=|=|<|>|\\neq(?![a-zA-Z])|\\approx(?![a-zA-Z])|\\equiv(?![a-zA-Z])|\\in(?![a-zA-Z])|\\to(?![a-zA-Z])"
+)
+_OPERATOR_NAMES = {r"\neq": "!=", r"\approx": "=", r"\equiv": "="}
+_INSIGNIFICANT = re.compile(r"\s|\\text(?=\s*\{)|[{}]")
+_NAME = re.compile(
+    r"""^(?:
+        \\?[a-zA-Z]+'*(?:\s*_\s*(?:\{[^{}]*\}|\w))?(?:\s*\^\s*(?:\{[^{}]*\}|\w|\\circ))?   # x, x_1, alpha, AB
+        (?:\s*\([a-zA-Z0-9,+\- ]*\))?                                                       # f(x)
+        | \\text\s*\{[^{}]*\}(?:\s*\([a-zA-Z0-9, ]*\))?
+        | \\(?:overline|overrightarrow|vec|angle|triangle|hat|bar|widehat)\s*\{?\s*\\?[a-zA-Z]+\s*\}?
+        | m?\s*\\(?:angle|measuredangle)\s*[A-Za-z]+
+        | \|\s*\\?[a-zA-Z]+\s*\|
+        | [a-zA-Z](?:\s*[a-zA-Z])+                                                          # words
+        | \(?\s*[a-zA-Z](?:_\w)?(?:\s*,\s*[a-zA-Z](?:_\w)?)+\s*\)?                              # (p, q, r)
+        | \\frac\s*\{\s*[A-Za-z][A-Za-z_0-9]*\s*\}\s*\{\s*[A-Za-z][A-Za-z_0-9]*\s*\}
+        | [A-Za-z](?:_(?:\{\w+\}|\w))?(?:\s*[:/]\s*[A-Za-z](?:_(?:\{\w+\}|\w))?)+                  # V_1:V_2
+    )$""",
+    re.VERBOSE,
+)
+_WORD = re.compile(r"[a-zA-Z]{4,}")
+_COUNTED = re.compile(r"([+-]?[\d.,/ ]*\d)\s+([a-zA-Z][a-zA-Z'\-]+(?:\s+[a-zA-Z'\-]{2,}){0,4})")
+_NOT_COUNTED = frozenset("or to not than if when minus plus over times pi sqrt unless except but".split())
+_MULTIPLES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
+_COMMANDS_AND_NAMES = re.compile(r"\\[a-zA-Z]+")
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_OPEN = {"(": ")", "[": "]", "{": "}"}
+
+
+def split_top(text: str, separator: re.Pattern | str) -> tuple[list[str], list[str]]:
+    """Split at separators outside all brackets; returns the parts and the separators between them."""
+    pattern = re.compile(re.escape(separator)) if isinstance(separator, str) else separator
+    parts, separators = [], []
+    depth = start = position = 0
+    while position < len(text):
+        character = text[position]
+        if depth == 0 and (match := pattern.match(text, position)):
+            parts.append(text[start:position])
+            separators.append(match.group(0).strip())
+            start = position = match.end()
+            continue
+        if character == "\\":
+            if text[position + 1 : position + 2] in ("{", "}"):
+                depth += 1 if text[position + 1] == "{" else -1
+                position += 2
+                continue
+            if text.startswith((r"\begin", r"\langle", r"\lfloor", r"\lceil"), position):
+                depth += 1
+            elif text.startswith((r"\end", r"\rangle", r"\rfloor", r"\rceil"), position):
+                depth -= 1
+            position += 1
+            while position < len(text) and text[position].isalpha():
+                position += 1
+            continue
+        if character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth -= 1
+        depth = max(depth, 0)
+        position += 1
+    parts.append(text[start:])
+    return [part.strip() for part in parts], separators
+
+
+def parse(text: str) -> Answer | None:
+    """The answer that `text` states, or `None` if it is empty."""
+    plain = _plain_number(text.strip())
+    if plain is not None:
+        return plain
+    text = normalize(text)
+    return _parse(text, 0) if text else None
+
+
+def _plain_number(text: str) -> Scalar | None:
+    match = _NUMBER.fullmatch(text) if len(text) <= 400 else None
+    if match is None:
+        return None
+    sign, whole, decimals, only_decimals = match.groups()
+    whole = (whole or "0").replace(",", "")
+    decimals = only_decimals or decimals or ""
+    value = Fraction(int(whole + decimals), 10 ** len(decimals))
+    if sign == "-":
+        value = -value
+    written = f"{sign.replace('+', '')}{whole}" + (f".{decimals}" if decimals else "")
+    return Scalar(written, ("number", value), value, len(decimals))
+
+
+def _parse(text: str, depth: int) -> Answer:
+    text = text.strip()
+    plain = _plain_number(text)
+    if plain is not None:
+        return plain
+    if depth > MAX_NESTING:
+        return Scalar(text)
+    if match := _MATRIX.match(text):
+        return _matrix(match.group(1), depth) or Scalar(text)
+    text = text.replace(r"\langle", "(").replace(r"\rangle", ")")
+    if (words := _TEXT.fullmatch(text)) is not None:
+        inner = unwrap(words.group(1))
+        return _parse(inner, depth + 1) if not _WORD.search(inner) else Words(inner)
+
+    if listed := _listed(text, depth):
+        return listed
+    sides, operators = split_top(text, _OPERATOR)
+    if operators and all(sides):
+        return _relation(tuple(sides), tuple(operators), depth)
+    if text == r"\emptyset":
+        return Several("{}", ())
+    if bracketed := _bracketed(text, depth):
+        return bracketed
+    parts, separators = split_top(text, r"\cup")
+    if separators and all(parts):
+        return Several("U", tuple(_parse(part, depth + 1) for part in parts))
+    if text.count(r"\pm") == 1 and r"\mp" not in text:
+        return Several("", tuple(_parse(text.replace(r"\pm", sign), depth + 1) for sign in ("+", "-")))
+    parts, separators = split_top(text, ":")
+    if separators and all(parts) and len(parts) <= 4:
+        return Several(":", tuple(_parse(part, depth + 1) for part in parts))
+    return _scalar(text)
+
+
+def _listed(text: str, depth: int) -> Answer | None:
+    """`1, 2 and 3`, `x=1 or x=2`, `k=45, n=2`; also `1,22` where that may be a decimal comma (left to the comparison)."""
+    joined = _AND.sub(",", _drop_thousands(text)) if ("and" in text or "or" in text) else _drop_thousands(text)
+    if "," not in joined and ";" not in joined:
+        return None if joined == text else _parse(joined, depth + 1)
+    parts, separators = split_top(joined, re.compile(r"[,;]"))
+    parts = [part for part in parts if part]
+    if not separators or len(parts) > MAX_ITEMS:
+        return None if joined == text or len(parts) > MAX_ITEMS else _parse(joined, depth + 1)
+    if len(parts) == 1:
+        return _parse(parts[0], depth + 1)
+    items = [_parse(part, depth + 1) for part in parts]
+    if isinstance(items[0], Named) and not any(isinstance(item, Named | Relation) for item in items[1:]):
+        items[0] = items[0].value  # n = 1, 2, 3
+    if any(isinstance(item, Words) for item in items) and len(_WORD.findall(text)) > 3 * len(items):
+        return Words(text)
+    flat = []
+    for item in items:
+        flat.extend(item.items if isinstance(item, Several) and item.brackets == "" else [item])
+    return Several("", tuple(flat))
+
+
+def _drop_thousands(text: str) -> str:
+    """Remove commas (and spaces) that separate thousands, outside brackets."""
+    if "," not in text and " " not in text:
+        return text
+    if not _THOUSANDS.search(text) and not _SPACED_THOUSANDS.search(text):
+        return text
+    pieces, depth, start = [], 0, 0
+
+    def drop(piece: str) -> str:
+        piece = _THOUSANDS.sub(lambda match: match.group(0).replace(",", ""), piece)
+        return _SPACED_THOUSANDS.sub(lambda match: match.group(1).replace(" ", ""), piece)
+
+    for position, character in enumerate(text):
+        if character in "([" or (character == "{" and text[position - 1 : position] == "\\"):
+            if depth == 0:
+                pieces.append(drop(text[start:position]))
+                start = position
+            depth += 1
+        elif depth and (character in ")]" or (character == "}" and text[position - 1 : position] == "\\")):
+            depth -= 1
+            if depth == 0:
+                pieces.append(text[start : position + 1])
+                start = position + 1
+    pieces.append(drop(text[start:]) if depth == 0 else text[start:])
+    return "".join(pieces)
+
+
+def _bracketed(text: str, depth: int) -> Answer | None:
+    """`(1, 2)`, `[0, 1)`, `\\{1, 2\\}`, `(x)`."""
+    opening, inner = None, None
+    if text.startswith(r"\{") and text.endswith(r"\}"):
+        opening, closing, inner = "{", "}", text[2:-2]
+    elif text[:1] in _OPEN and text[-1:] in (")", "]", "}") and len(text) > 1:
+        opening, closing, inner = text[0], text[-1], text[1:-1]
+        if opening == "{" and closing_brace(text, 0) != len(text) - 1:
+            return None
+    if inner is None or not _balanced(inner):
+        return None
+    parts, separators = split_top(inner, re.compile(r"[,;]"))
+    if any(re.match(r",\s", inner[match.start() :]) for match in re.finditer(",", inner)) and _THOUSANDS.search(inner):
+        parts, separators = split_top(_drop_thousands(inner), re.compile(r"[,;]"))
+    if not inner.strip():
+        return Several(opening + closing, ())
+    if not separators:
+        if opening + closing == "{}":
+            item = _parse(inner, depth + 1)
+            return item if isinstance(item, Several) else Several("{}", (item,))
+        if opening + closing in ("()", "[]") and not re.search(r"[<>=]", inner):
+            inside = _parse(inner, depth + 1)
+            return inside if isinstance(inside, Several | Words) or opening == "[" else _scalar(text, inside)
+        return None
+    if len(parts) > MAX_ITEMS or not all(parts):
+        return None
+    if opening != closing and _OPEN[opening] != closing and {opening, closing} & {"{", "}"}:
+        return None
+    items = tuple(_parse(part, depth + 1) for part in parts)
+    if opening + closing == "{}":
+        flat = []
+        for item in items:
+            flat.extend(item.items if isinstance(item, Several) and item.brackets == "" else [item])
+        items = tuple(flat)
+    return Several(opening + closing, items)
+
+
+def _balanced(text: str) -> bool:
+    """Whether no bracket closes that was not opened in `text`; `(1,2),(3,4)` without its ends is not balanced."""
+    depth = 0
+    position = 0
+    while position < len(text):
+        if text[position] in "([{":
+            depth += 1
+        elif text[position] in ")]}":
+            depth -= 1
+            if depth < 0:
+                return False
+        position += 1
+    return depth == 0
+
+
+def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) -> Answer:
+    if operators in (("\\in",), ("\\to",)) and is_name(sides[0]):
+        return _parse(sides[1], depth + 1)
+    approximate = "\\approx" in operators
+    operators = tuple(_OPERATOR_NAMES.get(operator, operator) for operator in operators)
+    if set(operators) == {"="} and (is_name(sides[0]) or not _variables(sides[0])):
+        # Of x = 1/3 = 0.333 the last value counts, of x = 1/3 \\approx 0.333 the exact one.
+        value = sides[1] if approximate else sides[-1]
+        name = _INSIGNIFICANT.sub("", sides[0]) if is_name(sides[0]) else ""
+        return Named(name, _parse(value, depth + 1), (sides[0], value))
+    return Relation(sides, operators)
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` only names a quantity, so that `text = 5` says 5."""
+    return _NAME.match(text) is not None
+
+
+def _variables(text: str) -> bool:
+    return re.search(r"[a-zA-Z]", _COMMANDS_AND_NAMES.sub("", _TEXT.sub("", text))) is not None
+
+
+def _matrix(body: str, depth: int) -> Matrix | None:
+    rows = [
+        row for row in re.split(r"\\\\(?:\s*\[[^\]]*\])?|\\cr(?![a-zA-Z])", body.replace(r"\hline", "")) if row.strip()
+    ]
+    if len(rows) > MAX_ITEMS or "\\begin" in body:
+        return None
+    cells = tuple(tuple(_parse(cell, depth + 1) for cell in row.split("&")) for row in rows)
+    return Matrix(cells) if cells and len({len(row) for row in cells}) == 1 else None
+
+
+def _scalar(text: str, inside: Answer | None = None) -> Answer:
+    unitless, unit = split_unit(text)
+    percent = unitless.endswith("%")
+    if percent:
+        unitless = unitless.rstrip("% ").strip()
+    if unitless != text:
+        plain = _plain_number(unitless)
+        if plain is not None:
+            return Scalar(plain.text, plain.tree, plain.value, plain.decimals, percent, unit)
+    if match := _MIXED.fullmatch(unitless):
+        sign, whole, top, bottom = match.groups()
+        if int(bottom) and int(top) < int(bottom) and len(unitless) < 100:
+            value = int(whole) + Fraction(int(top), int(bottom))
+            value = -value if sign == "-" else value
+            return Scalar(rf"{sign}{whole}\frac{{{top}}}{{{bottom}}}", ("number", value), value, 0, percent, unit)
+    if match := _COUNTED.fullmatch(unitless):
+        words = match.group(2).lower().split()
+        number = _scalar(match.group(1).strip())
+        if isinstance(number, Scalar) and number.value is not None and not _NOT_COUNTED.intersection(words):
+            value = number.value * _MULTIPLES.get(words[0], 1)
+            return Scalar(number.text, ("number", value), value, 0, percent, unit)
+    bare = _TEXT.sub(r" \1 ", unitless)
+    if _WORD.search(_COMMANDS_AND_NAMES.sub(" ", bare)):
+        return Words(text)
+    tree = read(unitless)
+    return Scalar(unitless, tree, exact(tree) if tree is not None else None, 0, percent, unit)

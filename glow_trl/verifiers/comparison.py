@@ -1,0 +1,321 @@
+"""Whether two answers are equal: structure here, leaves by exact arithmetic, what is left by computer algebra."""
+
+import re
+from collections.abc import Callable
+from fractions import Fraction
+
+from . import residues
+from .answers import Answer, Matrix, Named, Relation, Scalar, Several, Words, is_name, parse
+from .expression import read
+from .latex import MAX_LENGTH, normalize
+from .units import units_clash
+
+
+# An approximate decimal is accepted for a number that no decimal can write, from this many significant digits on.
+MIN_SIGNIFICANT_DIGITS = 6
+
+Algebra = Callable[[Answer, Answer], bool | None]
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
+_NO_SOLUTION = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"))
+_FLIPPED = {">": "<", ">=": "<="}
+
+
+def _no_algebra(prediction: Answer, gold: Answer) -> bool | None:
+    return None
+
+
+def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> bool | None:
+    """Whether two answers, given as text, are equal; `None` if only (more) computer algebra can tell."""
+    if prediction == gold:
+        return True
+    if len(prediction) > MAX_LENGTH or len(gold) > MAX_LENGTH:
+        return normalize(prediction) == normalize(gold)
+    one, other = parse(prediction), parse(gold)
+    if one is None or other is None:
+        return False
+    verdict = equal(one, other, algebra)
+    if verdict is False and isinstance(one, Several) != isinstance(other, Several):
+        return _with_decimal_comma(prediction.strip(" $"), gold.strip(" $"), one, other, algebra)
+    return verdict
+
+
+def _with_decimal_comma(prediction: str, gold: str, one: Answer, other: Answer, algebra: Algebra) -> bool | None:
+    if isinstance(one, Several) and _decimal_comma(prediction):
+        return equal(parse(prediction.replace(",", ".")), other, algebra)
+    # In a gold answer "1,2" is rather a list; "1,22" is not.
+    if isinstance(other, Several) and _decimal_comma(gold) and len(gold.split(",")[1]) >= 2:
+        return equal(one, parse(gold.replace(",", ".")), algebra)
+    return False
+
+
+def _decimal_comma(text: str) -> bool:
+    return _DECIMAL_COMMA.fullmatch(text) is not None and _THOUSANDS_COMMA.fullmatch(text) is None
+
+
+def contains(prediction: Answer | None, gold: Answer | None) -> bool:
+    """Whether `prediction` is a list of guesses with `gold` among them."""
+    if not isinstance(prediction, Several) or isinstance(gold, Several) or gold is None:
+        return False
+    return any(equal(item, gold) is True for item in prediction.items)
+
+
+def equal(prediction: Answer, gold: Answer, algebra: Algebra = _no_algebra) -> bool | None:
+    """Whether two parsed answers are equal; `None` if undecided."""
+    if isinstance(prediction, Named) or isinstance(gold, Named):
+        return _equal_named(prediction, gold, algebra)
+    if isinstance(prediction, Relation) or isinstance(gold, Relation):
+        return _equal_relations(prediction, gold, algebra)
+    if isinstance(prediction, Words) or isinstance(gold, Words):
+        return _equal_words(prediction, gold)
+    if isinstance(prediction, Matrix) or isinstance(gold, Matrix):
+        return _equal_matrices(prediction, gold, algebra)
+    if isinstance(prediction, Several) or isinstance(gold, Several):
+        return _equal_several(prediction, gold, algebra)
+    return _equal_scalars(prediction, gold, algebra)
+
+
+def _all(verdicts) -> bool | None:
+    result: bool | None = True
+    for verdict in verdicts:
+        if verdict is False:
+            return False
+        result = result and verdict
+    return result
+
+
+def _elementwise(first, second, algebra: Algebra) -> bool | None:
+    if len(first) != len(second):
+        return False
+    # Cheap elements first: one that differs settles the matter before any algebra.
+    quick = [equal(a, b) for a, b in zip(first, second, strict=True)]
+    if False in quick:
+        return False
+    return _all(
+        known if known is not None else equal(a, b, algebra) for known, a, b in zip(quick, first, second, strict=True)
+    )
+
+
+def _unordered(first, second, algebra: Algebra) -> bool | None:
+    if len(first) != len(second):
+        return False
+    left, undecided = list(second), []
+    for item in first:
+        match = next((index for index, other in enumerate(left) if equal(item, other) is True), None)
+        if match is None:
+            undecided.append(item)
+        else:
+            left.pop(match)
+    for item in undecided:
+        match, maybe = None, None
+        for index, other in enumerate(left):
+            verdict = equal(item, other, algebra)
+            if verdict is True:
+                match = index
+                break
+            maybe = index if verdict is None and maybe is None else maybe
+        if match is None and maybe is None:
+            return False
+        if match is None:
+            return None
+        left.pop(match)
+    return True
+
+
+def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
+    if isinstance(prediction, Named) and isinstance(gold, Named):
+        same = prediction.name == gold.name or not prediction.name or not gold.name
+        if same or not (_is_variable(prediction.name) and _is_variable(gold.name)):
+            return equal(prediction.value, gold.value, algebra)
+        if {prediction.name, gold.name} == {"y", "f(x)"}:
+            return equal(prediction.value, gold.value, algebra)
+        if isinstance(prediction.value, Scalar) and prediction.value.value is not None:
+            return False
+        return _equal_relations(Relation(prediction.sides, ("=",)), Relation(gold.sides, ("=",)), algebra)
+    if isinstance(prediction, Named):
+        if isinstance(gold, Relation):
+            return _equal_relations(Relation(prediction.sides, ("=",)), gold, algebra)
+        return equal(prediction.value, gold, algebra)
+    if isinstance(prediction, Relation):
+        return _equal_relations(prediction, Relation(gold.sides, ("=",)), algebra)
+    return equal(prediction, gold.value, algebra)
+
+
+def _is_variable(name: str) -> bool:
+    return re.fullmatch(r"\\?[a-zA-Z]+(?:_\w+)?(?:\(\w\))?", name) is not None
+
+
+def _as_interval(relation: Relation) -> tuple[str, Several] | None:
+    """`1 < x <= 2` as a name and an interval."""
+    sides, operators = relation.sides, relation.operators
+    if set(operators) <= {">", ">="}:
+        sides, operators = sides[::-1], tuple(_FLIPPED[operator] for operator in operators[::-1])
+    if not set(operators) <= {"<", "<="}:
+        return None
+    if len(sides) == 2:
+        if is_name(sides[0]):
+            sides, operators = (r"-\infty", *sides), ("<", *operators)
+        elif is_name(sides[1]):
+            sides, operators = (*sides, r"\infty"), (*operators, "<")
+    if len(sides) != 3 or not is_name(sides[1]):
+        return None
+    brackets = ("[" if operators[0] == "<=" else "(") + ("]" if operators[1] == "<=" else ")")
+    ends = parse(sides[0]), parse(sides[2])
+    return None if None in ends else (sides[1].replace(" ", ""), Several(brackets, ends))
+
+
+def _difference(relation: Relation) -> tuple | None:
+    """`left - right` of a relation with one operator, turned so that the operator is `=`, `!=`, `<` or `<=`."""
+    left, right = (read(side) for side in relation.sides)
+    if left is None or right is None:
+        return None
+    return ("-", right, left) if relation.operators[0] in _FLIPPED else ("-", left, right)
+
+
+def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
+    if not isinstance(prediction, Relation) or not isinstance(gold, Relation):
+        relation, other = (prediction, gold) if isinstance(prediction, Relation) else (gold, prediction)
+        if isinstance(other, Several) and other.items:
+            interval = _as_interval(relation)
+            if interval is not None:
+                return equal(interval[1], other, algebra)
+            return algebra(prediction, gold)
+        if relation is prediction and isinstance(other, Scalar) and set(relation.operators) == {"="}:
+            # (x + y)^2 = 81 says that the quantity on the left is 81, but 2x = 6 is an equation.
+            if re.search(r"\d", re.sub(r"[\^_]\s*(?:\{[^{}]*\}|\d)", "", relation.sides[0])) is None:
+                return equal(parse(relation.sides[-1]), gold, algebra)
+        return False
+    intervals = _as_interval(prediction), _as_interval(gold)
+    if None not in intervals:
+        (name, one), (other_name, other) = intervals
+        if name != other_name and _is_variable(name) and _is_variable(other_name):
+            return False
+        return equal(one, other, algebra)
+    kinds = [tuple(_FLIPPED.get(operator, operator) for operator in side.operators) for side in (prediction, gold)]
+    if len(kinds[0]) == len(kinds[1]) == 1:
+        if kinds[0] != kinds[1]:
+            return False
+        one, other = _difference(prediction), _difference(gold)
+        if one is not None and other is not None:
+            factor = residues.ratio(one, other)
+            if factor is not None:
+                return factor > 0 or kinds[0][0] in ("=", "!=")
+    elif prediction.operators == gold.operators:
+        sides = zip(prediction.sides, gold.sides, strict=True)
+        if all(equal_texts(a, b) for a, b in sides):
+            return True
+    return algebra(prediction, gold)
+
+
+def _plain_words(answer: Answer) -> str:
+    text = answer.text if isinstance(answer, Words | Scalar) else ""
+    text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
+    text = re.sub(r"[^\w\s+\-*/^=<>%.]|(?<!\d)\.|\.(?!\d)", " ", text)
+    text = " ".join(text.split())
+    return text.lower() if len(text) > 1 else text
+
+
+def _equal_words(prediction: Answer, gold: Answer) -> bool | None:
+    if isinstance(prediction, Several | Matrix) or isinstance(gold, Several | Matrix):
+        empty, words = (prediction, gold) if isinstance(gold, Words) else (gold, prediction)
+        return isinstance(empty, Several) and not empty.items and _plain_words(words) in _NO_SOLUTION
+    one, other = _plain_words(prediction), _plain_words(gold)
+    return bool(one) and (one == other or one.replace(" ", "") == other.replace(" ", ""))
+
+
+def _equal_matrices(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
+    if isinstance(prediction, Matrix) and isinstance(gold, Matrix):
+        if [len(row) for row in prediction.rows] != [len(row) for row in gold.rows]:
+            return False
+        flat = [[cell for row in matrix.rows for cell in row] for matrix in (prediction, gold)]
+        return _elementwise(*flat, algebra)
+    matrix, other = (prediction, gold) if isinstance(prediction, Matrix) else (gold, prediction)
+    if isinstance(other, Several) and other.brackets == "()" and len(matrix.rows[0]) == 1:
+        return _elementwise([row[0] for row in matrix.rows], other.items, algebra)
+    return algebra(prediction, gold) if isinstance(other, Scalar) and other.tree is None else False
+
+
+def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
+    if not isinstance(prediction, Several) or not isinstance(gold, Several):
+        several, other = (prediction, gold) if isinstance(prediction, Several) else (gold, prediction)
+        if several.brackets == ":" and len(several.items) == 2 and all(isinstance(i, Scalar) for i in several.items):
+            top, bottom = several.items
+            if top.tree is not None and bottom.tree is not None and other.tree is not None:
+                return residues.equal(("/", top.tree, bottom.tree), other.tree)
+            return False
+        if several.brackets == "U":
+            return algebra(prediction, gold)
+        if not several.items or several.brackets not in ("", "{}", "()", "[]"):
+            return False
+        # 1/2 or 0.5: the same answer twice.
+        return _all(
+            equal(*((item, other) if several is prediction else (other, item)), algebra) for item in several.items
+        )
+    brackets = {prediction.brackets, gold.brackets}
+    one, other = prediction.items, gold.items
+    if "U" in brackets:
+        verdict = _unordered(one, other, algebra) if brackets == {"U"} else False
+        return verdict or algebra(prediction, gold)
+    if brackets == {":"}:
+        if len(one) == len(other) == 2 and all(isinstance(i, Scalar) and i.tree is not None for i in (*one, *other)):
+            return residues.equal(("*", one[0].tree, other[1].tree), ("*", one[1].tree, other[0].tree))
+        return _elementwise(one, other, algebra)
+    if brackets <= {"", "{}"}:
+        named = [all(isinstance(item, Named) for item in side) for side in (one, other)]
+        different = len({item.name for item in other}) > 1 if named[1] else False
+        if different and not any(isinstance(item, Named) for item in one):
+            return _elementwise(one, other, algebra)  # k = 45, n = 2 against 45, 2
+        return _unordered(one, other, algebra)
+    if len(brackets) == 1 or brackets == {"", "()"}:
+        return _elementwise(one, other, algebra)
+    if brackets == {"", "[]"} and len(one) != 2:
+        return _unordered(one, other, algebra)
+    return False
+
+
+def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool | None:
+    if units_clash(prediction.unit, gold.unit):
+        return False
+    if prediction.value is not None and gold.value is not None:
+        return _equal_numbers(prediction, gold)
+    if prediction.text.replace(" ", "") == gold.text.replace(" ", ""):
+        return True
+    if prediction.tree is None or gold.tree is None:
+        return algebra(prediction, gold)
+    verdict = residues.equal(prediction.tree, gold.tree)
+    if verdict is not True and (_approximates(prediction, gold) or _approximates(gold, prediction)):
+        return True
+    return algebra(prediction, gold) if verdict is None else verdict
+
+
+def _equal_numbers(prediction: Scalar, gold: Scalar) -> bool:
+    if prediction.value == gold.value:
+        return True
+    if prediction.percent and not gold.percent and prediction.value == 100 * gold.value:
+        return True
+    if gold.percent and not prediction.percent and gold.value == 100 * prediction.value:
+        return True
+    return _approximates(prediction, gold) or _approximates(gold, prediction)
+
+
+def _terminates(value: Fraction) -> bool:
+    denominator = value.denominator
+    for prime in (2, 5):
+        while denominator % prime == 0:
+            denominator //= prime
+    return denominator == 1
+
+
+def _approximates(decimal: Scalar, other: Scalar) -> bool:
+    """Whether `decimal` is a rounded or cut-off form of a number that has no finite decimal form."""
+    if decimal.value is None or not decimal.decimals or other.tree is None or other.decimals:
+        return False
+    if len(decimal.text.lstrip("-0.").replace(".", "")) < MIN_SIGNIFICANT_DIGITS:
+        return False
+    unit = Fraction(1, 10**decimal.decimals)
+    if other.value is not None:
+        return not _terminates(other.value) and abs(decimal.value - other.value) < unit
+    approximation = residues.approximate(other.tree)
+    if approximation is None or approximation[1] > unit / 4:
+        return False
+    return abs(decimal.value - Fraction(approximation[0])) < unit + Fraction(approximation[1])

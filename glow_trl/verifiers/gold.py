@@ -1,0 +1,118 @@
+"""The pre-flight over gold answers: each of them, phrased as a model would, must satisfy its own verifier."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .pool import DEFAULT_TIMEOUT, VerifierPool, default_pool
+
+
+CHUNK = 512
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class GoldFailure:
+    """One unusable row: its number from 0, its gold answer and kind, and why its verifier turned the answer down."""
+
+    index: int
+    answer: object
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class GoldReport:
+    """What [`check_gold`] found.
+
+    Attributes:
+        checked (`int`): number of rows.
+        failures (`tuple[GoldFailure, ...]`): the rows whose gold answer its own verifier does not accept.
+    """
+
+    checked: int
+    failures: tuple[GoldFailure, ...]
+
+    @property
+    def usable(self) -> int:
+        """Number of rows whose gold answer is accepted."""
+        return self.checked - len(self.failures)
+
+    @property
+    def ok(self) -> bool:
+        """Whether all are."""
+        return not self.failures
+
+    def summary(self) -> str:
+        """One line for people: counts, reasons, and the first few failures."""
+        if self.ok:
+            return f"all {self.checked} gold answers are accepted by their own verifiers"
+        reasons = ", ".join(
+            f"{count} {reason}" for reason, count in Counter(f.reason for f in self.failures).most_common()
+        )
+        shown = "; ".join(
+            f"row {failure.index}: {str(failure.answer)[:60]!r} ({failure.kind}, {failure.reason})"
+            for failure in self.failures[:_SHOWN]
+        )
+        more = " ..." if len(self.failures) > _SHOWN else ""
+        return f"{len(self.failures)} of {self.checked} gold answers are unusable ({reasons}): {shown}{more}"
+
+
+def phrase(answer: object, kind: str) -> str:
+    """A completion that gives `answer` the way a model would."""
+    text = str(answer).strip()
+    if kind in ("math", "number"):
+        return text if "boxed" in text else rf"The answer is \boxed{{{text}}}."
+    return f"So the answer is {text}"
+
+
+def check_gold(
+    rows: Iterable[dict],
+    kind: str = "math",
+    timeout: float = DEFAULT_TIMEOUT,
+    pool: VerifierPool | None = None,
+) -> GoldReport:
+    """Check that every gold answer is accepted by its own verifier.
+
+    Args:
+        rows (`Iterable[dict]`):
+            With `answer` (or `gold`), and, each optional, `kind`, `choices`, `tolerance`. Read once, and not kept.
+        kind (`str`, *optional*, defaults to `"math"`):
+            For rows without a kind of their own.
+        timeout (`float`, *optional*, defaults to 5.0):
+            Wall-clock limit in seconds for each comparison.
+        pool ([`VerifierPool`], *optional*):
+            The pool to use instead of the process's own.
+
+    Returns:
+        [`GoldReport`]: counts and the list of failures.
+    """
+    pool = pool or default_pool()
+    failures: list[GoldFailure] = []
+    checked = 0
+    chunk: list[dict] = []
+
+    def check() -> None:
+        nonlocal checked
+        golds = [row["answer"] if row.get("answer") is not None else row.get("gold") for row in chunk]
+        kinds = [row.get("kind") or kind for row in chunk]
+        verdicts = pool.verify_batch(
+            ["" if gold is None else phrase(gold, kind) for gold, kind in zip(golds, kinds, strict=True)],
+            golds,
+            kinds,
+            timeout=timeout,
+            choices=[row.get("choices") for row in chunk],
+            tolerances=[row.get("tolerance") for row in chunk],
+        )
+        for offset, (gold, row_kind, verdict) in enumerate(zip(golds, kinds, verdicts, strict=True)):
+            if verdict.correct is not True:
+                failures.append(GoldFailure(checked + offset, gold, row_kind, verdict.reason))
+        checked += len(chunk)
+        chunk.clear()
+
+    for row in rows:
+        chunk.append(row)
+        if len(chunk) == CHUNK:
+            check()
+    check()
+    return GoldReport(checked, tuple(failures))

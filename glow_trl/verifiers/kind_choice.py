@@ -1,0 +1,122 @@
+"""Kind `choice`: the letter of a multiple-choice question, or the text of one of its options."""
+
+import re
+
+from .extraction import TAIL, consecutive, final_part, last_boxes, stated_answers
+from .kind_text import normalize_text
+from .kinds import Options
+from .latex import unwrap
+from .verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
+
+
+KIND = "choice"
+LETTERS = "ABCDEFGHIJ"
+
+_LEADING = re.compile(
+    r"^\W*(?:(?:option|choice|letter|answer)\s+)?[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
+)
+_CLEAR = re.compile(r"\(([A-Z])\)|\*\*\(?([A-Z])\)?[.):]?\*\*|\b(?:option|choice|answer)\s+\(?([A-Z])\b\)?", re.I)
+_ANOTHER = re.compile(
+    r"^[\s.)\]}*]*(?:[,/&]|\bor\b|\band\b|,\s*(?:or|and)\b)[\s,]*(?:maybe|perhaps|possibly|also|option|even|\s)*[\[({*\s]*([A-Z])(?![a-zA-Z'’])"
+)
+_NEGATION = re.compile(
+    r"(?:\bnot|n't|\bnever|\bnor|\bneither|不是|\bexcept|\brule out|\beliminate|\brather than|\binstead of)\W*(?:\w+\W+){0,2}$",
+    re.I,
+)
+_GOLD_LETTER = re.compile(r"^\W*\(?([A-Za-z])\)?(?:\s*[.):,]|\s+\S|\W*$)")
+_IS_CORRECT = re.compile(
+    r"\(?\b([A-Z])\)?\s*(?:\([^)]*\)\s*)?(?:is|must be|would be|seems)\s+(?:the\s+)?(?:\w+\s+)?(?:correct|right|answer|best)\b"
+)
+
+
+def gold_letter(gold: str, choices: tuple[str, ...] | None) -> str | None:
+    """The letter of the gold answer, given as a letter, as `"(C) text"`, or as the text of one of the options."""
+    text = unwrap(gold.strip())
+    if choices:
+        by_text = _letter_of_text(text, choices)
+        if len(text) > 1 and by_text:
+            return by_text
+    match = _GOLD_LETTER.match(re.sub(r"\\text\w*\s*\{([^{}]*)\}", r"\1", text))
+    if match and (len(text) <= 4 or match.group(1).isupper() and not re.match(r"(?:A|I)\s+[a-z]", text)):
+        letter = match.group(1).upper()
+    else:
+        statements = stated_answers(gold)
+        match = _LEADING.match(statements[-1][2]) if statements else None
+        letter = match.group(1) if match else None
+    count = len(choices) if choices else 26
+    return letter if letter and ord(letter) - ord("A") < count else None
+
+
+def _letter_of_text(text: str, choices: tuple[str, ...]) -> str | None:
+    wanted = normalize_text(text)
+    found = [index for index, choice in enumerate(choices) if wanted and normalize_text(str(choice)) == wanted]
+    return chr(ord("A") + found[0]) if len(found) == 1 else None
+
+
+def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[str]:
+    """The letters that a statement names as the answer: more than one for `(A) or (B)`."""
+    said = re.sub(r"\\(?:text|mathrm|mathbf|textbf|boxed)\s*\{([^{}]*)\}", r"\1", said).strip()
+    match = _LEADING.match(said)
+    if match is None or match.group(1) not in letters or re.match(r"\W*(?:A|I)\s+[a-z]", said):
+        text = _letter_of_text(said, choices) if choices else None
+        if text is None and choices:
+            match = re.match(r"(.*?)[.\n]", said)
+            text = _letter_of_text(match.group(1), choices) if match else None
+        return [text] if text else []
+    found = [match.group(1)]
+    rest = said[match.end() :]
+    while (more := _ANOTHER.match(rest)) is not None and more.group(1) in letters:
+        found.append(more.group(1))
+        rest = rest[more.end() :]
+    return list(dict.fromkeys(found))
+
+
+def extract_choice(
+    completion: str, choices: tuple[str, ...] | None = None, require_boxed: bool = False
+) -> tuple[list[str], str | None]:
+    """The letters that the completion gives as its answer, and the rule by which they were found."""
+    letters = "".join(chr(ord("A") + index) for index in range(min(26, len(choices)))) if choices else LETTERS
+    text, prefix = final_part(completion)
+    boxes = last_boxes(text)
+    if boxes:
+        found = [letter for box in boxes[-1:] for letter in _letters(box.content, letters, choices)]
+        return found, prefix + "boxed"
+    text = text.strip()
+    if require_boxed or not text:
+        return [], prefix.rstrip(":") or None
+    statements = stated_answers(text)
+    for index in range(len(statements) - 1, -1, -1):
+        found = _letters(statements[index][2], letters, choices)
+        if found:
+            for other in consecutive(text, statements[: index + 1]):
+                found.extend(letter for letter in _letters(other, letters, choices) if letter not in found)
+            return found, prefix + "answer_is"
+    if len(text) <= 200 and (found := _letters(text, letters, choices)):
+        return found, prefix + "leading"
+    tail = text[-TAIL:]
+    if matches := [match for match in _IS_CORRECT.finditer(tail) if match.group(1) in letters]:
+        return [matches[-1].group(1)], prefix + "is_correct"
+    last_line = tail.rsplit("\n", 1)[-1].strip()
+    if found := _letters(last_line, letters, choices):
+        return found, prefix + "last_line"
+    sentence = re.split(r"(?<=[.!?])\s+", last_line)[-1]
+    mentions = [m for m in _CLEAR.finditer(sentence) if not _NEGATION.search(sentence[: m.start()])]
+    named = [letter.upper() for m in mentions for letter in m.groups() if letter and letter.upper() in letters]
+    if named:
+        return list(dict.fromkeys(named)), prefix + "last_sentence"
+    return [], None
+
+
+def judge(prediction: str, gold: str, options: Options) -> Verdict:
+    """Judge one choice."""
+    expected = gold_letter(gold, options.choices)
+    if expected is None:
+        return Verdict(None, None, BAD_GOLD, KIND)
+    found, rule = extract_choice(prediction, options.choices, options.require_boxed)
+    if not found:
+        return Verdict(False, None, NO_ANSWER, KIND, rule)
+    extracted = ", ".join(found)
+    if len(found) > 1:
+        return Verdict(False, extracted, HEDGED, KIND, rule)
+    correct = found[0] == expected
+    return Verdict(correct, extracted, MATCH if correct else MISMATCH, KIND, rule)

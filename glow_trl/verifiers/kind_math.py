@@ -1,0 +1,56 @@
+"""Kind `math`: numbers, expressions, sets, intervals, tuples, matrices, equations, with units and percent signs."""
+
+from .answers import parse
+from .comparison import contains, equal_texts
+from .extraction import Extraction, extract_math, final_part, last_boxes, stated_answers
+from .kinds import Options, Undecided
+from .latex import MAX_LENGTH, closing_brace
+from .verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
+
+
+KIND = "math"
+
+
+def gold_answer(gold: str) -> str:
+    """The answer that a gold text states: most are bare, some come in a box, after "####" or in a sentence."""
+    text = gold.strip()
+    if "boxed" in text or "fbox" in text:
+        boxes = last_boxes(text)
+        if boxes:
+            return extract_math(text, require_boxed=True).answer or ""
+        start = text.find("{", text.find("boxed"))  # a box that never closes
+        return text[start + 1 :] if start >= 0 and closing_brace(text, start) < 0 else text
+    if "####" in text:
+        statements = stated_answers(text)
+        return statements[-1][2] if statements else text
+    return text
+
+
+def judge(prediction: str, gold: str, options: Options) -> Verdict | Undecided:
+    """Judge one completion against one gold answer."""
+    answer = gold_answer(gold)
+    if not answer.strip() or parse(answer) is None:
+        return Verdict(None, None, BAD_GOLD, KIND)
+    extraction = extract_math(prediction, options.require_boxed)
+    if extraction.answer is None or not extraction.answer.strip():
+        return Verdict(False, None, NO_ANSWER, KIND, extraction.rule)
+    return _compare(prediction, extraction, answer, options)
+
+
+def _compare(prediction: str, extraction: Extraction, gold: str, options: Options) -> Verdict | Undecided:
+    found = extraction.answer.strip()
+    if any(equal_texts(other, found) is False for other in extraction.others):
+        return Verdict(False, found, HEDGED, KIND, extraction.rule)
+    verdict = equal_texts(found, gold)
+    if verdict is True:
+        return Verdict(True, found, MATCH, KIND, extraction.rule)
+    if verdict is None:
+        return Undecided(Verdict(False, found, MISMATCH, KIND, extraction.rule), (found, gold))
+    if len(found) <= MAX_LENGTH and contains(parse(found), parse(gold)):
+        return Verdict(False, found, HEDGED, KIND, extraction.rule)
+    if extraction.rule.endswith(("whole", "last_value", "answer_is")) and not options.require_boxed:
+        # An answer in words: the sentence as a whole may be the answer.
+        text = final_part(prediction)[0].strip()
+        if len(text) <= MAX_LENGTH and text != found and equal_texts(text, gold) is True:
+            return Verdict(True, text, MATCH, KIND, "whole")
+    return Verdict(False, found, MISMATCH, KIND, extraction.rule)

@@ -1,0 +1,84 @@
+"""Kind `text`: normalized exact match, for yes/no, words, bracket sequences, sorted word lists."""
+
+import re
+import string
+
+from .extraction import TAIL, consecutive, final_part, last_boxes, stated_answers
+from .kinds import Options
+from .latex import unwrap
+from .verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
+
+
+KIND = "text"
+MAX_ANSWER = 2000
+
+_TEXT_COMMAND = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", "".join(set(string.punctuation) - set("-+<>()[]{}")) + "“”‘’")
+_BRACKETS = frozenset("()[]{}<>")
+_LETTER = re.compile(r"\(?([a-z])\)?")
+_ALTERNATIVES = re.compile(r"\s+(?:or|and)\s+|\s*[,/]\s*")
+
+
+def normalize_text(text: str) -> str:
+    """Case, articles, spacing and punctuation do not matter; brackets and signs do (`"(C)"` and `"C"` are the same)."""
+    text = _TEXT_COMMAND.sub(r"\1", unwrap(text)).lower().strip()
+    if text and all(character in _BRACKETS or character.isspace() for character in text):
+        return "".join(text.split())
+    text = text.rstrip(".,;:!? \"'").lstrip(" \"'")
+    if match := _LETTER.fullmatch(text):
+        return match.group(1)
+    text = text.translate(_PUNCTUATION) if not _is_number(text) else text.replace(",", "")
+    without_articles = " ".join(_ARTICLES.sub(" ", text).split())
+    return without_articles or " ".join(text.split())
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[-+]?[\d,]*\.?\d+", text) is not None
+
+
+def _statement(said: str) -> str:
+    return said.strip().strip("*").strip()
+
+
+def extract_text(completion: str, require_boxed: bool = False) -> tuple[list[str], str | None, list[str]]:
+    """The candidates for the answer (the same answer, cut out in several ways), the rule, and other stated answers."""
+    text, prefix = final_part(completion)
+    boxes = last_boxes(text)
+    if boxes:
+        return [boxes[-1].content], prefix + "boxed", []
+    text = text.strip()
+    if require_boxed or not text:
+        return [], prefix.rstrip(":") or None, []
+    statements = stated_answers(text)
+    candidates = [text] if len(text) <= MAX_ANSWER else []
+    rule = "whole"
+    if statements:
+        start, _, said = statements[-1]
+        line = text[start:].split("\n\n", 1)[0]
+        candidates = [_statement(said), _statement(line[line.find(said) :]), *candidates]
+        return candidates, prefix + "answer_is", [_statement(other) for other in consecutive(text, statements)]
+    last = text[-TAIL:].rsplit("\n", 1)[-1].strip()
+    if last != text:
+        candidates, rule = [last, *candidates], "last_line"
+    return candidates, prefix + rule, []
+
+
+def judge(prediction: str, gold: str, options: Options) -> Verdict:
+    """Judge one completion against one gold text."""
+    expected = normalize_text(gold)
+    if not expected:
+        return Verdict(None, None, BAD_GOLD, KIND)
+    candidates, rule, others = extract_text(prediction, options.require_boxed)
+    candidates = [candidate for candidate in candidates if candidate]
+    if not candidates:
+        return Verdict(False, None, NO_ANSWER, KIND, rule)
+    normalized = [normalize_text(candidate) for candidate in candidates]
+    if others and any(normalize_text(other) != normalized[0] for other in others):
+        return Verdict(False, candidates[0], HEDGED, KIND, rule)
+    for candidate, text in zip(candidates, normalized, strict=True):
+        if text == expected:
+            return Verdict(True, candidate, MATCH, KIND, rule)
+    parts = [normalize_text(part) for part in _ALTERNATIVES.split(candidates[0])]
+    hedged = len(parts) > 1 and expected in parts
+    return Verdict(False, candidates[0], HEDGED if hedged else MISMATCH, KIND, rule)

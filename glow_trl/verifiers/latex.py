@@ -1,0 +1,232 @@
+"""Bringing the many spellings of an answer to one, still valid LaTeX, without looking at what it means."""
+
+import re
+
+
+# Longer strings are no final answers; they are only ever compared as strings.
+MAX_LENGTH = 2000
+
+_CHARACTERS = str.maketrans(
+    {
+        **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""),
+        **dict.fromkeys("\u00a0\u2002\u2003\u2009\u202f\u3000\t\r\n\f\v", " "),
+        **dict.fromkeys("−–—‐‑﹣－", "-"),
+        **dict.fromkeys("×⋅·∙∗✕", r" \cdot "),
+        **dict.fromkeys("“”„‟″", '"'),
+        **dict.fromkeys("‘’‚‛′", "'"),
+        **{superscript: "^" + digit for superscript, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)},
+        **{subscript: "_" + digit for subscript, digit in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)},
+        **{chr(ord("０") + digit): str(digit) for digit in range(10)},
+        **{
+            letter: rf" \frac{{{a}}}{{{b}}}"
+            for letter, a, b in [
+                *(("½", 1, 2), ("⅓", 1, 3), ("⅔", 2, 3), ("¼", 1, 4), ("¾", 3, 4)),
+                *(("⅕", 1, 5), ("⅖", 2, 5), ("⅗", 3, 5), ("⅘", 4, 5), ("⅙", 1, 6)),
+                *(("⅚", 5, 6), ("⅛", 1, 8), ("⅜", 3, 8), ("⅝", 5, 8), ("⅞", 7, 8)),
+            ]
+        },
+        "÷": "/",
+        "√": r"\sqrt ",
+        "π": r"\pi ",
+        "∞": r"\infty ",
+        "≤": "<=",
+        "≥": ">=",
+        "≠": r"\neq ",
+        "≈": r"\approx ",
+        "±": r"\pm ",
+        "∓": r"\mp ",
+        "∪": r"\cup ",
+        "∩": r"\cap ",
+        "∈": r"\in ",
+        "∅": r"\emptyset ",
+        "°": r"^\circ ",
+        "θ": r"\theta ",
+        "α": r"\alpha ",
+        "β": r"\beta ",
+        "（": "(",
+        "）": ")",
+        "，": ",",
+        "。": ".",
+        "：": ":",
+        "；": ";",
+        "％": "%",
+    }
+)
+
+_MATH_COMMANDS = {
+    **dict.fromkeys(("dfrac", "tfrac", "cfrac"), r"\frac"),
+    **dict.fromkeys(("leq", "le", "leqslant", "leqq"), "<="),
+    **dict.fromkeys(("geq", "ge", "geqslant", "geqq"), ">="),
+    **dict.fromkeys(("ne",), r"\neq "),
+    **dict.fromkeys(("times", "ast"), r"\cdot "),
+    "lt": "<",
+    "gt": ">",
+    "div": "/",
+    "lbrace": r"\{",
+    "rbrace": r"\}",
+    "lbrack": "[",
+    "rbrack": "]",
+    "varnothing": r"\emptyset ",
+    "degree": r"^\circ ",
+    "infin": r"\infty ",
+    "infty": r"\infty ",
+    "to": r"\to ",
+    "colon": ":",
+    "dots": r"\ldots ",
+    "cdots": r"\ldots ",
+    "land": ",",
+    "lor": ",",
+    "percent": "%",
+    **dict.fromkeys(
+        (
+            *(
+                "left",
+                "right",
+                "mleft",
+                "mright",
+                "middle",
+                "big",
+                "Big",
+                "bigg",
+                "Bigg",
+                "bigl",
+                "bigr",
+                "Bigl",
+                "Bigr",
+            ),
+            *(
+                "biggl",
+                "biggr",
+                "Biggl",
+                "Biggr",
+                "displaystyle",
+                "textstyle",
+                "limits",
+                "nolimits",
+                "hfill",
+                "bf",
+                "rm",
+            ),
+            *("boldsymbol", "bm", "mathbf", "mathsf", "mathcal", "centering", "large", "Large", "nonumber", "tiny"),
+        ),
+        "",
+    ),
+    **dict.fromkeys(("quad", "qquad", "thinspace", "enspace", "enskip", "space"), " "),
+    **dict.fromkeys(
+        ("textbf", "textit", "textrm", "textsf", "texttt", "textnormal", "mbox", "mathrm", "mathit", "hbox", "emph"),
+        r"\text",
+    ),
+}
+_COMMAND = re.compile(r"\\([a-zA-Z]+)")
+_DOUBLED = re.compile(r"\\\\(?=[a-zA-Z()\[\]{}])")
+_ENVIRONMENT = re.compile(r"\\begin\s*\{")
+_SPACING = re.compile(r"\\[,;: >]|(?<!\\)~")
+_NEGATIVE_SPACE = re.compile(r"\\!\s*")
+_BRACED_COMMA = re.compile(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
+_CURRENCY = re.compile(r"\\\$|[€£¥₹₽₩₪₫฿]|(?:US|A|C)\$(?=\s*\d)")
+_SHORT_FRACTION = re.compile(r"\\frac\s*(?:(\d)|\{([^{}]*)\})\s*(?:(\d)|(\\pi\b|[a-zA-Z])|\{([^{}]*)\})")
+_SHORT_ROOT = re.compile(r"\\sqrt\s*(\d+|[a-zA-Z])")
+_BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=[({\d])")
+_BARE_NAMES = re.compile(
+    r"(?<![\\a-zA-Z])(pi|infinity|infty|inf|sin|cos|tan|cot|sec|csc|log|ln|arcsin|arccos|arctan)(?![a-zA-Z])"
+)
+_SPACES = re.compile(r"\s+")
+_DEGREES = re.compile(r"\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})")
+_OPERATOR_NAME = re.compile(r"\\(?:operatorname|mathop)\*?\s*\{\s*([a-zA-Z]+)\s*\}")
+_PERCENT_WORDS = re.compile(
+    r"\s*(?:\\text\s*\{\s*)?\b(?:percent(?:age)?(?:\s+points?)?|pct)\b\.?(?:\s*\})?", re.IGNORECASE
+)
+_FORMATTING = re.compile(r"\*\*|__|(?<!\w)`|`(?!\w)")
+_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), (r"\fbox{", "}"))
+
+
+def closing_brace(text: str, opening: int, limit: int | None = None) -> int:
+    """Index of the `}` that closes the `{` at `opening`, or -1 if there is none before `limit`."""
+    depth = 0
+    end = len(text) if limit is None else min(len(text), limit)
+    position = opening
+    while position < end:
+        character = text[position]
+        if character == "\\":
+            position += 2
+            continue
+        if character == "{":
+            depth += 1
+        elif character == "}":
+            depth -= 1
+            if depth == 0:
+                return position
+        position += 1
+    return -1
+
+
+def unwrap(text: str) -> str:
+    """Take off what surrounds a whole answer: math delimiters, `\\boxed{}`, bold, final punctuation."""
+    while True:
+        before = text
+        text = text.strip().rstrip(".,;:!?").strip()
+        if text.endswith("\\"):
+            text = text[:-1]
+        for opening, closing in _DELIMITERS:
+            if text.startswith(opening) and text.endswith(closing) and len(text) >= len(opening) + len(closing):
+                inside = text[len(opening) : len(text) - len(closing)]
+                whole = (
+                    closing_brace(text, len(opening) - 1) == len(text) - 1 if closing == "}" else closing not in inside
+                )
+                if whole:
+                    text = inside
+        for mark in ("**", "__", "*", '"', "`"):
+            if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
+                text = text[len(mark) : -len(mark)]
+        if text == before:
+            return text
+
+
+def _command(match: re.Match) -> str:
+    name = match.group(1)
+    replacement = _MATH_COMMANDS.get(name)
+    return match.group(0) if replacement is None else replacement
+
+
+def _fraction(match: re.Match) -> str:
+    top = match.group(1) or match.group(2) or ""
+    bottom = match.group(3) or match.group(4) or match.group(5) or ""
+    return rf"\frac{{{top}}}{{{bottom}}}"
+
+
+def normalize(text: str) -> str:
+    """One spelling for an answer: delimiters, fonts, sizes, spacing, short fractions, Unicode signs.
+
+    What the answer means is not touched: no units are dropped, no commas read as separators except those that LaTeX
+    marks as such.
+    """
+    text = text.translate(_CHARACTERS)
+    text = unwrap(text)
+    if len(text) > MAX_LENGTH:
+        return text
+    text = _FORMATTING.sub("", text)
+    if "\\" in text:
+        if not _ENVIRONMENT.search(text):
+            text = _DOUBLED.sub(lambda _: "\\", text)
+        text = _CURRENCY.sub(r"\\$", text)
+        text = text.replace(r"\%", "%")
+        text = _NEGATIVE_SPACE.sub("", _BRACED_COMMA.sub("", text))
+        text = _SPACING.sub(" ", text)
+        text = _OPERATOR_NAME.sub(r"\\\1 ", text)
+        text = _COMMAND.sub(_command, text)
+        text = _DEGREES.sub(r"^\\circ ", text)
+        for _ in range(4):
+            shorter = _SHORT_FRACTION.sub(_fraction, text)
+            if shorter == text:
+                break
+            text = shorter
+        text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
+    else:
+        text = _BRACED_COMMA.sub("", _CURRENCY.sub(r"\\$", text))
+    text = re.sub(r"(?<!\\)\$", "", text)
+    text = _BARE_ROOT.sub(r"\\sqrt", text)
+    text = _BARE_NAMES.sub(
+        lambda match: "\\" + {"infinity": "infty", "inf": "infty"}.get(match[1], match[1]) + " ", text
+    )
+    text = _PERCENT_WORDS.sub("%", text)
+    return unwrap(_SPACES.sub(" ", text))

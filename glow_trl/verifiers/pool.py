@@ -1,0 +1,270 @@
+"""`verify`, `verify_batch` and the pool behind them."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import lru_cache
+from numbers import Number
+
+from ..errors import UserError
+from .kinds import Options, Undecided
+from .processes import Outcome, Workers
+from .registry import KINDS
+from .verdict import BAD_GOLD, MATCH, Verdict
+
+
+DEFAULT_TIMEOUT = 5.0
+MAX_CACHED_LENGTH = 2000
+
+
+class _Cache:
+    """The latest results of computer algebra, least recently used first."""
+
+    def __init__(self, size: int):
+        self._size = size
+        self._results: OrderedDict[tuple[str, str], bool] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, request: tuple[str, str]) -> bool | None:
+        with self._lock:
+            if request in self._results:
+                self._results.move_to_end(request)
+            return self._results.get(request)
+
+    def put(self, request: tuple[str, str], equal: bool) -> None:
+        if self._size <= 0 or len(request[0]) + len(request[1]) > MAX_CACHED_LENGTH:
+            return
+        with self._lock:
+            self._results[request] = equal
+            if len(self._results) > self._size:
+                self._results.popitem(last=False)
+
+
+class VerifierPool:
+    """Judges completions; what needs computer algebra runs in worker processes that can be killed.
+
+    Most pairs are settled by exact arithmetic in the calling process. Workers start with the first pair that is not,
+    and end with the pool, with the process, or with whatever kills the process. A pool may be used from any thread,
+    inside event loops, and in forked or spawned children (each process has workers of its own).
+
+    Args:
+        workers (`int`, *optional*):
+            Number of worker processes; by default 2, or 1 on a single core.
+        timeout (`float`, *optional*, defaults to 5.0):
+            Wall-clock limit in seconds for one comparison. A worker that exceeds it is killed and replaced, and its
+            own case gets `reason="timeout"`.
+        memory_mb (`int`, *optional*, defaults to 64):
+            By how many MiB one worker may grow over its size at start; a case that needs more gets `reason="error"`.
+        cache_size (`int`, *optional*, defaults to 16384):
+            Number of compared pairs to remember; 0 for none.
+
+    Example:
+    ```python
+    >>> with VerifierPool(workers=4, timeout=2.0) as pool:
+    ...     pool.verify(r"The answer is $\\frac{\\sqrt{12}}{2}$.", r"\\sqrt{3}").correct
+    True
+    ```
+    """
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        timeout: float = DEFAULT_TIMEOUT,
+        memory_mb: int = 64,
+        cache_size: int = 16384,
+    ):
+        if workers is None:
+            workers = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+        if workers < 1 or memory_mb < 1:
+            raise UserError(
+                f"a verifier pool needs workers and memory_mb of at least 1, not {workers} and {memory_mb}"
+            )
+        self.timeout = _checked_timeout(timeout)
+        self._settings = {"workers": workers, "timeout": timeout, "memory_mb": memory_mb, "cache_size": cache_size}
+        self._workers = Workers(workers, memory_mb)
+        self._cache = _Cache(cache_size)
+
+    def __reduce__(self):
+        return _make_pool, (self._settings,)
+
+    def __enter__(self) -> "VerifierPool":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the worker processes. The pool stays usable: it starts new ones on need."""
+        self._workers.close()
+
+    def verify(
+        self,
+        prediction: str,
+        gold: object,
+        kind: str = "math",
+        timeout: float | None = None,
+        choices: Sequence[str] | None = None,
+        tolerance: float | None = None,
+        require_boxed: bool = False,
+    ) -> Verdict:
+        """Judge one completion; see [`verify`]."""
+        return self._judge([(prediction, gold, kind, _options(choices, tolerance, require_boxed))], timeout)[0]
+
+    def verify_batch(
+        self,
+        predictions: Sequence[str],
+        golds: Sequence[object],
+        kinds: str | Sequence[str | None] | None = None,
+        timeout: float | None = None,
+        choices: Sequence[Sequence[str] | None] | None = None,
+        tolerances: float | Sequence[float | None] | None = None,
+        require_boxed: bool = False,
+    ) -> list[Verdict]:
+        """Judge many completions, spread over the workers; see [`verify_batch`]."""
+        count = len(predictions)
+        kinds = [kinds] * count if kinds is None or isinstance(kinds, str) else kinds
+        choices = [None] * count if choices is None else choices
+        tolerances = [tolerances] * count if tolerances is None or isinstance(tolerances, Number) else tolerances
+        for name, column in (("golds", golds), ("kinds", kinds), ("choices", choices), ("tolerances", tolerances)):
+            if len(column) != count:
+                raise UserError(f"verify_batch got {count} predictions but {len(column)} {name}")
+        rows = [
+            (prediction, gold, kind or "math", _options(row_choices, tolerance, require_boxed))
+            for prediction, gold, kind, row_choices, tolerance in zip(
+                predictions, golds, kinds, choices, tolerances, strict=True
+            )
+        ]
+        return self._judge(rows, timeout)
+
+    def _judge(self, rows: list[tuple[str, object, str, Options]], timeout: float | None) -> list[Verdict]:
+        timeout = self.timeout if timeout is None else _checked_timeout(timeout)
+        results = [_judge_quickly(*row) for row in rows]
+        open_rows: dict[tuple[str, str], list[int]] = {}
+        known: dict[tuple[str, str], bool] = {}
+        for index, result in enumerate(results):
+            if isinstance(result, Undecided):
+                cached = self._cache.get(result.request)
+                if cached is None:
+                    open_rows.setdefault(result.request, []).append(index)
+                else:
+                    known[result.request] = cached
+        for index, result in enumerate(results):
+            if isinstance(result, Undecided) and result.request in known:
+                results[index] = _decided(result, Outcome(known[result.request]))
+        if open_rows:
+            for request, outcome in zip(open_rows, self._workers.run(list(open_rows), timeout), strict=True):
+                if outcome.equal is not None:
+                    self._cache.put(request, outcome.equal)
+                for index in open_rows[request]:
+                    results[index] = _decided(results[index], outcome)
+        return results
+
+
+def _make_pool(settings: dict) -> VerifierPool:
+    return VerifierPool(**settings)
+
+
+def _checked_timeout(timeout: float) -> float:
+    if not isinstance(timeout, Number) or not timeout > 0:
+        raise UserError(f"the verifier's timeout is a number of seconds above 0, not {timeout!r}")
+    return float(timeout)
+
+
+def _options(choices: Sequence[str] | None, tolerance: float | None, require_boxed: bool) -> Options:
+    return Options(tuple(map(str, choices)) if choices else None, tolerance, require_boxed)
+
+
+def _judge_quickly(prediction: str, gold: object, kind: str, options: Options) -> Verdict | Undecided:
+    judge = KINDS.find(kind)
+    if gold is None or not isinstance(gold, str | bool | Number):
+        return Verdict(None, None, BAD_GOLD, kind)
+    return judge("" if prediction is None else str(prediction), gold if isinstance(gold, str) else str(gold), options)
+
+
+def _decided(undecided: Undecided, outcome: Outcome) -> Verdict:
+    if outcome.failure is not None:
+        return replace(undecided.verdict, reason=outcome.failure)
+    return replace(undecided.verdict, correct=True, reason=MATCH) if outcome.equal else undecided.verdict
+
+
+@lru_cache(maxsize=1)
+def default_pool() -> VerifierPool:
+    """The pool that [`verify`], [`verify_batch`] and the rewards share, made on first need."""
+    return VerifierPool()
+
+
+def verify(
+    prediction: str,
+    gold: object,
+    kind: str = "math",
+    timeout: float = DEFAULT_TIMEOUT,
+    choices: Sequence[str] | None = None,
+    tolerance: float | None = None,
+    require_boxed: bool = False,
+) -> Verdict:
+    """Judge one completion against a gold answer.
+
+    Args:
+        prediction (`str`):
+            The whole completion; its final answer is found here.
+        gold (`str` or number):
+            The gold answer.
+        kind (`str`, *optional*, defaults to `"math"`):
+            `"math"`, `"choice"`, `"text"`, `"number"`, or a kind added by [`register_kind`].
+        timeout (`float`, *optional*, defaults to 5.0):
+            Wall-clock limit in seconds for the comparison.
+        choices (`Sequence[str]`, *optional*):
+            For `choice`: the options, so that an answer may be given as an option's text.
+        tolerance (`float`, *optional*):
+            For `number`: the largest accepted difference, relative to the gold number.
+        require_boxed (`bool`, *optional*, defaults to `False`):
+            Whether only an answer in `\\boxed{}` counts.
+
+    Returns:
+        [`Verdict`]: whether it is right, what was extracted by which rule, and the reason.
+
+    Raises:
+        UserError: the kind is unknown.
+
+    Example:
+    ```python
+    >>> from glow_trl.verifiers import verify
+
+    >>> verify(r"So x = \\boxed{\\frac{1}{2}}.", "0.5")
+    Verdict(correct=True, extracted='\\\\frac{1}{2}', reason='match', kind='math', rule='boxed')
+    ```
+    """
+    return default_pool().verify(prediction, gold, kind, timeout, choices, tolerance, require_boxed)
+
+
+def verify_batch(
+    predictions: Sequence[str],
+    golds: Sequence[object],
+    kinds: str | Sequence[str | None] | None = None,
+    timeout: float = DEFAULT_TIMEOUT,
+    choices: Sequence[Sequence[str] | None] | None = None,
+    tolerances: float | Sequence[float | None] | None = None,
+    require_boxed: bool = False,
+) -> list[Verdict]:
+    """Judge many completions at once, spread over the worker processes.
+
+    Args:
+        predictions (`Sequence[str]`):
+            The completions.
+        golds (`Sequence`):
+            Their gold answers.
+        kinds (`str` or `Sequence`, *optional*):
+            One kind for all, or one per row; `None` means `"math"`.
+        timeout (`float`, *optional*, defaults to 5.0):
+            Wall-clock limit in seconds for each comparison.
+        choices, tolerances (`Sequence`, *optional*):
+            Per row, or `None`; `tolerances` may also be one number for all.
+        require_boxed (`bool`, *optional*, defaults to `False`):
+            Whether only answers in `\\boxed{}` count.
+
+    Returns:
+        `list[Verdict]`: in the order of the predictions.
+    """
+    return default_pool().verify_batch(predictions, golds, kinds, timeout, choices, tolerances, require_boxed)
