@@ -66,6 +66,7 @@ class Matrix:
     """Rows of answers."""
 
     rows: tuple[tuple, ...]
+    text: str
 
 
 Answer = Scalar | Words | Several | Relation | Named | Matrix
@@ -103,7 +104,7 @@ _WORD = re.compile(r"[a-zA-Z]{4,}")
 _COUNTED = re.compile(r"([+-]?[\d.,/ ]*\d)\s+([a-zA-Z][a-zA-Z'\-]+(?:\s+[a-zA-Z'\-]{2,}){0,4})")
 _NOT_COUNTED = frozenset("or to not than if when minus plus over times pi sqrt unless except but".split())
 _MULTIPLES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
-_COMMANDS_AND_NAMES = re.compile(r"\\[a-zA-Z]+")
+_COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
 
@@ -174,7 +175,7 @@ def _parse(text: str, depth: int) -> Answer:
     if depth > MAX_NESTING:
         return Scalar(text)
     if match := _MATRIX.match(text):
-        return _matrix(match.group(1), depth) or Scalar(text)
+        return _matrix(match.group(1), text, depth) or Scalar(text)
     text = text.replace(r"\langle", "(").replace(r"\rangle", ")")
     if (words := _TEXT.fullmatch(text)) is not None:
         inner = unwrap(words.group(1))
@@ -306,7 +307,11 @@ def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) ->
         return _parse(sides[1], depth + 1)
     approximate = "\\approx" in operators
     operators = tuple(_OPERATOR_NAMES.get(operator, operator) for operator in operators)
-    if set(operators) == {"="} and (is_name(sides[0]) or not _variables(sides[0])):
+    if operators == ("=",) and is_name(sides[1]) and not _variables(sides[0]):
+        sides = sides[::-1]
+    if set(operators) == {"="} and len(sides) > 2 and not is_name(sides[0]) and is_name(sides[-2]):
+        sides = sides[-2:]  # 1 = y = x = 0
+    if set(operators) == {"="} and (is_name(sides[0]) or not any(_variables(side) for side in sides)):
         # Of x = 1/3 = 0.333 the last value counts, of x = 1/3 \\approx 0.333 the exact one.
         value = sides[1] if approximate else sides[-1]
         name = _INSIGNIFICANT.sub("", sides[0]) if is_name(sides[0]) else ""
@@ -323,14 +328,14 @@ def _variables(text: str) -> bool:
     return re.search(r"[a-zA-Z]", _COMMANDS_AND_NAMES.sub("", _TEXT.sub("", text))) is not None
 
 
-def _matrix(body: str, depth: int) -> Matrix | None:
+def _matrix(body: str, text: str, depth: int) -> Matrix | None:
     rows = [
         row for row in re.split(r"\\\\(?:\s*\[[^\]]*\])?|\\cr(?![a-zA-Z])", body.replace(r"\hline", "")) if row.strip()
     ]
     if len(rows) > MAX_ITEMS or "\\begin" in body:
         return None
     cells = tuple(tuple(_parse(cell, depth + 1) for cell in row.split("&")) for row in rows)
-    return Matrix(cells) if cells and len({len(row) for row in cells}) == 1 else None
+    return Matrix(cells, text) if cells and len({len(row) for row in cells}) == 1 else None
 
 
 def _scalar(text: str, inside: Answer | None = None) -> Answer:

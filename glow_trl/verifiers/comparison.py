@@ -157,7 +157,7 @@ def _as_interval(relation: Relation) -> tuple[str, Several] | None:
             sides, operators = (r"-\infty", *sides), ("<", *operators)
         elif is_name(sides[1]):
             sides, operators = (*sides, r"\infty"), (*operators, "<")
-    if len(sides) != 3 or not is_name(sides[1]):
+    if len(sides) != 3 or not is_name(sides[1]) or "^" in sides[1]:
         return None
     brackets = ("[" if operators[0] == "<=" else "(") + ("]" if operators[1] == "<=" else ")")
     ends = parse(sides[0]), parse(sides[2])
@@ -232,7 +232,7 @@ def _equal_matrices(prediction: Answer, gold: Answer, algebra: Algebra) -> bool 
     matrix, other = (prediction, gold) if isinstance(prediction, Matrix) else (gold, prediction)
     if isinstance(other, Several) and other.brackets == "()" and len(matrix.rows[0]) == 1:
         return _elementwise([row[0] for row in matrix.rows], other.items, algebra)
-    return algebra(prediction, gold) if isinstance(other, Scalar) and other.tree is None else False
+    return algebra(prediction, gold) if isinstance(other, Scalar) and other.tree is None and len(other.text) > 1 else False
 
 
 def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:

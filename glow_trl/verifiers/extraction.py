@@ -36,7 +36,7 @@ _STATEMENT = re.compile(
     r"""(?:
         \#{4}\s*
       | \banswers?\b(?:\s+(?:to|of|for|choice|option|here|then|in|with)\b[^.\n:=]{0,80}?)?\s*(?:\*\*)?\s*
-        (?:(?:is|are|was|be|equals?|becomes?|would\ be|should\ be|must\ be|will\ be|=|:|-->|→)\s*(?:\*\*)?\s*[:=]?|[)]\s*:)
+        (?:(?=[$\\]|\d)|(?:is|are|was|be|equals?|becomes?|would\ be|should\ be|must\ be|will\ be|=|:|-->|→)\s*(?:\*\*)?\s*[:=]?|[)]\s*:)
       | (?:^|\n)\s*(?:\*\*)?(?:A|Ans|Final|Result|Solution)\s*(?:\*\*)?\s*[:=]
       | r[ée]ponse\s*(?:finale\s*)?(?:est|:|=)
       | (?:答案|答)\s*(?:是|为|：|:)+
@@ -46,15 +46,15 @@ _STATEMENT = re.compile(
 )
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|n't|isn't|wasn't|aren't|cannot\s+be|can't\s+be|rather\s+than|instead\s+of|unlike|no\s+longer)|≠|\\neq?|!=|不是)"
-    r"\W*(?:\w+\W+){0,3}$",
+    r"\W*(?:[^\W\d]+[^\w$\\]+){0,3}$",
     re.IGNORECASE,
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _MATH = re.compile(
-    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<![\\\w])\$(?!\s*\d[\d,.]*\s+[a-z]{2,})([^$\n]+?)\$", re.DOTALL
+    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<![\\\w])\$(?!\s*\d[\d,.]*\s+[a-z]{2,})((?:\\.|[^$\n\\])+?)\$", re.DOTALL
 )
 _NUMBER = re.compile(
-    r"""(?<![\w.,\\^_{])
+    r"""(?<![a-zA-Z0-9_.,\\^{])
         (?:[-+−–]\s*)?(?:\\?[$€£¥]\s*)?(?:[-−]\s*)?
         (?:\d{1,3}(?:(?:,|\{,\}|,\\!|\ )\d{3})+(?!\d)|\d+)?(?:(?<!\s)[.,]?\d+)?
         (?:\s*/\s*\d+(?!\d*[.,]?\d*\s*[/(]))?
@@ -62,6 +62,7 @@ _NUMBER = re.compile(
     re.VERBOSE,
 )
 _LATEX_VALUE = re.compile(r"[-+]?\s*\d*\s*\\(?:frac|dfrac|tfrac|sqrt|pi|binom)(?![a-zA-Z])")
+_LATEX_REST = re.compile(r"[-+\s\d]*(?:\\[a-zA-Z]+|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|[^a-zA-Z\s\\{}$,])*")
 _EQUALS_VALUE = re.compile(r"=\s*([^=]*)$")
 _PROSE_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}(?![a-zA-Z])")
 _MATH_WORDS = frozenset(
@@ -71,6 +72,13 @@ _MATH_WORDS = frozenset(
     dollar cents cent feet foot inches inch yards yard miles mile meters meter metres metre kilometers km kilograms grams
     gram pounds pound ounces ounce liters liter gallons gallon degrees degree radians mph per people students
     """.split()
+)
+_FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u0370-\u03ff\u2070-\u209f\u00b2\u00b3\u00b9]")
+_DECLINED = re.compile(
+    r"\b(?:can(?:not|'t|\s+not)|could\s+not|couldn't|impossible\s+to|unable\s+to|not\s+possible\s+to)\s+(?:\w+\s+){0,2}?"
+    r"(?:determined?|computed?|calculated?|found|find|solved?|provided?|given|give|stated?|answer(?:ed)?|simplified)\b"
+    r"|\b(?:not\s+enough|insufficient|inconsistent)\s+information\b",
+    re.IGNORECASE,
 )
 _ENVIRONMENTS = re.compile(r"\\(?:begin|end)\s*\{[^}]*\}(?:\{[^}]*\})?|\\[a-zA-Z]+")
 _CLOSING_REMARK = re.compile(
@@ -191,6 +199,8 @@ def looks_bare(text: str) -> bool:
         or ("\n" in text and "\\begin" not in text and "\\[" not in text and "$$" not in text)
     ):
         return False
+    if _FOREIGN.search(text):
+        return False
     words = _PROSE_WORD.findall(_ENVIRONMENTS.sub(" ", text))
     return all(word.lower() in _MATH_WORDS for word in words) and not re.search(r"(?<=[a-zA-Z\d)])\.\s+\S", text)
 
@@ -242,7 +252,7 @@ def values(sentence: str) -> list[tuple[int, int, str]]:
     covered = [(start, end) for start, end, _ in found]
     for match in _LATEX_VALUE.finditer(sentence):
         if not any(start <= match.start() < end for start, end in covered):
-            end = re.compile(r"[^a-zA-Z\s]*(?:\\[a-zA-Z]+[^a-zA-Z\s]*)*").match(sentence, match.start()).end()
+            end = _LATEX_REST.match(sentence, match.start()).end()
             end = max(end, match.end())
             found.append((match.start(), end, sentence[match.start() : end].rstrip(".,)]")))
             covered.append((match.start(), end))
@@ -317,7 +327,7 @@ def _extract_math(text: str, require_boxed: bool) -> Extraction:
     if looks_bare(text):
         return Extraction(text.strip(), "whole")
     statements = stated_answers(text)
-    for _, end, said in statements[::-1]:
+    for _, _, said in statements[::-1]:
         if (value := value_of(said, last=False)) is not None:
             others = tuple(consecutive(text, statements)) if said is statements[-1][2] else ()
             others = tuple(other for said in others if (other := value_of(said, last=False)) is not None)
@@ -326,6 +336,8 @@ def _extract_math(text: str, require_boxed: bool) -> Extraction:
             return Extraction(said, "answer_is")
         break
     tail = _CLOSING_REMARK.sub("", text[-TAIL:])
+    if _DECLINED.search(tail[-BARE_LENGTH:]):
+        return Extraction(text.strip(), "whole") if len(text) <= BARE_LENGTH else NOTHING
     paragraph = tail.rstrip().rsplit("\n\n", 1)[-1]
     bold = [match for match in _BOLD.finditer(paragraph) if any(c.isdigit() or c == "\\" for c in match.group(1))]
     if bold and (value := value_of(bold[-1].group(1), last=True)) is not None:
@@ -343,9 +355,10 @@ def _extract_math(text: str, require_boxed: bool) -> Extraction:
 
 def _last_sentences(tail: str) -> list[str]:
     """The last line, or display formula, and then its last sentences before it."""
-    display = re.search(r"(?:\\\[(?:.(?!\\\[))*?\\\]|\$\$(?:.(?!\$\$))*?\$\$)\s*[.]?\s*$", tail, re.DOTALL)
-    if display:
-        return [display.group(0)]
+    end = tail.rstrip().rstrip(".")
+    for opening, closing in ((r"\[", r"\]"), ("$$", "$$")):
+        if end.endswith(closing) and (start := end.rfind(opening, 0, len(end) - 2)) >= 0:
+            return [end[start:]]
     line = tail.rstrip().rsplit("\n", 1)[-1]
     ends = [match.end() for match in _SENTENCE_END.finditer(line) if match.end() < len(line.rstrip())]
     return [line[ends[-1] :], line] if ends else [line]

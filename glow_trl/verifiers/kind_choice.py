@@ -13,7 +13,8 @@ KIND = "choice"
 LETTERS = "ABCDEFGHIJ"
 
 _LEADING = re.compile(
-    r"^\W*(?:(?:option|choice|letter|answer)\s+)?[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
+    r"^\W*(?:(?:for sure|definitely|clearly|probably|likely|most likely|surely|certainly|indeed|also|therefore|thus|simply)\W+)?"
+    r"(?:the\s+)?(?:(?:option|choice|letter|answer)\s+)?[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
 )
 _CLEAR = re.compile(r"\(([A-Z])\)|\*\*\(?([A-Z])\)?[.):]?\*\*|\b(?:option|choice|answer)\s+\(?([A-Z])\b\)?", re.I)
 _ANOTHER = re.compile(

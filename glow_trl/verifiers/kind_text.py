@@ -37,6 +37,15 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"[-+]?[\d,]*\.?\d+", text) is not None
 
 
+def _form(text: str) -> str:
+    """A letter, a number, brackets, or one or several words: `the writer` before `(B)` is not another answer to it."""
+    if len(text) == 1 and text.isalpha():
+        return "letter"
+    if _is_number(text):
+        return "number"
+    return "words" if " " in text else "word"
+
+
 def _statement(said: str) -> str:
     return said.strip().strip("*").strip()
 
@@ -74,7 +83,8 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict:
     if not candidates:
         return Verdict(False, None, NO_ANSWER, KIND, rule)
     normalized = [normalize_text(candidate) for candidate in candidates]
-    if others and any(normalize_text(other) != normalized[0] for other in others):
+    same_form = (other for text in others if _form(other := normalize_text(text)) == _form(normalized[0]))
+    if any(other != normalized[0] for other in same_form):
         return Verdict(False, candidates[0], HEDGED, KIND, rule)
     for candidate, text in zip(candidates, normalized, strict=True):
         if text == expected:

@@ -120,7 +120,7 @@ _MATH_COMMANDS = {
 _COMMAND = re.compile(r"\\([a-zA-Z]+)")
 _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z()\[\]{}])")
 _ENVIRONMENT = re.compile(r"\\begin\s*\{")
-_SPACING = re.compile(r"\\[,;: >]|(?<!\\)~")
+_SPACING = re.compile(r"(?<!\\)(?:\\[,;: >]|~)")
 _NEGATIVE_SPACE = re.compile(r"\\!\s*")
 _BRACED_COMMA = re.compile(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
 _CURRENCY = re.compile(r"\\\$|[€£¥₹₽₩₪₫฿]|(?:US|A|C)\$(?=\s*\d)")
@@ -164,7 +164,7 @@ def unwrap(text: str) -> str:
     """Take off what surrounds a whole answer: math delimiters, `\\boxed{}`, bold, final punctuation."""
     while True:
         before = text
-        text = text.strip().rstrip(".,;:!?").strip()
+        text = text.strip().rstrip(".,;:?").strip()
         if text.endswith("\\"):
             text = text[:-1]
         for opening, closing in _DELIMITERS:

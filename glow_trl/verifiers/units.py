@@ -66,6 +66,7 @@ _PLAIN_WORDS = {form for word in _COUNTED for form in (word, word + "s", word + 
 MAX_LENGTH = 200
 _POWER = r"(?:\s*\^\s*(?:\{\s*([23])\s*\}|([23])))?"
 _TEXT_UNIT = re.compile(r"\s*\\text\s*\{([^{}]*)\}" + _POWER + r"\s*\.?$")
+_FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"\s*\^\\circ\s*$")
 _WORDS = re.compile(r"(?<=[\d})!a-zA-Z])[\s.\-]*+((?:[a-zA-Z][a-zA-Z/.]*+\s*+)++)" + _POWER + r"\s*$")
 _CURRENCY_BEFORE = re.compile(r"^(-?)\s*\\\$\s*")
@@ -99,7 +100,7 @@ def split_unit(text: str) -> tuple[str, str]:
         return split_unit(_CURRENCY_BEFORE.sub(r"\1", text))[0], "$"
     if _CURRENCY_AFTER.search(text):
         return _CURRENCY_AFTER.sub("", text), "$"
-    if match := _DEGREES.search(text):
+    if (match := _DEGREES.search(text)) and not _FUNCTION.search(text):
         return text[: match.start()].strip(), "deg"
     if (match := _TEXT_UNIT.search(text)) and match.start() > 0:
         unit = _canonical(match.group(1), match.group(2) or match.group(3) or "")
