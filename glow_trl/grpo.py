@@ -29,6 +29,7 @@ from .training import (
     leave_process_group,
     load_tokenizer,
     model_init_kwargs,
+    quiet_libraries,
     train,
 )
 from .verifiers import check_gold
@@ -61,6 +62,10 @@ class GRPOStageConfig(PromptedRowsConfig):
         default="error",
         metadata={"help": "Questions whose gold answer is unusable: error or drop.", "choices": ["error", "drop"]},
     )
+
+    def load_questions(self) -> list[dict[str, Any]]:
+        """The rows, one for each problem: a file of trajectories has several answers to one question."""
+        return list({row["problem"]: row for row in self.load(["problem", "answer"])}.values())
 
 
 def resolve_reward(name: str) -> Callable:
@@ -148,6 +153,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         UserError: something is wrong with configuration, data or model, or stage 1 and stage 2 do not fit.
         TrainingCollapsed: the guard stopped the training.
     """
+    quiet_libraries()
     argv = sys.argv[1:] if argv is None else argv
     types = (GRPOStageConfig, GuardConfig, GRPOConfig, ModelConfig)
     (config, guard_config, args, model_args), settings = parse_stage(types, argv, "glow-trl grpo", "the GRPO stage")
@@ -162,7 +168,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)
     for warning in unchecked:
         logger.warning(warning)
-    rows = usable_questions(config.load(["problem", "answer"]), config.on_bad_gold)
+    rows = usable_questions(config.load_questions(), config.on_bad_gold)
 
     model = load_model(model_args)
     if isinstance(model, str):

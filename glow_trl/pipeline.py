@@ -4,6 +4,7 @@ import argparse
 import gc
 import importlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -161,7 +162,7 @@ class Pipeline:
         config = GRPOStageConfig(**{name: settings[name] for name in names})
         for reward in config.reward_funcs:
             resolve_reward(reward)
-        usable_questions(config.load(["problem", "answer"]), config.on_bad_gold)
+        usable_questions(config.load_questions(), config.on_bad_gold)
 
     def _run_stage(self, stage: str, settings: dict[str, Any]) -> None:
         folder = Path(settings["output_dir"])
@@ -213,6 +214,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in the folder")
     options, rest = parser.parse_known_args(argv)
     recipe = Recipe(options.recipe)
+    # Before the first import of torch, which reads OMP_NUM_THREADS once
+    for name, value in recipe.file.env.items():
+        os.environ.setdefault(name, str(value))
     output_dir = Path(options.output_dir or Path("outputs") / recipe.name)
     if options.overwrite:
         _delete_run(output_dir)

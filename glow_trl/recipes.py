@@ -54,6 +54,8 @@ class RecipeFile:
             Stage to the settings that replace those of the stage's file while the built model is used.
         arms (`dict[str, dict]`, *optional*):
             Arm to the settings of the SFT stage that it changes beyond its data and its weighting.
+        env (`dict[str, str]`, *optional*):
+            Environment variables to set where they are not set already.
     """
 
     description: str = ""
@@ -61,6 +63,7 @@ class RecipeFile:
     built_model: dict[str, Any] | None = None
     built_model_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
     arms: dict[str, dict[str, Any]] = field(default_factory=dict)
+    env: dict[str, Any] = field(default_factory=dict)
 
 
 class Recipe:
@@ -139,7 +142,7 @@ class Recipe:
             return RecipeFile()
         content = read_yaml(path)
         check_keys(path, content, [RecipeFile], "recipe.yaml")
-        for key in ("quickstart", "built_model", "built_model_settings", "arms"):
+        for key in ("quickstart", "built_model", "built_model_settings", "arms", "env"):
             if content.get(key) is not None and not isinstance(content[key], dict):
                 raise UserError(f"{path}: {key} must be a mapping, found {type(content[key]).__name__}")
         file = RecipeFile(**{key: value for key, value in content.items() if value is not None})

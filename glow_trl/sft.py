@@ -25,7 +25,7 @@ from .errors import UserError
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
 from .handover import check_end_token, end_token_share, write_handover
 from .runs import StageRun
-from .training import is_main_process, leave_process_group, load_tokenizer, model_init_kwargs, train
+from .training import is_main_process, leave_process_group, load_tokenizer, model_init_kwargs, quiet_libraries, train
 
 
 logger = logging.getLogger(__name__)
@@ -121,6 +121,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         UserError: something is wrong with configuration, data or model.
     """
+    quiet_libraries()
     argv = sys.argv[1:] if argv is None else argv
     types = (SFTStageConfig, GLOWConfig, ModelConfig)
     (config, args, model_args), settings = parse_stage(types, argv, "glow-trl sft", "the SFT stage")

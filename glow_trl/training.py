@@ -3,10 +3,12 @@
 import json
 import logging
 import os
+import sys
 from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from accelerate import PartialState
 from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, ProgressCallback, Trainer
 from trl import ModelConfig
@@ -64,16 +66,27 @@ def model_init_kwargs(model_args: ModelConfig) -> dict[str, Any]:
     }
 
 
+def quiet_libraries() -> None:
+    """Turn off the progress bars of what takes no time; those of the work itself stay."""
+    transformers.utils.logging.disable_progress_bar()
+
+
 class LogProgress(ProgressCallback):
     """The progress bar of `transformers`, with the latest figures at its end instead of a line for each log."""
 
     shown = ("loss", "reward", "entropy", "glow/mean_weight", "completions/clipped_ratio")
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        super().on_train_begin(args, state, control, **kwargs)
+        if self.training_bar is not None and not sys.stderr.isatty():
+            # In a log file every refresh is a line
+            self.training_bar.mininterval = 30.0
+
     def on_log(self, args, state, control, logs=None, **kwargs):
         if state.is_world_process_zero and self.training_bar is not None:
             figures = {name.split("/")[-1]: f"{logs[name]:.3g}" for name in self.shown if name in (logs or {})}
             if figures:
-                self.training_bar.set_postfix(figures)
+                self.training_bar.set_postfix(figures, refresh=False)
 
 
 def train(trainer: Trainer, run: StageRun) -> None:

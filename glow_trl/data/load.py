@@ -4,6 +4,7 @@ import difflib
 import json
 import os
 import re
+import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,8 @@ def load_rows(
 
     Returns:
         `list[dict]`: the rows, with a `sample_id` that is unique over all of them: the one that they bring, or file
-        name and line; prefixed with the number of the source where two sources share one.
+        name and line; prefixed with the number of the source where two sources share one. A number in `answer`
+        becomes text: the letter of an option where the row has `choices`, which are counted from 0.
 
     Raises:
         UserError: a file is missing, unreadable or malformed (named by line), a required column is missing (the
@@ -105,7 +107,7 @@ def _load_source(source, split, config_name, columns, required, limit) -> list[d
         def where(number):
             return f"{source}, {'line' if source.endswith('.jsonl') else 'row'} {number}"
     else:
-        label, numbered = source, _read_hub(source, split, config_name)
+        label, numbered = source, _read_hub(source, split, config_name, streaming=limit is not None)
 
         def where(number):
             return f"{source} (split {split}), row {number}"
@@ -117,8 +119,8 @@ def _load_source(source, split, config_name, columns, required, limit) -> list[d
             break
         row = rename_columns(row, columns, lambda: where(number))  # noqa: B023 (called at once)
         require_columns(row, required, lambda: where(number))  # noqa: B023
-        if isinstance(row.get("answer"), int | float) and not isinstance(row["answer"], bool):
-            row["answer"] = str(row["answer"])
+        if isinstance(row.get("answer"), int | float):
+            row["answer"] = _number_as_text(row["answer"], row.get("choices"))
         sample_id = row.get("sample_id")
         row["sample_id"] = f"{label}:{number}" if sample_id is None else str(sample_id)
         if row["sample_id"] in first_seen:
@@ -173,6 +175,12 @@ def require_columns(row: Mapping[str, Any], required: Iterable[str], where: Call
         )
 
 
+def _number_as_text(answer: int | float, choices: Sequence[str] | None) -> str:
+    if choices and type(answer) is int and 0 <= answer < min(len(choices), len(string.ascii_uppercase)):
+        return string.ascii_uppercase[answer]
+    return str(answer)
+
+
 def _nearest(name: str, row: Mapping[str, Any]) -> str:
     close = difflib.get_close_matches(name, row, n=1)
     return f" (nearest: {close[0]!r})" if close else f" (columns: {', '.join(map(repr, row)) or 'none'})"
@@ -224,11 +232,11 @@ def _read_parquet(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
         raise UserError(f"{path}: cannot be read as Parquet ({error})") from error
 
 
-def _read_hub(name: str, split: str, config_name: str | None) -> Iterable[tuple[int, dict[str, Any]]]:
+def _read_hub(name: str, split: str, config_name: str | None, streaming: bool) -> Iterable[tuple[int, dict[str, Any]]]:
     import datasets
 
     try:
-        dataset = datasets.load_dataset(name, config_name, split=split)
+        dataset = datasets.load_dataset(name, config_name, split=split, streaming=streaming)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{name}: neither a local file nor a data set that the Hub gives us ({reason})") from error
