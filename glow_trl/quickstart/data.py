@@ -81,7 +81,7 @@ class QuickstartConfig:
         for name in ("worded_share", "habit_rate", "max_habit_rate", "slip_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"quickstart data: {name} is a probability, found {getattr(self, name)}")
-        # The longest question (max_steps + 3 links, or 5 further distractors) has to find its letters in the alphabet.
+        # The longest chain of a test set has to find its letters in the alphabet.
         if not 2 <= self.max_steps <= 12:
             raise UserError(f"quickstart data: max_steps must be from 2 to 12, found {self.max_steps}")
         if not 0 <= self.max_distractors <= 6:
@@ -107,11 +107,11 @@ class QuickstartConfig:
         steps, distractors = self.max_steps, self.max_distractors
         return {
             IN_DOMAIN: self.family(),
-            "longer_chains": QuestionFamily(steps + 1, steps + 3, 0, distractors),
+            "longer_chains": QuestionFamily(steps + 1, steps + 1, 0, distractors),
+            "more_distractors": QuestionFamily(1, steps, distractors + 1, distractors + 2),
             "all_words": QuestionFamily(2, steps, 0, distractors, all_worded=True),
             "product_runs": QuestionFamily(2, steps, 0, distractors, products="together"),
-            "more_distractors": QuestionFamily(1, steps, distractors + 2, distractors + 4),
-            "shuffled": QuestionFamily(2, steps, 0, distractors, shuffled=True),
+            "swapped_lines": QuestionFamily(2, steps, 0, distractors, swapped=True),
         }
 
 

@@ -130,7 +130,7 @@ class QuestionFamily:
         one_worded (`float`, *optional*, defaults to `0.0`): share of the questions in which one of the needed links
             has its operator spelled out.
         all_worded (`bool`, *optional*, defaults to `False`): every operator is spelled out.
-        shuffled (`bool`, *optional*, defaults to `False`): the lines are written in random order.
+        swapped (`bool`, *optional*, defaults to `False`): two neighbors among the needed links change places.
         products (`str`, *optional*, defaults to `"apart"`): `"apart"`: a product never follows a product;
             `"together"`: at least two products follow each other among the needed links.
     """
@@ -141,7 +141,7 @@ class QuestionFamily:
     max_distractors: int
     one_worded: float = 0.0
     all_worded: bool = False
-    shuffled: bool = False
+    swapped: bool = False
     products: str = "apart"
 
     def sample(self, rng: random.Random) -> Question:
@@ -154,8 +154,9 @@ class QuestionFamily:
             for index, operator in enumerate(self._operators(rng, asked, length))
         )
         order = None
-        if self.shuffled:
-            order = tuple(rng.sample(range(length + 1), length + 1))
+        if self.swapped:
+            first = rng.randrange(1, asked)
+            order = (*range(first), first + 1, first, *range(first + 2, length + 1))
         return Question(
             first_letter=rng.randrange(len(ALPHABET) - length),
             first_value=rng.randrange(MODULUS),
