@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from .expression import exact, read
 from .latex import closing_brace, normalize, unwrap
@@ -112,6 +113,8 @@ _OPEN = {"(": ")", "[": "]", "{": "}"}
 def split_top(text: str, separator: re.Pattern | str) -> tuple[list[str], list[str]]:
     """Split at separators outside all brackets; returns the parts and the separators between them."""
     pattern = re.compile(re.escape(separator)) if isinstance(separator, str) else separator
+    if pattern.search(text) is None:
+        return [text.strip()], []
     parts, separators = [], []
     depth = start = position = 0
     while position < len(text):
@@ -144,6 +147,7 @@ def split_top(text: str, separator: re.Pattern | str) -> tuple[list[str], list[s
     return [part.strip() for part in parts], separators
 
 
+@lru_cache(maxsize=2048)
 def parse(text: str) -> Answer | None:
     """The answer that `text` states, or `None` if it is empty."""
     plain = _plain_number(text.strip())

@@ -45,8 +45,8 @@ _STATEMENT = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _NEGATED = re.compile(
-    r"(?:\b(?:not|never|n't|isn't|wasn't|aren't|cannot\s+be|can't\s+be|rather\s+than|instead\s+of|unlike|no\s+longer)|≠|\\neq?|!=|不是)"
-    r"\W*(?:[^\W\d]+[^\w$\\]+){0,3}$",
+    r"(?:\b(?:not|never|isn't|wasn't|aren't|can't\s+be|rather\s+than|instead\s+of|unlike|no\s+longer)\b|n't\b|≠|\\neq?|!=|不是)"
+    r"[^\w\n.!?]*(?:[^\W\d]+[^\w$\\\n.!?]+){0,3}$",
     re.IGNORECASE,
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
@@ -274,9 +274,12 @@ def values(sentence: str) -> list[tuple[int, int, str]]:
     ]
 
 
+_ENUMERATION = re.compile(r"^\s*(?:[Ss]tep\s+\d+\s*[:.)]|\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")
+
+
 def value_of(sentence: str, last: bool) -> str | None:
     """The value that a sentence gives; of several, that behind the last "is" or "=", else the first or last."""
-    sentence = _CLOSING_REMARK.sub("", sentence).strip().strip("*").strip()
+    sentence = _ENUMERATION.sub("", _CLOSING_REMARK.sub("", sentence)).strip().strip("*").strip()
     if looks_bare(sentence):
         return sentence
     found = values(sentence)

@@ -16,7 +16,11 @@ _LEADING = re.compile(
     r"^\W*(?:(?:for sure|definitely|clearly|probably|likely|most likely|surely|certainly|indeed|also|therefore|thus|simply)\W+)?"
     r"(?:the\s+)?(?:(?:option|choice|letter|answer)\s+)?[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
 )
-_CLEAR = re.compile(r"\(([A-Z])\)|\*\*\(?([A-Z])\)?[.):]?\*\*|\b(?:option|choice|answer)\s+\(?([A-Z])\b\)?", re.I)
+_PREDICATED = re.compile(
+    r"(?:\b(?:is|are|be|was)|:)\s*(?:\*\*)?(?:(?:option|choice|answer)\s+)?(?:\(([A-Z])\)|([B-HJ-Z])(?![\w'’]))"
+    r"|\(([A-Z])\)\s+(?:is|are)\b"
+)
+_NO_OPTION_FITS = re.compile(r"\bclosest\b|\bnot\s+(?:listed|among|in\s+the|provided|given)\b|\bincorrect\b|\bnone\s+of\b", re.I)
 _ANOTHER = re.compile(
     r"^[\s.)\]}*]*(?:[,/&]|\bor\b|\band\b|,\s*(?:or|and)\b)[\s,]*(?:maybe|perhaps|possibly|also|option|even|\s)*[\[({*\s]*([A-Z])(?![a-zA-Z'’])"
 )
@@ -101,8 +105,10 @@ def extract_choice(
     if found := _letters(last_line, letters, choices):
         return found, prefix + "last_line"
     sentence = re.split(r"(?<=[.!?])\s+", last_line)[-1]
-    mentions = [m for m in _CLEAR.finditer(sentence) if not _NEGATION.search(sentence[: m.start()])]
-    named = [letter.upper() for m in mentions for letter in m.groups() if letter and letter.upper() in letters]
+    if _NO_OPTION_FITS.search(sentence):
+        return [], None
+    mentions = [match for match in _PREDICATED.finditer(sentence) if not _NEGATION.search(sentence[: match.start()])]
+    named = [letter for match in mentions for letter in match.groups() if letter and letter in letters]
     if named:
         return list(dict.fromkeys(named)), prefix + "last_sentence"
     return [], None

@@ -1,6 +1,6 @@
 """Kind `math`: numbers, expressions, sets, intervals, tuples, matrices, equations, with units and percent signs."""
 
-from .answers import parse
+from .answers import Words, parse
 from .comparison import contains, equal_texts
 from .extraction import Extraction, extract_math, final_part, last_boxes, stated_answers
 from .kinds import Options, Undecided
@@ -48,7 +48,7 @@ def _compare(prediction: str, extraction: Extraction, gold: str, options: Option
         return Undecided(Verdict(False, found, MISMATCH, KIND, extraction.rule), (found, gold))
     if len(found) <= MAX_LENGTH and contains(parse(found), parse(gold)):
         return Verdict(False, found, HEDGED, KIND, extraction.rule)
-    if extraction.rule.endswith(("whole", "last_value", "answer_is")) and not options.require_boxed:
+    if isinstance(parse(gold), Words) and "boxed" not in extraction.rule:
         # An answer in words: the sentence as a whole may be the answer.
         text = final_part(prediction)[0].strip()
         if len(text) <= MAX_LENGTH and text != found and equal_texts(text, gold) is True:
