@@ -35,6 +35,8 @@ def glow_weights(
         `torch.Tensor`: detached weights, of the shape, dtype and device of `gain`; 1 where the gain is `NaN`.
     """
     gain = gain.detach()
+    # beta magnifies rounding, and a weight of 10 is rounded by 1e-6 in float32; Apple's GPUs have no float64
+    exact = gain.float() if gain.device.type == "mps" else gain.double()
     # sigmoid(-x) is 1 - sigmoid(x) without the cancellation that the latter suffers for large x
-    weights = (alpha * torch.sigmoid(-beta * gain)).clamp(min_weight, max_weight)
-    return weights.masked_fill(gain.isnan(), 1.0)
+    weights = torch.sigmoid(-beta * exact).mul_(alpha).clamp_(min_weight, max_weight)
+    return weights.masked_fill_(exact.isnan(), 1.0).to(gain.dtype)

@@ -132,10 +132,10 @@ class LossLedger:
             return
         if torch.distributed.get_world_size() == 1:
             return
-        # A sample is visited by one process, and a loss is never negative: the maximum picks the one that knows it
-        merged = self.current.nan_to_num(nan=-1.0)
+        # A sample is visited by one process: the maximum is the loss that this one wrote down
+        merged = self.current.masked_fill(self.current.isnan(), -torch.inf)
         torch.distributed.all_reduce(merged, op=torch.distributed.ReduceOp.MAX)
-        self.current.copy_(merged.masked_fill_(merged < 0, torch.nan))
+        self.current.copy_(merged.masked_fill_(merged.isinf(), torch.nan))
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the ledger to a safetensors file. The file appears under its name only when it is whole."""

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from datasets import Dataset, IterableDataset
+from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
+from trl import pack_dataset
 
 from ..errors import UserError
 
 
 SAMPLE_ID = "sample_id"
 SAMPLE_ROW = "sample_row"
+NUM_TARGETS = "num_targets"
 
 _FINGERPRINT_ROWS = 1000
 
@@ -24,12 +26,19 @@ def add_sample_ids(dataset: Dataset) -> Dataset:
     replaced: numbers that come with the data collide as soon as two data sets are concatenated, positions never do.
 
     Raises:
-        UserError: the data set is empty, streamed or packed, or has a transform that would hide the column.
+        UserError: the data set is empty, streamed or packed, has a transform that would hide the column, or is no
+            [`~datasets.Dataset`] at all.
     """
-    if isinstance(dataset, IterableDataset):
+    if isinstance(dataset, (IterableDataset, IterableDatasetDict)):
         raise UserError(
             "GLOW needs to know each sample again in the next epoch, which a streaming data set does not allow: load "
             "it without streaming=True"
+        )
+    if isinstance(dataset, DatasetDict):
+        raise UserError(f"train_dataset has several splits ({', '.join(map(str, dataset))}); pass one of them")
+    if not isinstance(dataset, Dataset):
+        raise UserError(
+            f"train_dataset must be a datasets.Dataset, got {type(dataset).__name__}; use Dataset.from_list for rows"
         )
     if len(dataset) == 0:
         raise UserError("the training set is empty")
@@ -37,6 +46,8 @@ def add_sample_ids(dataset: Dataset) -> Dataset:
         raise UserError("the training set is packed already; pass it unpacked and set packing=True")
     if dataset.format["type"] == "custom":
         raise UserError("the training set uses with_transform(), which hides columns; apply the transform with map()")
+    # A format that shows some of the columns only would hide the new one
+    dataset = dataset.select_columns(dataset.format["columns"]).with_format(None)
     if SAMPLE_ID in dataset.column_names:
         dataset = dataset.remove_columns(SAMPLE_ID)
     return dataset.add_column(SAMPLE_ID, np.arange(len(dataset), dtype=np.int64))
@@ -46,39 +57,61 @@ def fingerprint(dataset: Dataset) -> str:
     """A short digest of a tokenized data set: its length, and the tokens of up to a thousand rows spread over it."""
     rows = np.unique(np.linspace(0, len(dataset) - 1, num=min(len(dataset), _FINGERPRINT_ROWS), dtype=np.int64))
     digest = hashlib.blake2b(str(len(dataset)).encode(), digest_size=8)
-    for input_ids in dataset.select(rows).with_format(None)["input_ids"]:
+    for input_ids in dataset.select(rows).with_format("numpy", columns=["input_ids"])["input_ids"]:
         digest.update(np.asarray(input_ids, dtype=np.int64).tobytes())
     return digest.hexdigest()
 
 
-def ids_to_token_lists(dataset: Dataset, **map_kwargs) -> Dataset:
-    """Repeat each sample's id for each of its tokens, so that packing moves the ids along with the tokens."""
+def drop_samples_without_target(dataset: Dataset, **map_kwargs) -> Dataset:
+    """Drop the tokenized samples that have no token to predict: they have no loss."""
 
-    def repeat(batch):
-        return {
-            SAMPLE_ID: [
-                np.full(len(ids), sample, dtype=np.int64)
-                for ids, sample in zip(batch["input_ids"], batch[SAMPLE_ID], strict=True)
-            ]
-        }
+    def has_target(batch):
+        return [any(label != -100 for label in labels[1:]) for labels in batch["labels"]]
 
-    return dataset.map(repeat, batched=True, remove_columns=SAMPLE_ID, **map_kwargs)
+    return dataset.filter(has_target, batched=True, desc="Dropping train examples without a target", **map_kwargs)
 
 
-def token_lists_to_ids(dataset: Dataset, **map_kwargs) -> Dataset:
-    """The inverse of [`ids_to_token_lists`] after packing: one id for each sequence of a packed row."""
+def check_samples_left(prepared: Dataset, dataset: Dataset, max_length: int | None, name: str) -> None:
+    """
+    Raises:
+        UserError: `prepared`, which was made of `dataset`, has no rows.
+    """
+    if isinstance(prepared, IterableDataset) or len(prepared) > 0:
+        return
+    if len(dataset) == 0:
+        raise UserError(f"the {name} is empty")
+    raise UserError(
+        f"none of the {len(dataset)} samples of the {name} has a target token left within max_length={max_length}: "
+        "raise max_length, or check that the completions are not empty"
+    )
 
-    def first_of_each(batch):
+
+def pack_samples(dataset: Dataset, max_length: int, strategy: str, **map_kwargs) -> Dataset:
+    """
+    Pack tokenized samples with [`~trl.pack_dataset`], with the column `sample_id` then holding one id for each
+    sequence of a packed row.
+    """
+
+    def repeat_ids(batch):
+        pairs = zip(batch["input_ids"], batch[SAMPLE_ID], strict=True)
+        return {SAMPLE_ID: [np.full(len(ids), sample, dtype=np.int64) for ids, sample in pairs]}
+
+    def first_ids(batch):
         starts = [np.cumsum([0, *lengths[:-1]]) for lengths in batch["seq_lengths"]]
         return {SAMPLE_ID: [np.asarray(ids)[first] for ids, first in zip(batch[SAMPLE_ID], starts, strict=True)]}
 
-    return dataset.map(first_of_each, batched=True, **map_kwargs)
+    map_kwargs = {"desc": "Packing train dataset", **map_kwargs}
+    # Each sample's id stands at each of its tokens meanwhile, so that packing moves the ids along with the tokens
+    dataset = dataset.select_columns(["input_ids", "labels", SAMPLE_ID])
+    dataset = dataset.map(repeat_ids, batched=True, remove_columns=SAMPLE_ID, **map_kwargs)
+    dataset = pack_dataset(dataset, max_length, strategy, map_kwargs)
+    return dataset.map(first_ids, batched=True, **map_kwargs)
 
 
 @dataclass
 class SampleIdCollator:
     """
-    Wraps a data collator and adds to its batches, when the examples have ids,
+    Wraps a data collator and adds to its batches, when the examples have numbers for ids,
 
     - `sample_id` (`torch.Tensor` of shape `(n,)`, int64): ids of the samples of the batch, in order; several for a
       packed row.
@@ -88,9 +121,10 @@ class SampleIdCollator:
     collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        ids = [np.atleast_1d(np.asarray(example[SAMPLE_ID])) for example in examples if SAMPLE_ID in example]
+        ids = [np.atleast_1d(np.asarray(example.get(SAMPLE_ID))) for example in examples]
         batch = self.collator([{k: v for k, v in example.items() if k != SAMPLE_ID} for example in examples])
-        if len(ids) == len(examples):
+        # Rows of an evaluation set may bring ids of their own, of any type
+        if all(row.dtype.kind == "i" for row in ids):
             batch[SAMPLE_ID] = torch.from_numpy(np.concatenate(ids))
             batch[SAMPLE_ROW] = torch.from_numpy(np.repeat(np.arange(len(ids)), [len(row) for row in ids]))
         return batch
@@ -113,7 +147,7 @@ def sum_by_sample(values: torch.Tensor, num_samples: int, seq_idx: torch.Tensor 
         `torch.Tensor` of shape `(num_samples,)`, float32.
     """
     if seq_idx is None:
-        return values.float().sum(-1)
+        return values.sum(-1, dtype=torch.float32)
     # One bin more than there are samples collects the padding
     index = seq_idx[:, 1:].flatten().long().clamp(max=num_samples)
     sums = values.new_zeros(num_samples + 1, dtype=torch.float32)

@@ -1,31 +1,37 @@
 """GLOW-weighted supervised fine-tuning."""
 
+import copy
 from pathlib import Path
 
 import torch
+from accelerate.logging import get_logger
 from datasets import Dataset
 from transformers import TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
-from trl import SFTTrainer, pack_dataset
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, IntervalStrategy
+from trl import SFTTrainer
 
+from ..checkpoints import LEDGER_FILE, last_complete_checkpoint
 from ..errors import UserError
 from ..weighting import glow_weights
 from .config import GLOWConfig
 from .ledger import LossLedger
 from .metrics import WeightMetrics, epoch_metrics
 from .samples import (
+    NUM_TARGETS,
     SAMPLE_ID,
     SAMPLE_ROW,
     SampleIdCollator,
     add_sample_ids,
+    check_samples_left,
+    drop_samples_without_target,
     fingerprint,
-    ids_to_token_lists,
+    pack_samples,
     sum_by_sample,
-    token_lists_to_ids,
 )
+from .sampling import SeededByEpoch
 
 
-LEDGER_FILE = "ledger.safetensors"
+logger = get_logger(__name__)
 
 
 class GLOWTrainer(SFTTrainer):
@@ -79,7 +85,7 @@ class GLOWTrainer(SFTTrainer):
             raise UserError("train_dataset is required")
         if kwargs.get("compute_loss_func") is not None:
             raise UserError("compute_loss_func would replace the GLOW loss; use trl.SFTTrainer for a loss of your own")
-        train_dataset = add_sample_ids(train_dataset)
+        train_dataset = self._numbered_dataset = add_sample_ids(train_dataset)
         is_correct = None
         if "is_correct" in train_dataset.column_names:
             is_correct = torch.tensor([bool(label) for label in train_dataset["is_correct"]])
@@ -87,19 +93,16 @@ class GLOWTrainer(SFTTrainer):
 
         super().__init__(model, args, train_dataset=train_dataset, **kwargs)
 
+        self._numbered_dataset = None
         self._reject_unsupported()
-        if len(self.train_dataset) == 0:
-            raise UserError(
-                f"none of the {num_samples} training samples has a target token left within max_length="
-                f"{args.max_length}: raise max_length, or check that the completions are not empty"
-            )
         self.data_collator = SampleIdCollator(self.data_collator)
         self.ledger = LossLedger(num_samples, self.args.device, fingerprint(self.train_dataset))
         self._is_correct = is_correct
-        self._weight_metrics = WeightMetrics(self.args.device, args.glow_min_weight, args.glow_max_weight)
+        self._weight_metrics = WeightMetrics(args.glow_min_weight, args.glow_max_weight)
         self._epoch_metrics: dict[str, float] = {}
         self._ledger_loaded = False
-        self._step_weight = self._step_loss = 0.0
+        self._synced_step = None
+        self._step_weights = self._step_loss = 0.0
         if not args.is_plain_sft:
             # Keeps `Trainer` from scaling for gradient accumulation: `compute_loss` does, for any model
             self.model_accepts_loss_kwargs = True
@@ -129,34 +132,68 @@ class GLOWTrainer(SFTTrainer):
                 "glow_normalization='mean' with gradient_accumulation_steps > 1 is not possible under DeepSpeed, "
                 "which holds the gradients itself: set gradient_accumulation_steps to 1, or glow_normalization='none'"
             )
+        if self._normalizes_gradients and self.aux_loss_enabled:
+            raise UserError(
+                "glow_normalization='mean' with gradient_accumulation_steps > 1 would scale the auxiliary loss of a "
+                "mixture of experts as well: set gradient_accumulation_steps to 1, or glow_normalization='none'"
+            )
 
     def _prepare_dataset(self, dataset, processing_class, args, packing, formatting_func, dataset_name):
-        if dataset_name != "train":
-            return super()._prepare_dataset(dataset, processing_class, args, packing, formatting_func, dataset_name)
-        dataset = super()._prepare_dataset(dataset, processing_class, args, False, formatting_func, dataset_name)
-        if packing and len(dataset) > 0:
-            if args.max_length is None:
-                raise UserError("packing=True needs max_length, the length of a packed row")
-            kwargs = {"num_proc": args.dataset_num_proc, "desc": f"Packing {dataset_name} dataset"}
+        if dataset is not self._numbered_dataset:
+            check_samples_left(dataset, dataset, args.max_length, f"evaluation set {dataset_name!r}")
+            prepared = super()._prepare_dataset(
+                dataset, processing_class, args, packing, formatting_func, dataset_name
+            )
+            check_samples_left(prepared, dataset, args.max_length, f"evaluation set {dataset_name!r}")
+            return prepared
+        if packing and args.max_length is None:
+            raise UserError("packing=True needs max_length, the length of a packed row")
+        # `SFTTrainer` leaves truncation to packing, which keeps rows that are then without a target
+        leave_truncation = packing and args.is_plain_sft
+        unpacked_args = copy.copy(args)
+        unpacked_args.max_length = None if leave_truncation else args.max_length
+        prepared = super()._prepare_dataset(
+            dataset, processing_class, unpacked_args, False, formatting_func, dataset_name
+        )
+        kwargs = {"num_proc": args.dataset_num_proc}
+        if not args.is_plain_sft:
+            prepared = drop_samples_without_target(prepared, **kwargs)
+        check_samples_left(prepared, dataset, args.max_length, "training set")
+        if packing:
             with args.main_process_first(desc="packing"):
-                dataset = dataset.select_columns(["input_ids", "labels", SAMPLE_ID])
-                dataset = ids_to_token_lists(dataset, **kwargs)
-                dataset = pack_dataset(dataset, args.max_length, args.packing_strategy, kwargs)
-                dataset = token_lists_to_ids(dataset, **kwargs)
+                prepared = pack_samples(prepared, args.max_length, args.packing_strategy, **kwargs)
             if args.shuffle_dataset:
-                dataset = dataset.shuffle(seed=args.seed)
-        return dataset
+                prepared = prepared.shuffle(seed=args.seed)
+        return prepared
 
     def _set_signature_columns_if_needed(self):
         super()._set_signature_columns_if_needed()
         if SAMPLE_ID not in self._signature_columns:
             self._signature_columns = [*self._signature_columns, SAMPLE_ID]
 
+    def _get_train_sampler(self, train_dataset=None):
+        sampler = super()._get_train_sampler(train_dataset)
+        if self.args.train_sampling_strategy == "group_by_length" and not self.args.is_plain_sft:
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            sampler = SeededByEpoch(sampler, seed)
+        return sampler
+
+    def get_train_dataloader(self):
+        dataloader = super().get_train_dataloader()
+        # One batch sampler around another where there are several processes
+        batch_sampler = getattr(dataloader.batch_sampler, "batch_sampler", dataloader.batch_sampler)
+        if isinstance(batch_sampler.sampler, SeededByEpoch):
+            # Puts it where accelerate looks for `set_epoch` in a run that was resumed on several processes
+            dataloader.set_sampler(batch_sampler.sampler)
+        return dataloader
+
     def _get_num_items_in_batch(self, batch_samples, device):
         self._drop_repeated_samples(batch_samples)
         if self.args.is_plain_sft or not batch_samples:
             return super()._get_num_items_in_batch(batch_samples, device)
-        count = sum(self._targets(batch, batch[SAMPLE_ID])[1].sum() for batch in batch_samples).to(device)
+        for batch in batch_samples:
+            batch[NUM_TARGETS] = self._count_targets(batch)
+        count = torch.cat([self._share_of_divisor(batch[NUM_TARGETS]) for batch in batch_samples]).sum().to(device)
         if self.args.world_size > 1:
             count = self.accelerator.gather(count).sum()
         return count
@@ -166,59 +203,72 @@ class GLOWTrainer(SFTTrainer):
         Give id -1 to the samples that the data loader repeats to even out the last batches of the processes, so that
         they count neither in the loss nor in the ledger.
         """
-        state = self.accelerator.gradient_state
-        if self.accelerator.num_processes == 1 or not batch_samples:
+        num_processes = self.accelerator.num_processes
+        if num_processes == 1 or not batch_samples or self.args.dataloader_drop_last:
             return
-        if not state.end_of_dataloader or state.remainder <= 0:
+        # Not `gradient_state.remainder`: accelerate does not know it in an epoch that was resumed
+        remainder = len(self.train_dataset) % (self._train_batch_size * num_processes)
+        if remainder == 0 or not self.accelerator.gradient_state.end_of_dataloader:
             return
         batch = batch_samples[-1]
-        rows = state.remainder - self.accelerator.process_index * self._train_batch_size
+        rows = remainder - self.accelerator.process_index * self._train_batch_size
         batch[SAMPLE_ID] = batch[SAMPLE_ID].masked_fill(batch[SAMPLE_ROW] >= rows, -1)
 
-    def _targets(self, batch: dict[str, torch.Tensor], sample_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Number of target tokens of each sample, and what the sample adds to the divisor of the loss."""
+    def _count_targets(self, batch: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Number of target tokens of each sample of a batch, float32; 0 for a repeated one."""
+        sample_ids = batch[SAMPLE_ID]
         num_targets = sum_by_sample(batch["labels"][:, 1:] != -100, len(sample_ids), batch.get("seq_idx"))
-        counted = num_targets * (sample_ids >= 0)
-        return num_targets, counted if self.args.loss_reduction == "token" else (counted > 0).float()
+        return num_targets.mul_(sample_ids >= 0) if self.accelerator.num_processes > 1 else num_targets
+
+    def _share_of_divisor(self, num_targets: torch.Tensor) -> torch.Tensor:
+        """What each sample adds to the divisor of the loss: its target tokens, or one if it has any."""
+        return num_targets if self.args.loss_reduction == "token" else num_targets.clamp(max=1)
 
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         sample_ids = inputs.pop(SAMPLE_ID, None)
         inputs.pop(SAMPLE_ROW, None)
+        num_targets = inputs.pop(NUM_TARGETS, None)
         forward = _OutputKeeper(model)
         result = super().compute_loss(forward, inputs, return_outputs, num_items_in_batch)
         if not self.model.training:
+            if self.args.is_plain_sft:
+                return result
             loss = self._evaluation_loss(forward.outputs, inputs)
         else:
-            loss = self._weighted_loss(forward.outputs, inputs, sample_ids, num_items_in_batch)
-        if self.args.is_plain_sft:
-            return result
+            if sample_ids is None:
+                raise UserError("a training batch has no sample ids: take batches from the trainer's own data loader")
+            if num_targets is None:
+                num_targets = self._count_targets({**inputs, SAMPLE_ID: sample_ids})
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.args.is_plain_sft):
+                loss = self._weighted_loss(forward.outputs, inputs, sample_ids, num_targets, num_items_in_batch)
+            if self.args.is_plain_sft:
+                return result
         return (loss, result[1]) if return_outputs else loss
 
-    def _weighted_loss(self, outputs, inputs, sample_ids, num_items_in_batch) -> torch.Tensor:
-        num_targets, counted = self._targets(inputs, sample_ids)
-        loss_sums = sum_by_sample(-outputs.log_probs, len(sample_ids), inputs.get("seq_idx"))
+    def _weighted_loss(self, outputs, inputs, sample_ids, num_targets, num_items_in_batch) -> torch.Tensor:
+        loss_sums = -sum_by_sample(outputs.log_probs, len(sample_ids), inputs.get("seq_idx"))
         losses = loss_sums / num_targets.clamp(min=1)
 
-        visited = counted > 0
-        ids = sample_ids.masked_fill(~visited, -1)
-        gains = self.ledger.previous_loss(ids) - losses.detach()
-        weights = self._weights(gains) * visited
-        self.ledger.record(ids, losses)
-        self._weight_metrics.update(weights, gains, losses.detach(), visited)
+        visited = num_targets > 0
+        ids = sample_ids.where(visited, -1)
+        current = losses.detach()
+        gains = self.ledger.previous_loss(ids) - current
+        weights = self._weights(gains)
+        self.ledger.record(ids, current)
+        self._weight_metrics.update(weights, gains, current, visited)
 
-        divisor = counted.sum() if num_items_in_batch is None else num_items_in_batch
-        divisor = torch.as_tensor(divisor, device=weights.device).clamp(min=1)
+        weights = weights * visited
         if self.args.glow_normalization == "mean":
-            # The mean is over the tokens where the loss is
-            weight = (weights * counted).sum() / divisor
+            totals = torch.stack([weights.sum(), visited.sum()])
             if self._normalizes_gradients:
-                self._step_weight = self._step_weight + weight
+                self._step_weights = self._step_weights + totals
             else:
-                weights = weights / self._over_processes(weight)
-
-        loss = (weights * (loss_sums if self.args.loss_reduction == "token" else losses)).sum() / divisor
+                weights = weights / self._mean_weight(totals)
+        if num_items_in_batch is None:
+            num_items_in_batch = self._share_of_divisor(num_targets).sum()
+        loss = (weights * (loss_sums if self.args.loss_reduction == "token" else losses)).sum()
         # DDP averages the gradients of the processes, while the divisor counts the samples of all of them
-        loss = loss * self.accelerator.num_processes
+        loss = loss * self.accelerator.num_processes / torch.as_tensor(num_items_in_batch).clamp(min=1)
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss / self.current_gradient_accumulation_steps
         return loss
@@ -228,11 +278,14 @@ class GLOWTrainer(SFTTrainer):
         if args.weighting == "uniform" or self.ledger.epoch <= args.glow_warmup_epochs:
             return torch.ones_like(gains)
         if args.weighting == "constant":
-            gains = torch.zeros_like(gains)
+            gains = gains * 0.0  # unlike zeros, keeps the `NaN` of a sample without a previous loss
         return glow_weights(gains, args.glow_alpha, args.glow_beta, args.glow_min_weight, args.glow_max_weight)
 
-    def _over_processes(self, value: torch.Tensor) -> torch.Tensor:
-        return self.accelerator.reduce(value, reduction="sum") if self.accelerator.num_processes > 1 else value
+    def _mean_weight(self, totals: torch.Tensor) -> torch.Tensor:
+        """Mean weight over all processes, from the sum of the weights and the number of samples on this one."""
+        weight, count = self.accelerator.reduce(totals) if self.accelerator.num_processes > 1 else totals
+        # All weights are 0 where `glow_min_weight` is and every gain is large
+        return (weight / count.clamp(min=1)).clamp(min=torch.finfo(torch.float32).tiny)
 
     def _evaluation_loss(self, outputs, inputs) -> torch.Tensor:
         """Mean over samples of their mean token loss, unweighted; over tokens with `loss_reduction="token"`."""
@@ -250,13 +303,13 @@ class GLOWTrainer(SFTTrainer):
             return loss
         self._step_loss = self._step_loss + loss
         if self.accelerator.sync_gradients:
-            scale = 1 / self._over_processes(self._step_weight).clamp(min=torch.finfo(torch.float32).tiny).item()
+            scale = 1 / self._mean_weight(self._step_weights).item()
             for parameter in model.parameters():
                 if parameter.grad is not None:
                     parameter.grad.mul_(scale)
             # `Trainer` logs the sum of what the micro-batches return, which so becomes the normalized loss
             loss = loss + self._step_loss * (scale - 1)
-            self._step_weight = self._step_loss = 0.0
+            self._step_weights = self._step_loss = 0.0
         return loss
 
     def log(self, logs, start_time=None):
@@ -266,8 +319,38 @@ class GLOWTrainer(SFTTrainer):
             self._epoch_metrics = {}
         super().log(logs, start_time)
 
+    def train(self, resume_from_checkpoint=None, *args, **kwargs):
+        if resume_from_checkpoint is True:
+            # `Trainer` takes the last one, which is not whole if the run died while writing it
+            resume_from_checkpoint = last_complete_checkpoint(self.args.output_dir)
+            if resume_from_checkpoint is None:
+                raise UserError(
+                    f"there is no complete checkpoint in {self.args.output_dir}: start a new run, without "
+                    "resume_from_checkpoint"
+                )
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _sync_ledger(self) -> None:
+        """Merge the ledgers of the processes, unless that was done since the last step."""
+        if self._synced_step != self.state.global_step:
+            self.ledger.sync()
+            self._synced_step = self.state.global_step
+
+    def _begin_training(self) -> None:
+        if not self._ledger_loaded:
+            self.ledger.reset()
+        self._ledger_loaded = False
+        self._synced_step = None
+        # What a step that ended in an exception has left
+        self._step_weights = self._step_loss = 0.0
+        if self.args.weighting != "uniform" and self.state.num_train_epochs <= self.args.glow_warmup_epochs:
+            logger.warning(
+                f"weighting={self.args.weighting!r} never takes effect: {self.state.max_steps} steps do not go beyond "
+                f"the first {self.args.glow_warmup_epochs} epoch(s), in which every sample weighs 1"
+            )
+
     def _save_checkpoint(self, model, trial):
-        self.ledger.sync()
+        self._sync_ledger()
         if self.args.should_save:
             checkpoint = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             checkpoint.mkdir(parents=True, exist_ok=True)
@@ -303,9 +386,7 @@ class _LedgerCallback(TrainerCallback):
         self.epoch = None
 
     def on_train_begin(self, args, state, control, **kwargs):
-        if not self.trainer._ledger_loaded:
-            self.trainer.ledger.reset()
-        self.trainer._ledger_loaded = False
+        self.trainer._begin_training()
         self.epoch = int(state.epoch or 0)
 
     def on_epoch_begin(self, args, state, control, **kwargs):
@@ -313,5 +394,8 @@ class _LedgerCallback(TrainerCallback):
         self.trainer.ledger.begin_epoch(self.epoch)
 
     def on_epoch_end(self, args, state, control, **kwargs):
-        self.trainer.ledger.sync()
+        self.trainer._sync_ledger()
         self.trainer._epoch_metrics = epoch_metrics(self.trainer.ledger, args, self.trainer._is_correct)
+        if args.logging_strategy != IntervalStrategy.NO and not args.is_plain_sft:
+            # Else the next epoch's metrics could take their place
+            control.should_log = True

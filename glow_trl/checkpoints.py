@@ -1,0 +1,170 @@
+"""Which checkpoint of a training run can be resumed from: a run may have died while it wrote the last one."""
+
+import json
+import logging
+import os
+import re
+import struct
+import zipfile
+from pathlib import Path
+
+
+logger = logging.getLogger(__name__)
+
+LEDGER_FILE = "ledger.safetensors"
+TRAINER_STATE_FILE = "trainer_state.json"
+
+_FOLDER = re.compile(r"checkpoint-(\d+)")
+_WEIGHTS = ("model", "pytorch_model", "adapter_model")
+# Up to this size a file is read whole and compared with its checksums
+_SMALL = 64 << 20
+
+
+def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
+    """
+    The latest checkpoint in the output folder of a `transformers` trainer that training can go on from. A damaged or
+    unfinished one is passed over, with a warning that says what is wrong with it.
+
+    Weights and optimizer states are not loaded: their files are checked by header and size.
+
+    Args:
+        output_dir (`str` or `os.PathLike`): folder with the folders `checkpoint-N`; it need not exist.
+
+    Returns:
+        `str`, *optional*: path of the checkpoint, or `None` if there is no complete one.
+    """
+    found = []
+    if Path(output_dir).is_dir():
+        matches = ((_FOLDER.fullmatch(path.name), path) for path in Path(output_dir).iterdir() if path.is_dir())
+        found = sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
+    # A run either keeps a ledger, from its first checkpoint on, or never does
+    has_ledger = any((path / LEDGER_FILE).exists() for _, path in found)
+    for step, path in found:
+        fault = _find_fault(path, step, has_ledger)
+        if fault is None:
+            return str(path)
+        logger.warning("checkpoint %s is not complete and is passed over: %s", path, fault)
+    return None
+
+
+def _find_fault(checkpoint: Path, step: int, has_ledger: bool) -> str | None:
+    """What keeps a checkpoint from being resumed from, if anything does."""
+    try:
+        # Written last
+        state = json.loads((checkpoint / TRAINER_STATE_FILE).read_bytes())
+        if state["global_step"] != step:
+            return f"{TRAINER_STATE_FILE} is of step {state['global_step']}"
+        files = [*_weight_files(checkpoint), *_training_state_files(checkpoint)]
+        if has_ledger:
+            files.append(checkpoint / LEDGER_FILE)
+        for file in files:
+            _check_file(file)
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        if isinstance(error, FileNotFoundError) and error.filename:
+            return f"{Path(error.filename).relative_to(checkpoint)} is missing"
+        return str(error) if isinstance(error, _DamagedFile) else f"{TRAINER_STATE_FILE} is damaged ({error})"
+    return None
+
+
+class _DamagedFile(ValueError):
+    pass
+
+
+def _weight_files(checkpoint: Path) -> list[Path]:
+    """The files of the weights. Raises `FileNotFoundError` if there are none, or not all."""
+    if _is_sharded(checkpoint):
+        return _sharded_files(checkpoint)
+    # Adapters beyond the first are in folders of their own
+    for folder in (checkpoint, *(path for path in sorted(checkpoint.iterdir()) if path.is_dir())):
+        for name in _WEIGHTS:
+            for suffix in (".safetensors", ".bin"):
+                whole, index = folder / f"{name}{suffix}", folder / f"{name}{suffix}.index.json"
+                if whole.is_file():
+                    return [whole]
+                if index.is_file():
+                    return [folder / shard for shard in sorted(set(_read_json(index)["weight_map"].values()))]
+    raise FileNotFoundError(2, "no weights", str(checkpoint / "model.safetensors"))
+
+
+def _training_state_files(checkpoint: Path) -> list[Path]:
+    files = sorted(checkpoint.glob("rng_state*.pth"))
+    ranks = sorted(int(match[1]) for file in files if (match := re.fullmatch(r"rng_state_(\d+)\.pth", file.name)))
+    for rank in range(max(ranks, default=-1) + 1):
+        if rank not in ranks:
+            raise FileNotFoundError(2, "rank missing", str(checkpoint / f"rng_state_{rank}.pth"))
+    if not files:
+        raise FileNotFoundError(2, "no random state", str(checkpoint / "rng_state.pth"))
+    if (checkpoint / "scaler.pt").exists():
+        files.append(checkpoint / "scaler.pt")
+    if _is_sharded(checkpoint):
+        # DeepSpeed may keep the scheduler among its own files
+        return files + [path for path in (checkpoint / "scheduler.pt",) if path.exists()]
+    return [*files, checkpoint / "optimizer.pt", checkpoint / "scheduler.pt"]
+
+
+def _is_sharded(checkpoint: Path) -> bool:
+    """Whether DeepSpeed or FSDP wrote weights and optimizer in files of their own."""
+    return any(checkpoint.glob("global_step*")) or any(checkpoint.glob("pytorch_model_fsdp*"))
+
+
+def _sharded_files(checkpoint: Path) -> list[Path]:
+    if any(checkpoint.glob("global_step*")):
+        # `latest` is written when all processes have written their files
+        folder = checkpoint / (checkpoint / "latest").read_text().strip()
+        files = sorted(folder.glob("*.pt"))
+        if not any("model_states" in file.name for file in files):
+            raise FileNotFoundError(2, "no weights", str(folder / "mp_rank_00_model_states.pt"))
+        if not any("optim_states" in file.name for file in files):
+            raise FileNotFoundError(2, "no optimizer", str(folder / "zero_pp_rank_0_mp_rank_00_optim_states.pt"))
+        return files
+    files = []
+    for path in (*checkpoint.glob("pytorch_model_fsdp*"), *checkpoint.glob("optimizer*")):
+        # A folder holds a shard of each process, and metadata that is written after them
+        files += [path / ".metadata", *sorted(path.glob("*.distcp"))] if path.is_dir() else [path]
+    if not any("optimizer" in str(file.relative_to(checkpoint)) for file in files):
+        raise FileNotFoundError(2, "no optimizer", str(checkpoint / "optimizer_0"))
+    return files
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise _DamagedFile(f"{path.name} is damaged ({error})") from error
+
+
+def _check_file(path: Path) -> None:
+    """Raises `FileNotFoundError` or `_DamagedFile`."""
+    size = path.stat().st_size
+    if size == 0:
+        raise _DamagedFile(f"{path.name} is empty")
+    if path.suffix == ".safetensors":
+        _check_safetensors(path, size)
+    elif path.suffix in (".pt", ".pth", ".bin"):
+        _check_torch_file(path, size)
+
+
+def _check_safetensors(path: Path, size: int) -> None:
+    with path.open("rb") as file:
+        try:
+            (header_size,) = struct.unpack("<Q", file.read(8))
+            if header_size > size:
+                raise ValueError("impossible header")
+            tensors = json.loads(file.read(header_size))
+            ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
+        except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
+            raise _DamagedFile(f"{path.name} is damaged (no safetensors header)") from error
+    expected = 8 + header_size + max(ends, default=0)
+    if size != expected:
+        raise _DamagedFile(f"{path.name} has {size} bytes instead of {expected}")
+
+
+def _check_torch_file(path: Path, size: int) -> None:
+    # `torch.save` writes a zip archive, whose directory is at its end
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip() if size <= _SMALL else None
+    except zipfile.BadZipFile as error:
+        raise _DamagedFile(f"{path.name} is cut off or damaged") from error
+    if bad is not None:
+        raise _DamagedFile(f"{path.name} is damaged (checksum of {bad})")
