@@ -72,7 +72,7 @@ class Matrix:
 
 Answer = Scalar | Words | Several | Relation | Named | Matrix
 
-_NUMBER = re.compile(r"([+-]?)\s*(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))")
+_NUMBER = re.compile(r"([+-]?)\s*(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d{1,2}))?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _MIXED = re.compile(r"([+-]?)\s*(\d+)(?:\s+|\s*-\s*|\s+and\s+)(\d+)\s*/\s*(\d+)")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d])(?!,\d)")
@@ -102,6 +102,11 @@ _NAME = re.compile(
     re.VERBOSE,
 )
 _WORD = re.compile(r"[a-zA-Z]{4,}")
+_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{(\d+)\}")
+_MULTIPLIED = re.compile(
+    r"([+-]?[\d.,]*\d)\s*(?:\\text\s*\{\s*)?(hundred|thousand|million|billion|trillion|dozen)s?\s*\}?(?=\s|$)"
+)
+_WHOLE_WORDS = re.compile(r"[A-Z][a-z]{2,}|(?:yes|no|odd|true)", re.ASCII)
 _COUNTED = re.compile(r"([+-]?[\d.,/ ]*\d)\s+([a-zA-Z][a-zA-Z'\-]+(?:\s+[a-zA-Z'\-]{2,}){0,4})")
 _NOT_COUNTED = frozenset("or to not than if when minus plus over times pi sqrt unless except but".split())
 _MULTIPLES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
@@ -161,13 +166,16 @@ def _plain_number(text: str) -> Scalar | None:
     match = _NUMBER.fullmatch(text) if len(text) <= 400 else None
     if match is None:
         return None
-    sign, whole, decimals, only_decimals = match.groups()
+    sign, whole, decimals, only_decimals, exponent = match.groups()
     whole = (whole or "0").replace(",", "")
     decimals = only_decimals or decimals or ""
     value = Fraction(int(whole + decimals), 10 ** len(decimals))
     if sign == "-":
         value = -value
     written = f"{sign.replace('+', '')}{whole}" + (f".{decimals}" if decimals else "")
+    if exponent:
+        value *= Fraction(10) ** int(exponent)
+        return Scalar(rf"{written} \cdot 10^{{{exponent}}}", ("number", value), value)
     return Scalar(written, ("number", value), value, len(decimals))
 
 
@@ -183,7 +191,7 @@ def _parse(text: str, depth: int) -> Answer:
     text = text.replace(r"\langle", "(").replace(r"\rangle", ")")
     if (words := _TEXT.fullmatch(text)) is not None:
         inner = unwrap(words.group(1))
-        return _parse(inner, depth + 1) if not _WORD.search(inner) else Words(inner)
+        return Words(inner) if _WORD.search(inner) or _WHOLE_WORDS.fullmatch(inner) else _parse(inner, depth + 1)
 
     if listed := _listed(text, depth):
         return listed
@@ -343,6 +351,11 @@ def _matrix(body: str, text: str, depth: int) -> Matrix | None:
 
 
 def _scalar(text: str, inside: Answer | None = None) -> Answer:
+    if _WHOLE_WORDS.fullmatch(text):
+        return Words(text)
+    if (match := _MULTIPLIED.match(text.removeprefix(r"\$").strip())) and (number := _plain_number(match.group(1))):
+        value = number.value * _MULTIPLES[match.group(2)]
+        return Scalar(match.group(0), ("number", value), value)
     unitless, unit = split_unit(text)
     percent = unitless.endswith("%")
     if percent:
@@ -351,6 +364,12 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
         plain = _plain_number(unitless)
         if plain is not None:
             return Scalar(plain.text, plain.tree, plain.value, plain.decimals, percent, unit)
+    if match := _REPEATING.fullmatch(unitless):
+        whole, fixed, period = match.groups()
+        if len(fixed) + len(period) < 40:
+            nines = int("9" * len(period)) * 10 ** len(fixed)
+            value = int(whole or 0) + Fraction(int(fixed + period) - int(fixed or 0), nines)
+            return Scalar(unitless, ("number", value), value, 0, percent, unit)
     if match := _MIXED.fullmatch(unitless):
         sign, whole, top, bottom = match.groups()
         if int(bottom) and int(top) < int(bottom) and len(unitless) < 100:

@@ -17,6 +17,7 @@ MIN_SIGNIFICANT_DIGITS = 6
 Algebra = Callable[[Answer, Answer], bool | None]
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
+_INSIGNIFICANT_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
 _NO_SOLUTION = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"))
 _FLIPPED = {">": "<", ">=": "<="}
 
@@ -232,7 +233,11 @@ def _equal_matrices(prediction: Answer, gold: Answer, algebra: Algebra) -> bool 
     matrix, other = (prediction, gold) if isinstance(prediction, Matrix) else (gold, prediction)
     if isinstance(other, Several) and other.brackets == "()" and len(matrix.rows[0]) == 1:
         return _elementwise([row[0] for row in matrix.rows], other.items, algebra)
-    return algebra(prediction, gold) if isinstance(other, Scalar) and other.tree is None and len(other.text) > 1 else False
+    return (
+        algebra(prediction, gold)
+        if isinstance(other, Scalar) and other.tree is None and len(other.text) > 1
+        else False
+    )
 
 
 def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
@@ -278,7 +283,7 @@ def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool |
         return False
     if prediction.value is not None and gold.value is not None:
         return _equal_numbers(prediction, gold)
-    if prediction.text.replace(" ", "") == gold.text.replace(" ", ""):
+    if _INSIGNIFICANT_SPACE.sub("", prediction.text) == _INSIGNIFICANT_SPACE.sub("", gold.text):
         return True
     if prediction.tree is None or gold.tree is None:
         return algebra(prediction, gold)

@@ -37,7 +37,7 @@ _STATEMENT = re.compile(
         \#{4}\s*
       | \banswers?\b(?:\s+(?:to|of|for|choice|option|here|then|in|with)\b[^.\n:=]{0,80}?)?\s*(?:\*\*)?\s*
         (?:(?=[$\\]|\d)|(?:is|are|was|be|equals?|becomes?|would\ be|should\ be|must\ be|will\ be|=|:|-->|→)\s*(?:\*\*)?\s*[:=]?|[)]\s*:)
-      | (?:^|\n)\s*(?:\*\*)?(?:A|Ans|Final|Result|Solution)\s*(?:\*\*)?\s*[:=]
+      | (?:^|\n)\s*(?:\*\*)?(?:Ans|Final|Result|Solution)\s*(?:\*\*)?\s*[:=] | (?:^|\n)\s*A\s*:(?=\s|[\d$\\(+-])
       | r[ée]ponse\s*(?:finale\s*)?(?:est|:|=)
       | (?:答案|答)\s*(?:是|为|：|:)+
       | antwort\s*(?:ist|lautet|:) | respuesta\s*(?:es|:) | ответ\s*:?
@@ -51,26 +51,32 @@ _NEGATED = re.compile(
 )
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _MATH = re.compile(
-    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<![\\\w])\$(?!\s*\d[\d,.]*\s+[a-z]{2,})((?:\\.|[^$\n\\])+?)\$", re.DOTALL
+    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<![\\\w])\$(?!\s*\d[\d,.]*\s+[a-z]{2,})((?:\\.|[^$\n\\])+?)\$",
+    re.DOTALL,
 )
 _NUMBER = re.compile(
     r"""(?<![a-zA-Z0-9_.,\\^{])
         (?:[-+−–]\s*)?(?:\\?[$€£¥]\s*)?(?:[-−]\s*)?
         (?:\d{1,3}(?:(?:,|\{,\}|,\\!|\ )\d{3})+(?!\d)|\d+)?(?:(?<!\s)[.,]?\d+)?
         (?:\s*/\s*\d+(?!\d*[.,]?\d*\s*[/(]))?
-        (?:\s*(?:\\?%|percent\b))?""",
+        (?:\s*(?:\\?%|percent\b|hundred\b|thousand\b|million\b|billion\b|trillion\b))?""",
     re.VERBOSE,
 )
 _LATEX_VALUE = re.compile(r"[-+]?\s*\d*\s*\\(?:frac|dfrac|tfrac|sqrt|pi|binom)(?![a-zA-Z])")
 _LATEX_REST = re.compile(r"[-+\s\d]*(?:\\[a-zA-Z]+|\{[^{}]*(?:\{[^{}]*\}[^{}]*)*\}|[^a-zA-Z\s\\{}$,])*")
 _EQUALS_VALUE = re.compile(r"=\s*([^=]*)$")
 _PROSE_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}(?![a-zA-Z])")
+_SHORT_PROSE = re.compile(r"(?<![\\a-zA-Z])(?:so|it|is|we|to|of|as|at|by|if|be|my|he)(?![a-zA-Z])", re.IGNORECASE)
+_UNSURE = re.compile(
+    r"\b(?:could|might|may|maybe|perhaps|possibly|possible|either|alternatively|guess|guesses)\b", re.IGNORECASE
+)
 _MATH_WORDS = frozenset(
     """sin cos tan cot sec csc log exp sqrt min max mod gcd lcm det and arcsin arccos arctan sinh cosh tanh inf infinity
     pmatrix bmatrix matrix vmatrix array cases text frac mbox textbf mathrm circ percent pct
     square cubic units unit weeks week days day hours hour minutes minute seconds second years year months month dollars
     dollar cents cent feet foot inches inch yards yard miles mile meters meter metres metre kilometers km kilograms grams
     gram pounds pound ounces ounce liters liter gallons gallon degrees degree radians mph per people students
+    hundred thousand million billion trillion dozen
     """.split()
 )
 _FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u0370-\u03ff\u2070-\u209f\u00b2\u00b3\u00b9]")
@@ -201,8 +207,13 @@ def looks_bare(text: str) -> bool:
         return False
     if _FOREIGN.search(text):
         return False
-    words = _PROSE_WORD.findall(_ENVIRONMENTS.sub(" ", text))
-    return all(word.lower() in _MATH_WORDS for word in words) and not re.search(r"(?<=[a-zA-Z\d)])\.\s+\S", text)
+    bare = _ENVIRONMENTS.sub(" ", text)
+    words = _PROSE_WORD.findall(bare)
+    return (
+        _SHORT_PROSE.search(bare) is None
+        and all(word.lower() in _MATH_WORDS for word in words)
+        and not re.search(r"(?<=[a-zA-Z\d)])\.\s+\S", text)
+    )
 
 
 def _statement_end(text: str, start: int) -> int:
@@ -274,6 +285,10 @@ def values(sentence: str) -> list[tuple[int, int, str]]:
     ]
 
 
+_COPULA = re.compile(
+    r"(?:\b(?:is|are|be|was|were|equals?|get|gives?|gets|yields?|est)\b|=|:|为|是)\s*(?:\w+\s+)?[*(\[]*$",
+    re.IGNORECASE,
+)
 _ENUMERATION = re.compile(r"^\s*(?:[Ss]tep\s+\d+\s*[:.)]|\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")
 
 
@@ -285,13 +300,14 @@ def value_of(sentence: str, last: bool) -> str | None:
     found = values(sentence)
     if not found:
         return None
+    if len(found) > 1 and _UNSURE.search(sentence):
+        return ", ".join(content for _, _, content in found)
     chosen = len(found) - 1 if last else 0
+    stated_first = not last and found[0][0] <= 2 and not re.match(r"\s*[-+*/=^×·]", sentence[found[0][1] :])
     for index, (start, _, _) in enumerate(found):
-        if re.search(
-            r"(?:\b(?:is|are|be|was|were|equals?|get|gives?|gets|yields?)|=|:|est|为|是)\s*(?:\w+\s+)?[*(\[]*$",
-            sentence[:start],
-            re.I,
-        ):
+        if stated_first:
+            break
+        if _COPULA.search(sentence[max(0, start - 40) : start]):
             chosen = index
             if not last:
                 break
@@ -326,10 +342,10 @@ def _extract_math(text: str, require_boxed: bool) -> Extraction:
     boxed = boxed_answer(text)
     if boxed.rule is not None or require_boxed:
         return boxed
-    text = text.rstrip()
-    if looks_bare(text):
-        return Extraction(text.strip(), "whole")
+    text = text.strip()
     statements = stated_answers(text)
+    if not statements and looks_bare(text):
+        return Extraction(text.lstrip("=≈ "), "whole")
     for _, _, said in statements[::-1]:
         if (value := value_of(said, last=False)) is not None:
             others = tuple(consecutive(text, statements)) if said is statements[-1][2] else ()

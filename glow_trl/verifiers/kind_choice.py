@@ -2,7 +2,7 @@
 
 import re
 
-from .extraction import TAIL, consecutive, final_part, last_boxes, stated_answers
+from .extraction import TAIL, boxed_answer, consecutive, final_part, stated_answers
 from .kind_text import normalize_text
 from .kinds import Options
 from .latex import unwrap
@@ -13,14 +13,25 @@ KIND = "choice"
 LETTERS = "ABCDEFGHIJ"
 
 _LEADING = re.compile(
-    r"^\W*(?:(?:for sure|definitely|clearly|probably|likely|most likely|surely|certainly|indeed|also|therefore|thus|simply)\W+)?"
-    r"(?:the\s+)?(?:(?:option|choice|letter|answer)\s+)?[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
+    r"^\W*(?:(?i:for sure|definitely|clearly|probably|most likely|likely|surely|certainly|indeed|also|therefore|thus|simply|so|hence)\W+)?"
+    r"(?i:(?:it(?:'s| is)\s+)?(?:the\s+)?(?:(?:option|choice|letter|answer)\s+)?)[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?"
+    r"([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
+)
+_ONE_LETTER = re.compile(r"\W*([a-z])\W*")
+_REJECTED = re.compile(
+    r"^\W*(?:(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?(?:wrong|incorrect|false|not|ruled|eliminated|out)\b|isn't|cannot|can't)",
+    re.I,
 )
 _PREDICATED = re.compile(
-    r"(?:\b(?:is|are|be|was)|:)\s*(?:\*\*)?(?:(?:option|choice|answer)\s+)?(?:\(([A-Z])\)|([B-HJ-Z])(?![\w'’]))"
+    r"(?:\b(?:is|are|be|was|choose|chose|pick|select|go\s+with)|:)\s*(?:\*\*)?(?:(?:option|choice|answer)\s+)?(?:\(([A-Z])\)|([B-HJ-Z])(?![\w'’])|(A)(?=[.,;!?)]|$))"
     r"|\(([A-Z])\)\s+(?:is|are)\b"
 )
-_NO_OPTION_FITS = re.compile(r"\bclosest\b|\bnot\s+(?:listed|among|in\s+the|provided|given)\b|\bincorrect\b|\bnone\s+of\b", re.I)
+_IN_RUN = re.compile(r"\(([A-Z])\)")
+_RUN = re.compile(r"\([A-Z]\)(?:\s*(?:,|and|or|&|/|,\s*and|,\s*or)\s*\([A-Z]\))+")
+_UNSURE = re.compile(r"\b(?:could|might|may|maybe|perhaps|possibly|possible|either)\b", re.I)
+_NO_OPTION_FITS = re.compile(
+    r"\bclosest\b|\bnot\s+(?:listed|among|in\s+the|provided|given)\b|\bincorrect\b|\bnone\s+of\b", re.I
+)
 _ANOTHER = re.compile(
     r"^[\s.)\]}*]*(?:[,/&]|\bor\b|\band\b|,\s*(?:or|and)\b)[\s,]*(?:maybe|perhaps|possibly|also|option|even|\s)*[\[({*\s]*([A-Z])(?![a-zA-Z'’])"
 )
@@ -61,8 +72,15 @@ def _letter_of_text(text: str, choices: tuple[str, ...]) -> str | None:
 def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[str]:
     """The letters that a statement names as the answer: more than one for `(A) or (B)`."""
     said = re.sub(r"\\(?:text|mathrm|mathbf|textbf|boxed)\s*\{([^{}]*)\}", r"\1", said).strip()
+    if (alone := _ONE_LETTER.fullmatch(said)) and alone.group(1).upper() in letters:
+        return [alone.group(1).upper()]
     match = _LEADING.match(said)
-    if match is None or match.group(1) not in letters or re.match(r"\W*(?:A|I)\s+[a-z]", said):
+    if (
+        match is None
+        or match.group(1) not in letters
+        or _REJECTED.match(said[match.end() :])
+        or re.match(r"\W*(?:A|I)\s+[a-z]", said)
+    ):
         text = _letter_of_text(said, choices) if choices else None
         if text is None and choices:
             match = re.match(r"(.*?)[.\n]", said)
@@ -76,16 +94,29 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
     return list(dict.fromkeys(found))
 
 
+def _predicated(text: str, letters: str) -> list[str]:
+    """The letters that a sentence says something of, with those that are joined to them by "and" or "or"."""
+    found = []
+    for match in _PREDICATED.finditer(text):
+        if _NEGATION.search(text[: match.start()]):
+            continue
+        run = next((run for run in _RUN.finditer(text) if run.start() < match.end() <= run.end() + 6), None)
+        named = _IN_RUN.findall(run.group(0)) if run else [letter for letter in match.groups() if letter]
+        found.extend(letter for letter in named if letter in letters)
+    return list(dict.fromkeys(found))
+
+
 def extract_choice(
     completion: str, choices: tuple[str, ...] | None = None, require_boxed: bool = False
 ) -> tuple[list[str], str | None]:
     """The letters that the completion gives as its answer, and the rule by which they were found."""
     letters = "".join(chr(ord("A") + index) for index in range(min(26, len(choices)))) if choices else LETTERS
     text, prefix = final_part(completion)
-    boxes = last_boxes(text)
-    if boxes:
-        found = [letter for box in boxes[-1:] for letter in _letters(box.content, letters, choices)]
-        return found, prefix + "boxed"
+    boxed = boxed_answer(text)
+    if boxed.rule is not None:
+        said = (boxed.answer or "", *boxed.others)
+        found = [letter for answer in said for letter in _letters(answer, letters, choices)]
+        return list(dict.fromkeys(found)), prefix + boxed.rule
     text = text.strip()
     if require_boxed or not text:
         return [], prefix.rstrip(":") or None
@@ -104,13 +135,15 @@ def extract_choice(
     last_line = tail.rsplit("\n", 1)[-1].strip()
     if found := _letters(last_line, letters, choices):
         return found, prefix + "last_line"
-    sentence = re.split(r"(?<=[.!?])\s+", last_line)[-1]
+    sentences = re.split(r"(?<=[.!?])\s+", last_line)
+    sentence = sentences[-1]
     if _NO_OPTION_FITS.search(sentence):
         return [], None
-    mentions = [match for match in _PREDICATED.finditer(sentence) if not _NEGATION.search(sentence[: match.start()])]
-    named = [letter for match in mentions for letter in match.groups() if letter and letter in letters]
-    if named:
-        return list(dict.fromkeys(named)), prefix + "last_sentence"
+    if found := _letters(sentence, letters, choices):
+        return found, prefix + "last_sentence"
+    found = _predicated(last_line if _UNSURE.search(sentence) else sentence, letters)
+    if found:
+        return found, prefix + "last_sentence"
     return [], None
 
 

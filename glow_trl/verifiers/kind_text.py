@@ -3,7 +3,7 @@
 import re
 import string
 
-from .extraction import TAIL, consecutive, final_part, last_boxes, stated_answers
+from .extraction import TAIL, boxed_answer, consecutive, final_part, stated_answers
 from .kinds import Options
 from .latex import unwrap
 from .verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
@@ -53,9 +53,9 @@ def _statement(said: str) -> str:
 def extract_text(completion: str, require_boxed: bool = False) -> tuple[list[str], str | None, list[str]]:
     """The candidates for the answer (the same answer, cut out in several ways), the rule, and other stated answers."""
     text, prefix = final_part(completion)
-    boxes = last_boxes(text)
-    if boxes:
-        return [boxes[-1].content], prefix + "boxed", []
+    boxed = boxed_answer(text)
+    if boxed.rule is not None:
+        return [boxed.answer or ""], prefix + boxed.rule, list(boxed.others)
     text = text.strip()
     if require_boxed or not text:
         return [], prefix.rstrip(":") or None, []
