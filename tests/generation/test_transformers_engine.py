@@ -1,0 +1,165 @@
+"""The transformers engine: what it draws, how it pads and stops, and that it can be interrupted."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from glow_trl.generation import SamplingConfig, create_engine
+from glow_trl.generation.loading import load_model, load_tokenizer
+
+
+PROMPTS = ["1+2=", "3*4+5-6=", "a", "abcdefgh: 1;", "7", "9-8=", "what is 1+1?", "zz", "5*5*5*5="]
+
+
+@pytest.fixture(scope="module")
+def engine(tiny_model):
+    with create_engine("transformers", tiny_model, batch_size=4) as engine:
+        yield engine
+
+
+def greedy_reference(model, token_ids: list[int], steps: int, end_ids: set[int]) -> list[int]:
+    """One sequence alone, without padding, cache or `generate`."""
+    drawn = []
+    with torch.no_grad():
+        for _ in range(steps):
+            logits = model(input_ids=torch.tensor([token_ids + drawn])).logits
+            drawn.append(int(logits[0, -1].argmax()))
+            if drawn[-1] in end_ids:
+                break
+    return drawn
+
+
+def test_greedy_batches_equal_sequences_decoded_alone(engine, tiny_model):
+    """Left padding and batching change nothing."""
+    tokenizer, model = load_tokenizer(tiny_model), load_model(tiny_model)
+    found = engine.generate(PROMPTS, SamplingConfig(temperature=0, max_new_tokens=12))
+    for prompt, generations in zip(PROMPTS, found, strict=True):
+        token_ids = tokenizer.encode(prompt, add_special_tokens=False)
+        expected = greedy_reference(model, token_ids, 12, {tokenizer.eos_token_id})
+        assert [generation.token_ids for generation in generations] == [expected]
+
+
+def test_same_seed_same_completions_other_seed_others(engine):
+    sampling = SamplingConfig(num_samples=3, temperature=1, top_p=1, max_new_tokens=16, seed=5)
+    first = engine.generate(PROMPTS, sampling)
+    assert engine.generate(PROMPTS, sampling) == first
+    assert engine.generate(PROMPTS, SamplingConfig(3, 1, 1, 16, seed=6)) != first
+    samples = [tuple(generation.token_ids) for generations in first for generation in generations]
+    assert len(set(samples)) == len(samples)
+
+
+def test_generation_leaves_the_random_state_alone(engine):
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    engine.generate(PROMPTS[:2], SamplingConfig(temperature=1, max_new_tokens=4))
+    assert torch.equal(torch.rand(3), expected)
+
+
+@pytest.mark.parametrize("skip", [{0}, {1, 4, 7}, set(range(8)), set(range(9))])
+def test_skipping_what_is_done_leaves_the_rest_as_it_would_have_been(engine, skip):
+    sampling = SamplingConfig(num_samples=3, temperature=1, max_new_tokens=8, seed=1)
+    straight = engine.generate(PROMPTS, sampling)
+    resumed = dict(engine.stream(PROMPTS, sampling, skip=skip))
+    assert resumed == {index: straight[index] for index in range(len(PROMPTS)) if index not in skip}
+
+
+def test_strings_and_token_ids_are_the_same_prompts(engine, tiny_model):
+    tokenizer = load_tokenizer(tiny_model)
+    token_ids = [tokenizer.encode(prompt, add_special_tokens=False) for prompt in PROMPTS]
+    sampling = SamplingConfig(temperature=1, max_new_tokens=6)
+    assert engine.generate(PROMPTS, sampling) == engine.generate(token_ids, sampling)
+
+
+def test_batches_respect_both_bounds_and_hold_every_sample_once(tiny_model):
+    engine = create_engine("transformers", tiny_model, batch_size=3, batch_tokens=60)
+    token_ids = [[1] * length for length in (3, 30, 8, 12, 12, 80, 1)]
+    sampling = SamplingConfig(num_samples=4, max_new_tokens=10)
+    batches = list(engine._batches(token_ids, sampling))
+    assert sorted(index for batch in batches for index in batch) == sorted(list(range(7)) * 4)
+    for batch in batches:
+        assert len(batch) <= 3
+        assert len(batch) == 1 or len(batch) * (max(len(token_ids[index]) for index in batch) + 10) <= 60
+    assert max(map(len, batches)) == 3
+
+
+def test_finish_reason_and_end_token(engine, tiny_model):
+    """A completion that ends itself keeps its end token in the ids and not in the text."""
+    tokenizer = load_tokenizer(tiny_model)
+    drawn = engine.generate(PROMPTS, SamplingConfig(num_samples=20, temperature=1, top_p=1, max_new_tokens=40))
+    flat = [generation for generations in drawn for generation in generations]
+    assert {generation.finish_reason for generation in flat} == {"stop", "length"}
+    for generation in flat:
+        assert generation.n_tokens == len(generation.token_ids)
+        ends = [token == tokenizer.eos_token_id for token in generation.token_ids]
+        assert generation.text == tokenizer.decode(generation.token_ids, skip_special_tokens=True)
+        assert tokenizer.eos_token not in generation.text
+        if generation.finish_reason == "stop":
+            assert ends.index(True) == len(ends) - 1
+        else:
+            assert not any(ends) and generation.n_tokens == 40
+
+
+def copy_with_generation_config(tiny_model: str, folder: Path, **settings) -> str:
+    shutil.copytree(tiny_model, folder)
+    file = folder / "generation_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
+    return str(folder)
+
+
+def test_end_tokens_of_the_generation_config_count_too(tiny_model, tmp_path):
+    tokenizer = load_tokenizer(tiny_model)
+    other = tokenizer.encode("7", add_special_tokens=False)[0]
+    path = copy_with_generation_config(tiny_model, tmp_path / "model", eos_token_id=[tokenizer.eos_token_id, other])
+    engine = create_engine("transformers", path)
+    drawn = engine.generate(PROMPTS, SamplingConfig(num_samples=20, temperature=1, top_p=1, max_new_tokens=40))
+    last = {generation.token_ids[-1] for row in drawn for generation in row if generation.finish_reason == "stop"}
+    assert last == {tokenizer.eos_token_id, other}
+
+
+@pytest.mark.parametrize(("temperature", "top_p"), [(1.0, 1.0), (0.5, 1.0), (1.0, 0.6)])
+def test_samples_follow_the_distribution_that_was_asked_for(tiny_model, tmp_path, temperature, top_p):
+    """Frequencies of the first token against the exact distribution, in spite of the checkpoint's own defaults."""
+    path = copy_with_generation_config(
+        tiny_model, tmp_path / "model", top_k=2, repetition_penalty=3.0, temperature=0.1, top_p=0.2, do_sample=True
+    )
+    count = 6000
+    engine = create_engine("transformers", path, batch_size=count)
+    drawn = engine.generate(["1+2="], SamplingConfig(count, temperature, top_p, max_new_tokens=1))[0]
+    token_ids = load_tokenizer(path).encode("1+2=", add_special_tokens=False)
+    with torch.no_grad():
+        logits = load_model(path)(input_ids=torch.tensor([token_ids])).logits[0, -1]
+    exact = torch.softmax(logits.double() / temperature, dim=0)
+    ordered, order = exact.sort(descending=True)
+    kept = ordered.cumsum(0) - ordered < top_p
+    exact = torch.zeros_like(exact).scatter(0, order[kept], ordered[kept])
+    exact /= exact.sum()
+    found = torch.bincount(torch.tensor([row.token_ids[0] for row in drawn]), minlength=len(exact)) / count
+    assert not found[exact == 0].any()
+    assert (found - exact).abs().max() < 4.5 * (exact * (1 - exact) / count).sqrt().max()
+
+
+def test_an_adapter_generates_as_its_merged_model_and_not_as_its_base(tiny_model, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    model = get_peft_model(load_model(tiny_model), LoraConfig(r=4, target_modules=["q_proj", "v_proj", "down_proj"]))
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3)
+    tokenizer = load_tokenizer(tiny_model)
+    for name, saved in (("adapter", model), ("merged", None)):
+        saved = saved or model.merge_and_unload()
+        saved.save_pretrained(tmp_path / name)
+        tokenizer.save_pretrained(tmp_path / name)
+    sampling = SamplingConfig(temperature=0, max_new_tokens=12)
+    adapter, merged, base = (
+        create_engine("transformers", str(path)).generate(PROMPTS, sampling)
+        for path in (tmp_path / "adapter", tmp_path / "merged", tiny_model)
+    )
+    assert adapter == merged
+    assert adapter != base
