@@ -24,6 +24,7 @@ class Scalar:
     decimals: int = 0  # digits behind the point, for a number written as a decimal
     percent: bool = False
     unit: str = ""
+    digits: str = ""  # of a number with its base: "-101" for -101_2
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,8 @@ _NAME = re.compile(
     re.VERBOSE,
 )
 _WORD = re.compile(r"[a-zA-Z]{4,}")
+_BASED = re.compile(r"([+-]?)\s*([0-9a-zA-Z]+)_(?:\{\s*(\d+|[a-z]+)\s*\}|(\d+|[a-z]))")
+_INFINITE = re.compile(r"([+-]?)\s*\\infty")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{(\d+)\}")
 _MULTIPLIED = re.compile(
     r"([+-]?[\d.,]*\d)\s*(?:\\text\s*\{\s*)?(hundred|thousand|million|billion|trillion|dozen)s?\s*\}?(?=\s|$)"
@@ -285,7 +288,7 @@ def _bracketed(text: str, depth: int) -> Answer | None:
         if opening + closing in ("()", "[]") and not re.search(r"[<>=]", inner):
             inside = _parse(inner, depth + 1)
             return inside if isinstance(inside, Several | Words) or opening == "[" else _scalar(text, inside)
-        return None
+        return _parse(inner, depth + 1) if opening + closing == "()" and "=" in inner else None
     if len(parts) > MAX_ITEMS or not all(parts):
         return None
     if opening != closing and _OPEN[opening] != closing and {opening, closing} & {"{", "}"}:
@@ -350,6 +353,18 @@ def _matrix(body: str, text: str, depth: int) -> Matrix | None:
     return Matrix(cells, text) if cells and len({len(row) for row in cells}) == 1 else None
 
 
+def _based(match: re.Match) -> Scalar | None:
+    """A number written with its base, `1011_2`; the base may be a letter, as in `1011_b`."""
+    sign, digits, base = match.group(1), match.group(2), match.group(3) or match.group(4)
+    if not digits[0].isdigit() or len(digits) > 64:
+        return None
+    number = None
+    if base.isdigit() and 2 <= int(base) <= 36 and all(int(digit, 36) < int(base) for digit in digits):
+        number = Fraction(int(sign + digits, int(base)))
+    tree = ("number", number) if number is not None else None
+    return Scalar(match.group(0), tree, number, digits=sign.replace("+", "") + digits)
+
+
 def _scalar(text: str, inside: Answer | None = None) -> Answer:
     if _WHOLE_WORDS.fullmatch(text):
         return Words(text)
@@ -364,6 +379,12 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
         plain = _plain_number(unitless)
         if plain is not None:
             return Scalar(plain.text, plain.tree, plain.value, plain.decimals, percent, unit)
+    if match := _INFINITE.fullmatch(unitless):
+        infinity = ("name", r"\infty")
+        tree = ("-", ("number", Fraction(0)), infinity) if match.group(1) == "-" else infinity
+        return Scalar(unitless.removeprefix("+"), tree)
+    if (match := _BASED.fullmatch(unitless)) and (based := _based(match)):
+        return based
     if match := _REPEATING.fullmatch(unitless):
         whole, fixed, period = match.groups()
         if len(fixed) + len(period) < 40:

@@ -201,6 +201,8 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
             factor = residues.ratio(one, other)
             if factor is not None:
                 return factor > 0 or kinds[0][0] in ("=", "!=")
+            if residues.is_polynomial(one) and residues.is_polynomial(other):
+                return False
     elif prediction.operators == gold.operators:
         sides = zip(prediction.sides, gold.sides, strict=True)
         if all(equal_texts(a, b) for a, b in sides):
@@ -281,6 +283,8 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
 def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool | None:
     if units_clash(prediction.unit, gold.unit):
         return False
+    if prediction.digits or gold.digits:
+        return _equal_in_bases(prediction, gold)
     if prediction.value is not None and gold.value is not None:
         return _equal_numbers(prediction, gold)
     if _INSIGNIFICANT_SPACE.sub("", prediction.text) == _INSIGNIFICANT_SPACE.sub("", gold.text):
@@ -291,6 +295,14 @@ def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool |
     if verdict is not True and (_approximates(prediction, gold) or _approximates(gold, prediction)):
         return True
     return algebra(prediction, gold) if verdict is None else verdict
+
+
+def _equal_in_bases(prediction: Scalar, gold: Scalar) -> bool:
+    """Numbers with a base: by value if both have one, else a number without counts as written in the other's base."""
+    same_value = prediction.value is not None and prediction.value == gold.value
+    if prediction.digits and gold.digits:
+        return same_value or (prediction.digits == gold.digits and None in (prediction.value, gold.value))
+    return same_value or (prediction.digits or prediction.text) == (gold.digits or gold.text)
 
 
 def _equal_numbers(prediction: Scalar, gold: Scalar) -> bool:

@@ -163,7 +163,7 @@ class _Reader:
                     raise Unsupported("neither a mixed number nor a product")
                 return ("*", tree, fraction)
             return tree
-        if token in ("(", "{"):
+        if token in ("(", "{", "["):
             return self.group()
         if token == r"\frac":
             self.advance()

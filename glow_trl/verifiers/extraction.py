@@ -289,6 +289,7 @@ _COPULA = re.compile(
     r"(?:\b(?:is|are|be|was|were|equals?|get|gives?|gets|yields?|est)\b|=|:|为|是)\s*(?:\w+\s+)?[*(\[]*$",
     re.IGNORECASE,
 )
+_IS = re.compile(r"(?:\b(?:is|are|equals)\b|=)\s*$", re.IGNORECASE)
 _ENUMERATION = re.compile(r"^\s*(?:[Ss]tep\s+\d+\s*[:.)]|\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")
 
 
@@ -300,7 +301,7 @@ def value_of(sentence: str, last: bool) -> str | None:
     found = values(sentence)
     if not found:
         return None
-    if len(found) > 1 and _UNSURE.search(sentence):
+    if len(found) > 1 and _UNSURE.search(sentence) and not _IS.search(sentence[: found[-1][0]]):
         return ", ".join(content for _, _, content in found)
     chosen = len(found) - 1 if last else 0
     stated_first = not last and found[0][0] <= 2 and not re.match(r"\s*[-+*/=^×·]", sentence[found[0][1] :])

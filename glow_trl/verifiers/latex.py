@@ -130,6 +130,8 @@ _BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=[({\d])")
 _BARE_NAMES = re.compile(
     r"(?<![\\a-zA-Z])(pi|infinity|infty|inf|sin|cos|tan|cot|sec|csc|log|ln|arcsin|arccos|arctan)(?![a-zA-Z])"
 )
+_LETTER_IN_TEXT = re.compile(r"\\text\s*\{\s*([a-zA-Z])\s*\}")
+_LOGARITHM_BASE = re.compile(r"(?<![a-zA-Z])\\?log(\d+)\s*\(")
 _SPACES = re.compile(r"\s+")
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})")
 _OPERATOR_NAME = re.compile(r"\\(?:operatorname|mathop)\*?\s*\{\s*([a-zA-Z]+)\s*\}")
@@ -224,6 +226,8 @@ def normalize(text: str) -> str:
     else:
         text = _BRACED_COMMA.sub("", _CURRENCY.sub(r"\\$", text))
     text = re.sub(r"(?<!\\)\$", "", text)
+    text = _LETTER_IN_TEXT.sub(r"\1", text)
+    text = _LOGARITHM_BASE.sub(r"\\log_{\1}(", text)
     text = _BARE_ROOT.sub(r"\\sqrt", text)
     text = _BARE_NAMES.sub(
         lambda match: "\\" + {"infinity": "infty", "inf": "infty"}.get(match[1], match[1]) + " ", text

@@ -24,6 +24,16 @@ ROUNDING = 2.0**-50
 Element = tuple[int, int]
 
 
+_TRIGONOMETRIC = {
+    r"\sin": ("sin", "1"),
+    r"\cos": ("cos", "1"),
+    r"\tan": ("sin", "cos"),
+    r"\cot": ("cos", "sin"),
+    r"\sec": ("1", "cos"),
+    r"\csc": ("1", "sin"),
+}
+
+
 class Undefined(ArithmeticError):
     """The expression has no image: a division by zero, or a power that is out of reach."""
 
@@ -134,9 +144,22 @@ class _Image:
         value = exact(tree)
         if value is not None:
             return self.rational(value)
+        if operator == "apply" and tree[1] in _TRIGONOMETRIC:
+            self.opaque = True
+            return self.trigonometric(tree[1], tree[2])
         self.opaque = True
         parts = (part if isinstance(part, str) else str(self.of(part)) for part in tree)
         return _random_element(" ".join(parts), prime)
+
+    def trigonometric(self, name: str, argument: tuple) -> Element:
+        """Sine and cosine of an unknown angle: a random point of the circle, the other functions from these."""
+        prime = self.prime
+        half = _random_element(f"{self.salt}angle {self.of(argument)}", prime)[0]
+        scale = pow(1 + half * half, -1, prime)
+        sine, cosine = (2 * half * scale % prime, 0), ((1 - half * half) * scale % prime, 0)
+        top, bottom = _TRIGONOMETRIC[name]
+        parts = {"sin": sine, "cos": cosine, "1": (1, 0)}
+        return _multiply(parts[top], _inverse(parts[bottom], prime), prime)
 
     def rational(self, value: Fraction) -> Element:
         if value.denominator == 1:
@@ -278,3 +301,16 @@ def _rational(residue: int, prime: int) -> Fraction | None:
         quotient = r // s
         (r, s), (t, u) = (s, r - quotient * s), (u, t - quotient * u)
     return Fraction(s, u) if 0 < abs(u) <= bound else None
+
+
+def is_polynomial(tree: tuple) -> bool:
+    """Whether a tree is a polynomial in its variables with rational coefficients."""
+    operator = tree[0]
+    if operator in ("number", "name"):
+        return True
+    if operator in ("+", "-", "*"):
+        return is_polynomial(tree[1]) and is_polynomial(tree[2])
+    if operator == "/":
+        return is_polynomial(tree[1]) and exact(tree[2]) is not None
+    exponent = exact(tree[2]) if operator == "^" else None
+    return exponent is not None and exponent.denominator == 1 and exponent >= 0 and is_polynomial(tree[1])
