@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import build_prompt, load_rows
 from ..errors import UserError
+from ..handover import read_handover
 from .config import BenchmarkConfig, EvalConfig
 
 
@@ -59,7 +60,10 @@ def render_prompts(
     config: EvalConfig,
     tokenizer: "PreTrainedTokenizerBase",
 ) -> list[list[int]]:
-    """Token ids of each question's prompt, with the same system turn and template as in training.
+    """Token ids of each question's prompt.
+
+    System turn and template are those of the benchmark, else those of `config`, else those that the checkpoint was
+    trained with, which `glow-trl sft` recorded beside it.
 
     Raises:
         UserError: the tokenizer has no chat template, or the prompt template lacks `{problem}`.
@@ -69,8 +73,14 @@ def render_prompts(
             f"{config.model_name_or_path}: the tokenizer has no chat template; save the one that was used in training "
             "with it (tokenizer.chat_template)"
         )
-    system_prompt = config.system_prompt if benchmark.system_prompt is None else benchmark.system_prompt
-    template = config.prompt_template if benchmark.prompt_template is None else benchmark.prompt_template
+    trained = read_handover(config.model_name_or_path) or {}
+    system_prompt, template = (
+        next((value for value in candidates if value is not None), None)
+        for candidates in (
+            (benchmark.system_prompt, config.system_prompt, trained.get("system_prompt")),
+            (benchmark.prompt_template, config.prompt_template, trained.get("prompt_template")),
+        )
+    )
     conversations = [
         build_prompt(row["problem"], system_prompt, template, row.get("choices") or None) for row in questions
     ]

@@ -101,9 +101,11 @@ class EvalConfig:
         in_domain (`list[str]`, *optional*, defaults to `["math"]`):
             Which `domain` groups of the benchmarks count as in-domain; `in` and `out` speak for themselves.
         system_prompt (`str`, *optional*):
-            System turn. Give the same as in training.
+            System turn. By default the one that the checkpoint was trained with, where that is recorded beside it;
+            an empty string for none.
         prompt_template (`str`, *optional*):
-            Text of the user turn with `{problem}` in the place of the question. Give the same as in training.
+            Text of the user turn with `{problem}` in the place of the question. Defaults like `system_prompt`;
+            `"{problem}"` for the bare question.
         num_samples (`int`, *optional*, defaults to `1`):
             Completions drawn for each question.
         temperature (`float`, *optional*, defaults to `0.6`):
@@ -151,9 +153,9 @@ class EvalConfig:
     in_domain: list[str] = field(
         default_factory=lambda: ["math"], metadata={"help": "Domain groups that count as in-domain."}
     )
-    system_prompt: str | None = field(default=None, metadata={"help": "System turn; the same as in training."})
+    system_prompt: str | None = field(default=None, metadata={"help": "System turn (default: as trained)."})
     prompt_template: str | None = field(
-        default=None, metadata={"help": "User turn, with {problem} in the place of the question."}
+        default=None, metadata={"help": "User turn with {problem} in it (default: as trained)."}
     )
     num_samples: int = field(default=1, metadata={"help": "Completions for each question."})
     temperature: float = field(default=0.6, metadata={"help": "Sampling temperature; 0 is greedy."})

@@ -8,7 +8,7 @@ from ..errors import UserError
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model")
 
@@ -30,15 +30,23 @@ def local_folder(model_name_or_path: str) -> Path | None:
     return None
 
 
-def adapter_base(model_name_or_path: str) -> str | None:
-    """The base model named by a PEFT adapter's folder; `None` where the folder is not an adapter."""
+def adapter_config(model_name_or_path: str) -> dict[str, Any] | None:
+    """`adapter_config.json` of a PEFT adapter's folder; `None` where the folder is not an adapter.
+
+    Raises:
+        UserError: the file cannot be read, or names no base model.
+    """
     folder = local_folder(model_name_or_path)
     if folder is None or not (folder / "adapter_config.json").exists():
         return None
-    base = json.loads((folder / "adapter_config.json").read_text(encoding="utf-8")).get("base_model_name_or_path")
-    if not base:
-        raise UserError(f"{folder / 'adapter_config.json'}: base_model_name_or_path is missing")
-    return base
+    path = folder / "adapter_config.json"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path}: not valid JSON ({error})") from error
+    if not content.get("base_model_name_or_path"):
+        raise UserError(f"{path}: base_model_name_or_path is missing")
+    return content
 
 
 def load_tokenizer(model_name_or_path: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
@@ -89,7 +97,7 @@ def load_model(
     from transformers import AutoModelForCausalLM
 
     loader: Any = AutoModelForCausalLM
-    if adapter_base(model_name_or_path) is not None:
+    if adapter_config(model_name_or_path) is not None:
         from peft import AutoPeftModelForCausalLM
 
         loader = AutoPeftModelForCausalLM
@@ -104,9 +112,9 @@ def load_model(
     return model.to(device).eval()
 
 
-def end_token_ids(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> list[int]:
+def end_token_ids(tokenizer: "PreTrainedTokenizerBase", generation_config: "GenerationConfig | None") -> list[int]:
     """Tokens that end a completion: the tokenizer's and those of the checkpoint's generation config."""
-    configured = model.generation_config.eos_token_id if model.generation_config is not None else None
+    configured = None if generation_config is None else generation_config.eos_token_id
     configured = configured if isinstance(configured, list) else [configured]
     return sorted({token for token in [tokenizer.eos_token_id, *configured] if token is not None})
 

@@ -51,7 +51,7 @@ class TransformersEngine(Engine):
         self.model = load_model(model_name_or_path, dtype, device, trust_remote_code, **model_kwargs)
         self.batch_size = batch_size
         self.batch_tokens = batch_tokens
-        self._end_ids = end_token_ids(self.model, self.tokenizer)
+        self._end_ids = end_token_ids(self.tokenizer, self.model.generation_config)
         # `generate` fills what a call leaves open from the checkpoint's own generation config, a repetition penalty
         # for example: completions must depend on the sampling config alone
         self.model.generation_config = GenerationConfig()
