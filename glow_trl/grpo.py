@@ -153,7 +153,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         UserError: something is wrong with configuration, data or model, or stage 1 and stage 2 do not fit.
         TrainingCollapsed: the guard stopped the training.
     """
-    quiet_libraries()
     argv = sys.argv[1:] if argv is None else argv
     types = (GRPOStageConfig, GuardConfig, GRPOConfig, ModelConfig)
     (config, guard_config, args, model_args), settings = parse_stage(types, argv, "glow-trl grpo", "the GRPO stage")
@@ -170,6 +169,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         logger.warning(warning)
     rows = usable_questions(config.load_questions(), config.on_bad_gold)
 
+    quiet_libraries(len(rows))
     model = load_model(model_args)
     if isinstance(model, str):
         args.model_init_kwargs = model_init_kwargs(model_args)

@@ -121,7 +121,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         UserError: something is wrong with configuration, data or model.
     """
-    quiet_libraries()
     argv = sys.argv[1:] if argv is None else argv
     types = (SFTStageConfig, GLOWConfig, ModelConfig)
     (config, args, model_args), settings = parse_stage(types, argv, "glow-trl sft", "the SFT stage")
@@ -131,6 +130,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
 
     rows = select_trajectories(config.load(["problem", "completion"]), config.trajectories)
+    quiet_libraries(len(rows))
     tokenizer = load_tokenizer(model_args, args.trust_remote_code)
     args.model_init_kwargs = model_init_kwargs(model_args)
     trainer = GLOWTrainer(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
 import transformers
 from accelerate import PartialState
@@ -24,6 +25,8 @@ from .runs import StageRun
 logger = logging.getLogger(__name__)
 
 LOG_FILE = "log.jsonl"
+
+_ROWS_WORTH_A_BAR = 20_000
 
 
 def is_main_process() -> bool:
@@ -66,9 +69,13 @@ def model_init_kwargs(model_args: ModelConfig) -> dict[str, Any]:
     }
 
 
-def quiet_libraries() -> None:
-    """Turn off the progress bars of what takes no time; those of the work itself stay."""
+def quiet_libraries(num_rows: int) -> None:
+    """Turn off the progress bars of what takes no time with so many rows; those of the work itself stay."""
     transformers.utils.logging.disable_progress_bar()
+    if num_rows < _ROWS_WORTH_A_BAR:
+        datasets.disable_progress_bars()
+    else:
+        datasets.enable_progress_bars()
 
 
 class LogProgress(ProgressCallback):

@@ -25,7 +25,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> str:
-    """Folder of a two-layer Qwen2 model of a few thousand parameters, with a word-level tokenizer and chat template."""
+    """Folder of a two-layer Qwen2 model of some thousand parameters, with a word-level tokenizer and chat template."""
     from glow_trl.models import BuiltModelConfig, build_model
 
     path = tmp_path_factory.mktemp("tiny_model")

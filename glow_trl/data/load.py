@@ -1,6 +1,7 @@
 """Rows from local files (JSONL, JSON, Parquet) or from the Hub, with the columns named as this package names them."""
 
 import difflib
+import itertools
 import json
 import os
 import re
@@ -114,9 +115,7 @@ def _load_source(source, split, config_name, columns, required, limit) -> list[d
 
     rows: list[dict[str, Any]] = []
     first_seen: dict[str, int] = {}
-    for number, row in numbered:
-        if limit is not None and len(rows) >= limit:
-            break
+    for number, row in itertools.islice(numbered, limit):
         row = rename_columns(row, columns, lambda: where(number))  # noqa: B023 (called at once)
         require_columns(row, required, lambda: where(number))  # noqa: B023
         if isinstance(row.get("answer"), int | float):

@@ -1,0 +1,86 @@
+"""The command: quick to answer, one line for each fault, and the exit codes of the contract."""
+
+import errno
+import subprocess
+import sys
+
+import pytest
+
+from glow_trl import cli
+from glow_trl.errors import MissingExtraError, TrainingCollapsed, UserError
+
+
+def glow_trl(*argv, **kwargs):
+    return subprocess.run(
+        [sys.executable, "-m", "glow_trl", *map(str, argv)], capture_output=True, text=True, timeout=300, **kwargs
+    )
+
+
+def test_help_needs_no_heavy_import():
+    code = (
+        "import sys, glow_trl.cli as cli; cli.main(['--help']);"
+        "print(sorted({'torch','transformers','trl','datasets','numpy','rich','yaml'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "usage: glow-trl" in result.stdout and result.stdout.strip().endswith("[]"), result.stderr
+
+
+@pytest.mark.parametrize("module", ["glow_trl", "glow_trl.verifiers", "glow_trl.data", "glow_trl.config"])
+def test_light_modules_stay_light(module):
+    code = (
+        f"import sys, {module}; print(sorted({{'torch','transformers','trl','datasets','sympy'}} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.stdout.strip() == "[]", result.stderr
+
+
+def test_public_names_import():
+    from glow_trl import GLOWConfig, GLOWTrainer, LossLedger  # noqa: F401
+    from glow_trl.evaluation import evaluate, majority_at_k, pass_at_k  # noqa: F401
+    from glow_trl.rewards import accuracy_reward, answer_format_reward  # noqa: F401
+    from glow_trl.verifiers import Verdict, VerifierPool, verify, verify_batch  # noqa: F401
+    from glow_trl.weighting import glow_weights  # noqa: F401
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["lable"], "unknown command 'lable'; did you mean label?"),
+        (["label"], "dataset_name is required"),
+        (["label", "--dataset_name", "none.jsonl", "--output_dir", "OUT"], "none.jsonl: cannot be read"),
+        (["label", "--config", "none.yaml"], "none.yaml: cannot be read"),
+        (["run"], "recipe"),
+        (["run", "none"], "there is no such recipe folder"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(argv, message, tmp_path, capsys):
+    code = cli.main([str(tmp_path / "out") if part == "OUT" else part for part in argv])
+    captured = capsys.readouterr()
+    assert code == 2 and message in captured.err
+    assert captured.err.count("\n") == 1 and "Traceback" not in captured.err
+
+
+def test_exit_codes_of_errors(capsys):
+    def raising(error):
+        def main(argv):
+            raise error
+
+        return main
+
+    assert cli.run_stage(raising(UserError("what\nwhere"))) == 2
+    assert cli.run_stage(raising(MissingExtraError("vllm", "vllm", "the vllm engine"))) == 2
+    assert cli.run_stage(raising(TrainingCollapsed("gone"))) == 1
+    assert cli.run_stage(raising(KeyboardInterrupt())) == 130
+    assert cli.run_stage(raising(OSError(errno.ENOSPC, "no space", "/full/file"))) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "glow-trl: error: what where" and "pip install 'glow-trl[vllm]'" in lines[1]
+    assert "No space left on device (/full/file)" in lines[4]
+    with pytest.raises(ZeroDivisionError):
+        cli.run_stage(raising(ZeroDivisionError()))
+    assert cli.run_stage(lambda argv: None) == 0
+
+
+def test_as_a_program():
+    result = glow_trl("--version")
+    assert (result.returncode, result.stdout.split()[0]) == (0, "glow-trl")
+    assert glow_trl().returncode == 2

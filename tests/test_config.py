@@ -1,0 +1,73 @@
+"""Configurations: whoever types something wrong is told what, where, and what was probably meant."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from glow_trl.config import parse_stage
+from glow_trl.errors import UserError
+
+
+@dataclass
+class Example:
+    learning_rate: float = 1.0
+    packing: bool = False
+    columns: dict[str, str] | str | None = None
+    names: list[str] = field(default_factory=list)
+
+    def __post_init__(self):
+        if self.learning_rate < 0:
+            raise ValueError("learning_rate\nmust not be negative")
+
+
+def parse(*argv):
+    return parse_stage([Example], argv, "glow-trl example", "the example stage")
+
+
+def test_file_then_command_line(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("learning_rate: 1e-3\nnames: [a, b]\n")
+    (config,), given = parse("--config", str(path), "--packing", "true")
+    assert (config.learning_rate, config.names, config.packing) == (1e-3, ["a", "b"], True)
+    assert given == {"learning_rate": 1e-3, "names": ["a", "b"], "packing": True}
+    (config,), _ = parse(f"--config={path}", "--learning_rate=2")
+    assert config.learning_rate == 2.0
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("learning_rte: 1", "unknown key 'learning_rte' for the example stage; did you mean learning_rate?"),
+        ("learning_rate: fast", "learning_rate"),
+        ("learning_rate: -1", "learning_rate must not be negative"),
+        ("- 1", "expected a mapping"),
+        ("a: [1", "line 1: not valid YAML"),
+        ("a: 1\n\tb: 2", "line 2: not valid YAML"),
+        ("1: 2", "expected names as keys"),
+    ],
+)
+def test_a_bad_file_is_an_error_that_names_it(tmp_path, content, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError) as error:
+        parse("--config", str(path))
+    assert message in str(error.value) and "c.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["--learning_rte", "1"],
+            "unknown option --learning_rte for the example stage; did you mean --learning_rate?",
+        ),
+        (["--learn", "1"], "unknown option --learn"),
+        (["--learning_rate", "x"], "invalid float value"),
+        (["--config"], "needs the path"),
+        (["--config", "none.yaml"], "none.yaml: cannot be read"),
+        (["stray"], "stray"),
+    ],
+)
+def test_a_bad_command_line_is_an_error(argv, message):
+    with pytest.raises(UserError, match=message):
+        parse(*argv)

@@ -1,0 +1,159 @@
+"""The whole run: from a recipe to a report, however often it is killed on the way."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from glow_trl.errors import UserError
+from glow_trl.pipeline import main
+from glow_trl.recipes import ARMS
+
+
+ROOT = Path(__file__).resolve().parent.parent
+SMALL = {
+    "recipe": {
+        "quickstart": {"train_questions": 40, "samples_per_question": 2, "rl_questions": 32, "test_questions": 8},
+        "built_model": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+        },
+    },
+    "sft": {"num_train_epochs": 2, "per_device_train_batch_size": 16, "save_steps": 2, "warmup_steps": 0},
+    "grpo": {"max_steps": 3, "per_device_train_batch_size": 32, "max_completion_length": 12, "save_steps": 1},
+    "eval": {"num_samples": 2, "max_new_tokens": 12},
+}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """The quickstart with everything made small."""
+    folder = tmp_path_factory.mktemp("recipes") / "quickstart"
+    shutil.copytree(ROOT / "recipes" / "quickstart", folder)
+    for name, changes in SMALL.items():
+        settings = yaml.safe_load((folder / f"{name}.yaml").read_text())
+        for key, value in changes.items():
+            settings[key] = {**settings[key], **value} if isinstance(value, dict) else value
+        if name == "grpo":
+            settings |= {"guard_max_clipped_ratio": None, "guard_max_entropy": None}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+def start(recipe, output_dir, *argv):
+    command = [sys.executable, "-m", "glow_trl", "run", str(recipe), "--output_dir", str(output_dir), *argv]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+def states(folder):
+    """Weights of every training stage of a run, and its summary without the times."""
+    weights = {path.relative_to(folder): load_file(path) for path in sorted(folder.glob("*/*/model.safetensors"))}
+    summary = json.loads((folder / "summary.json").read_text())
+    for stages in summary["arms"].values():
+        for stage in stages.values():
+            stage.pop("seconds")
+    return weights, summary
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(recipe, tmp_path):
+    process = start(recipe, tmp_path / "undisturbed")
+    output, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors[-3000:]
+    assert "GRPO" in output and "report.html" in output
+    assert (tmp_path / "undisturbed" / "report.html").stat().st_size > 10_000
+
+    rng = random.Random(0)
+    kills = 0
+    for landmark in ("glow/sft/run.json", "glow/sft_eval", "glow/grpo/checkpoint-1"):
+        process = start(recipe, tmp_path / "killed")
+        deadline = time.monotonic() + 240
+        while process.poll() is None and time.monotonic() < deadline:
+            if (tmp_path / "killed" / landmark).exists():
+                time.sleep(rng.uniform(0, 0.5))
+                process.send_signal(signal.SIGKILL)
+                kills += 1
+                break
+            time.sleep(0.02)
+        process.communicate(timeout=60)
+    assert kills == 3
+    process = start(recipe, tmp_path / "killed")
+    _, errors = process.communicate(timeout=500)
+    assert process.returncode == 0, errors[-3000:]
+
+    expected, found = states(tmp_path / "undisturbed"), states(tmp_path / "killed")
+    assert expected[0].keys() == found[0].keys() and len(expected[0]) == 2
+    for path, tensors in expected[0].items():
+        assert all(np.array_equal(tensors[key], found[0][path][key]) for key in tensors), path
+    assert expected[1] == found[1]
+
+    # Complete: nothing is done again
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*/*/model.safetensors")}
+    process = start(recipe, tmp_path / "killed")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-3000:]
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+@pytest.mark.slow
+def test_compare_trains_every_arm_and_reports_all(recipe, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    out = tmp_path / "out"
+    assert main([str(recipe), "--output_dir", str(out), "--compare", "--sft.logging_steps", "1"]) == 0
+    assert "negative" in capsys.readouterr().out
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["recipe"] == "quickstart" and list(summary["arms"]) == list(ARMS)
+    names = {benchmark["name"] for benchmark in yaml.safe_load((recipe / "eval.yaml").read_text())["benchmarks"]}
+    for stages in summary["arms"].values():
+        assert set(stages) == {"sft", "grpo"}
+        for stage in stages.values():
+            assert stage["seconds"] > 0 and set(stage["benchmarks"]) == names
+            for row in stage["benchmarks"].values():
+                assert row["domain"] in ("in", "out") and row["n"] == 8 and 0 <= row["pass@1"] <= 1
+    text = (out / "report.html").read_text()
+    assert all(arm in text for arm in ARMS) and "http://" not in text.replace("http://www.w3.org", "")
+
+
+@pytest.mark.slow
+def test_the_real_data_recipe_runs_every_stage(shared_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("GLOW_TRL_DATA", str(shared_data))
+    steps = ["--sft.max_steps", "4", "--sft.save_steps", "2", "--grpo.max_steps", "2", "--eval.limit", "16"]
+    assert main(["recipes/gsm8k", "--output_dir", str(tmp_path / "out"), *steps]) == 0
+    label = json.loads((tmp_path / "out" / "label" / "run.json").read_text())
+    assert label["agreement"] >= 0.99 and label["rows"] == 4600
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert set(summary["arms"]["glow"]) == {"sft", "grpo"}
+    for stage in summary["arms"]["glow"].values():
+        assert {"gsm8k_test", "gsm8k_unseen", "svamp"} == set(stage["benchmarks"])
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--sft.learning_rte", "1"], "did you mean learning_rate"),
+        (["--stf.learning_rate", "1"], "the recipe has no stage 'stf'; did you mean sft"),
+        (["--learning_rate", "1"], "a stage's setting is given as --sft.learning_rate VALUE"),
+        (["--sft.learning_rate"], "needs a value"),
+        (["--sft.columns", "{a"], "not valid YAML"),
+        (["--accelerate_config", "zero5"], "there is no file zero5; did you mean zero"),
+        (["--overwrite", "--output_dir", str(ROOT / "tests")], "nothing was deleted"),
+        (["--arms", "best"], "invalid choice"),
+    ],
+)
+def test_a_bad_command_line_is_named(recipe, argv, message):
+    with pytest.raises(UserError, match=message):
+        main([str(recipe), *argv])
+    assert (ROOT / "tests" / "conftest.py").is_file()
