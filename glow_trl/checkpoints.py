@@ -7,6 +7,11 @@ import re
 import struct
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from transformers import TrainingArguments
 
 
 logger = logging.getLogger(__name__)
@@ -45,6 +50,21 @@ def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
             return str(path)
         logger.warning("checkpoint %s is not complete and is passed over: %s", path, fault)
     return None
+
+
+def make_resumable(args: "TrainingArguments") -> None:
+    """
+    Let a run of several processes on CPU load optimizer states. accelerate calls the device of such a run `cpu:0`, and
+    `transformers` asks `torch.load` for tensors there, which knows the CPU without a number only.
+
+    Args:
+        args ([`~transformers.TrainingArguments`]): arguments of the trainer; changed in place.
+    """
+    import torch
+
+    if args.device.type == "cpu" and args.device.index is not None:
+        # Where the property `device` keeps its value
+        vars(args)["_setup_devices"] = torch.device("cpu")
 
 
 def _find_fault(checkpoint: Path, step: int, has_ledger: bool) -> str | None:

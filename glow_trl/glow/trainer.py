@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from accelerate.logging import get_logger
 from datasets import Dataset
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, IntervalStrategy
 from trl import SFTTrainer
 
-from ..checkpoints import LEDGER_FILE, last_complete_checkpoint
+from ..checkpoints import LEDGER_FILE, last_complete_checkpoint, make_resumable
 from ..errors import UserError
 from ..weighting import glow_weights
 from .config import GLOWConfig
@@ -95,11 +95,11 @@ class GLOWTrainer(SFTTrainer):
 
         self._numbered_dataset = None
         self._reject_unsupported()
+        make_resumable(self.args)
         self.data_collator = SampleIdCollator(self.data_collator)
         self.ledger = LossLedger(num_samples, self.args.device, fingerprint(self.train_dataset))
         self._is_correct = is_correct
         self._weight_metrics = WeightMetrics(args.glow_min_weight, args.glow_max_weight)
-        self._epoch_metrics: dict[str, float] = {}
         self._ledger_loaded = False
         self._synced_step = None
         self._step_weights = self._step_loss = 0.0
@@ -315,8 +315,6 @@ class GLOWTrainer(SFTTrainer):
     def log(self, logs, start_time=None):
         if self.model.training:
             logs.update(self._weight_metrics.pop())
-            logs.update(self._epoch_metrics)
-            self._epoch_metrics = {}
         super().log(logs, start_time)
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
@@ -395,7 +393,6 @@ class _LedgerCallback(TrainerCallback):
 
     def on_epoch_end(self, args, state, control, **kwargs):
         self.trainer._sync_ledger()
-        self.trainer._epoch_metrics = epoch_metrics(self.trainer.ledger, args, self.trainer._is_correct)
-        if args.logging_strategy != IntervalStrategy.NO and not args.is_plain_sft:
-            # Else the next epoch's metrics could take their place
-            control.should_log = True
+        if args.logging_strategy != IntervalStrategy.NO:
+            # In an entry of their own: `SFTTrainer.log` would put the means of the last steps in as well
+            Trainer.log(self.trainer, epoch_metrics(self.trainer.ledger, args, self.trainer._is_correct))

@@ -1,0 +1,81 @@
+"""
+What each process of test_glow_ddp.py does: `torchrun --nproc_per_node 2 glow_ddp_worker.py MODEL OUT`. OUT holds
+cases.json, name -> {"rows", "settings", "resume"}; results go to OUT/<name>-<rank>.pt.
+"""
+
+import collections
+import functools
+import json
+import sys
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from glow_cases import logged, make_trainer, parameters, token_rows
+from torch.nn.parallel import DistributedDataParallel
+from trl import SFTConfig, SFTTrainer
+
+
+COLLECTIVES = [
+    "all_gather",
+    "all_gather_into_tensor",
+    "all_gather_object",
+    "all_reduce",
+    "all_to_all",
+    "barrier",
+    "broadcast",
+    "broadcast_object_list",
+    "gather",
+    "gather_object",
+    "reduce",
+    "reduce_scatter",
+    "reduce_scatter_tensor",
+    "scatter",
+]
+
+
+def count_collectives() -> collections.Counter:
+    """Count the calls of the collectives of torch.distributed from now on."""
+    calls = collections.Counter()
+
+    def counting(name, function):
+        @functools.wraps(function)
+        def call(*args, **kwargs):
+            calls[name] += 1
+            return function(*args, **kwargs)
+
+        return call
+
+    for name in COLLECTIVES:
+        setattr(dist, name, counting(name, getattr(dist, name)))
+    return calls
+
+
+def main() -> None:
+    model, out = sys.argv[1], Path(sys.argv[2])
+    calls = count_collectives()
+    for name, case in json.loads((out / "cases.json").read_text()).items():
+        kwargs = {"trainer": SFTTrainer, "config": SFTConfig} if case.get("sft") else {}
+        rows = token_rows(case["rows"])
+        trainer = make_trainer(model, out / name, rows, **kwargs, **case["settings"])
+        assert dist.get_world_size() == 2 and trainer.accelerator.num_processes == 2
+        calls.clear()
+        trainer.train(resume_from_checkpoint=case.get("resume"))
+        assert type(trainer.model_wrapped) is DistributedDataParallel, type(trainer.model_wrapped)
+        result = {
+            "world_size": dist.get_world_size(),
+            "parameters": parameters(trainer.model),
+            "steps": trainer.state.global_step,
+            "collectives": dict(calls),
+            "loss": logged(trainer, "loss"),
+        }
+        if not case.get("sft"):
+            result |= {"previous": trainer.ledger.previous.clone(), "current": trainer.ledger.current.clone()}
+        torch.save(result, out / f"{name}-{dist.get_rank()}.pt")
+    # A process that leaves while another still saves can abort it
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

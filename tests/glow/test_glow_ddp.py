@@ -1,0 +1,236 @@
+"""
+Two data-parallel processes against the definition and against one process. All the cases run in one launch of
+torchrun, since importing torch and TRL costs more than any of them.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from glow_cases import WEIGHTS, largest_difference, make_trainer, parameters, token_rows
+from glow_reference import train_reference
+from safetensors.torch import load_file
+
+
+pytestmark = pytest.mark.slow
+
+# name -> (number of samples, settings, size of a step over both processes, arguments of the reference)
+AGAINST_DEFINITION = {
+    # The last step has two samples: process 1 only gets repeated ones
+    "uneven": (22, {"per_device_train_batch_size": 2}, 4, {}),
+    # The last step has ten: process 1 has one sample of its own in its last batch
+    "accumulated": (22, {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2}, 12, {}),
+    "mean": (22, {"per_device_train_batch_size": 2, "glow_normalization": "mean"}, 4, {"normalize": True}),
+    "mean_accumulated": (
+        22,
+        {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 3, "glow_normalization": "mean"},
+        12,
+        {"normalize": True},
+    ),
+    "token_mean_accumulated": (
+        22,
+        {
+            "per_device_train_batch_size": 3,
+            "gradient_accumulation_steps": 2,
+            "glow_normalization": "mean",
+            "loss_reduction": "token",
+        },
+        12,
+        {"normalize": True, "by_token": True},
+    ),
+    "token_padding_free": (
+        22,
+        {"per_device_train_batch_size": 2, "loss_reduction": "token", "padding_free": True},
+        4,
+        {"by_token": True},
+    ),
+    "drop_last": (
+        22,
+        {"per_device_train_batch_size": 4, "dataloader_drop_last": True},
+        8,
+        {"drop_last": True},
+    ),
+    "fewer_than_a_step": (3, {"per_device_train_batch_size": 4, "num_train_epochs": 4}, 8, {"epochs": 4}),
+    "without_averaging": (
+        22,
+        {"per_device_train_batch_size": 2, "average_tokens_across_devices": False, "loss_reduction": "token"},
+        4,
+        {"by_token": True},
+    ),
+}
+PACKED = {"per_device_train_batch_size": 1, "packing": True, "max_length": 36, **WEIGHTS}
+RESUMED = {
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 2,
+    "optim": "adamw_torch",
+    # Adam makes the rounding of a gradient that should be zero, as a key bias has, as large as a true one
+    "adam_epsilon": 1e-4,
+    "learning_rate": 5e-3,
+    "lr_scheduler_type": "cosine",
+    "save_strategy": "steps",
+    "save_steps": 1,
+    **WEIGHTS,
+}
+GROUPED = {**RESUMED, "train_sampling_strategy": "group_by_length", "gradient_accumulation_steps": 1}
+# 22 samples, 8 a step: steps 3, 6 and 9 end epochs, and step 5 is in the middle of the second
+RESUMED_STEP = 5
+COUNTED = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "logging_steps": 4}
+
+
+@pytest.fixture(scope="module")
+def launched(tiny_model, tmp_path_factory) -> Path:
+    """The folder of results."""
+    out = tmp_path_factory.mktemp("ddp")
+    single = make_trainer(tiny_model, out / "single", token_rows(22), **one_process(RESUMED))
+    single.train()
+    torch.save(
+        {
+            "parameters": parameters(single.model),
+            "previous": single.ledger.previous.clone(),
+            "current": single.ledger.current.clone(),
+        },
+        out / "single.pt",
+    )
+    cases = {
+        name: {"rows": n, "settings": {**WEIGHTS, **settings}}
+        for name, (n, settings, _, _) in AGAINST_DEFINITION.items()
+    }
+    cases["packed"] = {"rows": 22, "settings": PACKED}
+    cases["undisturbed"] = {"rows": 22, "settings": RESUMED}
+    for name, folder in (("two_to_two", "undisturbed"), ("one_to_two", "single")):
+        checkpoint = str(out / folder / f"checkpoint-{RESUMED_STEP}")
+        cases[name] = {"rows": 22, "settings": RESUMED, "resume": checkpoint}
+    cases["grouped"] = {"rows": 22, "settings": GROUPED}
+    checkpoint = str(out / "grouped" / f"checkpoint-{RESUMED_STEP + 4}")
+    cases["grouped_resumed"] = {"rows": 22, "settings": GROUPED, "resume": checkpoint}
+    cases["sft_count"] = {"rows": 22, "settings": COUNTED, "sft": True}
+    cases["glow_count"] = {"rows": 22, "settings": COUNTED}
+    cases["sft_save_count"] = {"rows": 22, "settings": {**COUNTED, "save_strategy": "epoch"}, "sft": True}
+    cases["glow_save_count"] = {"rows": 22, "settings": {**COUNTED, "save_strategy": "epoch"}}
+    (out / "cases.json").write_text(json.dumps(cases))
+    worker = Path(__file__).with_name("glow_ddp_worker.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(worker.parents[2])}
+    run = subprocess.run(
+        [*command, str(worker), tiny_model, str(out)], capture_output=True, text=True, env=environment, timeout=300
+    )
+    assert run.returncode == 0, run.stderr[-5000:]
+    return out
+
+
+def one_process(settings: dict) -> dict:
+    """Settings with which one process takes the steps that two do."""
+    return {**settings, "per_device_train_batch_size": 2 * settings["per_device_train_batch_size"]}
+
+
+def results(out: Path, name: str) -> list[dict]:
+    found = [torch.load(out / f"{name}-{rank}.pt") for rank in (0, 1)]
+    assert all(result["world_size"] == 2 for result in found)
+    return found
+
+
+def check(result: dict, expected: dict, tolerance: float) -> None:
+    assert largest_difference(result["parameters"], expected["parameters"]) <= tolerance
+    for column in ("previous", "current"):
+        np.testing.assert_allclose(result[column].numpy(), expected[column].numpy(), atol=tolerance, rtol=0)
+
+
+@pytest.mark.parametrize("name", AGAINST_DEFINITION)
+def test_two_processes_equal_the_definition(launched, tiny_model, name):
+    """To 1e-5 in parameters and ledger, on both processes, whatever the last batches look like."""
+    n, _, step_size, kwargs = AGAINST_DEFINITION[name]
+    weights = dict(zip(("alpha", "beta", "low", "high"), WEIGHTS.values(), strict=True))
+    run = train_reference(tiny_model, token_rows(n), step_size, **weights, **kwargs)
+    expected = {
+        "parameters": run.parameters,
+        "previous": torch.from_numpy(run.losses[-2]),
+        "current": torch.from_numpy(run.losses[-1]),
+    }
+    for result in results(launched, name):
+        check(result, expected, 1e-5)
+    assert len({round(loss, 3) for loss in run.losses[-1]}) > 1
+
+
+def test_packed(launched, tiny_model, tmp_path):
+    """Packed rows, an odd number of them, on two processes and on one."""
+    trainer = make_trainer(tiny_model, tmp_path, token_rows(22), **one_process(PACKED))
+    assert len(trainer.train_dataset) % 2 == 1
+    trainer.train()
+    expected = {
+        "parameters": parameters(trainer.model),
+        "previous": trainer.ledger.previous,
+        "current": trainer.ledger.current,
+    }
+    for result in results(launched, "packed"):
+        check(result, expected, 1e-5)
+
+
+def test_processes_agree(launched):
+    """Both processes hold the same ledger and the same parameters, to the bit."""
+    for name in [*AGAINST_DEFINITION, "packed", "undisturbed"]:
+        first, second = results(launched, name)
+        assert torch.equal(first["current"], second["current"]) or first["current"].isnan().any()
+        check(first, second, 0)
+
+
+def test_mid_epoch_checkpoint_holds_all_processes(launched):
+    """In the middle of an epoch the saved ledger has what both processes visited: 16 of 22 samples after two steps."""
+    ledger = load_file(launched / "undisturbed" / f"checkpoint-{RESUMED_STEP}" / "ledger.safetensors")
+    single = load_file(launched / "single" / f"checkpoint-{RESUMED_STEP}" / "ledger.safetensors")
+    assert int((~ledger["current"].isnan()).sum()) == 16 and not ledger["previous"].isnan().any()
+    for column in ("previous", "current"):
+        torch.testing.assert_close(ledger[column], single[column], atol=1e-5, rtol=0, equal_nan=True)
+
+
+def test_two_equal_one(launched):
+    """With Adam and a schedule."""
+    for result in results(launched, "undisturbed"):
+        check(result, torch.load(launched / "single.pt"), 1e-5)
+
+
+def test_resume_on_two(launched):
+    """From the middle of an epoch with an uneven end: the end state is the undisturbed one, to the bit."""
+    for resumed, undisturbed in zip(results(launched, "two_to_two"), results(launched, "undisturbed"), strict=True):
+        assert resumed["steps"] == undisturbed["steps"] == 9
+        check(resumed, undisturbed, 0)
+
+
+def test_resume_on_two_grouped_by_length(launched):
+    """The order of an epoch does not depend on where the run was resumed."""
+    for resumed, undisturbed in zip(results(launched, "grouped_resumed"), results(launched, "grouped"), strict=True):
+        assert not undisturbed["current"].isnan().any(), "a sample was left out in favor of another seen twice"
+        check(resumed, undisturbed, 0)
+
+
+def test_resume_one_on_two(launched):
+    """A run of one process that goes on with two."""
+    for result in results(launched, "one_to_two"):
+        check(result, torch.load(launched / "single.pt"), 1e-5)
+
+
+def test_resume_two_on_one(launched, tiny_model, tmp_path):
+    """A run of two processes that goes on with one."""
+    trainer = make_trainer(tiny_model, tmp_path, token_rows(22), **one_process(RESUMED))
+    trainer.train(resume_from_checkpoint=str(launched / "undisturbed" / f"checkpoint-{RESUMED_STEP}"))
+    result = {
+        "parameters": parameters(trainer.model),
+        "previous": trainer.ledger.previous,
+        "current": trainer.ledger.current,
+    }
+    check(result, torch.load(launched / "single.pt"), 1e-5)
+
+
+@pytest.mark.parametrize("saving", ["", "_save"])
+def test_collectives(launched, saving):
+    """One collective an epoch more than SFTTrainer's, also where each epoch ends with a checkpoint."""
+    for sft, glow in zip(
+        results(launched, f"sft{saving}_count"), results(launched, f"glow{saving}_count"), strict=True
+    ):
+        assert sft["steps"] == glow["steps"] == 9 and sum(sft["collectives"].values()) > 9
+        more = {name: n - sft["collectives"].get(name, 0) for name, n in glow["collectives"].items()}
+        assert {name: n for name, n in more.items() if n} == {"all_reduce": 3}, more
