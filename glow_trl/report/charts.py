@@ -90,13 +90,15 @@ def loss_charts(data: RunData) -> list[str]:
             axes = chart.axes
             for outcome, code in OUTCOMES.items():
                 losses = ledger.losses[:, ledger.is_correct == code]
-                if not losses.size or np.isnan(losses).all():
+                visited = ~np.isnan(losses).all(axis=1)
+                if not losses.size or not visited.any():
                     continue
                 color = COLORS[f"outcome-{outcome}"]
+                epochs, losses = np.array(ledger.epochs)[visited], losses[visited]
                 low, high = np.nanquantile(losses, [0.25, 0.75], axis=1)
-                axes.fill_between(ledger.epochs, low, high, color=color, alpha=0.15, linewidth=0)
+                axes.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)
                 axes.plot(
-                    ledger.epochs,
+                    epochs,
                     np.nanmean(losses, axis=1),
                     color=color,
                     linestyle="-" if outcome == "positive" else (0, (5, 2)),
@@ -259,14 +261,15 @@ def _first_and_last(epochs: list[tuple[int, np.ndarray]]) -> list[tuple[int, np.
 
 
 def _upper(arm: ArmData) -> float:
+    """The highest value that the arm's loss chart shows."""
     ledger = arm.ledger
-    means = [
-        np.nanquantile(ledger.losses[:, ledger.is_correct == code], 0.75)
-        for code in OUTCOMES.values()
-        if (ledger.is_correct == code).any() and not np.isnan(ledger.losses[:, ledger.is_correct == code]).all()
-    ]
-    first = ledger.losses[0][~np.isnan(ledger.losses[0])]
-    return max([*means, *(np.quantile(first, [0.75]) if first.size else [])], default=1.0)
+    highest = []
+    for code in OUTCOMES.values():
+        losses = ledger.losses[:, ledger.is_correct == code]
+        visited = losses[~np.isnan(losses).all(axis=1)] if losses.size else losses
+        if visited.size:
+            highest += [np.nanquantile(visited, 0.75, axis=1).max(), np.nanmean(visited, axis=1).max()]
+    return float(max(highest, default=1.0))
 
 
 def _epoch_ticks(epochs: list[int]) -> list[int]:

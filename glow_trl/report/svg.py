@@ -119,15 +119,10 @@ def _adapt(svg: str, prefix: str, label: str) -> str:
     svg = re.sub(r"(xlink:href|href)=\"#([^\"]+)\"", rf'\1="#{prefix}-\2"', svg)
     for name, stand_in in COLORS.items():
         svg = svg.replace(stand_in, f"var(--{name})")
-    svg = re.sub(r"font: (?:(bold|[1-9]00) )?([\d.]+)px [^;\"]+", _font, svg)
+    svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
     svg = re.sub(r"<svg\b([^>]*?) (?:width|height)=\"[^\"]*\"", r"<svg\1", svg)
     svg = re.sub(r"<svg\b([^>]*?) (?:width|height)=\"[^\"]*\"", r"<svg\1", svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{_attribute(label)}"', 1).strip()
-
-
-def _font(match: re.Match) -> str:
-    weight = f"font-weight: {match[1]}; " if match[1] else ""
-    return f"{weight}font-size: {match[2]}px; font-family: inherit"
 
 
 def _attribute(text: str) -> str:

@@ -1,0 +1,315 @@
+"""The report of a made-up run: numbers, missing pieces, hostile text, and the page in a browser."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections import Counter
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from made_up_run import BENCHMARKS, make_run_folder, stage_run, write_json, write_ledger
+from rich.console import Console
+
+from glow_trl.errors import UserError
+from glow_trl.report import print_summary, write_report
+from glow_trl.report.dynamics import weight_table, weighting_of
+from glow_trl.report.numbers import duration
+from glow_trl.report.run_data import read_run_folder
+from glow_trl.report.stage import main
+
+
+ARMS = ("glow", "positive", "negative", "all")
+
+
+@pytest.fixture(scope="module")
+def whole_run(tmp_path_factory) -> Path:
+    return make_run_folder(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def page(whole_run) -> str:
+    write_report(whole_run)
+    return (whole_run / "report.html").read_text()
+
+
+class Page(HTMLParser):
+    """Collects what the checks look at, and refuses tags that do not close."""
+
+    VOID = {"meta", "link", "br", "img", "hr", "input"}
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: Counter = Counter()
+        self.text: list[str] = []
+        self.feed(text)
+        assert not self.open, f"unclosed: {self.open}"
+
+    def handle_starttag(self, tag, attrs):
+        self.tags[tag] += 1
+        if tag not in self.VOID:
+            self.open.append(tag)
+        self._collect(attrs)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags[tag] += 1
+        self._collect(attrs)
+
+    def _collect(self, attrs):
+        for name, value in attrs:
+            if name == "id":
+                self.ids.append(value)
+            if name in ("href", "src", "xlink:href"):
+                self.links.append(value)
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, f"</{tag}> does not close what is open"
+
+    def handle_data(self, data):
+        if "style" not in self.open[-1:]:
+            self.text.append(data)
+
+
+def test_summary_is_the_contract_and_holds_the_measured_numbers(whole_run):
+    summary = write_report(whole_run)
+    assert summary == json.loads((whole_run / "summary.json").read_text())
+    assert summary["recipe"] == "quickstart"
+    assert list(summary["arms"]) == list(ARMS)
+    for arm in ARMS:
+        assert set(summary["arms"][arm]) == {"sft", "grpo"}
+        for stage, content in summary["arms"][arm].items():
+            results = json.loads((whole_run / arm / f"{stage}_eval" / "results.json").read_text())
+            assert content["benchmarks"] == results["benchmarks"]
+            assert content["seconds"] == (41.2 if stage == "sft" else 62.0)
+            assert {row["domain"] for row in content["benchmarks"].values()} == {"in", "out"}
+
+
+def test_the_page_is_sound_and_needs_nothing_from_outside(page):
+    parsed = Page(page)
+    assert [identifier for identifier, count in Counter(parsed.ids).items() if count > 1] == []
+    for link in parsed.links:
+        assert link.startswith("#") or link == "data:,", link
+        if link.startswith("#"):
+            assert link[1:] in parsed.ids, link
+    assert parsed.tags["script"] == 0
+    assert "@import" not in page and "url(http" not in page
+    assert page.lstrip().startswith("<!doctype html>")
+
+
+def test_every_number_of_the_results_stands_on_the_page(page, whole_run):
+    text = " ".join(Page(page).text)
+    for arm in ARMS:
+        for stage in ("sft", "grpo"):
+            results = json.loads((whole_run / arm / f"{stage}_eval" / "results.json").read_text())["benchmarks"]
+            for row in results.values():
+                for key in ("pass@1", "pass@8", "majority@8"):
+                    assert f"{100 * row[key]:.1f}" in text
+                assert f"{row['entropy']:.3f}" in text
+                assert "{:.1f}–{:.1f}".format(*(100 * end for end in row["pass@1_ci"])) in text
+
+
+def test_hostile_text_is_shown_and_not_run(page):
+    """Completions hold tags, ampersands and LaTeX; so do the names of benchmarks and patterns."""
+    assert "<script" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "longer &lt;chains&gt; &amp; more" in page
+    text = "".join(Page(page).text)
+    assert r"i<3 & j>2 \frac{1}{2}" in text
+    assert "stale <value>" in text
+
+
+def test_charts_take_colors_and_fonts_from_the_page(page):
+    svgs = re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+    # accuracy and pass@k of three benchmarks, losses of four arms, gains, weights, four curves of GRPO
+    assert len(svgs) == 3 + 3 + 4 + 2 + 2 + 4
+    for svg in svgs:
+        assert 'role="img"' in svg and "aria-label=" in svg and "viewBox=" in svg
+        assert "var(--" in svg and "DejaVu" not in svg
+        assert not re.search(r"<svg[^>]* (width|height)=", svg)
+        left = set(re.findall(r"#[0-9a-fA-F]{6}\b", svg))
+        assert left <= {"#000000", "#ffffff"}, left
+    assert "prefers-color-scheme: dark" in page and "@media print" in page
+
+
+def test_weights_are_those_of_the_formula(whole_run):
+    """Mean weights, gains and shares at the bounds against numpy."""
+    arm = read_run_folder(whole_run).arms["glow"]
+    weighting = weighting_of(arm)
+    assert (weighting.alpha, weighting.beta, weighting.min_weight, weighting.max_weight) == (2.0, 10.0, 0.5, 5.0)
+    losses = np.stack([np.load(path) for path in sorted((whole_run / "glow/sft/ledger").glob("epoch-*.npy"))])
+    rows = weight_table(arm, weighting)
+    assert [row["epoch"] for row in rows] == [2, 3, 4, 5, 6]
+    for number, row in enumerate(rows, start=1):
+        gain = (losses[number - 1].astype(float) - losses[number])[5:]
+        expected = np.clip(2 * (1 - 1 / (1 + np.exp(-10 * gain))), 0.5, 5)
+        positive = arm.ledger.is_correct[5:] == 1
+        assert row["mean_gain"] == pytest.approx(gain.mean())
+        assert row["mean_weight"] == pytest.approx(expected.mean())
+        assert row["weight_negative"] == pytest.approx(expected[~positive].mean())
+        assert row["at_min"] == pytest.approx((expected == 0.5).mean())
+    assert weighting_of(read_run_folder(whole_run).arms["positive"]) is None
+
+
+def test_only_the_run_folder_itself_is_written(whole_run):
+    before = {path: path.stat().st_mtime_ns for path in whole_run.rglob("*") if path.is_file()}
+    write_report(whole_run)
+    after = {path: path.stat().st_mtime_ns for path in whole_run.rglob("*") if path.is_file()}
+    assert set(after) == set(before)
+    changed = {path.name for path in after if after[path] != before[path]}
+    assert changed == {"summary.json", "report.html"}
+
+
+def test_the_same_run_gives_the_same_page(whole_run):
+    write_report(whole_run)
+    first = (whole_run / "report.html").read_bytes()
+    write_report(whole_run)
+    assert (whole_run / "report.html").read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("removed", "sentence"),
+    [
+        (["*/*_eval"], "Nothing has been evaluated yet"),
+        (["*/grpo", "*/grpo_eval"], "GRPO has not logged any step"),
+        (["*/sft/ledger"], "No arm of this run has a ledger"),
+        (["label"], "no labelled trajectories"),
+        (["*/*_eval/generations_*"], "No generations have been saved"),
+        (["*/sft/run.json", "*/grpo/run.json", "run.json"], "Run facts"),
+        (["*/sft/ledger/epoch-00[2-6].npy"], "the run has recorded none yet"),
+        (["*/sft/ledger/samples.jsonl"], "What SFT did"),
+        (["*/grpo/log.jsonl", "*/sft/log.jsonl"], "GRPO has not logged any step"),
+        (["glow", "positive"], "No arm of this run was weighted by gain"),
+        (["*/grpo_eval"], "after SFT"),
+        (["*/sft_eval"], "after GRPO"),
+        (["glow", "positive", "negative", "all"], "Nothing has been evaluated yet"),
+    ],
+)
+def test_missing_pieces_leave_a_sentence(tmp_path, removed, sentence):
+    folder = make_run_folder(tmp_path / "run", steps=8)
+    for pattern in removed:
+        for path in sorted(folder.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    write_report(folder)
+    text = (folder / "report.html").read_text()
+    assert sentence in " ".join(Page(text).text)
+
+
+def test_one_arm_that_is_still_running(tmp_path):
+    """Files that were cut off by a kill are read as far as they go."""
+    folder = make_run_folder(tmp_path / "run", arms=("glow",), steps=6)
+    log = folder / "glow" / "grpo" / "log.jsonl"
+    log.write_text(log.read_text() + '{"step": 7, "rew')
+    (folder / "glow" / "grpo_eval" / "results.json").write_text('{"benchmarks": {')
+    summary = write_report(folder)
+    assert summary["arms"]["glow"]["grpo"]["benchmarks"] == {}
+    Page((folder / "report.html").read_text())
+
+
+def test_a_weighted_arm_without_labels_or_second_epoch(tmp_path):
+    folder = tmp_path / "run"
+    write_json(folder / "glow" / "sft" / "run.json", stage_run("sft", 1.0))
+    losses = write_ledger(folder / "glow" / "sft" / "ledger", np.random.default_rng(0), 0.5, samples=20, epochs=2)
+    np.save(folder / "glow" / "sft" / "ledger" / "epoch-002.npy", np.full_like(losses[0], np.nan))
+    write_report(folder)
+    Page((folder / "report.html").read_text())
+
+
+def test_what_is_not_a_run_folder_says_so(tmp_path):
+    with pytest.raises(UserError, match="no such run folder"):
+        write_report(tmp_path / "none")
+    with pytest.raises(UserError, match="not a run folder"):
+        write_report(tmp_path)
+
+
+@pytest.mark.parametrize("arms", [("glow",), ARMS])
+def test_the_terminal_table_shows_everything_at_eighty_columns(tmp_path, arms):
+    summary = write_report(make_run_folder(tmp_path / "run", arms=arms, steps=4))
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))
+    print_summary(summary, console)
+    lines = console.export_text().splitlines()
+    assert all(len(line) <= 80 for line in lines)
+    text = "\n".join(lines)
+    for arm in arms:
+        for stage, content in summary["arms"][arm].items():
+            if len(arms) > 1:
+                assert f"{arm} {stage.upper()}" in text
+            for row in content["benchmarks"].values():
+                assert f"{100 * row['pass@1']:.1f}" in text and f"{row['entropy']:.3f}" in text
+    for name in ("in-domain", "all words"):
+        assert name in text
+    assert "…" not in text
+
+
+def test_the_command_takes_a_folder_an_option_or_a_file(whole_run, tmp_path, capsys):
+    config = tmp_path / "report.yaml"
+    config.write_text(f"run_dir: {whole_run}\n")
+    for argv in ([str(whole_run)], ["--run_dir", str(whole_run)], ["--config", str(config)]):
+        (whole_run / "report.html").unlink(missing_ok=True)
+        main(argv)
+        assert (whole_run / "report.html").exists()
+        assert "report.html" in capsys.readouterr().out
+    config.write_text("run_dri: x\n")
+    with pytest.raises(UserError, match="run_dir"):
+        main(["--config", str(config)])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, ""), (3.21, "3.2 s"), (59.4, "59 s"), (185, "3 min 05 s"), (7845, "2 h 10 min")]
+)
+def test_durations_are_for_people(seconds, text):
+    assert duration(seconds) == text
+
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@pytest.mark.parametrize("width", [390, 1200])
+def test_the_page_opens_in_a_browser_without_error_and_without_sideways_scrolling(whole_run, page, tmp_path, width):
+    """A probe appended to a copy of the page measures it and writes what it finds into the document."""
+    probe = (
+        "<script>addEventListener('error', event => errors.push(event.message));"
+        "addEventListener('load', () => {const root = document.documentElement;"
+        "const flat = [...document.querySelectorAll('svg')].filter(svg => svg.getBoundingClientRect().height < 40);"
+        "const wide = root.scrollWidth - root.clientWidth;"
+        "document.title = JSON.stringify({errors, wide, width: root.clientWidth, flat: flat.length})});"
+        "</script>"
+    )
+    copy = tmp_path / "page.html"
+    copy.write_text(
+        page.replace("<head>", "<head><script>const errors = []</script>", 1).replace("</body>", probe + "</body>")
+    )
+    frame = tmp_path / "frame.html"
+    frame.write_text(
+        f"<iframe id=f src=page.html style='width:{width}px;height:900px;border:0'></iframe><pre id=out></pre>"
+        "<script>f.onload = () => setTimeout(() => out.textContent = f.contentDocument.title, 200)</script>"
+    )
+    command = [
+        *(
+            CHROMIUM,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--disable-quic",
+            "--no-first-run",
+        ),
+        *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
+        *(f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1300,1000", "--allow-file-access-from-files"),
+        *("--virtual-time-budget=3000", "--enable-logging=stderr", "--dump-dom", frame.as_uri()),
+    ]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert "CONSOLE" not in result.stderr, [line for line in result.stderr.splitlines() if "CONSOLE" in line]
+    found = json.loads(
+        re.search(r"<pre id=\"out\">(.*?)</pre>", result.stdout, flags=re.DOTALL)[1].replace("&quot;", '"')
+    )
+    assert found == {"errors": [], "wide": 0, "width": width, "flat": 0}
+
+
+def test_the_made_up_run_has_both_domains():
+    assert {domain for domain, *_ in BENCHMARKS.values()} == {"in", "out"}
