@@ -255,7 +255,7 @@ def _overrides(arguments: list[str], recipe: Recipe) -> dict[str, dict[str, Any]
         stage, dot, key = option.removeprefix("--").partition(".")
         if not option.startswith("--") or not dot:
             raise UserError(
-                f"glow-trl run: unknown argument {option}; a stage's setting is given as --sft.{key or 'KEY'} VALUE"
+                f"glow-trl run: unknown argument {option}; a stage's setting is given as --sft.{key or stage} VALUE"
             )
         if stage not in recipe.stages:
             raise UserError(
