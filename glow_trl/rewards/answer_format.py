@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from ..verifiers.extraction import final_part, last_boxes
+from ..verifiers.boxes import final_part, last_boxes
 from .completions import completion_text
 
 

@@ -223,7 +223,7 @@ def _listed(text: str, depth: int) -> Answer | None:
         return None if joined == text else _parse(joined, depth + 1)
     parts, separators = split_top(joined, re.compile(r"[,;]"))
     parts = [part for part in parts if part]
-    if not separators or len(parts) > MAX_ITEMS:
+    if not parts or not separators or len(parts) > MAX_ITEMS:
         return None if joined == text or len(parts) > MAX_ITEMS else _parse(joined, depth + 1)
     if len(parts) == 1:
         return _parse(parts[0], depth + 1)

@@ -2,14 +2,16 @@
 
 import re
 
-from .extraction import TAIL, boxed_answer, consecutive, final_part, stated_answers
+from .boxes import boxed_answer, ending, final_part
 from .kind_text import normalize_text
 from .kinds import Options
 from .latex import unwrap
+from .statements import consecutive, stated_answers
 from .verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 
 
 KIND = "choice"
+MAX_STATEMENT = 500
 LETTERS = "ABCDEFGHIJ"
 
 _LEADING = re.compile(
@@ -71,6 +73,7 @@ def _letter_of_text(text: str, choices: tuple[str, ...]) -> str | None:
 
 def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[str]:
     """The letters that a statement names as the answer: more than one for `(A) or (B)`."""
+    said = said[:MAX_STATEMENT]
     said = re.sub(r"\\(?:text|mathrm|mathbf|textbf|boxed)\s*\{([^{}]*)\}", r"\1", said).strip()
     if (alone := _ONE_LETTER.fullmatch(said)) and alone.group(1).upper() in letters:
         return [alone.group(1).upper()]
@@ -117,9 +120,9 @@ def extract_choice(
         said = (boxed.answer or "", *boxed.others)
         found = [letter for answer in said for letter in _letters(answer, letters, choices)]
         return list(dict.fromkeys(found)), prefix + boxed.rule
-    text = text.strip()
     if require_boxed or not text:
         return [], prefix.rstrip(":") or None
+    text = ending(text)
     statements = stated_answers(text)
     for index in range(len(statements) - 1, -1, -1):
         found = _letters(statements[index][2], letters, choices)
@@ -129,10 +132,9 @@ def extract_choice(
             return found, prefix + "answer_is"
     if len(text) <= 200 and (found := _letters(text, letters, choices)):
         return found, prefix + "leading"
-    tail = text[-TAIL:]
-    if matches := [match for match in _IS_CORRECT.finditer(tail) if match.group(1) in letters]:
+    if matches := [match for match in _IS_CORRECT.finditer(text) if match.group(1) in letters]:
         return [matches[-1].group(1)], prefix + "is_correct"
-    last_line = tail.rsplit("\n", 1)[-1].strip()
+    last_line = text.rsplit("\n", 1)[-1].strip()
     if found := _letters(last_line, letters, choices):
         return found, prefix + "last_line"
     sentences = re.split(r"(?<=[.!?])\s+", last_line)

@@ -1,10 +1,12 @@
 """Kind `math`: numbers, expressions, sets, intervals, tuples, matrices, equations, with units and percent signs."""
 
 from .answers import Words, parse
+from .boxes import Extraction, ending, final_part, last_boxes
 from .comparison import contains, equal_texts
-from .extraction import Extraction, extract_math, final_part, last_boxes, stated_answers
+from .extraction import extract_math
 from .kinds import Options, Undecided
 from .latex import MAX_LENGTH, closing_brace
+from .statements import stated_answers
 from .verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 
 
@@ -21,7 +23,7 @@ def gold_answer(gold: str) -> str:
         start = text.find("{", text.find("boxed"))  # a box that never closes
         return text[start + 1 :] if start >= 0 and closing_brace(text, start) < 0 else text
     if "####" in text:
-        statements = stated_answers(text)
+        statements = stated_answers(ending(text))
         return statements[-1][2] if statements else text
     return text
 

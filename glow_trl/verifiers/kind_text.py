@@ -3,9 +3,10 @@
 import re
 import string
 
-from .extraction import TAIL, boxed_answer, consecutive, final_part, stated_answers
+from .boxes import boxed_answer, ending, final_part
 from .kinds import Options
 from .latex import unwrap
+from .statements import consecutive, stated_answers
 from .verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 
 
@@ -56,19 +57,19 @@ def extract_text(completion: str, require_boxed: bool = False) -> tuple[list[str
     boxed = boxed_answer(text)
     if boxed.rule is not None:
         return [boxed.answer or ""], prefix + boxed.rule, list(boxed.others)
-    text = text.strip()
     if require_boxed or not text:
         return [], prefix.rstrip(":") or None, []
-    statements = stated_answers(text)
     candidates = [text] if len(text) <= MAX_ANSWER else []
     rule = "whole"
+    text = ending(text)
+    statements = stated_answers(text)
     if statements:
         start, _, said = statements[-1]
         line = text[start:].split("\n\n", 1)[0]
         candidates = [_statement(said), _statement(line[line.find(said) :]), *candidates]
         return candidates, prefix + "answer_is", [_statement(other) for other in consecutive(text, statements)]
-    last = text[-TAIL:].rsplit("\n", 1)[-1].strip()
-    if last != text:
+    last = text.rsplit("\n", 1)[-1].strip()
+    if [last] != candidates:
         candidates, rule = [last, *candidates], "last_line"
     return candidates, prefix + rule, []
 

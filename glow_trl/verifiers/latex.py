@@ -5,6 +5,7 @@ import re
 
 # Longer strings are no final answers; they are only ever compared as strings.
 MAX_LENGTH = 2000
+MAX_LAYERS = 16
 
 _CHARACTERS = str.maketrans(
     {
@@ -139,32 +140,27 @@ _PERCENT_WORDS = re.compile(
     r"\s*(?:\\text\s*\{\s*)?\b(?:percent(?:age)?(?:\s+points?)?|pct)\b\.?(?:\s*\})?", re.IGNORECASE
 )
 _FORMATTING = re.compile(r"\*\*|__|(?<!\w)`|`(?!\w)")
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), (r"\fbox{", "}"))
 
 
 def closing_brace(text: str, opening: int, limit: int | None = None) -> int:
     """Index of the `}` that closes the `{` at `opening`, or -1 if there is none before `limit`."""
     depth = 0
-    end = len(text) if limit is None else min(len(text), limit)
-    position = opening
-    while position < end:
-        character = text[position]
-        if character == "\\":
-            position += 2
-            continue
-        if character == "{":
+    for match in _BRACE.finditer(text, opening, len(text) if limit is None else limit):
+        brace = match.group(0)
+        if brace == "{":
             depth += 1
-        elif character == "}":
+        elif brace == "}":
             depth -= 1
             if depth == 0:
-                return position
-        position += 1
+                return match.start()
     return -1
 
 
 def unwrap(text: str) -> str:
     """Take off what surrounds a whole answer: math delimiters, `\\boxed{}`, bold, final punctuation."""
-    while True:
+    for _ in range(MAX_LAYERS):
         before = text
         text = text.strip().rstrip(".,;:?").strip()
         if text.endswith("\\"):
@@ -181,7 +177,8 @@ def unwrap(text: str) -> str:
             if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
                 text = text[len(mark) : -len(mark)]
         if text == before:
-            return text
+            break
+    return text
 
 
 def _command(match: re.Match) -> str:
@@ -202,10 +199,9 @@ def normalize(text: str) -> str:
     What the answer means is not touched: no units are dropped, no commas read as separators except those that LaTeX
     marks as such.
     """
-    text = text.translate(_CHARACTERS)
-    text = unwrap(text)
     if len(text) > MAX_LENGTH:
-        return text
+        return text.strip()
+    text = unwrap(text.translate(_CHARACTERS))
     text = _FORMATTING.sub("", text)
     if "\\" in text:
         if not _ENVIRONMENT.search(text):

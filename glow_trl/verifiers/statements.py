@@ -1,0 +1,76 @@
+"""The usual closings of a completion: "the answer is", "####", "A:", in several languages."""
+
+import re
+
+from .boxes import nothing_between
+
+
+MAX_STATEMENTS = 8
+MAX_SAID = 600
+
+_STATEMENT = re.compile(
+    r"""(?:
+        \#{4}\s*+
+      | \banswers?\b
+        (?:\s++(?:to|of|for|choice|option|here|then|in|with)\b[^.\n:=]{0,80}?)?
+        \s*+(?:\*\*)?\s*+
+        (?: (?=[$\\]|\d)
+          | (?:is|are|was|be|equals?|becomes?|(?:would|should|must|will)\ be|=|:|-->|→)\s*+(?:\*\*)?\s*+[:=]?
+          | [)]\s*+: )
+      | (?:^|\n)\s*+(?:\*\*)?(?:Ans|Final|Result|Solution)\s*+(?:\*\*)?\s*+[:=]
+      | (?:^|\n)\s*+A\s*+:(?=\s|[\d$\\(+-])
+      | r[ée]ponse\s*+(?:finale\s*+)?(?:est|:|=)
+      | (?:答案|答)\s*+(?:是|为|：|:)++
+      | antwort\s*+(?:ist|lautet|:)
+      | respuesta\s*+(?:es|:)
+      | ответ\s*+:?
+    )\s*+(?:\*\*)?\s*+""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_NEGATED = re.compile(
+    r"(?:\b(?:not|never|isn't|wasn't|aren't|can't\s+be|rather\s+than|instead\s+of|unlike|no\s+longer)\b|n't\b|"
+    r"≠|\\neq?|!=|不是)[^\w\n.!?]*+(?:[^\W\d]++[^\w$\\\n.!?]++){0,3}+$",
+    re.IGNORECASE,
+)
+_DISPLAYS = ((r"\[", r"\]"), ("$$", "$$"), (r"\(", r"\)"), (r"\begin", r"\end"))
+SENTENCE_END = re.compile(r"(?<=[^\d\s])\.(?=\s|$)|(?<=\d)\.(?=\s|$)|。|\n|(?<=[)\]}$%\w])[!?](?=\s|$)")
+
+
+def negated(before: str) -> bool:
+    """Whether what follows `before` is taken back by it: "not", "rather than", ..."""
+    return _NEGATED.search(before[-60:]) is not None
+
+
+def _statement_end(text: str, start: int) -> int:
+    """Where the sentence that begins at `start` ends; the text of a display formula may have lines of its own."""
+    while start < len(text) and text[start] in " \n\t*:":
+        start += 1
+    for opening, closing in _DISPLAYS:
+        if text.startswith(opening, start):
+            end = text.find(closing, start + 2)
+            if end >= 0:
+                start = end + len(closing)
+            break
+    end = SENTENCE_END.search(text, start)
+    return len(text) if end is None else end.start()
+
+
+def stated_answers(text: str) -> list[tuple[int, int, str]]:
+    """All "the answer is ..." and the like in an ending: start, end, and what is said."""
+    found = []
+    for match in list(_STATEMENT.finditer(text))[-MAX_STATEMENTS:]:
+        end = _statement_end(text, match.end())
+        said = text[match.end() : end].strip()[:MAX_SAID]
+        if said and not negated(text[max(0, match.start() - 60) : match.start()]):
+            found.append((match.start(), end, said))
+    return found
+
+
+def consecutive(text: str, statements: list[tuple[int, int, str]]) -> list[str]:
+    """What the statements right before the last one say, with nothing but filler between them."""
+    others = []
+    for (_, end, said), (start, _, _) in zip(statements[-2::-1], statements[:0:-1], strict=True):
+        if not nothing_between(text[end:start]):
+            break
+        others.append(said)
+    return others

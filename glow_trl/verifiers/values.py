@@ -1,0 +1,130 @@
+"""The values in a sentence, and which of them the sentence gives."""
+
+import re
+
+from .statements import negated
+
+
+BARE_LENGTH = 300
+MAX_SENTENCE = 600
+
+_MATH = re.compile(
+    r"\$\$(.+?)\$\$|\\\[(.+?)\\\]|\\\((.+?)\\\)|(?<![\\\w])\$(?!\s*\d[\d,.]*\s+[a-z]{2,})((?:\\.|[^$\n\\])++)\$",
+    re.DOTALL,
+)
+_NUMBER = re.compile(
+    r"""(?<![a-zA-Z0-9_.,\\^{])
+        (?:[-+−–]\s*)?(?:\\?[$€£¥]\s*)?(?:[-−]\s*)?
+        (?:(?:\d{1,3}(?:(?:,|\{,\}|,\\!|\ )\d{3})++(?!\d)|\d++)(?:[.,]\d++)?|[.,]\d++)
+        (?:\s*/\s*\d++(?![.,]?\d*\s*[/(]))?
+        (?:\s*(?:\\?%|(?:percent|hundred|thousand|million|billion|trillion)\b))?""",
+    re.VERBOSE,
+)
+_LATEX_VALUE = re.compile(r"[-+]?\s?\d*+\s?\\(?:frac|dfrac|tfrac|sqrt|pi|binom)(?![a-zA-Z])")
+_LATEX_REST = re.compile(r"[-+\s\d]*+(?:\\[a-zA-Z]+|\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}|[^a-zA-Z\s\\{}$,])*+")
+_COPULA = re.compile(
+    r"(?:\b(?:is|are|be|was|were|equals?|get|gives?|gets|yields?|est)\b|=|:|为|是)\s*(?:\w+\s+)?[*(\[]*$",
+    re.IGNORECASE,
+)
+_IS = re.compile(r"(?:\b(?:is|are|equals)\b|=)\s*$", re.IGNORECASE)
+_UNSURE = re.compile(
+    r"\b(?:could|might|may|maybe|perhaps|possibly|possible|either|alternatively|guess|guesses)\b", re.IGNORECASE
+)
+_BEFORE_ANOTHER = re.compile(
+    r"\W*+(?:or|and|,|/|versus|vs)\s*+(?:(?:maybe|perhaps|possibly|also|even|either|the|is|it|could|be|might|else)\b\W*+)*+",
+    re.IGNORECASE,
+)
+_ENUMERATION = re.compile(r"^\s*(?:[Ss]tep\s+\d+\s*[:.)]|\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")
+_CLOSING_REMARK = re.compile(
+    r"\s*\b(?:I hope (?:it|this|that) (?:is|helps)|Let me know|Hope this helps)[^\n]*+$", re.IGNORECASE
+)
+_FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u0370-\u03ff\u2070-\u209f\u00b2\u00b3\u00b9]")
+_PROSE_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}+")
+_SHORT_PROSE = re.compile(r"(?<![\\a-zA-Z])(?:so|it|is|we|to|of|as|at|by|if|be|my|he)(?![a-zA-Z])", re.IGNORECASE)
+_COMMANDS = re.compile(r"\\(?:begin|end)\s*\{[^}]*\}(?:\{[^}]*\})?|\\[a-zA-Z]+")
+_NEW_SENTENCE = re.compile(r"(?<=[a-zA-Z\d)])\.\s+\S")
+_MATH_WORDS = frozenset(
+    """sin cos tan cot sec csc log exp sqrt min max mod gcd lcm det and arcsin arccos arctan sinh cosh tanh inf
+    infinity pmatrix bmatrix matrix vmatrix array cases text frac mbox textbf mathrm circ percent pct
+    square cubic units unit weeks week days day hours hour minutes minute seconds second years year months month
+    dollars dollar cents cent feet foot inches inch yards yard miles mile meters meter metres metre kilometers km
+    kilograms grams gram pounds pound ounces ounce liters liter gallons gallon degrees degree radians mph per people
+    students hundred thousand million billion trillion dozen
+    """.split()
+)
+
+
+def looks_bare(text: str) -> bool:
+    """Whether the whole text is nothing but an answer: one short line without prose."""
+    text = text.strip()
+    if not text or len(text) > BARE_LENGTH or _FOREIGN.search(text) or _NEW_SENTENCE.search(text):
+        return False
+    if "\n" in text and not any(mark in text for mark in (r"\begin", r"\[", "$$")):
+        return False
+    bare = _COMMANDS.sub(" ", text)
+    if _SHORT_PROSE.search(bare):
+        return False
+    return all(word.lower() in _MATH_WORDS for word in _PROSE_WORD.findall(bare))
+
+
+def values(sentence: str) -> list[tuple[int, int, str]]:
+    """The values in a sentence (formulas, numbers): start, end and text, without those that a "not" takes back."""
+    found: list[tuple[int, int, str]] = []
+    covered: list[tuple[int, int]] = []
+    for match in _MATH.finditer(sentence):
+        content = next(group for group in match.groups() if group is not None)
+        if content.strip():
+            found.append((match.start(), match.end(), content.strip()))
+            covered.append(match.span())
+    for pattern in (_LATEX_VALUE, _NUMBER):
+        for match in pattern.finditer(sentence):
+            start, end = match.span()
+            if any(first <= start < last for first, last in covered):
+                continue
+            if pattern is _LATEX_VALUE:
+                end = max(end, _LATEX_REST.match(sentence, start).end())
+                covered.append((start, end))
+            content = sentence[start:end].strip()
+            found.append((start, end, content.rstrip(".,)]" if pattern is _LATEX_VALUE else ".,")))
+    found.sort()
+    return [value for value in found if not negated(sentence[max(0, value[0] - 60) : value[0]])]
+
+
+def value_of(sentence: str, last: bool) -> str | None:
+    """The value that a sentence gives; of several, that behind an "is" or "=", else the first or last."""
+    sentence = _CLOSING_REMARK.sub("", sentence)
+    sentence = sentence[-MAX_SENTENCE:] if last else sentence[:MAX_SENTENCE]
+    sentence = _ENUMERATION.sub("", sentence).strip().strip("*").strip()
+    if looks_bare(sentence):
+        return sentence
+    found = values(sentence)
+    if not found:
+        return None
+    if len(found) > 1 and _UNSURE.search(sentence) and not _IS.search(sentence[: found[-1][0]]):
+        return ", ".join(content for _, _, content in found)
+    return _with_alternatives(sentence, found, _chosen(sentence, found, last))
+
+
+def _chosen(sentence: str, found: list[tuple[int, int, str]], last: bool) -> int:
+    if not last and found[0][0] <= 2 and not re.match(r"\s*[-+*/=^×·]", sentence[found[0][1] :]):
+        return 0
+    behind_copula = [
+        index for index, (start, _, _) in enumerate(found) if _COPULA.search(sentence[max(0, start - 40) : start])
+    ]
+    if behind_copula:
+        return behind_copula[-1 if last else 0]
+    return len(found) - 1 if last else 0
+
+
+def _with_alternatives(sentence: str, found: list[tuple[int, int, str]], chosen: int) -> str:
+    """The chosen value, with those that an "or", an "and" or a comma joins to it."""
+
+    def joined(left: int) -> bool:
+        return _BEFORE_ANOTHER.fullmatch(sentence[found[left][1] : found[left + 1][0]]) is not None
+
+    first = last = chosen
+    while first > 0 and joined(first - 1):
+        first -= 1
+    while last + 1 < len(found) and joined(last):
+        last += 1
+    return ", ".join(content for _, _, content in found[first : last + 1])
