@@ -61,11 +61,22 @@ def run_stage(main: Callable[[Sequence[str] | None], int | None], argv: Sequence
         return _fail(error, 1)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command continues where it stopped", 130)
-    except OSError as error:
-        if error.errno not in _DISK_ERRORS:
+    except Exception as error:
+        full = _disk_error(error)
+        if full is None:
             raise
-        where = f" ({error.filename})" if error.filename else ""
-        return _fail(f"cannot write: {os.strerror(error.errno)}{where}; make room and run the same command again", 1)
+        return _fail(f"cannot write: {full}; make room and run the same command again, what is saved is kept", 1)
+
+
+def _disk_error(error: BaseException | None) -> str | None:
+    """What kept a file from being written, if that is behind an error. Libraries wrap it in errors of their own."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+            return os.strerror(error.errno) + (f" ({error.filename})" if error.filename else "")
+        if os.strerror(errno.ENOSPC) in str(error):
+            return os.strerror(errno.ENOSPC)
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _fail(message: object, code: int) -> int:

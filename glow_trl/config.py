@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from .errors import UserError
+from .errors import MissingExtraError, UserError
 
 
 def parse_stage(
@@ -58,6 +58,10 @@ def parse_stage(
     try:
         instances = parser.parse_args_and_config(argv)
     except UserError:
+        raise
+    except ImportError as error:
+        if "deepspeed" in str(error).lower():
+            raise MissingExtraError("deepspeed", "deepspeed", f"{stage} with DeepSpeed") from error
         raise
     except (ValueError, TypeError) as error:
         raise UserError(f"{path or prog}: {one_line(error)}") from error

@@ -11,6 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 from datasets import Dataset
@@ -19,7 +20,7 @@ from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quant
 from .config import nearest, parse_stage
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
-from .errors import TrainingCollapsed, UserError
+from .errors import MissingExtraError, TrainingCollapsed, UserError
 from .guard import CollapseGuard, GuardConfig
 from .handover import check_handover, read_handover, write_handover
 from .runs import StageRun
@@ -156,6 +157,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     types = (GRPOStageConfig, GuardConfig, GRPOConfig, ModelConfig)
     (config, guard_config, args, model_args), settings = parse_stage(types, argv, "glow-trl grpo", "the GRPO stage")
+    if args.use_vllm and find_spec("vllm") is None:
+        raise MissingExtraError("vllm", "vllm", "use_vllm")
     inputs = [*config.files, model_args.model_name_or_path or ""]
     run = StageRun("grpo", args.output_dir, settings, inputs, is_main_process())
     if run.is_complete:

@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from .config import check_keys, nearest, one_line
-from .errors import UserError
+from .config import check_keys, nearest, one_line, read_yaml
+from .errors import MissingExtraError, UserError
 from .recipes import ARMS, STAGES, Recipe, stage_types, write_settings
 from .runs import RUN_FILE, jsonable, make_writable, provenance, read_run, write_json
 
@@ -282,6 +283,8 @@ def _accelerate_config(name: str | None) -> Path | None:
     folders = [Path("accelerate_configs"), Path(__file__).resolve().parent.parent / "accelerate_configs"]
     for path in (Path(name), *(folder / f"{name}.yaml" for folder in folders)):
         if path.is_file():
+            if read_yaml(path).get("distributed_type") == "DEEPSPEED" and find_spec("deepspeed") is None:
+                raise MissingExtraError("deepspeed", "deepspeed", str(path))
             return path
     known = {path.stem for folder in folders for path in folder.glob("*.yaml")}
     raise UserError(f"--accelerate_config: there is no file {name}{nearest(name, known)}")

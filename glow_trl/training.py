@@ -11,7 +11,13 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
-from transformers import AutoConfig, AutoTokenizer, PreTrainedTokenizerBase, ProgressCallback, Trainer
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedTokenizerBase,
+    ProgressCallback,
+    Trainer,
+)
 from trl import ModelConfig
 
 from .checkpoints import last_complete_checkpoint

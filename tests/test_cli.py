@@ -80,6 +80,17 @@ def test_exit_codes_of_errors(capsys):
     assert cli.run_stage(lambda argv: None) == 0
 
 
+def test_a_full_disk_is_found_behind_the_errors_of_libraries(capsys):
+    def saving(argv):
+        try:
+            raise OSError(errno.ENOSPC, "no space")
+        except OSError:
+            raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904 (as torch.save does)
+
+    assert cli.run_stage(saving) == 1
+    assert "cannot write: No space left on device; make room" in capsys.readouterr().err
+
+
 def test_as_a_program():
     result = glow_trl("--version")
     assert (result.returncode, result.stdout.split()[0]) == (0, "glow-trl")

@@ -145,6 +145,7 @@ def test_the_real_data_recipe_runs_every_stage(shared_data, tmp_path, monkeypatc
         (["--sft.learning_rate"], "needs a value"),
         (["--sft.columns", "{a"], "not valid YAML"),
         (["--accelerate_config", "zero5"], "there is no file zero5; did you mean zero"),
+        (["--accelerate_config", "zero3"], r"pip install 'glow-trl\[deepspeed\]'"),
         (["--overwrite", "--output_dir", str(ROOT / "tests")], "nothing was deleted"),
         (["--arms", "best"], "invalid choice"),
     ],

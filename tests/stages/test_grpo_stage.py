@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from importlib.util import find_spec
 
 import pytest
 
@@ -94,6 +95,19 @@ def test_a_gold_answer_that_its_verifier_rejects_stops_the_run(grpo, questions, 
 def test_bad_configuration_is_one_line(grpo, argv, message):
     code, error = grpo(*argv)
     assert code == 2 and message in error and "Traceback" not in error
+
+
+@pytest.mark.skipif(find_spec("vllm") is not None, reason="vllm is installed")
+def test_a_missing_extra_is_named(grpo):
+    code, error = grpo("--use_vllm", "true")
+    assert code == 2 and "use_vllm needs `vllm`" in error and "pip install 'glow-trl[vllm]'" in error
+
+
+@pytest.mark.skipif(find_spec("deepspeed") is not None, reason="deepspeed is installed")
+def test_deepspeed_that_is_missing_is_named(grpo, tmp_path):
+    (tmp_path / "zero2.json").write_text('{"zero_optimization": {"stage": 2}, "train_batch_size": "auto"}')
+    code, error = grpo("--deepspeed", tmp_path / "zero2.json")
+    assert code == 2 and "pip install 'glow-trl[deepspeed]'" in error and "Traceback" not in error
 
 
 def test_rewards_are_found_by_name_and_by_path():
