@@ -18,27 +18,18 @@ _PERCENT_TICKS = [0, 20, 40, 60, 80, 100]
 
 
 def accuracy_charts(data: RunData) -> list[str]:
-    """One chart per benchmark: each arm's accuracy after SFT and after GRPO, with intervals."""
+    """Accuracy after SFT and after GRPO, with intervals: a chart per benchmark, or one of all for a single arm."""
+    if not data.benchmarks:
+        return []
+    if len(data.arms) == 1:
+        arm = next(iter(data.arms))
+        rows = [(name, COLORS[f"arm-{arm}"], _results(data, name)[arm]) for name in data.benchmarks]
+        return [_accuracy_chart("Accuracy", "Accuracy on each benchmark", rows, (7.2, 1.0 + 0.4 * len(rows)))]
     charts = []
     for benchmark, domain in data.benchmarks.items():
-        rows = [(arm, stages) for arm, stages in _results(data, benchmark).items() if stages]
-        with Chart(
-            benchmark,
-            f"Accuracy on {benchmark} ({domain}-domain) after each stage, in percent",
-            (3.6, 1.0 + 0.36 * len(rows)),
-        ) as chart:
-            axes = chart.axes
-            for position, (arm, stages) in enumerate(rows):
-                _dumbbell(axes, position, stages, COLORS[f"arm-{arm}"])
-            axes.set_yticks(range(len(rows)), [arm for arm, _ in rows])
-            axes.set_ylim(len(rows) - 0.5, -0.5)
-            axes.set_xlim(-2, 102)
-            axes.set_xticks(_PERCENT_TICKS)
-            axes.set_xlabel("accuracy, % (95 % interval)")
-            axes.grid(visible=False, axis="y")
-            axes.tick_params(axis="y", length=0, labelcolor=COLORS["text"])
-            axes.spines["left"].set_visible(False)
-        charts.append(chart.svg)
+        rows = [(arm, COLORS[f"arm-{arm}"], stages) for arm, stages in _results(data, benchmark).items() if stages]
+        description = f"Accuracy on {benchmark} ({domain}-domain)"
+        charts.append(_accuracy_chart(benchmark, description, rows, (3.6, 1.0 + 0.36 * len(rows))))
     return charts
 
 
@@ -190,6 +181,24 @@ def _results(data: RunData, benchmark: str) -> dict[str, dict[str, dict[str, Any
             if benchmark in row:
                 results[name][stage] = row[benchmark]
     return results
+
+
+def _accuracy_chart(
+    title: str, description: str, rows: list[tuple[str, str, dict[str, dict[str, Any]]]], size: tuple[float, float]
+) -> str:
+    with Chart(title, f"{description} after each stage, in percent", size) as chart:
+        axes = chart.axes
+        for position, (_, color, stages) in enumerate(rows):
+            _dumbbell(axes, position, stages, color)
+        axes.set_yticks(range(len(rows)), [label for label, _, _ in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(-2, 102)
+        axes.set_xticks(_PERCENT_TICKS)
+        axes.set_xlabel("accuracy, % (95 % interval)")
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0, labelcolor=COLORS["text"])
+        axes.spines["left"].set_visible(False)
+    return chart.svg
 
 
 def _dumbbell(axes: "Axes", position: float, stages: dict[str, dict[str, Any]], color: str) -> None:

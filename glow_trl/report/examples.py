@@ -76,6 +76,7 @@ def trajectory_counts(data: RunData) -> dict[str, Any] | None:
             {"label": label, "reason": reason, "count": count, "share": count / total}
             for (label, reason), count in sorted(reasons.items(), key=lambda item: -item[1])
         ],
+        "rejected": data.label_run.get("rejected") or 0,
         "disagreements": disagreements,
     }
 

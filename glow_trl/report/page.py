@@ -135,7 +135,7 @@ def _facts(data: RunData) -> list[tuple[str, str]]:
     runs = _runs(data)
     facts = [("folder", data.folder.resolve().name)]
     for key, label in (("git", "git revision"), ("seed", "seed")):
-        values = sorted({str(run[key]) for _, run in runs if run.get(key) is not None})
+        values = sorted({_short(key, run[key]) for _, run in runs if run.get(key) is not None})
         if values:
             facts.append((label, ", ".join(values)))
     versions: dict[str, set[str]] = {}
@@ -144,6 +144,13 @@ def _facts(data: RunData) -> list[tuple[str, str]]:
             versions.setdefault(package, set()).add(str(version))
     facts += [(package, ", ".join(sorted(found))) for package, found in versions.items()]
     return facts
+
+
+def _short(key: str, value: Any) -> str:
+    if key != "git":
+        return str(value)
+    revision, dash, state = str(value).partition("-")
+    return revision[:12] + dash + state
 
 
 def _configurations(data: RunData) -> list[tuple[str, str]]:

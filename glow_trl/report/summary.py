@@ -9,7 +9,7 @@ def summarize(data: RunData) -> dict[str, Any]:
     """All measured results of a run.
 
     Returns:
-        `dict`: `{"recipe", "seconds", "arms": {ARM: {"sft" or "grpo": {"seconds", "evaluation_seconds", "status",
+        `dict`: `{"recipe", "arms": {ARM: {"sft" or "grpo": {"seconds", "evaluation_seconds", "status",
         "benchmarks": {NAME: {"domain", "n", "pass@1", ...}}}}}}`. Only what was run is there.
     """
     arms: dict[str, dict[str, Any]] = {}
@@ -22,7 +22,4 @@ def summarize(data: RunData) -> dict[str, Any]:
                 "status": stage.run.get("status", "missing"),
                 "benchmarks": (stage.results or {}).get("benchmarks", {}),
             }
-    summary = {"recipe": data.recipe, "arms": arms}
-    if data.run.get("seconds") is not None:
-        summary["seconds"] = data.run["seconds"]
-    return summary
+    return {"recipe": data.recipe, "arms": arms}

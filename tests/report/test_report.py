@@ -275,7 +275,8 @@ def test_the_page_opens_in_a_browser_without_error_and_without_sideways_scrollin
     probe = (
         "<script>addEventListener('error', event => errors.push(event.message));"
         "addEventListener('load', () => {const root = document.documentElement;"
-        "const flat = [...document.querySelectorAll('figure svg')].filter(svg => svg.getBoundingClientRect().height < 40);"
+        "const charts = [...document.querySelectorAll('figure svg')];"
+        "const flat = charts.filter(chart => chart.getBoundingClientRect().height < 40);"
         "const wide = root.scrollWidth - root.clientWidth;"
         "document.title = JSON.stringify({errors, wide, width: root.clientWidth, flat: flat.length})});"
         "</script>"
