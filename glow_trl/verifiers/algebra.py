@@ -90,7 +90,10 @@ def _read(latex: str) -> sympy.Basic | sympy.MatrixBase | None:
 def _point(symbols: list[sympy.Symbol], generator: random.Random, positive: bool) -> dict:
     low = 1 if positive else -400
     values = (Fraction(generator.choice([n for n in range(low, 400, 7) if n]), 101) for _ in symbols)
-    return {symbol: sympy.Rational(value.numerator, value.denominator) for symbol, value in zip(symbols, values)}
+    return {
+        symbol: sympy.Rational(value.numerator, value.denominator)
+        for symbol, value in zip(symbols, values, strict=True)
+    }
 
 
 def _value(expression: sympy.Expr, point: dict) -> sympy.Expr | None:

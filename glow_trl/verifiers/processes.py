@@ -3,6 +3,7 @@
 import json
 import os
 import selectors
+import signal
 import socket
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from .worker import KILL, PID, READY, SPAWN, receive_exactly, receive_message, send_message
+from .worker import PID, READY, REAP, SPAWN, receive_exactly, receive_message, send_message
 
 
 START_TIMEOUT = 120.0
@@ -89,10 +90,14 @@ class _Starter:
         return _Worker(pid, mine, self)
 
     def kill(self, worker: _Worker) -> None:
+        """End a worker at once. Its process id is its own until the starter, its parent, is told to reap it."""
         worker.connection.close()
+        try:
+            os.kill(worker.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
         with self._lock:
-            self._control.sendall(KILL + PID.pack(worker.pid))
-            receive_exactly(self._control, PID.size)
+            self._control.sendall(REAP + PID.pack(worker.pid))
 
     def forget(self) -> None:
         """After a fork, in the child: these processes are the parent's."""

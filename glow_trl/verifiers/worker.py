@@ -20,7 +20,7 @@ import sys
 HEADER = struct.Struct("!I")
 PID = struct.Struct("!q")
 SPAWN = b"S"
-KILL = b"K"
+REAP = b"K"
 READY = b"R"
 
 # A worker that has grown by this share of its memory limit is replaced after its case: computer algebra caches.
@@ -128,26 +128,34 @@ def _fork_worker(control: socket.socket, connection: socket.socket, judge, extra
         os._exit(0)
 
 
-def serve(control: socket.socket, parent: int, extra_bytes: int, judge) -> None:
-    """Fork and kill workers as the parent asks, until it is gone."""
+def serve(control: socket.socket, parent: int, extra_bytes: int) -> None:
+    """Fork workers as the parent asks, and reap those that it has killed, until it is gone."""
+    from .algebra import answers_equal, warm_up
+
     children: set[int] = set()
+    warm = False
+    control.sendall(READY)
     try:
         while os.getppid() == parent:
-            if not select.select([control], [], [], 1.0)[0]:
+            if not select.select([control], [], [], 1.0 if warm or not children else 0.05)[0]:
+                if children and not warm:  # the first worker is busy: time to make the next ones quicker
+                    warm_up()
+                    gc.collect()
+                    gc.freeze()
+                    warm = True
                 continue
             command, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             if command == SPAWN and descriptors:
                 with socket.socket(fileno=descriptors[0]) as connection:
-                    pid = _fork_worker(control, connection, judge, extra_bytes)
+                    pid = _fork_worker(control, connection, answers_equal, extra_bytes)
                 children.add(pid)
                 control.sendall(PID.pack(pid))
-            elif command == KILL:
+            elif command == REAP:
                 (pid,) = PID.unpack(receive_exactly(control, PID.size))
                 if pid in children:
                     os.kill(pid, signal.SIGKILL)
                     os.waitpid(pid, 0)
                     children.discard(pid)
-                control.sendall(PID.pack(pid))
             else:
                 return
     except (EOFError, ConnectionError):
@@ -163,13 +171,6 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=descriptor) as control:
         try:
-            from .algebra import answers_equal, warm_up
-
-            warm_up()
+            serve(control, parent, extra_bytes)
         except ImportError as error:
             control.sendall(b"E" + str(error).encode()[:500])
-            return
-        gc.collect()
-        gc.freeze()
-        control.sendall(READY)
-        serve(control, parent, extra_bytes, answers_equal)
