@@ -3,6 +3,7 @@
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -110,32 +111,39 @@ def majority_at_k(answers: Sequence[Hashable | None], correct: Sequence[bool], k
             sizes[answer] = sizes.get(answer, 0) + 1
             hits[answer] = hits.get(answer, 0) + bool(is_correct)
     silent = n - sum(sizes.values())
+    right = {answer: size for answer, size in sizes.items() if hits[answer]}
     return math.fsum(
-        hits[answer] / sizes[answer] * _win_probability(answer, sizes, silent, k) for answer in sizes if hits[answer]
+        hits[answer] / size * _win_probability(size, _sizes_without(sizes, answer), silent, k)
+        for answer, size in right.items()
     )
 
 
-def _win_probability(answer: Hashable, sizes: dict[Hashable, int], silent: int, k: int) -> float:
-    """Probability that `answer` wins the vote of `k` samples drawn without replacement, ties split.
+def _sizes_without(sizes: dict[Hashable, int], answer: Hashable) -> tuple[int, ...]:
+    return tuple(sorted(size for other, size in sizes.items() if other != answer))
+
+
+# Questions with as many samples for each of their answers share one computation
+@lru_cache(maxsize=4096)
+def _win_probability(size: int, others: tuple[int, ...], silent: int, k: int) -> float:
+    """Probability that an answer with `size` samples wins the vote of `k` drawn without replacement, ties split.
 
     Votes drawn without replacement are distributed as independent binomials given that they sum to `k`. Working with
     those keeps every number between 0 and 1, however many samples there are.
     """
-    n = sum(sizes.values()) + silent
-    others = [size for other, size in sizes.items() if other != answer]
+    n = size + sum(others) + silent
     total = _binomial(n, k / n)[k]
-    own = _binomial(sizes[answer], k / n)
+    own = _binomial(size, k / n)
     abstain = _binomial(silent, k / n)
     won = 0.0
-    for votes in range(1, min(sizes[answer], k) + 1):
+    for votes in range(1, min(size, k) + 1):
         rest = k - votes
         # state[t, j]: probability that t other answers have as many votes, and j votes have gone to others so far
         state = np.zeros((1, rest + 1))
         state[0, : min(silent, rest) + 1] = abstain[: rest + 1]
-        for size in others:
-            share = _binomial(size, k / n)
-            fewer = share[: min(size, votes - 1, rest) + 1]
-            tie_possible = size >= votes and rest >= votes
+        for other in others:
+            share = _binomial(other, k / n)
+            fewer = share[: min(other, votes - 1, rest) + 1]
+            tie_possible = other >= votes and rest >= votes
             following = np.zeros((state.shape[0] + tie_possible, rest + 1))
             for taken, probability in enumerate(fewer):
                 following[: state.shape[0], taken:] += probability * state[:, : rest + 1 - taken]
@@ -147,6 +155,7 @@ def _win_probability(answer: Hashable, sizes: dict[Hashable, int], silent: int, 
     return won / total
 
 
+@lru_cache(maxsize=1024)
 def _binomial(n: int, p: float) -> np.ndarray:
     """Probabilities of 0 to n successes."""
     if p == 1:

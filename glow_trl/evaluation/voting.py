@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from typing import Any
 
 
+# Wrong answers are often garbage; two that cannot be compared in this time are different answers
+_TIMEOUT = 1.0
+
+
 def answer_groups(rows: Sequence[dict[str, Any]]) -> list[tuple[int, int] | None]:
     """Give equivalent answers to the same question the same label.
 
@@ -52,6 +56,7 @@ def _merge(rows: Sequence[dict[str, Any]], wrong: dict[int, dict[str, list[int]]
         [rf"\boxed{{{second}}}" for _, second, _ in pairs],
         [first for first, _, _ in pairs],
         [kind for _, _, kind in pairs],
+        timeout=_TIMEOUT,
     )
     parents = {(index, answer): answer for index, answers in wrong.items() for answer in answers}
     for (first, second, _), indices, verdict in zip(pairs, pairs.values(), verdicts, strict=True):
