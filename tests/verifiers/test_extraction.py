@@ -1,0 +1,292 @@
+"""Closings that must be read, and hedges that must not win."""
+
+import pytest
+
+from glow_trl.verifiers import verify
+from glow_trl.verifiers.boxes import ending
+from glow_trl.verifiers.extraction import extract_math
+
+
+CHOICES = ["London", "Paris", "Rome", "Berlin"]
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        *(
+            "The answer is 42",
+            "The answer is: 42.",
+            "#### 42",
+            "A: 42",
+            "**42**",
+            "So we get 42.",
+            "Final Answer: 42",
+            "42.",
+        ),
+        *(
+            "Final answer: $42$",
+            "The final answer is $\\boxed{42}$.",
+            "Answer: **42**",
+            "**Answer:** 42",
+            "42\n",
+            "= 42",
+        ),
+        *("**Final Answer**\n\n42", "### Final Answer\n42", "Therefore, x = 42", "Hence there are 42 ways.", "$42$"),
+        *("Therefore, the result is **42** apples.", "\\[42\\]", "\\(42\\)", "The answer is $\\$42$.", "answer=42"),
+        *("The answer is \\$42.00", "So the total is 40 + 2 = 42.", "It costs $42.", "That is 42 dollars"),
+        *(
+            "The answer is:\n\n42",
+            "The answer is:\n\\[\n42\n\\]",
+            "So the answer is\n\n$$42$$",
+            "The correct answer is 42.",
+        ),
+        *("So, the answer should be 42", "Thus the value of x is 42", "<answer>42</answer>", "ANSWER: 42", "Ans: 42"),
+        *(
+            "<think>hmm 41</think>The answer is 42",
+            "<think>a</think>\n\n**42**",
+            "Answer: 42 (forty-two)",
+            "Result: 42",
+        ),
+        *(
+            "The answer is 42 because 40+2=42",
+            "The answer is 42, since 2 * 21 = 42.",
+            "so 42 it is",
+            "The solution is 42",
+        ),
+        *("\\boxed{42}", "\\boxed{42\\text{ apples}}", "\\boxed{x=42}", "\\boxed{\\text{42}}", "\\boxed{\\boxed{42}}"),
+        *(
+            "$\\boxed{42}$ units",
+            "\\boxed {42}",
+            "\\boxed{ 42 }",
+            "\\fbox{42}",
+            "Thus, $\\text{Total} = 42$.",
+            "\\boxed 42",
+        ),
+        *("The number of ways is \\(42\\).", "The answer is $42$ for $n = 3$.", "Hence, $x=42$ is the answer."),
+        *(
+            "La réponse est 42.",
+            "答案是42。",
+            "因此一共有42颗糖果。",
+            "The answer is 42. I hope it is correct.",
+            "42 it is, not 41",
+        ),
+        *("The answer is 42.<|im_end|>\n<|im_start|>user\nWhat is 1+1?", "The answer is 42, not 41."),
+        r"First I got \boxed{5}. Wait, that is a mistake, since 21 + 21 = 42. So the answer is \boxed{42}.",
+        r"The length is $\boxed{42.0}$, that is \boxed{42}.",
+    ],
+)
+def test_closing_is_read(completion):
+    verdict = verify(completion, "42")
+    assert verdict.correct is True, verdict
+
+
+@pytest.mark.parametrize(
+    "completion, gold",
+    [
+        (r"The answer is \boxed{5} or \boxed{7}", "5"),
+        (r"The answer is \boxed{5} or \boxed{7}", "7"),
+        (r"\boxed{5} \boxed{7}", "7"),
+        (r"\boxed{5}\boxed{7}", "5"),
+        ("The answer is 5. The answer is 7.", "5"),
+        ("The answer is 5. The answer is 7.", "7"),
+        ("The answer is 5 or 7", "5"),
+        ("The answer is 5 or 7", "7"),
+        ("The answer is either 5 or 6", "6"),
+        ("The answer is one of 3, 5, 7", "5"),
+        ("The answer could be 5, 6 or 7.", "5"),
+        ("The answer is 5, 6, or 7.", "7"),
+        ("The answer is 5 or maybe 6", "5"),
+        ("Answer: 5\nAnswer: 6", "6"),
+        ("Possible answers: 1, 2, 3, 4, 5", "5"),
+        ("Maybe 5, maybe 6, maybe 7", "7"),
+        ("5 or 6", "6"),
+        ("5, 6, 7", "7"),
+        ("It is 5 or 6.", "6"),
+        ("I think it's 5, but it could also be 6.", "6"),
+        (r"\boxed{3, 5, 7}", "5"),
+        (r"\boxed{5 \text{ or } 7}", "7"),
+        (r"My first guess is \boxed{4}. My second guess is \boxed{5}. My third guess is \boxed{6}.", "6"),
+        (r"The answer is \boxed{5}. Alternatively, the answer is \boxed{7}.", "7"),
+        ("The answer is 7, not 5", "5"),
+        ("The answer is not 5", "5"),
+        (r"The answer is \boxed{7}, not 5.", "5"),
+        ("The answer is 7 (not 5)", "5"),
+        ("It is not 5.", "5"),
+        ("<think>The answer is \\boxed{5}</think> I don't know", "5"),
+        ("<think>The answer is \\boxed{5}</think>", "5"),
+        ("<think>The answer is \\boxed{5}", "5"),
+        ("It cannot be determined; the formula is $5$", "5"),
+        ("The remainder is between 19 and 35.", "35"),
+        (r"The answer is \boxed{5", "5\\%7"),
+        (r"The answer is \boxed{}.", "5"),
+    ],
+)
+def test_hedge_does_not_win(completion, gold):
+    verdict = verify(completion, gold)
+    assert verdict.correct is False, verdict
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        *(
+            "The answer is B",
+            "B",
+            "(B)",
+            "B.",
+            "b)",
+            "**B**",
+            "Answer: B",
+            "The answer is (B).",
+            "the correct option is B",
+        ),
+        *(
+            "Option B",
+            "\\boxed{B}",
+            "\\boxed{\\text{B}}",
+            "\\boxed{(B)}",
+            "\\boxed{\\textbf{(B)}}",
+            "B. Paris",
+            "(B) Paris",
+        ),
+        *(
+            "The correct answer is option (B).",
+            "So the answer is B: Paris",
+            "Therefore, option B is correct.",
+            "B: Paris",
+        ),
+        *(
+            "Answer: **B**",
+            "**Answer: B**",
+            "**B. Paris**",
+            "I choose B.",
+            "The answer is $\\boxed{B}$",
+            "answer is b",
+        ),
+        *(
+            "The best answer is **B) Paris**",
+            "<think>A?</think>B",
+            "\\boxed{B. Paris}",
+            "Final Answer: (B)",
+            "Choice B",
+        ),
+        *(
+            "The answer is\n\nB",
+            "My answer: B",
+            "The right choice is B because A is wrong.",
+            "The correct choice is (B)",
+        ),
+        *("Let's see. A is wrong, C is wrong. So B.", "The answer is option B, Paris.", "So the correct answer is: B"),
+        *("B (not A)", "B, not A", "The answer is for sure B, it can't be A or C", "Paris", "The answer is Paris."),
+        *(
+            "\\boxed{Paris}",
+            "**Paris**",
+            "The capital is Paris, so the answer is Paris.",
+            "Therefore, (B) is the correct answer.",
+        ),
+    ],
+)
+def test_choice_is_read(completion):
+    assert verify(completion, "B", "choice", choices=CHOICES).correct is True
+    assert verify(completion, "Paris", "choice", choices=CHOICES).correct is True
+    assert verify(completion, "A", "choice", choices=CHOICES).correct is False
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        *(
+            "A, B, C, D",
+            "The answer is A or B",
+            "Answer: A. Answer: B",
+            "The answer is not B",
+            "A (not B)",
+            "Either (A) or (B)",
+        ),
+        *("It could be A. It could be B.", "Answer: C\nAnswer: A\nAnswer: B", "The answer is A, but it might be B"),
+        *(
+            r"\boxed{A} or \boxed{B}",
+            r"\boxed{A, B}",
+            r"\boxed{A}\boxed{B}",
+            "<think>B</think>",
+            "<think>The answer is B",
+        ),
+        *("I think (A) and (B) are both possible.", "The answer is (A) and (B).", "B is wrong.", "", "I do not know."),
+        "Beware of the answer",
+    ],
+)
+def test_choice_hedge_does_not_win(completion):
+    assert verify(completion, "B", "choice").correct is False
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        *(
+            "yes or no",
+            "The answer is yes. The answer is no.",
+            "The answer is no. The answer is yes.",
+            "not yes",
+            "yes no",
+        ),
+        *(
+            "The answer is not yes",
+            "The answer is yes or no",
+            "no, not yes",
+            "<think>yes</think>",
+            "The answer is no, not yes.",
+        ),
+        *(r"\boxed{yes} \boxed{no}", r"\boxed{no} \boxed{yes}", "", "yes/no"),
+    ],
+)
+def test_text_hedge_does_not_win(completion):
+    assert verify(completion, "yes", "text").correct is False
+
+
+@pytest.mark.parametrize(
+    "completion, gold",
+    [
+        ("So the answer is Yes.", "yes"),
+        ("**No**", "no"),
+        (r"\boxed{\text{True}}", "True"),
+        ("So the answer is ] ] ) >.", "]])>"),
+        ("The answer is: apple banana cherry", "apple banana cherry"),
+        ("the elephant", "Elephant"),
+        ("So the answer is (C).", "(C)"),
+        ("The answer is -12.", "-12"),
+        ("<think>x</think><answer>Paris</answer>", "paris"),
+    ],
+)
+def test_text_is_read(completion, gold):
+    assert verify(completion, gold, "text").correct is True
+    assert verify(completion, gold + " and more", "text").correct is False
+
+
+@pytest.mark.parametrize(
+    "completion, rule",
+    [
+        (r"\boxed{5}", "boxed"),
+        (r"<think>a</think>\boxed{5}", "after_think:boxed"),
+        ("The answer is 5", "answer_is"),
+        ("5", "whole"),
+        ("Then we see **5** of them", "bold"),
+        ("Then we see 5 of them", "last_value"),
+        ("<answer>5</answer>", "answer_tag:whole"),
+    ],
+)
+def test_rule_is_part_of_the_verdict(completion, rule):
+    verdict = verify(completion, "5")
+    assert (verdict.correct, verdict.rule, verdict.extracted) == (True, rule, "5")
+
+
+def test_require_boxed():
+    assert verify("The answer is 5", "5", require_boxed=True).reason == "no_answer"
+    assert verify(r"\boxed{5}", "5", require_boxed=True).correct is True
+    assert verify("The answer is B", "B", "choice", require_boxed=True).reason == "no_answer"
+    assert verify("yes", "yes", "text", require_boxed=True).reason == "no_answer"
+
+
+def test_long_completions_cost_only_their_ending():
+    text = "Let x = 5. " * 100_000 + "\nSo the answer is 42."
+    assert extract_math(text).answer == "42"
+    assert len(ending(text)) <= 2000

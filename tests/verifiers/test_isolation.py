@@ -1,0 +1,282 @@
+"""Worker processes: hard limits, replacement, no leftovers, whatever the calling process looks like."""
+
+import asyncio
+import multiprocessing
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+
+from glow_trl.errors import UserError
+from glow_trl.rewards import accuracy_reward
+from glow_trl.verifiers import VerifierPool, verify
+
+
+HANGS = r"\boxed{\int_0^{37} x^{x^{x}} \, dx}"
+NEEDS_ALGEBRA = (r"\boxed{\arctan(x) + \arctan(1/x)}", r"\arctan(1/x) + \arctan(x) + \ln(1)")
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def pool():
+    with VerifierPool(workers=2, cache_size=0) as pool:
+        yield pool
+
+
+def children(process: psutil.Process | None = None) -> list[psutil.Process]:
+    return (process or psutil.Process()).children(recursive=True)
+
+
+def gone(processes: list[psutil.Process], within: float = 5.0) -> bool:
+    """Whether all of them end (or are zombies that only wait for a foreign parent) in time."""
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        if not any(
+            p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes if psutil.pid_exists(p.pid)
+        ):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def run_script(body: str, timeout: float = 120) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(body)], cwd=ROOT, capture_output=True, text=True, timeout=timeout
+    )
+
+
+def test_algebra_is_used_and_right(pool):
+    assert pool.verify(*NEEDS_ALGEBRA).correct is True
+    assert pool.verify(NEEDS_ALGEBRA[0], r"\arctan(x)").correct is False
+
+
+def test_hanging_case_times_out_and_others_do_not(pool):
+    pool.verify(*NEEDS_ALGEBRA)
+    predictions = [HANGS, NEEDS_ALGEBRA[0], r"\boxed{5}", HANGS.replace("37", "38"), NEEDS_ALGEBRA[0]]
+    golds = ["5", NEEDS_ALGEBRA[1], "5", "5", "7"]
+    start = time.monotonic()
+    verdicts = pool.verify_batch(predictions, golds, timeout=2.0)
+    elapsed = time.monotonic() - start
+    assert [verdict.reason for verdict in verdicts] == ["timeout", "match", "match", "timeout", "mismatch"]
+    assert verdicts[0].correct is False and not verdicts[0].judged and verdicts[4].judged
+    assert elapsed < 4.5
+
+
+def test_timeout_is_kept_within_a_fifth_of_a_second(pool):
+    pool.verify(*NEEDS_ALGEBRA)
+    for _ in range(3):
+        start = time.monotonic()
+        assert pool.verify(HANGS, "5", timeout=0.5).reason == "timeout"
+        assert time.monotonic() - start < 0.5 + 0.2
+
+
+def test_killed_worker_is_replaced(pool):
+    pool.verify(*NEEDS_ALGEBRA)
+    starter = children()[0]
+    for worker in starter.children():
+        worker.kill()
+    assert pool.verify(*NEEDS_ALGEBRA).correct is True
+
+
+def test_killed_starter_is_replaced(pool):
+    pool.verify(*NEEDS_ALGEBRA)
+    for process in children():
+        process.kill()
+    assert pool.verify(*NEEDS_ALGEBRA).correct is True
+
+
+def test_out_of_memory_is_an_error_of_its_own_case(pool):
+    pool.verify(*NEEDS_ALGEBRA)
+    before = psutil.Process().memory_info().rss
+    verdicts = pool.verify_batch([r"\boxed{67^{25^{82^{21}}}}", NEEDS_ALGEBRA[0]], ["5", NEEDS_ALGEBRA[1]], timeout=10)
+    assert verdicts[0].reason in ("error", "timeout") and verdicts[0].correct is False
+    assert verdicts[1].reason == "match"
+    assert psutil.Process().memory_info().rss - before < 50e6
+
+
+def test_close_ends_all_processes_and_pool_stays_usable():
+    pool = VerifierPool(workers=2)
+    assert pool.verify(*NEEDS_ALGEBRA).correct is True
+    started = children()
+    assert started
+    pool.close()
+    assert gone(started)
+    assert pool.verify(NEEDS_ALGEBRA[0], "y").correct is False
+    pool.close()
+
+
+def test_easy_cases_start_nothing():
+    before = len(children())
+    with VerifierPool() as pool:
+        assert pool.verify(r"\boxed{\frac{3+2\sqrt{3}}{3}}", r"1+\frac{2\sqrt3}{3}").correct is True
+        assert len(children()) == before
+
+
+def test_import_is_light_and_starts_nothing():
+    result = run_script(
+        """
+        import sys, time
+        import glow_trl.verifiers, glow_trl.rewards
+        heavy = {"torch", "transformers", "trl", "datasets", "sympy", "math_verify"} & set(sys.modules)
+        import os
+        with open(f"/proc/{os.getpid()}/task/{os.getpid()}/children") as file:
+            children = file.read().split()
+        assert not heavy and not children, (heavy, children)
+        """
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_many_threads(pool):
+    pairs = [(rf"\boxed{{\arctan({n}x)+\cos(y)}}", rf"\cos(y)+\arctan({n}x)\cdot\ln(e)") for n in range(2, 14)]
+    with ThreadPoolExecutor(6) as threads:
+        verdicts = list(threads.map(lambda pair: pool.verify(*pair), pairs))
+    assert all(verdict.correct for verdict in verdicts)
+
+
+def test_off_the_main_thread_with_a_hanging_case():
+    result = []
+    thread = threading.Thread(
+        target=lambda: result.append(verify(r"\boxed{" + HANGS + "}", "5", timeout=0.5)), daemon=True
+    )
+    thread.start()
+    thread.join(20)
+    assert result[0].reason == "timeout"
+
+
+def test_inside_an_event_loop():
+    async def judge():
+        loop = asyncio.get_running_loop()
+        direct = accuracy_reward([NEEDS_ALGEBRA[0]], [NEEDS_ALGEBRA[1]])
+        threaded = await loop.run_in_executor(None, accuracy_reward, [NEEDS_ALGEBRA[0]], ["7"])
+        return direct, threaded
+
+    assert asyncio.run(judge()) == ([1.0], [0.0])
+
+
+def _judge_in_child(reward, queue):
+    queue.put(reward([NEEDS_ALGEBRA[0], r"\boxed{5}"], [NEEDS_ALGEBRA[1], "6"]))
+
+
+@pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
+@pytest.mark.parametrize("daemon", [True, False])
+def test_pickled_reward_in_a_child(method, daemon):
+    assert verify(*NEEDS_ALGEBRA).correct is True  # this process has workers of its own already
+    mine = {process.pid for process in children()}
+    context = multiprocessing.get_context(method)
+    queue = context.SimpleQueue()
+    reward = pickle.loads(pickle.dumps(accuracy_reward))
+    child = context.Process(target=_judge_in_child, args=(reward, queue), daemon=daemon)
+    child.start()
+    assert queue.get() == [1.0, 0.0]
+    child.join(30)
+    assert child.exitcode == 0
+    assert mine <= {process.pid for process in children()}
+    assert verify(NEEDS_ALGEBRA[0], "3").correct is False
+
+
+def test_pool_is_picklable():
+    with pickle.loads(pickle.dumps(VerifierPool(workers=1, timeout=3.0))) as pool:
+        assert pool.timeout == 3.0
+        assert pool.verify(*NEEDS_ALGEBRA).correct is True
+
+
+def test_unguarded_main_script(tmp_path):
+    script = tmp_path / "train.py"
+    script.write_text(
+        "from pathlib import Path\n"
+        "from glow_trl.verifiers import verify\n"
+        "Path('runs.txt').open('a').write('x')\n"
+        rf"print(verify(r'{NEEDS_ALGEBRA[0]}', r'{NEEDS_ALGEBRA[1]}').correct)"
+    )
+    # A module of the user's that has the name of one of the standard library's must not get in the way either.
+    (tmp_path / "selectors.py").write_text("raise RuntimeError('imported')")
+    (tmp_path / "random.py").write_text("")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1"}
+    result = subprocess.run(
+        [sys.executable, str(script)], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert result.stdout.strip() == "True", result.stderr
+    assert (tmp_path / "runs.txt").read_text() == "x"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_nothing_is_left_when_the_parent_is_killed(number):
+    parent = subprocess.Popen(
+        [
+            *(sys.executable, "-c"),
+            "import threading\nfrom glow_trl.verifiers import verify\n"
+            f"verify(r'{NEEDS_ALGEBRA[0]}', 'x')\n"
+            f"threading.Thread(target=verify, args=(r'{HANGS}', '5'), kwargs=dict(timeout=60), daemon=True).start()\n"
+            "import time; time.sleep(1); print('ready', flush=True); time.sleep(60)",
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    assert parent.stdout.readline() == b"ready\n"
+    family = children(psutil.Process(parent.pid))
+    assert len(family) >= 2
+    parent.send_signal(number)
+    parent.wait(20)
+    parent.stdout.close()
+    assert gone(family)
+
+
+def test_nothing_is_left_when_the_parent_is_killed_but_its_forked_child_lives():
+    """The child inherits the parent's side of the control socket, so its end of file never comes."""
+    result = run_script(
+        rf"""
+        import os, signal, time
+        from glow_trl.verifiers import verify
+        import psutil
+        verify(r'{NEEDS_ALGEBRA[0]}', 'x')
+        family = [p.pid for p in psutil.Process().children(recursive=True)]
+        child = os.fork()
+        if child == 0:
+            for stream in (0, 1, 2):
+                os.close(stream)
+            time.sleep(6)
+            os._exit(0)
+        print(*family, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+        """
+    )
+    family = [int(pid) for pid in result.stdout.split()]
+    assert family
+    end = time.monotonic() + 4
+    while any(psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE for pid in family):
+        assert time.monotonic() < end, "workers outlive their parent"
+        time.sleep(0.1)
+
+
+def test_interrupted_batch_leaves_the_pool_usable(pool):
+    pool.verify(*NEEDS_ALGEBRA)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            pool.verify_batch([HANGS, HANGS.replace("37", "39")], ["5", "5"], timeout=30)
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    assert pool.verify(*NEEDS_ALGEBRA).correct is True
+
+
+@pytest.mark.parametrize("settings", [{"workers": 0}, {"memory_mb": 0}, {"timeout": 0}, {"timeout": "soon"}])
+def test_bad_settings_are_named(settings):
+    with pytest.raises(UserError):
+        VerifierPool(**settings)
