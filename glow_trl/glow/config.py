@@ -1,5 +1,6 @@
 """Configuration of GLOW-weighted SFT."""
 
+import math
 from dataclasses import dataclass, field
 
 from trl import SFTConfig
@@ -84,11 +85,12 @@ class GLOWConfig(SFTConfig):
         ):
             if getattr(self, name) not in choices:
                 raise UserError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
-        if self.glow_alpha <= 0:
-            raise UserError(f"glow_alpha must be positive, got {self.glow_alpha}")
-        if self.glow_beta < 0:
+        if not 0 < self.glow_alpha < math.inf:
+            raise UserError(f"glow_alpha must be positive and finite, got {self.glow_alpha}")
+        if not 0 <= self.glow_beta < math.inf:
             raise UserError(
-                f"glow_beta must not be negative, got {self.glow_beta}: it would favor samples that improve"
+                f"glow_beta must not be negative, nor infinite, got {self.glow_beta}: a negative one would favor "
+                "samples that improve"
             )
         if not 0 <= self.glow_min_weight <= self.glow_max_weight:
             raise UserError(

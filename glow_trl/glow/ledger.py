@@ -162,6 +162,8 @@ class LossLedger:
             with safe_open(path, framework="pt") as file:
                 epoch, fingerprint = int(file.metadata()["epoch"]), file.metadata()["fingerprint"] or None
                 previous, current = file.get_tensor("previous"), file.get_tensor("current")
+            if previous.shape != current.shape:
+                raise ValueError(f"shapes {list(previous.shape)} and {list(current.shape)}")
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise UserError(f"{path} is damaged ({error}); resume from an earlier checkpoint") from error
         if len(current) != len(self):
