@@ -36,8 +36,13 @@ def load_questions(benchmark: BenchmarkConfig, config: EvalConfig) -> tuple[list
         config_name=benchmark.config_name,
         columns=benchmark.columns,
         required=("problem", "answer"),
-        limit=min(limits, default=None),
+        limit=None if benchmark.exclude else min(limits, default=None),
     )
+    if benchmark.exclude:
+        excluded = {row["problem"] for row in load_rows(benchmark.exclude, required=("problem",))}
+        rows = [row for row in rows if row["problem"] not in excluded][: min(limits, default=None)]
+        if not rows:
+            raise UserError(f"benchmark '{benchmark.name}': every question stands in {benchmark.exclude} (`exclude`)")
     questions = [{**row, "kind": row.get("kind") or benchmark.kind or _default_kind(row)} for row in rows]
     report = check_gold(questions)
     if report.ok:

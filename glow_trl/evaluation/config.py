@@ -34,6 +34,8 @@ class BenchmarkConfig:
             `choices` and `"math"` for others.
         limit (`int`, *optional*):
             Only the first so many questions.
+        exclude (`str`, *optional*):
+            A file of trajectories or questions: those of the benchmark's questions that stand in it are left out.
         system_prompt (`str`, *optional*):
             In place of [`EvalConfig`]'s.
         prompt_template (`str`, *optional*):
@@ -48,6 +50,7 @@ class BenchmarkConfig:
     columns: dict[str, str] = field(default_factory=dict)
     kind: str | None = None
     limit: int | None = None
+    exclude: str | None = None
     system_prompt: str | None = None
     prompt_template: str | None = None
 
