@@ -73,9 +73,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    console = Console()
-    results = run_stage(config, given, console)
-    console.print(results_table(results))
+    results = run_stage(config, given, Console(stderr=True))
+    Console().print(results_table(results))
 
 
 def results_table(results: dict[str, Any]) -> "Table":
