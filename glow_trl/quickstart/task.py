@@ -11,15 +11,17 @@ MODULUS = 7
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 WORDS = {"+": " plus ", "-": " minus ", "*": " times "}
 
-# The pieces that questions and solutions are made of. A word-level tokenizer gives each one token.
+# The pieces that questions and solutions are made of. A word-level tokenizer gives each one token. A value and the
+# sign before it are one piece: that is fewer tokens, and the token that has to tell the operator then comes right after
+# its letter, as the operator does in the question, so that two layers of attention learn to copy it much sooner.
 VOCABULARY = (
     *ALPHABET,
     *map(str, range(MODULUS)),
+    *(f"={value}" for value in range(MODULUS)),
+    *(f": {value}" for value in range(MODULUS)),
     *WORDS,
     *WORDS.values(),
-    "=",
     "=?",
-    ": ",
     "; ",
     "\\boxed{",
     "}",
