@@ -254,6 +254,8 @@ class Workers:
             except (OSError, EOFError):  # killed from outside
                 state.starter.stop()
         state.starter = _Starter(self.memory_bytes)
+        # The starter warms up behind its first workers; a spare one bridges that time if a case has to be killed.
+        state.idle.append(state.starter.spawn())
         return state.starter.spawn()
 
     def _release(self, worker: _Worker) -> None:

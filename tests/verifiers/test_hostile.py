@@ -1,0 +1,78 @@
+"""Completions made to hang, crash or fill the verifier: all are judged, in time and in bounded memory."""
+
+import threading
+import time
+
+import psutil
+import pytest
+
+from glow_trl.verifiers import VerifierPool
+
+from .hostile import GENERATORS, hostile
+
+
+GRACE = 0.2
+MEMORY = 300e6
+
+
+class PeakMemory(threading.Thread):
+    """Samples the resident memory of this process and all its children."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.process = psutil.Process()
+        self.start_size = self.process.memory_info().rss
+        self.peak = 0
+        self.done = threading.Event()
+
+    def run(self):
+        while not self.done.wait(0.02):
+            size = self.process.memory_info().rss - self.start_size
+            for child in self.process.children(recursive=True):
+                try:
+                    size += child.memory_info().rss
+                except psutil.Error:
+                    pass
+            self.peak = max(self.peak, size)
+
+
+@pytest.mark.parametrize("kind", ["choice", "text", "number"])
+def test_other_kinds_never_hang(kind):
+    with VerifierPool() as pool:
+        for completion, gold in hostile(4 * len(GENERATORS), seed=1):
+            start = time.monotonic()
+            pool.verify(completion, "B" if kind == "choice" else gold, kind, timeout=0.5)
+            assert time.monotonic() - start < 0.5 + GRACE, completion[:200]
+
+
+@pytest.mark.slow
+def test_hostile_completions_cost_no_more_than_their_limit():
+    limit = 0.4
+    with VerifierPool(workers=2, cache_size=0) as pool:
+        watch = PeakMemory()
+        watch.start()
+        pool.verify(r"\boxed{\arctan(x)}", "x")  # the start of the workers is not a case
+        for completion, gold in hostile(30 * len(GENERATORS)):
+            start = time.monotonic()
+            verdict = pool.verify(completion, gold, timeout=limit)
+            elapsed = time.monotonic() - start
+            assert elapsed < limit + GRACE, (elapsed, completion[:200], gold)
+            assert verdict.correct is False or gold in completion, (completion[:200], gold)
+        watch.done.set()
+        watch.join()
+    assert watch.peak < MEMORY
+
+
+@pytest.mark.slow
+def test_no_leak_over_ten_rounds():
+    cases = list(hostile(8 * len(GENERATORS), seed=2))
+    process = psutil.Process()
+    sizes, descriptors = [], []
+    with VerifierPool(workers=2, cache_size=64) as pool:
+        for _ in range(10):
+            pool.verify_batch([case[0] for case in cases], [case[1] for case in cases], timeout=0.15)
+            sizes.append(process.memory_info().rss)
+            descriptors.append(process.num_fds())
+            assert len(process.children(recursive=True)) <= 3
+    assert sizes[-1] - sizes[2] < 10e6, sizes
+    assert descriptors[-1] <= descriptors[0] + 2, descriptors

@@ -1,0 +1,104 @@
+"""Kinds, options and the shape of verdicts."""
+
+import pickle
+from dataclasses import FrozenInstanceError
+
+import pytest
+
+from glow_trl.errors import UserError
+from glow_trl.verifiers import KINDS, Verdict, check_gold, register_kind, verify, verify_batch
+
+
+def test_verdict_is_typed_frozen_and_picklable():
+    verdict = verify("The answer is 5", "5")
+    assert verdict == Verdict(True, "5", "match", "math", "answer_is")
+    assert pickle.loads(pickle.dumps(verdict)) == verdict and verdict.judged
+    with pytest.raises(FrozenInstanceError):
+        verdict.correct = False
+
+
+@pytest.mark.parametrize("kind", ["math", "choice", "text", "number"])
+@pytest.mark.parametrize("gold", [None, "", "  ", [], {"a": 1}])
+def test_unusable_gold(kind, gold):
+    verdict = verify("The answer is 5", gold, kind)
+    assert (verdict.correct, verdict.reason, verdict.judged) == (None, "bad_gold", False)
+
+
+@pytest.mark.parametrize("gold, kind", [("hello", "number"), ("K", "choice"), ("none of them", "choice")])
+def test_gold_of_the_wrong_kind_is_unusable(gold, kind):
+    assert verify("5", gold, kind, choices=["x", "y"]).reason == "bad_gold"
+
+
+@pytest.mark.parametrize(
+    "gold", [42, 42.0, "42", "$42$", r"\boxed{42}", "#### 42", " 42\n", "So 6 * 7 = 42.\n#### 42"]
+)
+def test_forms_of_gold(gold):
+    assert verify(r"\boxed{42}", gold).correct is True
+    assert verify(r"\boxed{43}", gold).correct is False
+
+
+def test_number_within_tolerance():
+    assert verify("It is about 3.1", "3.14", "number", tolerance=0.02).correct is True
+    assert verify("It is about 3.0", "3.14", "number", tolerance=0.02).correct is False
+    assert verify("It is about -3.1", "3.14", "number", tolerance=0.02).correct is False
+    assert verify("3.1", "3.14", "number").correct is False
+    assert verify("0.01", "0", "number", tolerance=0.1).correct is True
+    assert verify(r"\boxed{\sqrt{2}}", "1.414", "number", tolerance=0.001).correct is True
+    assert verify("3 or 4", "3", "number", tolerance=0.5).correct is False
+
+
+def test_batch_with_mixed_kinds():
+    verdicts = verify_batch(
+        ["The answer is 5", "B", "yes", "99.5", "x"],
+        ["5", "Paris", "Yes", "100", None],
+        [None, "choice", "text", "number", "math"],
+        choices=[None, ["London", "Paris"], None, None, None],
+        tolerances=[None, None, None, 0.01, None],
+    )
+    assert [verdict.correct for verdict in verdicts] == [True, True, True, True, None]
+    assert [verdict.kind for verdict in verdicts] == ["math", "choice", "text", "number", "math"]
+
+
+def test_empty_batch_and_uneven_batch():
+    assert verify_batch([], []) == []
+    with pytest.raises(UserError, match="2 predictions but 1 golds"):
+        verify_batch(["a", "b"], ["a"])
+
+
+def test_unknown_kind_names_the_nearest():
+    with pytest.raises(UserError, match="did you mean 'choice'"):
+        verify("A", "A", "choise")
+    with pytest.raises(UserError, match="choice, math, number, text"):
+        verify("A", "A", "zzz")
+
+
+def test_new_kind():
+    register_kind("palindrome", lambda prediction, gold, options: prediction == prediction[::-1])
+    assert verify("abba", "-", "palindrome") == Verdict(True, None, "match", "palindrome")
+    assert verify("abc", "-", "palindrome").correct is False
+    assert "palindrome" in KINDS.names()
+
+
+def test_check_gold_counts_and_lists():
+    report = check_gold(
+        [
+            {"answer": r"\frac{1}{2}"},
+            {"answer": ""},
+            {"gold": "B", "kind": "choice", "choices": ["x", "y"]},
+            {"answer": "F", "kind": "choice", "choices": ["x", "y"]},
+            {"answer": "valid", "kind": "text"},
+            {"answer": None},
+            {"answer": 5, "kind": "number", "tolerance": 0.1},
+        ]
+    )
+    assert (report.checked, report.usable, report.ok) == (7, 4, False)
+    assert [(failure.index, failure.kind, failure.reason) for failure in report.failures] == [
+        (1, "math", "bad_gold"),
+        (3, "choice", "bad_gold"),
+        (5, "math", "bad_gold"),
+    ]
+    assert report.summary().startswith("3 of 7 gold answers are unusable (3 bad_gold): row 1")
+    assert (
+        check_gold(iter([{"answer": "5"}] * 600)).summary()
+        == "all 600 gold answers are accepted by their own verifiers"
+    )
