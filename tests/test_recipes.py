@@ -52,7 +52,9 @@ def test_recipe_resolves_and_builds_its_configurations(folder, tmp_path, monkeyp
     label, sft, grpo, evaluation = (yaml.safe_load(recipe.path(stage).read_text()) for stage in recipe.stages)
     assert sft["dataset_name"] == f"{label['output_dir']}/trajectories.jsonl"
     assert grpo["model_name_or_path"] == sft["output_dir"] and evaluation["model_name_or_path"] == grpo["output_dir"]
-    assert grpo.get("prompt_template") == sft.get("prompt_template") == evaluation.get("prompt_template")
+    for key in ("system_prompt", "prompt_template"):
+        # What the evaluation does not say it takes from the checkpoint
+        assert grpo.get(key) == sft.get(key) == evaluation.get(key, sft.get(key))
 
 
 @pytest.mark.parametrize("folder", RECIPES, ids=lambda path: path.name)
