@@ -21,16 +21,16 @@ from .config import nearest, parse_stage
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .errors import MissingExtraError, TrainingCollapsed, UserError
+from .generation.loading import adapter_config, load_tokenizer
 from .guard import CollapseGuard, GuardConfig
 from .handover import check_handover, read_handover, write_handover
 from .runs import StageRun
 from .training import (
-    is_adapter,
     is_main_process,
     leave_process_group,
-    load_tokenizer,
     model_init_kwargs,
     quiet_libraries,
+    required_model,
     train,
 )
 from .verifiers import check_gold
@@ -129,7 +129,7 @@ def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_tem
 
 def load_model(model_args: ModelConfig) -> Any:
     """The name of a whole model, for the trainer to load; a PEFT adapter, loaded for its training to go on."""
-    if not is_adapter(model_args.model_name_or_path):
+    if adapter_config(model_args.model_name_or_path) is None:
         return model_args.model_name_or_path
     if model_args.use_peft:
         raise UserError(
@@ -166,7 +166,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         return
 
     reward_funcs = [resolve_reward(name) for name in config.reward_funcs]
-    tokenizer = load_tokenizer(model_args, args.trust_remote_code)
+    tokenizer = load_tokenizer(
+        required_model(model_args), trust_remote_code=args.trust_remote_code, revision=model_args.model_revision
+    )
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)
     for warning in unchecked:
         logger.warning(warning)

@@ -22,10 +22,11 @@ from .config import parse_stage
 from .data import build_prompt, write_jsonl
 from .data.config import PromptedRowsConfig
 from .errors import UserError
+from .generation.loading import load_tokenizer
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
 from .handover import check_end_token, end_token_share, write_handover
 from .runs import StageRun
-from .training import is_main_process, leave_process_group, load_tokenizer, model_init_kwargs, quiet_libraries, train
+from .training import is_main_process, leave_process_group, model_init_kwargs, quiet_libraries, required_model, train
 
 
 logger = logging.getLogger(__name__)
@@ -131,7 +132,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
     rows = select_trajectories(config.load(["problem", "completion"]), config.trajectories)
     quiet_libraries(len(rows))
-    tokenizer = load_tokenizer(model_args, args.trust_remote_code)
+    tokenizer = load_tokenizer(
+        required_model(model_args), trust_remote_code=args.trust_remote_code, revision=model_args.model_revision
+    )
     args.model_init_kwargs = model_init_kwargs(model_args)
     trainer = GLOWTrainer(
         model=model_args.model_name_or_path,

@@ -4,26 +4,17 @@ import json
 import logging
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
 import transformers
 from accelerate import PartialState
-from transformers import (
-    AutoConfig,
-    AutoTokenizer,
-    PreTrainedTokenizerBase,
-    ProgressCallback,
-    Trainer,
-)
+from transformers import ProgressCallback, Trainer
 from trl import ModelConfig
 
 from .checkpoints import last_complete_checkpoint
-from .config import one_line
 from .data import write_jsonl
-from .data.load import is_local
 from .errors import UserError
 from .runs import StageRun
 
@@ -40,30 +31,16 @@ def is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
 
 
-def load_tokenizer(model_args: ModelConfig, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def required_model(model_args: ModelConfig) -> str:
     """
-    The tokenizer of a model.
+    The model's name or folder.
 
     Raises:
-        UserError: there is no such model, or it has no tokenizer.
+        UserError: none is given.
     """
-    name = model_args.model_name_or_path
-    if not name:
+    if not model_args.model_name_or_path:
         raise UserError("model_name_or_path is required: a folder or a model on the Hub")
-    if is_local(name) and not Path(name).is_dir():
-        raise UserError(f"model_name_or_path: there is no folder {name}; run the stage that makes it first")
-    kwargs = {"revision": model_args.model_revision, "trust_remote_code": trust_remote_code}
-    try:
-        if not is_adapter(name):
-            AutoConfig.from_pretrained(name, **kwargs)
-        return AutoTokenizer.from_pretrained(name, **kwargs)
-    except (OSError, ValueError) as error:
-        raise UserError(f"model_name_or_path {name}: cannot be loaded ({one_line(error)})") from error
-
-
-def is_adapter(model_name_or_path: str) -> bool:
-    """Whether a local folder holds a PEFT adapter rather than a whole model."""
-    return (Path(model_name_or_path) / "adapter_config.json").is_file()
+    return model_args.model_name_or_path
 
 
 def model_init_kwargs(model_args: ModelConfig) -> dict[str, Any]:

@@ -26,7 +26,7 @@ def local_folder(model_name_or_path: str) -> Path | None:
         raise UserError(f"model_name_or_path: {path} is a file; give the folder that holds the checkpoint")
     looks_like_id = model_name_or_path.count("/") <= 1 and not model_name_or_path.startswith((".", "/", "~"))
     if not looks_like_id:
-        raise UserError(f"model_name_or_path: there is no folder {path}")
+        raise UserError(f"model_name_or_path: there is no folder {path}; run the stage that makes it first")
     return None
 
 
@@ -49,11 +49,13 @@ def adapter_config(model_name_or_path: str) -> dict[str, Any] | None:
     return content
 
 
-def load_tokenizer(model_name_or_path: str, trust_remote_code: bool = False) -> "PreTrainedTokenizerBase":
+def load_tokenizer(
+    model_name_or_path: str, trust_remote_code: bool = False, revision: str = "main"
+) -> "PreTrainedTokenizerBase":
     """The tokenizer saved with a checkpoint.
 
     Raises:
-        UserError: the folder holds no tokenizer, or the model id cannot be loaded.
+        UserError: there is no such folder, it holds no tokenizer, or the model id cannot be loaded.
     """
     from transformers import AutoTokenizer
 
@@ -64,7 +66,9 @@ def load_tokenizer(model_name_or_path: str, trust_remote_code: bool = False) -> 
             "one it was trained with there: tokenizer.save_pretrained(folder)"
         )
     try:
-        return AutoTokenizer.from_pretrained(model_name_or_path, trust_remote_code=trust_remote_code)
+        return AutoTokenizer.from_pretrained(
+            model_name_or_path, trust_remote_code=trust_remote_code, revision=revision
+        )
     except (OSError, ValueError) as error:
         raise UserError(f"{model_name_or_path}: the tokenizer cannot be loaded ({_first_line(error)})") from error
 

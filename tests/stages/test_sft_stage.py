@@ -67,7 +67,7 @@ def test_an_arm_trains_on_its_trajectories_only(sft, tmp_path, which):
         (["--eos_token", "<|endoftext|>"], "the model would not learn to stop"),
         (["--num_train_epochs", 1], "weighting='glow' never takes effect"),
         (["--packing", "true", "--packing_strategy", "wrapped"], "cuts samples in pieces"),
-        (["--model_name_or_path", "./nowhere"], "there is no folder ./nowhere"),
+        (["--model_name_or_path", "./nowhere"], "there is no folder nowhere"),
         (["--trajectories", "good"], "invalid choice: 'good'"),
         (["--prompt_template", "no place"], "prompt_template must contain {problem}"),
         (["--glow_alfa", 2], "did you mean --glow_alpha?"),
