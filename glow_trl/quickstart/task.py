@@ -12,8 +12,8 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 WORDS = {"+": " plus ", "-": " minus ", "*": " times "}
 
 # The pieces that questions and solutions are made of. A word-level tokenizer gives each one token. A value and the
-# sign before it are one piece: that is fewer tokens, and the token that has to tell the operator then comes right after
-# its letter, as the operator does in the question, so that two layers of attention learn to copy it much sooner.
+# sign before it are one piece: that is fewer tokens, and the token that has to tell the operator then comes right
+# after its letter, as the operator does in the question, so that two attention layers learn to copy it much sooner.
 VOCABULARY = (
     *ALPHABET,
     *map(str, range(MODULUS)),
