@@ -21,7 +21,7 @@ from glow_trl.rewards import accuracy_reward
 from glow_trl.verifiers import VerifierPool, verify
 
 
-HANGS = r"\boxed{\int_0^{37} x^{x^{x}} \, dx}"
+HANGS = r"\boxed{\sin(3^{10^{12}})}"
 NEEDS_ALGEBRA = (r"\boxed{\arctan(x) + \arctan(1/x)}", r"\arctan(1/x) + \arctan(x) + \ln(1)")
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -61,14 +61,14 @@ def test_algebra_is_used_and_right(pool):
 
 def test_hanging_case_times_out_and_others_do_not(pool):
     pool.verify(*NEEDS_ALGEBRA)
-    predictions = [HANGS, NEEDS_ALGEBRA[0], r"\boxed{5}", HANGS.replace("37", "38"), NEEDS_ALGEBRA[0]]
+    predictions = [HANGS, NEEDS_ALGEBRA[0], r"\boxed{5}", HANGS.replace("3", "7"), NEEDS_ALGEBRA[0]]
     golds = ["5", NEEDS_ALGEBRA[1], "5", "5", "7"]
     start = time.monotonic()
-    verdicts = pool.verify_batch(predictions, golds, timeout=2.0)
+    verdicts = pool.verify_batch(predictions, golds, timeout=4.0)
     elapsed = time.monotonic() - start
     assert [verdict.reason for verdict in verdicts] == ["timeout", "match", "match", "timeout", "mismatch"]
     assert verdicts[0].correct is False and not verdicts[0].judged and verdicts[4].judged
-    assert elapsed < 4.5
+    assert elapsed < 8.5
 
 
 def test_timeout_is_kept_within_a_fifth_of_a_second(pool):
@@ -269,7 +269,7 @@ def test_interrupted_batch_leaves_the_pool_usable(pool):
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.5)
         with pytest.raises(KeyboardInterrupt):
-            pool.verify_batch([HANGS, HANGS.replace("37", "39")], ["5", "5"], timeout=30)
+            pool.verify_batch([HANGS, HANGS.replace("3", "7")], ["5", "5"], timeout=30)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
