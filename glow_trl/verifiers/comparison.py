@@ -7,6 +7,7 @@ from fractions import Fraction
 from . import residues
 from .answers import Answer, Matrix, Named, Relation, Scalar, Several, Words, is_name, parse
 from .expression import read
+from .intervals import merged
 from .latex import MAX_LENGTH, normalize
 from .units import units_clash
 
@@ -261,6 +262,9 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
     brackets = {prediction.brackets, gold.brackets}
     one, other = prediction.items, gold.items
     if "U" in brackets:
+        intervals = merged(prediction), merged(gold)
+        if None not in intervals:
+            return intervals[0] == intervals[1]
         verdict = _unordered(one, other, algebra) if brackets == {"U"} else False
         return verdict or algebra(prediction, gold)
     if brackets == {":"}:

@@ -1,5 +1,6 @@
 """Worker processes with a hard time limit and a memory limit, usable from any thread of any kind of process."""
 
+import contextlib
 import json
 import os
 import selectors
@@ -19,7 +20,7 @@ from .worker import PID, READY, REAP, SPAWN, receive_exactly, receive_message, s
 
 
 START_TIMEOUT = 120.0
-LEAST_ALLOWANCE = 0.2
+LEAST_SHARE = 0.5
 _BOOTSTRAP = (
     "import json, sys; sys.path.extend(p for p in json.loads(sys.argv.pop()) if p not in sys.path); "
     "from glow_trl.verifiers.worker import main; main()"
@@ -41,6 +42,15 @@ class _Worker:
     starter: "_Starter"
     index: int = -1
     deadline: float = 0.0
+
+    def has_died(self) -> bool:
+        """Whether an idle worker is gone: its side of the connection is closed."""
+        try:
+            return self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
 
 
 class _Starter:
@@ -92,10 +102,8 @@ class _Starter:
     def kill(self, worker: _Worker) -> None:
         """End a worker at once. Its process id is its own until the starter, its parent, is told to reap it."""
         worker.connection.close()
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.kill(worker.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
         with self._lock:
             self._control.sendall(REAP + PID.pack(worker.pid))
 
@@ -189,7 +197,7 @@ class Workers:
                     worker.index = waiting.popleft()
                     # Starting the first worker is part of the limit, but must not eat it up.
                     now = time.monotonic()
-                    allowed = max(timeout - (now - before), min(timeout, LEAST_ALLOWANCE))
+                    allowed = max(timeout - (now - before), LEAST_SHARE * timeout)
                     worker.deadline = retried.get(worker.index, now + allowed)
                     selector.register(worker.connection, selectors.EVENT_READ, worker)
                     prediction, gold = requests[worker.index]
@@ -211,7 +219,7 @@ class Workers:
                         reply = receive_message(worker.connection)
                     except (EOFError, OSError):
                         self._discard(worker)
-                        # A worker may have been killed from outside while idle: one more try, in the time that is left.
+                        # It may have been killed from outside: one more try, in the time that is left.
                         if worker.index not in retried:
                             retried[worker.index] = worker.deadline
                             waiting.appendleft(worker.index)
@@ -242,7 +250,14 @@ class Workers:
                     state.condition.wait()
                 finally:
                     state.waiting -= 1
-            worker = state.idle.pop() if state.idle else self._spawn()
+            worker = None
+            while worker is None and state.idle:
+                worker = state.idle.pop()
+                if worker.has_died():
+                    with contextlib.suppress(OSError):  # the starter may be gone as well
+                        worker.starter.kill(worker)
+                    worker = None
+            worker = worker or self._spawn()
             state.busy.add(worker)
             return worker
 

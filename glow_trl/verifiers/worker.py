@@ -15,6 +15,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 
 
 HEADER = struct.Struct("!I")
@@ -25,6 +26,7 @@ READY = b"R"
 
 # A worker that has grown by this share of its memory limit is replaced after its case: computer algebra caches.
 RECYCLE_SHARE = 0.5
+COLD_LIFE = 3.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -87,9 +89,13 @@ def _limit_memory(extra_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _work(connection: socket.socket, judge, extra_bytes: int) -> None:
-    """Answer requests until the other side closes the connection or the memory has grown too much."""
+def _work(connection: socket.socket, judge, extra_bytes: int, warm: bool) -> None:
+    """Answer requests until the other side closes the connection or it is time for a new worker.
+
+    That is when the memory has grown much, and when a worker from before the warm-up can be replaced by a quicker one.
+    """
     at_start = _resident_bytes()
+    started = time.monotonic()
     while True:
         try:
             request = receive_message(connection)
@@ -108,13 +114,15 @@ def _work(connection: socket.socket, judge, extra_bytes: int) -> None:
             reply = {"error": f"{type(error).__name__}: {error}"[:200]}
         if _resident_bytes() - at_start > RECYCLE_SHARE * extra_bytes:
             recycle = True
+        if not warm and time.monotonic() - started > COLD_LIFE:
+            recycle = True
         reply["last"] = recycle
         send_message(connection, reply)
         if recycle:
             return
 
 
-def _fork_worker(control: socket.socket, connection: socket.socket, judge, extra_bytes: int) -> int:
+def _fork_worker(control: socket.socket, connection: socket.socket, judge, extra_bytes: int, warm: bool) -> int:
     starter = os.getpid()
     pid = os.fork()
     if pid:
@@ -123,7 +131,7 @@ def _fork_worker(control: socket.socket, connection: socket.socket, judge, extra
         control.close()
         _die_with_parent(starter)
         _limit_memory(extra_bytes)
-        _work(connection, judge, extra_bytes)
+        _work(connection, judge, extra_bytes, warm)
     finally:
         os._exit(0)
 
@@ -147,7 +155,7 @@ def serve(control: socket.socket, parent: int, extra_bytes: int) -> None:
             command, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             if command == SPAWN and descriptors:
                 with socket.socket(fileno=descriptors[0]) as connection:
-                    pid = _fork_worker(control, connection, answers_equal, extra_bytes)
+                    pid = _fork_worker(control, connection, answers_equal, extra_bytes, warm)
                 children.add(pid)
                 control.sendall(PID.pack(pid))
             elif command == REAP:
