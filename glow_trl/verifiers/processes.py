@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import weakref
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from .worker import PID, READY, REAP, SPAWN, receive_exactly, receive_message, s
 
 START_TIMEOUT = 120.0
 LEAST_SHARE = 0.5
+MAX_RETRIES = 2
 _BOOTSTRAP = (
     "import json, sys; sys.path.extend(p for p in json.loads(sys.argv.pop()) if p not in sys.path); "
     "from glow_trl.verifiers.worker import main; main()"
@@ -183,7 +184,8 @@ class Workers:
         """Compare every `(prediction, gold)`; a comparison that takes longer than `timeout` seconds is killed."""
         outcomes: list[Outcome | None] = [None] * len(requests)
         waiting = deque(range(len(requests)))
-        retried: dict[int, float] = {}
+        deadlines: dict[int, float] = {}
+        deaths: Counter[int] = Counter()
         mine: set[_Worker] = set()
         selector = selectors.DefaultSelector()
         try:
@@ -198,7 +200,7 @@ class Workers:
                     # Starting the first worker is part of the limit, but must not eat it up.
                     now = time.monotonic()
                     allowed = max(timeout - (now - before), LEAST_SHARE * timeout)
-                    worker.deadline = retried.get(worker.index, now + allowed)
+                    worker.deadline = deadlines.setdefault(worker.index, now + allowed)
                     selector.register(worker.connection, selectors.EVENT_READ, worker)
                     prediction, gold = requests[worker.index]
                     try:
@@ -219,9 +221,9 @@ class Workers:
                         reply = receive_message(worker.connection)
                     except (EOFError, OSError):
                         self._discard(worker)
-                        # It may have been killed from outside: one more try, in the time that is left.
-                        if worker.index not in retried:
-                            retried[worker.index] = worker.deadline
+                        # It may have been killed from outside: try again, in the time that is left.
+                        deaths[worker.index] += 1
+                        if deaths[worker.index] <= MAX_RETRIES:
                             waiting.appendleft(worker.index)
                         else:
                             outcomes[worker.index] = Outcome(None, "error")

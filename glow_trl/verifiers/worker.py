@@ -27,6 +27,7 @@ READY = b"R"
 # A worker that has grown by this share of its memory limit is replaced after its case: computer algebra caches.
 RECYCLE_SHARE = 0.5
 COLD_LIFE = 3.0
+WARM = object()
 PR_SET_PDEATHSIG = 1
 
 
@@ -141,16 +142,17 @@ def serve(control: socket.socket, parent: int, extra_bytes: int) -> None:
     from .algebra import answers_equal, warm_up
 
     children: set[int] = set()
+    steps = warm_up()
     warm = False
     control.sendall(READY)
     try:
         while os.getppid() == parent:
-            if not select.select([control], [], [], 1.0 if warm or not children else 0.05)[0]:
-                if children and not warm:  # the first worker is busy: time to make the next ones quicker
-                    warm_up()
+            if not select.select([control], [], [], 1.0 if warm or not children else 0.02)[0]:
+                # The first workers are busy: time to make the next ones quicker, a small step at a time.
+                if children and not warm and next(steps, WARM) is WARM:
+                    warm = True
                     gc.collect()
                     gc.freeze()
-                    warm = True
                 continue
             command, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             if command == SPAWN and descriptors:
