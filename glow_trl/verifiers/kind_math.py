@@ -48,11 +48,14 @@ def _compare(prediction: str, extraction: Extraction, gold: str, options: Option
         return Verdict(True, found, MATCH, KIND, extraction.rule)
     if verdict is None:
         return Undecided(Verdict(False, found, MISMATCH, KIND, extraction.rule), (found, gold))
-    if len(found) <= MAX_LENGTH and contains(parse(found), parse(gold)):
+    answer = parse(found) if len(found) <= MAX_LENGTH else None
+    if contains(answer, parse(gold)):
         return Verdict(False, found, HEDGED, KIND, extraction.rule)
-    if isinstance(parse(gold), Words) and "boxed" not in extraction.rule:
+    if isinstance(parse(gold), Words):
         # An answer in words: the sentence as a whole may be the answer.
-        text = final_part(prediction)[0].strip()
-        if len(text) <= MAX_LENGTH and text != found and equal_texts(text, gold) is True:
+        text = final_part(prediction)[0]
+        if "boxed" not in extraction.rule and text != found and len(text) <= MAX_LENGTH and equal_texts(text, gold):
             return Verdict(True, text, MATCH, KIND, "whole")
+    elif isinstance(answer, Words) and extraction.rule.endswith("whole"):
+        return Verdict(False, None, NO_ANSWER, KIND, extraction.rule)
     return Verdict(False, found, MISMATCH, KIND, extraction.rule)
