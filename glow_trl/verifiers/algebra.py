@@ -12,8 +12,8 @@ from fractions import Fraction
 import math_verify
 import sympy
 
-from .answers import Answer, Matrix, Named, Relation, Scalar, Several
 from .comparison import equal_texts
+from .shapes import Answer, Matrix, Named, Relation, Scalar, Several
 
 
 _DEGREES = re.compile(r"\^\\circ(?![a-zA-Z])")
@@ -26,7 +26,18 @@ SEED = 20260104
 
 
 _USUAL = (
-    *("x", r"\frac{1}{2}", r"\sqrt[3]{x}", r"|x - 1|", r"\lfloor x \rfloor", r"\log_2 8", "n!", r"e^{x}", "(1, 2)", r"\{1, 2\}"),
+    *(
+        "x",
+        r"\frac{1}{2}",
+        r"\sqrt[3]{x}",
+        r"|x - 1|",
+        r"\lfloor x \rfloor",
+        r"\log_2 8",
+        "n!",
+        r"e^{x}",
+        "(1, 2)",
+        r"\{1, 2\}",
+    ),
     *(r"\arctan(x)", r"\sin^2(x)", "x < 1", "y = 2", "[1, 2)", r"\begin{pmatrix} 1 & 0 \\ 0 & 1 \end{pmatrix}"),
     *(r"\begin{vmatrix} 1 & 2 \\ 3 & x \end{vmatrix}", r"(1, 2) \cup (3, 4)", r"\sum_{n=1}^{3} n", r"\int_0^1 x dx"),
 )

@@ -1,77 +1,18 @@
-"""The shape of an answer: number, expression, list, tuple, interval, relation, matrix or words."""
+"""Reading an answer: from text to its shape."""
 
 import re
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
 
 from .expression import exact, read
 from .latex import closing_brace, normalize, unwrap
+from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .units import split_unit
 
 
 MAX_ITEMS = 64
 MAX_NESTING = 6
 
-
-@dataclass(frozen=True, slots=True)
-class Scalar:
-    """One number or expression. `text` is valid LaTeX without unit and percent sign."""
-
-    text: str
-    tree: tuple | None = None
-    value: Fraction | None = None
-    decimals: int = 0  # digits behind the point, for a number written as a decimal
-    percent: bool = False
-    unit: str = ""
-    digits: str = ""  # of a number with its base: "-101" for -101_2
-
-
-@dataclass(frozen=True, slots=True)
-class Words:
-    """An answer in words."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class Several:
-    """A list, set, tuple, interval or ratio; `brackets` is `""` for a bare list, else e.g. `"()"`, `"[)"`, `"{}"`, `":"`."""
-
-    brackets: str
-    items: tuple
-
-    @property
-    def ordered(self) -> bool:
-        return self.brackets not in ("", "{}", "U")
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """`sides[0] operators[0] sides[1] ...`, each side as text."""
-
-    sides: tuple[str, ...]
-    operators: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Named:
-    """`name = value`; the name is a variable, a function's value, a segment or words, `""` for `2 + 3 = 5`."""
-
-    name: str
-    value: object
-    sides: tuple[str, str] = ("", "")
-
-
-@dataclass(frozen=True, slots=True)
-class Matrix:
-    """Rows of answers."""
-
-    rows: tuple[tuple, ...]
-    text: str
-
-
-Answer = Scalar | Words | Several | Relation | Named | Matrix
 
 _NUMBER = re.compile(r"([+-]?)\s*(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d{1,2}))?")
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -105,6 +46,7 @@ _NAME = re.compile(
 _WORD = re.compile(r"[a-zA-Z]{4,}")
 _BASED = re.compile(r"([+-]?)\s*([0-9a-zA-Z]+)_(?:\{\s*(\d+|[a-z]+)\s*\}|(\d+|[a-z]))")
 _INFINITE = re.compile(r"([+-]?)\s*\\infty")
+_SCIENTIFIC = re.compile(r"([+-]?\d+\.\d+)\s*(?:\\cdot|\*)\s*10\s*\^\s*(?:\{\s*([+-]?\d{1,3})\s*\}|(\d))")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{(\d+)\}")
 _MULTIPLIED = re.compile(
     r"([+-]?[\d.,]*\d)\s*(?:\\text\s*\{\s*)?(hundred|thousand|million|billion|trillion|dozen)s?\s*\}?(?=\s|$)"
@@ -217,7 +159,7 @@ def _parse(text: str, depth: int) -> Answer:
 
 
 def _listed(text: str, depth: int) -> Answer | None:
-    """`1, 2 and 3`, `x=1 or x=2`, `k=45, n=2`; also `1,22` where that may be a decimal comma (left to the comparison)."""
+    """`1, 2 and 3`, `x=1 or x=2`, `k=45, n=2`; also `1,22`: the comparison decides if that is a decimal."""
     joined = _AND.sub(",", _drop_thousands(text)) if ("and" in text or "or" in text) else _drop_thousands(text)
     if "," not in joined and ";" not in joined:
         return None if joined == text else _parse(joined, depth + 1)
@@ -385,6 +327,10 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
         return Scalar(unitless.removeprefix("+"), tree)
     if (match := _BASED.fullmatch(unitless)) and (based := _based(match)):
         return based
+    if match := _SCIENTIFIC.fullmatch(unitless):
+        mantissa, power = _plain_number(match.group(1)), int(match.group(2) or match.group(3))
+        value = mantissa.value * Fraction(10) ** power
+        return Scalar(unitless, ("number", value), value, mantissa.decimals - power, percent, unit)
     if match := _REPEATING.fullmatch(unitless):
         whole, fixed, period = match.groups()
         if len(fixed) + len(period) < 40:

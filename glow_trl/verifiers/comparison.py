@@ -5,10 +5,11 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from . import residues
-from .answers import Answer, Matrix, Named, Relation, Scalar, Several, Words, is_name, parse
+from .answers import is_name, parse
 from .expression import read
 from .intervals import merged
 from .latex import MAX_LENGTH, normalize
+from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .units import units_clash
 
 
@@ -331,9 +332,10 @@ def _approximates(decimal: Scalar, other: Scalar) -> bool:
     """Whether `decimal` is a rounded or cut-off form of a number that has no finite decimal form."""
     if decimal.value is None or not decimal.decimals or other.tree is None or other.decimals:
         return False
-    if len(decimal.text.lstrip("-0.").replace(".", "")) < MIN_SIGNIFICANT_DIGITS:
+    mantissa = decimal.text.partition("\\")[0]
+    if len(mantissa.strip().lstrip("-0.").replace(".", "")) < MIN_SIGNIFICANT_DIGITS:
         return False
-    unit = Fraction(1, 10**decimal.decimals)
+    unit = Fraction(10) ** -decimal.decimals
     if other.value is not None:
         return not _terminates(other.value) and abs(decimal.value - other.value) < unit
     approximation = residues.approximate(other.tree)

@@ -2,7 +2,7 @@
 
 from fractions import Fraction
 
-from .answers import Answer, Scalar, Several
+from .shapes import Answer, Scalar, Several
 
 
 INFINITY = ("name", r"\infty")

@@ -15,17 +15,19 @@ MAX_STATEMENT = 500
 LETTERS = "ABCDEFGHIJ"
 
 _LEADING = re.compile(
-    r"^\W*(?:(?i:for sure|definitely|clearly|probably|most likely|likely|surely|certainly|indeed|also|therefore|thus|simply|so|hence)\W+)?"
-    r"(?i:(?:it(?:'s| is)\s+)?(?:the\s+)?(?:(?:option|choice|letter|answer)\s+)?)[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?"
-    r"([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
+    r"^\W*(?:(?i:for sure|definitely|clearly|probably|most likely|likely|surely|certainly|indeed|also|therefore|thus|"
+    r"simply|so|hence)\W+)?(?i:(?:it(?:'s| is)\s+)?(?:the\s+)?(?:(?:option|choice|letter|answer)\s+)?)"
+    r"[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
 )
 _ONE_LETTER = re.compile(r"\W*([a-z])\W*")
 _REJECTED = re.compile(
-    r"^\W*(?:(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?(?:wrong|incorrect|false|not|ruled|eliminated|out)\b|isn't|cannot|can't)",
+    r"^\W*(?:(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
+    r"(?:wrong|incorrect|false|not|ruled|eliminated|out)\b|isn't|cannot|can't)",
     re.I,
 )
 _PREDICATED = re.compile(
-    r"(?:\b(?:is|are|be|was|choose|chose|pick|select|go\s+with)|:)\s*(?:\*\*)?(?:(?:option|choice|answer)\s+)?(?:\(([A-Z])\)|([B-HJ-Z])(?![\w'’])|(A)(?=[.,;!?)]|$))"
+    r"(?:\b(?:is|are|be|was|choose|chose|pick|select|go\s+with)|:)\s*(?:\*\*)?(?:(?:option|choice|answer)\s+)?"
+    r"(?:\(([A-Z])\)|([B-HJ-Z])(?![\w'’])|(A)(?=[.,;!?)]|$))"
     r"|\(([A-Z])\)\s+(?:is|are)\b"
 )
 _IN_RUN = re.compile(r"\(([A-Z])\)")
@@ -35,15 +37,18 @@ _NO_OPTION_FITS = re.compile(
     r"\bclosest\b|\bnot\s+(?:listed|among|in\s+the|provided|given)\b|\bincorrect\b|\bnone\s+of\b", re.I
 )
 _ANOTHER = re.compile(
-    r"^[\s.)\]}*]*(?:[,/&]|\bor\b|\band\b|,\s*(?:or|and)\b)[\s,]*(?:maybe|perhaps|possibly|also|option|even|\s)*[\[({*\s]*([A-Z])(?![a-zA-Z'’])"
+    r"^[\s.)\]}*]*(?:[,/&]|\bor\b|\band\b|,\s*(?:or|and)\b)[\s,]*(?:maybe|perhaps|possibly|also|option|even|\s)*"
+    r"[\[({*\s]*([A-Z])(?![a-zA-Z'’])"
 )
 _NEGATION = re.compile(
-    r"(?:\bnot|n't|\bnever|\bnor|\bneither|不是|\bexcept|\brule out|\beliminate|\brather than|\binstead of)\W*(?:\w+\W+){0,2}$",
+    r"(?:\bnot|n't|\bnever|\bnor|\bneither|不是|\bexcept|\brule out|\beliminate|\brather than|\binstead of)"
+    r"\W*(?:\w+\W+){0,2}$",
     re.I,
 )
 _GOLD_LETTER = re.compile(r"^\W*\(?([A-Za-z])\)?(?:\s*[.):,]|\s+\S|\W*$)")
 _IS_CORRECT = re.compile(
-    r"\(?\b([A-Z])\)?\s*(?:\([^)]*\)\s*)?(?:is|must be|would be|seems)\s+(?:the\s+)?(?:\w+\s+)?(?:correct|right|answer|best)\b"
+    r"\(?\b([A-Z])\)?\s*(?:\([^)]*\)\s*)?(?:is|must be|would be|seems)\s+(?:the\s+)?(?:\w+\s+)?"
+    r"(?:correct|right|answer|best)\b"
 )
 
 

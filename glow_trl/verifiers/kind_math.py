@@ -1,11 +1,12 @@
 """Kind `math`: numbers, expressions, sets, intervals, tuples, matrices, equations, with units and percent signs."""
 
-from .answers import Words, parse
+from .answers import parse
 from .boxes import Extraction, ending, final_part, last_boxes
 from .comparison import contains, equal_texts
 from .extraction import extract_math
 from .kinds import Options, Undecided
 from .latex import MAX_LENGTH, closing_brace
+from .shapes import Words
 from .statements import stated_answers
 from .verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 

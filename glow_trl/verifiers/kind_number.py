@@ -3,10 +3,11 @@
 from fractions import Fraction
 
 from . import residues
-from .answers import Named, Scalar, parse
+from .answers import parse
 from .extraction import extract_math
 from .kind_math import gold_answer
 from .kinds import Options
+from .shapes import Named, Scalar
 from .verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 
 

@@ -22,7 +22,7 @@ _ALTERNATIVES = re.compile(r"\s+(?:or|and)\s+|\s*[,/]\s*")
 
 
 def normalize_text(text: str) -> str:
-    """Case, articles, spacing and punctuation do not matter; brackets and signs do (`"(C)"` and `"C"` are the same)."""
+    """Case, articles, spacing and punctuation do not matter; brackets and signs do (but `"(C)"` is `"C"`)."""
     text = _TEXT_COMMAND.sub(r"\1", unwrap(text)).lower().strip()
     if text and all(character in _BRACKETS or character.isspace() for character in text):
         return "".join(text.split())

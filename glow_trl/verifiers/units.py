@@ -41,13 +41,13 @@ _NAMES = {
     "unit": ("unit",),
 }
 # Words that may follow a number in an answer and say what is counted, not how much.
-_COUNTED = (
-    "people person student child children man men woman women boy girl kid friend apple orange book page coin ball card "
-    "marble dog cat animal tree car word point way time item piece box bag cup bottle slice ticket solution root value "
-    "number digit integer side edge vertex vertices face diagonal triangle square circle term game match team member "
-    "egg cookie cake candy pizza sandwich flower letter shirt pair trip step mark vote worker employee hat pen pencil "
-    "square cubic total each more less left right per of"
-).split()
+_COUNTED = """
+    people person student child children man men woman women boy girl kid friend apple orange book page coin
+    ball card marble dog cat animal tree car word point way time item piece box bag cup bottle slice ticket
+    solution root value number digit integer side edge vertex vertices face diagonal triangle square circle term
+    game match team member egg cookie cake candy pizza sandwich flower letter shirt pair trip step mark vote
+    worker employee hat pen pencil square cubic total each more less left right per of
+    """.split()
 _CANONICAL = {name.lower(): unit for unit, names in _NAMES.items() for name in (*names, *(n + "s" for n in names))}
 _SINGLE = {
     "m": "m",

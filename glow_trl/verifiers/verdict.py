@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 
-# Why a verdict is what it is. "match" is the only one with `correct=True`, "bad_gold" the only one with `correct=None`.
+# Why a verdict is what it is: "match" alone has `correct=True`, "bad_gold" alone has `correct=None`.
 MATCH = "match"
 MISMATCH = "mismatch"
 NO_ANSWER = "no_answer"

@@ -23,9 +23,9 @@ PREDICTION = ("prediction", "completion")
 GOLD = ("gold", "answer")
 BAD_INPUT = 2
 _EPILOG = (
-    "Rows have `prediction` (or `completion`) and `gold` (or `answer`), and may have `kind`, `choices` and `tolerance`. "
-    "The output has the same rows in the same order, plus `correct`, `extracted` and `reason`. Exit code 2 if a line was "
-    "malformed."
+    "Rows have `prediction` (or `completion`) and `gold` (or `answer`), and may have `kind`, `choices`, `tolerance`. "
+    "The output has the same rows in the same order, plus `correct`, `extracted` and `reason`. "
+    "Exit code 2 if a line was malformed."
 )
 
 

@@ -2,9 +2,9 @@
 
     python tests/benchmarks/bench_verifiers.py [--data FOLDER] [--rounds 3]
 
-Both judge the same pairs; nothing is cached between rounds, and both have done their imports. math-verify has no kinds:
-for it, every case is judged as its README does, `verify(parse(gold), parse(prediction))`, so that the last table also
-tells how often each of them is right.
+Both judge the same pairs; nothing is cached between rounds, and both have done their imports. math-verify has no
+kinds: every case is judged as its README does, `verify(parse(gold), parse(prediction))`. The first table also tells
+how often each of them is wrong.
 """
 
 import argparse
@@ -63,9 +63,7 @@ def time_math_verify(rows: list[dict]) -> tuple[float, list[bool]]:
     logging.getLogger("math_verify").setLevel(logging.ERROR)
     math_verify.verify(math_verify.parse(r"$\frac{1}{2}$"), math_verify.parse("$0.5$"))
     start = time.perf_counter()
-    right = [
-        math_verify.verify(math_verify.parse(row["gold"]), math_verify.parse(row["prediction"])) for row in rows
-    ]
+    right = [math_verify.verify(math_verify.parse(row["gold"]), math_verify.parse(row["prediction"])) for row in rows]
     return time.perf_counter() - start, right
 
 
@@ -81,10 +79,14 @@ def main() -> None:
     ours, ours_right = time_ours(rows, kinds, "gold", "prediction", options.rounds)
     theirs, theirs_right = time_math_verify(rows)
 
-    table = Table("core cases", "seconds", "pairs/s", "false positives", "false negatives", title=f"{len(rows)} pairs, 2 workers")
+    table = Table(
+        "core cases", "seconds", "pairs/s", "false positives", "false negatives", title=f"{len(rows)} pairs, 2 workers"
+    )
     for name, seconds, right in (("glow_trl", ours, ours_right), ("math-verify", theirs, theirs_right)):
         wrong = [row["expected"] for row, verdict in zip(rows, right, strict=True) if verdict != row["expected"]]
-        table.add_row(name, f"{seconds:.2f}", f"{len(rows) / seconds:.0f}", str(wrong.count(False)), str(wrong.count(True)))
+        table.add_row(
+            name, f"{seconds:.2f}", f"{len(rows) / seconds:.0f}", str(wrong.count(False)), str(wrong.count(True))
+        )
     table.add_section()
     table.add_row("ratio", f"{theirs / ours:.1f} x")
     console = Console()

@@ -117,7 +117,6 @@ def test_closing_is_read(completion):
         ("<think>The answer is \\boxed{5}", "5"),
         ("It cannot be determined; the formula is $5$", "5"),
         ("The remainder is between 19 and 35.", "35"),
-        (r"The answer is \boxed{5", "5\\%7"),
         (r"The answer is \boxed{}.", "5"),
     ],
 )
