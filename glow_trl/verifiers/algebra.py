@@ -48,7 +48,7 @@ def warm_up() -> Iterator[None]:
     for text in _USUAL:
         _read(text)
         yield
-    for prediction, gold in ((r"\arctan(x) + x", "2"), (r"x^{1/3}", r"\sqrt[3]{x}"), ("x^2 < 4", "(-2, 2)")):
+    for prediction, gold in ((r"\arctan(x) + x", "2"), (r"x^{1/3}", r"\sqrt[3]{x}")):
         answers_equal(prediction, gold)
         yield
 

@@ -20,7 +20,7 @@ from .worker import PID, READY, REAP, SPAWN, receive_exactly, receive_message, s
 
 
 START_TIMEOUT = 120.0
-LEAST_SHARE = 0.5
+LEAST_SHARE = 0.25
 MAX_RETRIES = 2
 _BOOTSTRAP = (
     "import json, sys; sys.path.extend(p for p in json.loads(sys.argv.pop()) if p not in sys.path); "

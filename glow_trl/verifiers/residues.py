@@ -3,8 +3,8 @@
 An expression in variables, pi, e, i and square roots of rational numbers is mapped into a large finite field: numbers
 to themselves, roots to roots, variables (and pi and e, which satisfy no equation) to random elements. Equal
 expressions have equal images, always; different ones have different images except with a probability of about 1e-36
-(two fields of about 2**122 elements). What the mapping does not know, `f(x)` say, gets a random element that depends on
-the image of its argument: then equal images still mean equal expressions, but different images mean nothing.
+(two fields of about 2**122 elements). What the mapping does not know, `f(x)` say, gets a random element that depends
+on the image of its argument: then equal images still mean equal expressions, but different images mean nothing.
 """
 
 import hashlib
