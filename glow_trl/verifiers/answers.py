@@ -20,6 +20,7 @@ _MIXED = re.compile(r"([+-]?)\s*(\d+)(?:\s+|\s*-\s*|\s+and\s+)(\d+)\s*/\s*(\d+)"
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d])(?!,\d)")
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?: \d{3})+)(?![\d])")
 _AND = re.compile(r"\s*,?\s*(?:\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z]))\s*")
+_AND_OR = re.compile(r"(?<![a-zA-Z])(?:and|or)(?![a-zA-Z])")
 _MATRIX = re.compile(
     r"^\\begin\s*\{(?:[pbB]?matrix|smallmatrix|array)\}(?:\s*\{[lcr| ]*\})?(.*)\\end\s*\{[a-zA-Z]+\}$", re.DOTALL
 )
@@ -30,7 +31,7 @@ _OPERATOR_NAMES = {r"\neq": "!=", r"\approx": "=", r"\equiv": "="}
 _INSIGNIFICANT = re.compile(r"\s|\\text(?=\s*\{)|[{}]")
 _NAME = re.compile(
     r"""^(?:
-        \\?[a-zA-Z]+'*(?:\s*_\s*(?:\{[^{}]*\}|\w))?(?:\s*\^\s*(?:\{[^{}]*\}|\w|\\circ))?   # x, x_1, alpha, AB
+        \\?[a-zA-Z]+'*(?:\s*_\s*(?:\{[^{}]*\}|\w))?(?:\s*\^\s*(?:\{\s*-1\s*\}|\\circ))?         # x, x_1, alpha, AB
         (?:\s*\([a-zA-Z0-9,+\- ]*\))?                                                       # f(x)
         | \\text\s*\{[^{}]*\}(?:\s*\([a-zA-Z0-9, ]*\))?
         | \\(?:overline|overrightarrow|vec|angle|triangle|hat|bar|widehat)\s*\{?\s*\\?[a-zA-Z]+\s*\}?
@@ -45,6 +46,9 @@ _NAME = re.compile(
 )
 _WORD = re.compile(r"[a-zA-Z]{4,}")
 _BASED = re.compile(r"([+-]?)\s*([0-9a-zA-Z]+)_(?:\{\s*(\d+|[a-z]+)\s*\}|(\d+|[a-z]))")
+_REALS = re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R)|(?:the\s+)?(?:set\s+of\s+)?all\s+real\s+numbers|\\R", re.IGNORECASE)
+_SET_BUILDER = re.compile(r"\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\s*\{?\s*R\s*\}?\s*)?(?:\\mid|\\vert|\\\||\||:)\s*(.+)")
+_ORDINAL = re.compile(r"([\d,]*\d)\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}*")
 _INFINITE = re.compile(r"([+-]?)\s*\\infty")
 _SCIENTIFIC = re.compile(r"([+-]?\d+\.\d+)\s*(?:\\cdot|\*)\s*10\s*\^\s*(?:\{\s*([+-]?\d{1,3})\s*\}|(\d))")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{(\d+)\}")
@@ -145,6 +149,8 @@ def _parse(text: str, depth: int) -> Answer:
         return _relation(tuple(sides), tuple(operators), depth)
     if text == r"\emptyset":
         return Several("{}", ())
+    if _REALS.fullmatch(text):
+        return _parse(r"(-\infty, \infty)", depth + 1)
     if bracketed := _bracketed(text, depth):
         return bracketed
     parts, separators = split_top(text, r"\cup")
@@ -174,6 +180,8 @@ def _listed(text: str, depth: int) -> Answer | None:
         items[0] = items[0].value  # n = 1, 2, 3
     if any(isinstance(item, Words) for item in items) and len(_WORD.findall(text)) > 3 * len(items):
         return Words(text)
+    if all(isinstance(item, Relation) for item in items) and (word := _AND_OR.search(text)):
+        return Several(word.group(0), tuple(items))  # x < 1 or x > 2
     flat = []
     for item in items:
         flat.extend(item.items if isinstance(item, Several) and item.brackets == "" else [item])
@@ -218,6 +226,8 @@ def _bracketed(text: str, depth: int) -> Answer | None:
             return None
     if inner is None or not _balanced(inner):
         return None
+    if opening == "{" and (match := _SET_BUILDER.fullmatch(inner)):
+        return _parse(match.group(2), depth + 1)
     parts, separators = split_top(inner, re.compile(r"[,;]"))
     if any(re.match(r",\s", inner[match.start() :]) for match in re.finditer(",", inner)) and _THOUSANDS.search(inner):
         parts, separators = split_top(_drop_thousands(inner), re.compile(r"[,;]"))
@@ -270,7 +280,7 @@ def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) ->
         sides = sides[-2:]  # 1 = y = x = 0
     if set(operators) == {"="} and (is_name(sides[0]) or not any(_variables(side) for side in sides)):
         # Of x = 1/3 = 0.333 the last value counts, of x = 1/3 \\approx 0.333 the exact one.
-        value = sides[1] if approximate else sides[-1]
+        value = sides[is_name(sides[0])] if approximate else sides[-1]
         name = _INSIGNIFICANT.sub("", sides[0]) if is_name(sides[0]) else ""
         return Named(name, _parse(value, depth + 1), (sides[0], value))
     return Relation(sides, operators)
@@ -321,6 +331,8 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
         plain = _plain_number(unitless)
         if plain is not None:
             return Scalar(plain.text, plain.tree, plain.value, plain.decimals, percent, unit)
+    if match := _ORDINAL.fullmatch(unitless):
+        return _plain_number(match.group(1)) or Scalar(unitless)
     if match := _INFINITE.fullmatch(unitless):
         infinity = ("name", r"\infty")
         tree = ("-", ("number", Fraction(0)), infinity) if match.group(1) == "-" else infinity

@@ -7,7 +7,7 @@ from fractions import Fraction
 from . import residues
 from .answers import is_name, parse
 from .expression import read
-from .intervals import merged
+from .intervals import intersection, merged
 from .latex import MAX_LENGTH, normalize
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .units import units_clash
@@ -60,11 +60,14 @@ def contains(prediction: Answer | None, gold: Answer | None) -> bool:
     """Whether `prediction` is a list of guesses with `gold` among them."""
     if not isinstance(prediction, Several) or isinstance(gold, Several) or gold is None:
         return False
+    if prediction.brackets not in ("", "{}"):
+        return False
     return any(equal(item, gold) is True for item in prediction.items)
 
 
 def equal(prediction: Answer, gold: Answer, algebra: Algebra = _no_algebra) -> bool | None:
     """Whether two parsed answers are equal; `None` if undecided."""
+    prediction, gold = _solved(prediction), _solved(gold)
     if isinstance(prediction, Named) or isinstance(gold, Named):
         return _equal_named(prediction, gold, algebra)
     if isinstance(prediction, Relation) or isinstance(gold, Relation):
@@ -76,6 +79,19 @@ def equal(prediction: Answer, gold: Answer, algebra: Algebra = _no_algebra) -> b
     if isinstance(prediction, Several) or isinstance(gold, Several):
         return _equal_several(prediction, gold, algebra)
     return _equal_scalars(prediction, gold, algebra)
+
+
+def _solved(answer: Answer) -> Answer:
+    """`x < 1 or x > 2` as a union, `x > 1 and x < 2` as an interval; anything else as it is."""
+    if not isinstance(answer, Several) or answer.brackets not in ("and", "or"):
+        return answer
+    intervals = [_as_interval(item) for item in answer.items]
+    if None in intervals or len({name for name, _ in intervals}) > 1:
+        return Several("", answer.items)
+    parts = [interval for _, interval in intervals]
+    if answer.brackets == "or":
+        return Several("U", tuple(parts))
+    return intersection(parts) or Several("", answer.items)
 
 
 def _all(verdicts) -> bool | None:
@@ -185,6 +201,9 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
             return algebra(prediction, gold)
         if relation is prediction and isinstance(other, Scalar) and set(relation.operators) == {"="}:
             # (x + y)^2 = 81 says that the quantity on the left is 81, but 2x = 6 is an equation.
+            trees = [read(side) for side in (relation.sides[0], relation.sides[-1])]
+            if None not in trees and residues.equal(*trees) is True:
+                return equal(parse(relation.sides[-1]), gold, algebra)
             if re.search(r"\d", re.sub(r"[\^_]\s*(?:\{[^{}]*\}|\d)", "", relation.sides[0])) is None:
                 return equal(parse(relation.sides[-1]), gold, algebra)
         return False
@@ -288,6 +307,11 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
 def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool | None:
     if units_clash(prediction.unit, gold.unit):
         return False
+    if {prediction.unit, gold.unit} == {"deg", ""} and None not in (prediction.tree, gold.tree):
+        angle, other = (prediction, gold) if prediction.unit == "deg" else (gold, prediction)
+        radians = ("/", ("*", angle.tree, ("name", r"\pi")), ("number", Fraction(180)))
+        if residues.equal(radians, other.tree):
+            return True
     if prediction.digits or gold.digits:
         return _equal_in_bases(prediction, gold)
     if prediction.value is not None and gold.value is not None:

@@ -47,3 +47,14 @@ def merged(answer: Answer) -> list[tuple[End, End]] | None:
                 continue
         result.append((low, high))
     return result
+
+
+def intersection(parts: list[Several]) -> Several | None:
+    """What intervals have in common, as one interval; `None` if their ends cannot be compared."""
+    intervals = [_interval(part) for part in parts]
+    if None in intervals:
+        return None
+    lowest = max(range(len(parts)), key=lambda index: intervals[index][0])
+    highest = min(range(len(parts)), key=lambda index: intervals[index][1])
+    brackets = parts[lowest].brackets[0] + parts[highest].brackets[1]
+    return Several(brackets, (parts[lowest].items[0], parts[highest].items[1]))

@@ -1,5 +1,7 @@
 """Kind `math`: numbers, expressions, sets, intervals, tuples, matrices, equations, with units and percent signs."""
 
+import re
+
 from .answers import parse
 from .boxes import Extraction, ending, final_part, last_boxes
 from .comparison import contains, equal_texts
@@ -12,6 +14,9 @@ from .verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 
 
 KIND = "math"
+
+_OPTION = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(([A-H])\)")
+_LETTER = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(?([A-H])\)?\W*")
 
 
 def gold_answer(gold: str) -> str:
@@ -27,6 +32,12 @@ def gold_answer(gold: str) -> str:
         statements = stated_answers(ending(text))
         return statements[-1][2] if statements else text
     return text
+
+
+def _plain_letter(gold: str) -> str | None:
+    """The letter of an option, where the gold answer is nothing else."""
+    match = _LETTER.fullmatch(gold)
+    return match.group(1) if match else None
 
 
 def judge(prediction: str, gold: str, options: Options) -> Verdict | Undecided:
@@ -46,6 +57,8 @@ def _compare(prediction: str, extraction: Extraction, gold: str, options: Option
         return Verdict(False, found, HEDGED, KIND, extraction.rule)
     verdict = equal_texts(found, gold)
     if verdict is True:
+        return Verdict(True, found, MATCH, KIND, extraction.rule)
+    if (letter := _OPTION.match(found)) and letter.group(1) == _plain_letter(gold):
         return Verdict(True, found, MATCH, KIND, extraction.rule)
     if verdict is None:
         return Undecided(Verdict(False, found, MISMATCH, KIND, extraction.rule), (found, gold))

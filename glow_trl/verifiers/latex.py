@@ -78,6 +78,7 @@ _MATH_COMMANDS = {
     "land": ",",
     "lor": ",",
     "percent": "%",
+    "lg": r"\log ",
     **dict.fromkeys(
         (
             *(
@@ -140,6 +141,7 @@ _PERCENT_WORDS = re.compile(
     r"\s*(?:\\text\s*\{\s*)?\b(?:percent(?:age)?(?:\s+points?)?|pct)\b\.?(?:\s*\})?", re.IGNORECASE
 )
 _FORMATTING = re.compile(r"\*\*|__|(?<!\w)`|`(?!\w)")
+_APPROXIMATELY = re.compile(r"^(?:\\approx(?![a-zA-Z])|\\sim(?![a-zA-Z])|~|≈)\s*")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), (r"\fbox{", "}"))
 
@@ -162,7 +164,7 @@ def unwrap(text: str) -> str:
     """Take off what surrounds a whole answer: math delimiters, `\\boxed{}`, bold, final punctuation."""
     for _ in range(MAX_LAYERS):
         before = text
-        text = text.strip().rstrip(".,;:?").strip()
+        text = _APPROXIMATELY.sub("", text.strip().rstrip(".,;:?").strip())
         if text.endswith("\\"):
             text = text[:-1]
         for opening, closing in _DELIMITERS:

@@ -29,6 +29,7 @@ class Several:
     """A list, set, tuple, interval, ratio or union.
 
     `brackets` is `""` for a bare list, `":"` for a ratio, `"U"` for a union, else the brackets, `"()"` or `"[)"`.
+    Relations may be joined by `"and"` or `"or"`.
     """
 
     brackets: str
