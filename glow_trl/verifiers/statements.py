@@ -7,6 +7,8 @@ from .boxes import nothing_between
 
 MAX_STATEMENTS = 8
 MAX_SAID = 600
+NEAR = 600
+COMPANY = 260
 
 _STATEMENT = re.compile(
     r"""(?:
@@ -58,7 +60,11 @@ def _statement_end(text: str, start: int) -> int:
 def stated_answers(text: str) -> list[tuple[int, int, str]]:
     """All "the answer is ..." and the like in an ending: start, end, and what is said."""
     found = []
-    for match in list(_STATEMENT.finditer(text))[-MAX_STATEMENTS:]:
+    # Most statements are in the last lines; the far end is only searched where one may have company before it.
+    matches = list(_STATEMENT.finditer(text, max(0, len(text) - NEAR)))
+    if len(text) > NEAR and (not matches or matches[0].start() < len(text) - NEAR + COMPANY):
+        matches = list(_STATEMENT.finditer(text))
+    for match in matches[-MAX_STATEMENTS:]:
         end = _statement_end(text, match.end())
         said = text[match.end() : end].strip()[:MAX_SAID]
         if said and not negated(text[max(0, match.start() - 60) : match.start()]):
