@@ -26,6 +26,8 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 demo: setup
 	$(BIN)/glow-trl run recipes/quickstart
 
+# The tests' models are too small to share a step between cores
+test: export OMP_NUM_THREADS ?= 1
 test: setup
 	$(BIN)/python -m pytest tests $(PYTEST_ARGS)
 
