@@ -39,4 +39,4 @@ def glow_weights(
     exact = gain.float() if gain.device.type == "mps" else gain.double()
     # sigmoid(-x) is 1 - sigmoid(x) without the cancellation that the latter suffers for large x
     weights = torch.sigmoid(-beta * exact).mul_(alpha).clamp_(min_weight, max_weight)
-    return weights.masked_fill_(exact.isnan(), 1.0).to(gain.dtype)
+    return weights.nan_to_num_(nan=1.0).to(gain.dtype)

@@ -94,6 +94,8 @@ class LossLedger:
             return
         if epoch == self.epoch + 1:
             self._previous, self._current = self._current, self._previous
+            # Whatever `record` left there for an id of -1
+            self._previous[-1] = torch.nan
         else:
             self._previous.fill_(torch.nan)
         self._current.fill_(torch.nan)
@@ -108,8 +110,7 @@ class LossLedger:
             losses (`torch.Tensor` of shape `(n,)`): their losses; one that is not finite counts as no visit.
         """
         losses = losses.detach().to(self._current.dtype)
-        keep = losses.isfinite() & (sample_ids >= 0)
-        self._current[sample_ids] = torch.where(keep, losses, torch.nan)
+        self._current[sample_ids] = losses.nan_to_num(nan=torch.nan, posinf=torch.nan, neginf=torch.nan)
 
     def previous_loss(self, sample_ids: torch.Tensor) -> torch.Tensor:
         """

@@ -62,13 +62,12 @@ def fingerprint(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def drop_samples_without_target(dataset: Dataset, **map_kwargs) -> Dataset:
+def drop_samples_without_target(dataset: Dataset) -> Dataset:
     """Drop the tokenized samples that have no token to predict: they have no loss."""
-
-    def has_target(batch):
-        return [any(label != -100 for label in labels[1:]) for labels in batch["labels"]]
-
-    return dataset.filter(has_target, batched=True, desc="Dropping train examples without a target", **map_kwargs)
+    batches = dataset.with_format("numpy", columns=["labels"]).iter(batch_size=1000)
+    has_target = [(np.asarray(labels)[1:] != -100).any() for batch in batches for labels in batch["labels"]]
+    # A selection is slower to read from than the whole
+    return dataset if all(has_target) else dataset.select(np.flatnonzero(has_target))
 
 
 def check_samples_left(prepared: Dataset, dataset: Dataset, max_length: int | None, name: str) -> None:
@@ -121,8 +120,12 @@ class SampleIdCollator:
     collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        ids = [np.atleast_1d(np.asarray(example.get(SAMPLE_ID))) for example in examples]
         batch = self.collator([{k: v for k, v in example.items() if k != SAMPLE_ID} for example in examples])
+        ids = [example.get(SAMPLE_ID) for example in examples]
+        if all(type(row) is int for row in ids):
+            batch[SAMPLE_ID], batch[SAMPLE_ROW] = torch.tensor(ids), torch.arange(len(ids))
+            return batch
+        ids = [np.atleast_1d(np.asarray(row)) for row in ids]
         # Rows of an evaluation set may bring ids of their own, of any type
         if all(row.dtype.kind == "i" for row in ids):
             batch[SAMPLE_ID] = torch.from_numpy(np.concatenate(ids))

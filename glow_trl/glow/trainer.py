@@ -155,13 +155,14 @@ class GLOWTrainer(SFTTrainer):
         prepared = super()._prepare_dataset(
             dataset, processing_class, unpacked_args, False, formatting_func, dataset_name
         )
-        kwargs = {"num_proc": args.dataset_num_proc}
         if not args.is_plain_sft:
-            prepared = drop_samples_without_target(prepared, **kwargs)
+            prepared = drop_samples_without_target(prepared)
         check_samples_left(prepared, dataset, args.max_length, "training set")
         if packing:
             with args.main_process_first(desc="packing"):
-                prepared = pack_samples(prepared, args.max_length, args.packing_strategy, **kwargs)
+                prepared = pack_samples(
+                    prepared, args.max_length, args.packing_strategy, num_proc=args.dataset_num_proc
+                )
             if args.shuffle_dataset:
                 prepared = prepared.shuffle(seed=args.seed)
         return prepared
@@ -193,10 +194,10 @@ class GLOWTrainer(SFTTrainer):
             return super()._get_num_items_in_batch(batch_samples, device)
         for batch in batch_samples:
             batch[NUM_TARGETS] = self._count_targets(batch)
-        count = torch.cat([self._share_of_divisor(batch[NUM_TARGETS]) for batch in batch_samples]).sum().to(device)
+        count = sum(self._share_of_divisor(batch[NUM_TARGETS]).sum() for batch in batch_samples).to(device)
         if self.args.world_size > 1:
             count = self.accelerator.gather(count).sum()
-        return count
+        return count.clamp(min=1)
 
     def _drop_repeated_samples(self, batch_samples: list[dict[str, torch.Tensor]]) -> None:
         """
@@ -257,7 +258,9 @@ class GLOWTrainer(SFTTrainer):
         self.ledger.record(ids, current)
         self._weight_metrics.update(weights, gains, current, visited)
 
-        weights = weights * visited
+        if self.args.glow_normalization == "mean" or self.accelerator.num_processes > 1:
+            # Elsewhere a sample is left out only if its loss is 0
+            weights = weights * visited
         if self.args.glow_normalization == "mean":
             totals = torch.stack([weights.sum(), visited.sum()])
             if self._normalizes_gradients:
@@ -265,10 +268,11 @@ class GLOWTrainer(SFTTrainer):
             else:
                 weights = weights / self._mean_weight(totals)
         if num_items_in_batch is None:
-            num_items_in_batch = self._share_of_divisor(num_targets).sum()
-        loss = (weights * (loss_sums if self.args.loss_reduction == "token" else losses)).sum()
-        # DDP averages the gradients of the processes, while the divisor counts the samples of all of them
-        loss = loss * self.accelerator.num_processes / torch.as_tensor(num_items_in_batch).clamp(min=1)
+            num_items_in_batch = self._share_of_divisor(num_targets).sum().clamp(min=1)
+        loss = weights.dot(loss_sums if self.args.loss_reduction == "token" else losses) / num_items_in_batch
+        if self.accelerator.num_processes > 1:
+            # DDP averages the gradients of the processes, while the divisor counts the samples of all of them
+            loss = loss * self.accelerator.num_processes
         if self.aux_loss_enabled:
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss / self.current_gradient_accumulation_steps
         return loss

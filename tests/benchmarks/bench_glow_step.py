@@ -1,0 +1,276 @@
+"""
+What a step of GLOWTrainer costs over a step of TRL's SFTTrainer: time, tokens a second, peak memory.
+
+```shell
+python tests/benchmarks/bench_glow_step.py                       # hidden 256, 4 layers, vocabulary 8k, 256 tokens
+python tests/benchmarks/bench_glow_step.py --preset quickstart   # hidden 64, 2 layers, 46 tokens, batch 32 x 54
+python tests/benchmarks/bench_glow_step.py --preset gpu          # 0.5B, 152k vocabulary, 8k tokens, bf16
+```
+
+Both trainers train one model on the same batches in one process, in short blocks that take turns, so that what
+else the machine does falls on both; two neighboring blocks give one ratio of times. A block is a call of `train` over
+two epochs, of which the second counts: in the first, GLOW has no weights to compute. Memory is the peak of a process
+of its own for each trainer.
+"""
+
+import argparse
+import ctypes
+import gc
+import json
+import os
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import torch
+from datasets import Dataset, disable_progress_bars
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from transformers import Qwen2Config, Qwen2ForCausalLM, TrainerCallback
+from transformers.utils import logging
+from trl import SFTConfig, SFTTrainer
+
+from glow_trl import GLOWConfig, GLOWTrainer
+from glow_trl.models import BuiltModelConfig, build_tokenizer
+
+
+PRESETS = {
+    "small": {"steps": 5, "blocks": 12},
+    "quickstart": {"hidden_size": 64, "layers": 2, "vocab_size": 46, "seq_len": 54, "batch_size": 32},
+    "gpu": {
+        "hidden_size": 896,
+        "layers": 24,
+        "heads": 14,
+        "vocab_size": 151936,
+        "seq_len": 8192,
+        "batch_size": 1,
+        "gradient_checkpointing": True,
+        "bf16": True,
+    },
+}
+
+
+class StepTimes(TrainerCallback):
+    """Times of the steps of the second epoch, each from the end of the one before, so that nothing is left out."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        # (seconds on the clock, seconds of CPU time of the process)
+        self.times: list[tuple[float, float]] = []
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if args.device.type == "cuda":
+            torch.cuda.synchronize()
+        now = time.perf_counter(), time.process_time()
+        if state.epoch > 1:
+            self.times.append((now[0] - self._last[0], now[1] - self._last[1]))
+        self._last = now
+
+    def median(self, clock: int) -> float:
+        return statistics.median(step[clock] for step in self.times)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--preset", choices=PRESETS, default="small")
+    parser.add_argument("--hidden_size", type=int, default=256)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--vocab_size", type=int, default=8192)
+    parser.add_argument("--seq_len", type=int, default=256, help="longest sample; the shortest is half as long")
+    parser.add_argument("--batch_size", type=int, default=8)
+    parser.add_argument("--gradient_accumulation_steps", type=int, default=1)
+    parser.add_argument("--layout", choices=["padded", "padding_free", "packing"], default="padded")
+    parser.add_argument("--loss_reduction", choices=["sample", "token"], default="sample")
+    parser.add_argument("--glow_normalization", choices=["none", "mean"], default="none")
+    parser.add_argument("--gradient_checkpointing", action="store_true")
+    parser.add_argument("--bf16", action="store_true")
+    parser.add_argument("--cpu", action="store_true", help="even where there is a GPU")
+    parser.add_argument("--threads", type=int, help="of PyTorch on CPU")
+    parser.add_argument("--steps", type=int, default=10, help="steps that count in a block")
+    parser.add_argument("--blocks", type=int, default=20, help="blocks of each trainer")
+    parser.add_argument("--no_memory", action="store_true", help="do not measure memory")
+    parser.add_argument("--max_ratio", type=float, help="exit with 1 if the median ratio of times is higher")
+    parser.add_argument("--memory_of", choices=["SFTTrainer", "GLOWTrainer"], help=argparse.SUPPRESS)
+    parser.set_defaults(**PRESETS[parser.parse_known_args()[0].preset])
+    return parser.parse_args()
+
+
+def make_model(options: argparse.Namespace) -> Qwen2ForCausalLM:
+    torch.manual_seed(0)
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=options.vocab_size,
+            hidden_size=options.hidden_size,
+            intermediate_size=4 * options.hidden_size,
+            num_hidden_layers=options.layers,
+            num_attention_heads=options.heads,
+            num_key_value_heads=options.heads,
+            max_position_embeddings=options.seq_len,
+            tie_word_embeddings=True,
+        )
+    )
+
+
+def make_trainer(
+    name: str,
+    options: argparse.Namespace,
+    output_dir: str,
+    model: Qwen2ForCausalLM,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> SFTTrainer:
+    rng = random.Random(0)
+    rows = []
+    for _ in range(options.steps * options.batch_size * options.gradient_accumulation_steps):
+        length = rng.randint(options.seq_len // 2, options.seq_len)
+        ids = [rng.randrange(options.vocab_size) for _ in range(length)]
+        rows.append({"input_ids": ids, "labels": [-100] * (length // 4) + ids[length // 4 :]})
+    settings = {
+        "output_dir": output_dir,
+        "per_device_train_batch_size": options.batch_size,
+        "gradient_accumulation_steps": options.gradient_accumulation_steps,
+        "num_train_epochs": 2,
+        "learning_rate": 1e-5,
+        "max_length": options.seq_len if options.layout == "packing" else None,
+        "packing": options.layout == "packing",
+        "padding_free": options.layout == "padding_free",
+        "gradient_checkpointing": options.gradient_checkpointing,
+        "bf16": options.bf16,
+        "use_cpu": options.cpu or not torch.cuda.is_available(),
+        "logging_steps": 10,
+        "save_strategy": "no",
+        "report_to": "none",
+        "disable_tqdm": True,
+    }
+    trainer_class, config_class = SFTTrainer, SFTConfig
+    if name == "GLOWTrainer":
+        trainer_class, config_class = GLOWTrainer, GLOWConfig
+        settings |= {
+            "loss_reduction": options.loss_reduction,
+            "glow_normalization": options.glow_normalization,
+            "glow_alpha": 2.0,
+        }
+    tokenizer = build_tokenizer(BuiltModelConfig(), ["benchmark"])
+    config = config_class(**settings)
+    trainer = trainer_class(
+        model,
+        config,
+        train_dataset=Dataset.from_list(rows),
+        processing_class=tokenizer,
+        optimizers=(optimizer, None),
+    )
+    # Printing is not what is measured
+    trainer.callback_handler.callbacks = [
+        callback for callback in trainer.callback_handler.callbacks if type(callback).__name__ != "PrinterCallback"
+    ]
+    return trainer
+
+
+def measure_memory(name: str, options: argparse.Namespace) -> None:
+    """Print the peak of this process in bytes: on a GPU of what PyTorch allocated there, else of all its memory."""
+    with tempfile.TemporaryDirectory() as output_dir:
+        trainer = make_trainer(name, options, output_dir, make_model(options))
+        if trainer.args.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        trainer.train()
+    if trainer.args.device.type == "cuda":
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    print(json.dumps(peak))
+
+
+def peak_memory(name: str, runs: int = 3) -> int:
+    """The least of a few processes' peaks: what an allocator does beyond need is chance."""
+    command = [sys.executable, *sys.argv, "--memory_of", name]
+    peaks = []
+    for _ in range(runs):
+        output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True)
+        peaks.append(json.loads(output.stdout.splitlines()[-1]))
+    return min(peaks)
+
+
+def keep_freed_memory() -> None:
+    """
+    Let the allocator of Linux keep what is freed. Whether it returns a tensor's memory to the system and takes it back
+    in each step depends on the addresses that it happens to use, and is worth several percent of a step either way.
+    """
+    if sys.platform == "linux":
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in ((-1, 2**31 - 1), (-3, 2**25)):  # thresholds of trimming and of using mmap
+            mallopt(parameter, value)
+
+
+def main() -> None:
+    options = parse_args()
+    if not options.memory_of:
+        keep_freed_memory()
+    logging.set_verbosity_error()
+    disable_progress_bars()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.memory_of:
+        measure_memory(options.memory_of, options)
+        return
+    names = ("SFTTrainer", "GLOWTrainer")
+    with tempfile.TemporaryDirectory() as output_dir:
+        # One model and one optimizer, as where they lie in memory makes a difference too
+        model = make_model(options)
+        model.to("cpu" if options.cpu or not torch.cuda.is_available() else "cuda")
+        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
+        trainers = [make_trainer(name, options, output_dir, model, optimizer) for name in names]
+        clocks = [StepTimes() for _ in names]
+        for trainer, clock in zip(trainers, clocks, strict=True):
+            trainer.add_callback(clock)
+            trainer.train()
+        # What the imports made need not be looked through again at the start of each block
+        gc.freeze()
+        times = [[] for _ in names]
+        for block in track(range(options.blocks), description="Pairs of blocks", console=Console(stderr=True)):
+            for who in (0, 1) if block % 2 == 0 else (1, 0):
+                trainers[who].train()
+                times[who].append((clocks[who].median(0), clocks[who].median(1)))
+    samples = trainers[0].train_dataset["input_ids"]
+    tokens = sum(map(len, samples)) * trainers[0].state.num_train_epochs / trainers[0].state.max_steps
+    memory = [None if options.no_memory else peak_memory(name) for name in names]
+    ratio = report(options, trainers[0].args.device, names, times, tokens, memory)
+    if options.max_ratio is not None and ratio > options.max_ratio:
+        sys.exit(1)
+
+
+def report(options, device, names, times, tokens, memory) -> float:
+    """Print the table. Returns the ratio of the times on the clock."""
+    place = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    table = Table(
+        title=f"hidden {options.hidden_size}, {options.layers} layers, vocabulary {options.vocab_size}, batch "
+        f"{options.batch_size} x {options.seq_len} x {options.gradient_accumulation_steps}, {options.layout} ({place})"
+    )
+    for column in ("", "ms a step", "CPU ms a step", "tokens / s", "peak memory, MiB"):
+        table.add_column(column, justify="right" if column else "left")
+    for name, blocks, peak in zip(names, times, memory, strict=True):
+        wall, cpu = (statistics.median(column) for column in zip(*blocks, strict=True))
+        peak = "-" if peak is None else f"{peak / 2**20:.1f}"
+        table.add_row(name, f"{1000 * wall:.2f}", f"{1000 * cpu:.2f}", f"{tokens / wall:,.0f}", peak)
+    quartiles = []
+    for clock in (0, 1):
+        ratios = [glow[clock] / sft[clock] for sft, glow in zip(*times, strict=True)]
+        quartiles.append(statistics.quantiles(ratios, n=4))
+    table.add_section()
+    memory_ratio = "-" if None in memory else f"{memory[1] / memory[0]:.4f}"
+    medians = [f"{middle:.4f}" for _, middle, _ in quartiles]
+    table.add_row(f"ratio, median of {options.blocks}", *medians, f"{1 / quartiles[0][1]:.4f}", memory_ratio)
+    table.add_row("middle half of them", *[f"{low:.3f} to {high:.3f}" for low, _, high in quartiles], "", "")
+    Console().print(table)
+    return quartiles[0][1]
+
+
+if __name__ == "__main__":
+    main()
