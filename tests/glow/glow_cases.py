@@ -1,6 +1,10 @@
 """Data sets and settings that the tests of the GLOW trainer share."""
 
+import json
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +85,22 @@ def largest_difference(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -
 def logged(trainer, name: str) -> list[float]:
     """The values that a trainer logged under a name."""
     return [entry[name] for entry in trainer.state.log_history if name in entry]
+
+
+def launch_two_processes(model: str, out: Path, cases: dict[str, dict], timeout: int = 300) -> None:
+    """Run cases of glow_ddp_worker.py, which says what they are made of, in two processes started by torchrun."""
+    (out / "cases.json").write_text(json.dumps(cases))
+    worker = Path(__file__).with_name("glow_ddp_worker.py")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(worker.parents[2])}
+    run = subprocess.run(
+        [*command, str(worker), model, str(out)], capture_output=True, text=True, env=environment, timeout=timeout
+    )
+    assert run.returncode == 0, run.stderr[-5000:]
+
+
+def results_of_two(out: Path, name: str) -> list[dict[str, Any]]:
+    """What the two processes wrote about a case."""
+    found = [torch.load(out / f"{name}-{rank}.pt") for rank in (0, 1)]
+    assert all(result["world_size"] == 2 for result in found)
+    return found

@@ -12,7 +12,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from glow_cases import logged, make_trainer, parameters, token_rows
-from torch.nn.parallel import DistributedDataParallel
 from trl import SFTConfig, SFTTrainer
 
 
@@ -51,6 +50,16 @@ def count_collectives() -> collections.Counter:
     return calls
 
 
+def whole_parameters(trainer) -> dict[str, torch.Tensor]:
+    """The parameters of the model, gathered where DeepSpeed has cut them in pieces."""
+    if not trainer.is_deepspeed_enabled:
+        return parameters(trainer.model)
+    import deepspeed
+
+    with deepspeed.zero.GatheredParameters(list(trainer.model.parameters())):
+        return parameters(trainer.model)
+
+
 def main() -> None:
     model, out = sys.argv[1], Path(sys.argv[2])
     calls = count_collectives()
@@ -61,10 +70,11 @@ def main() -> None:
         assert dist.get_world_size() == 2 and trainer.accelerator.num_processes == 2
         calls.clear()
         trainer.train(resume_from_checkpoint=case.get("resume"))
-        assert type(trainer.model_wrapped) is DistributedDataParallel, type(trainer.model_wrapped)
+        wrapper = type(trainer.model_wrapped)
+        assert wrapper.__name__ == case.get("wrapper", "DistributedDataParallel"), wrapper
         result = {
             "world_size": dist.get_world_size(),
-            "parameters": parameters(trainer.model),
+            "parameters": whole_parameters(trainer),
             "steps": trainer.state.global_step,
             "collectives": dict(calls),
             "loss": logged(trainer, "loss"),

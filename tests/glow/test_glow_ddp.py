@@ -3,16 +3,20 @@ Two data-parallel processes against the definition and against one process. All 
 torchrun, since importing torch and TRL costs more than any of them.
 """
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from glow_cases import WEIGHTS, largest_difference, make_trainer, parameters, token_rows
+from glow_cases import (
+    WEIGHTS,
+    largest_difference,
+    launch_two_processes,
+    make_trainer,
+    parameters,
+    results_of_two,
+    token_rows,
+)
 from glow_reference import train_reference
 from safetensors.torch import load_file
 
@@ -112,26 +116,13 @@ def launched(tiny_model, tmp_path_factory) -> Path:
     cases["glow_count"] = {"rows": 22, "settings": COUNTED}
     cases["sft_save_count"] = {"rows": 22, "settings": {**COUNTED, "save_strategy": "epoch"}, "sft": True}
     cases["glow_save_count"] = {"rows": 22, "settings": {**COUNTED, "save_strategy": "epoch"}}
-    (out / "cases.json").write_text(json.dumps(cases))
-    worker = Path(__file__).with_name("glow_ddp_worker.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(worker.parents[2])}
-    run = subprocess.run(
-        [*command, str(worker), tiny_model, str(out)], capture_output=True, text=True, env=environment, timeout=300
-    )
-    assert run.returncode == 0, run.stderr[-5000:]
+    launch_two_processes(tiny_model, out, cases)
     return out
 
 
 def one_process(settings: dict) -> dict:
     """Settings with which one process takes the steps that two do."""
     return {**settings, "per_device_train_batch_size": 2 * settings["per_device_train_batch_size"]}
-
-
-def results(out: Path, name: str) -> list[dict]:
-    found = [torch.load(out / f"{name}-{rank}.pt") for rank in (0, 1)]
-    assert all(result["world_size"] == 2 for result in found)
-    return found
 
 
 def check(result: dict, expected: dict, tolerance: float) -> None:
@@ -151,7 +142,7 @@ def test_two_processes_equal_the_definition(launched, tiny_model, name):
         "previous": torch.from_numpy(run.losses[-2]),
         "current": torch.from_numpy(run.losses[-1]),
     }
-    for result in results(launched, name):
+    for result in results_of_two(launched, name):
         check(result, expected, 1e-5)
     assert len({round(loss, 3) for loss in run.losses[-1]}) > 1
 
@@ -166,14 +157,14 @@ def test_packed(launched, tiny_model, tmp_path):
         "previous": trainer.ledger.previous,
         "current": trainer.ledger.current,
     }
-    for result in results(launched, "packed"):
+    for result in results_of_two(launched, "packed"):
         check(result, expected, 1e-5)
 
 
 def test_processes_agree(launched):
     """Both processes hold the same ledger and the same parameters, to the bit."""
     for name in [*AGAINST_DEFINITION, "packed", "undisturbed"]:
-        first, second = results(launched, name)
+        first, second = results_of_two(launched, name)
         assert torch.equal(first["current"], second["current"]) or first["current"].isnan().any()
         check(first, second, 0)
 
@@ -189,27 +180,31 @@ def test_mid_epoch_checkpoint_holds_all_processes(launched):
 
 def test_two_equal_one(launched):
     """With Adam and a schedule."""
-    for result in results(launched, "undisturbed"):
+    for result in results_of_two(launched, "undisturbed"):
         check(result, torch.load(launched / "single.pt"), 1e-5)
 
 
 def test_resume_on_two(launched):
     """From the middle of an epoch with an uneven end: the end state is the undisturbed one, to the bit."""
-    for resumed, undisturbed in zip(results(launched, "two_to_two"), results(launched, "undisturbed"), strict=True):
+    for resumed, undisturbed in zip(
+        results_of_two(launched, "two_to_two"), results_of_two(launched, "undisturbed"), strict=True
+    ):
         assert resumed["steps"] == undisturbed["steps"] == 9
         check(resumed, undisturbed, 0)
 
 
 def test_resume_on_two_grouped_by_length(launched):
     """The order of an epoch does not depend on where the run was resumed."""
-    for resumed, undisturbed in zip(results(launched, "grouped_resumed"), results(launched, "grouped"), strict=True):
+    for resumed, undisturbed in zip(
+        results_of_two(launched, "grouped_resumed"), results_of_two(launched, "grouped"), strict=True
+    ):
         assert not undisturbed["current"].isnan().any(), "a sample was left out in favor of another seen twice"
         check(resumed, undisturbed, 0)
 
 
 def test_resume_one_on_two(launched):
     """A run of one process that goes on with two."""
-    for result in results(launched, "one_to_two"):
+    for result in results_of_two(launched, "one_to_two"):
         check(result, torch.load(launched / "single.pt"), 1e-5)
 
 
@@ -229,7 +224,7 @@ def test_resume_two_on_one(launched, tiny_model, tmp_path):
 def test_collectives(launched, saving):
     """One collective an epoch more than SFTTrainer's, also where each epoch ends with a checkpoint."""
     for sft, glow in zip(
-        results(launched, f"sft{saving}_count"), results(launched, f"glow{saving}_count"), strict=True
+        results_of_two(launched, f"sft{saving}_count"), results_of_two(launched, f"glow{saving}_count"), strict=True
     ):
         assert sft["steps"] == glow["steps"] == 9 and sum(sft["collectives"].values()) > 9
         more = {name: n - sft["collectives"].get(name, 0) for name, n in glow["collectives"].items()}
