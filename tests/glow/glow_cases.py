@@ -58,7 +58,7 @@ def glow_settings(output_dir: str | Path, **settings: Any) -> dict[str, Any]:
 
 
 # Parameters of the weights with which gains of the size seen here reach both bounds and what lies between
-WEIGHTS = {"glow_alpha": 2.0, "glow_beta": 8.0, "glow_min_weight": 0.3, "glow_max_weight": 1.4}
+WEIGHTS = {"glow_alpha": 1.8, "glow_beta": 8.0, "glow_min_weight": 0.3, "glow_max_weight": 1.4}
 
 
 def make_trainer(model, output_dir, rows, *, config=None, trainer=None, eval_dataset=None, **settings):
