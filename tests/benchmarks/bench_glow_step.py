@@ -44,7 +44,7 @@ from glow_trl.models import BuiltModelConfig, build_tokenizer
 
 
 PRESETS = {
-    "small": {"steps": 5, "blocks": 12},
+    "small": {"batch_size": 4, "steps": 4, "blocks": 12},
     "quickstart": {"hidden_size": 64, "layers": 2, "vocab_size": 46, "seq_len": 54, "batch_size": 32},
     "gpu": {
         "hidden_size": 896,
