@@ -61,12 +61,15 @@ def glow_settings(output_dir: str | Path, **settings: Any) -> dict[str, Any]:
 WEIGHTS = {"glow_alpha": 1.8, "glow_beta": 8.0, "glow_min_weight": 0.3, "glow_max_weight": 1.4}
 
 
+_ARGUMENTS = ("peft_config", "processing_class", "callbacks", "data_collator")
+
+
 def make_trainer(model, output_dir, rows, *, config=None, trainer=None, eval_dataset=None, **settings):
     """A `GLOWTrainer`, or another class of trainer with its configuration, for one of the data sets above."""
     from glow_trl import GLOWConfig, GLOWTrainer
 
     dataset = rows if isinstance(rows, Dataset) else Dataset.from_list(rows)
-    extra = {name: settings.pop(name) for name in ("peft_config", "processing_class", "callbacks") if name in settings}
+    extra = {name: settings.pop(name) for name in _ARGUMENTS if name in settings}
     args = (config or GLOWConfig)(**glow_settings(output_dir, **settings))
     return (trainer or GLOWTrainer)(model, args, train_dataset=dataset, eval_dataset=eval_dataset, **extra)
 
