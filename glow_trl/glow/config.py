@@ -28,7 +28,8 @@ class GLOWConfig(SFTConfig):
             Upper clip bound of the weights.
         glow_normalization (`str`, *optional*, defaults to `"none"`):
             `"mean"` divides the weights by their mean over the samples of the optimizer step, on all processes, so
-            that weighting leaves the scale of the loss as it is.
+            that weighting leaves the scale of the loss as it is. Several processes add up the weights in each step
+            for it.
         glow_warmup_epochs (`int`, *optional*, defaults to `1`):
             Number of epochs in which every sample weighs 1. At least 1, since a gain needs a previous epoch.
         weighting (`str`, *optional*, defaults to `"glow"`):
