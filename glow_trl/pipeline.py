@@ -219,8 +219,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, value in recipe.file.env.items():
         os.environ.setdefault(name, str(value))
     output_dir = Path(options.output_dir or Path("outputs") / recipe.name)
-    if options.overwrite:
-        _delete_run(output_dir)
     pipeline = Pipeline(
         recipe=recipe,
         output_dir=output_dir,
@@ -229,6 +227,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         overrides=_overrides(rest, recipe),
         accelerate_config=_accelerate_config(options.accelerate_config),
     )
+    if options.overwrite:
+        _delete_run(output_dir)
     try:
         pipeline.run()
     except StageFailed as failure:

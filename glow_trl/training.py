@@ -1,7 +1,7 @@
 """What the two training stages share: loading model and tokenizer, and the run around a TRL trainer."""
 
-import json
 import logging
+import math
 import os
 import sys
 from typing import Any
@@ -104,7 +104,7 @@ def train(trainer: Trainer, run: StageRun) -> None:
 def json_floats(entry: dict[str, Any]) -> dict[str, Any]:
     """A log entry with strings for what JSON has no number for."""
     return {
-        key: json.loads(json.dumps(value)) if not isinstance(value, float) or value - value == 0 else str(value)
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
         for key, value in entry.items()
     }
 
