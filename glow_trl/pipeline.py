@@ -168,7 +168,8 @@ class Pipeline:
     def _run_stage(self, stage: str, settings: dict[str, Any]) -> None:
         folder = Path(settings["output_dir"])
         module, _ = STAGES[stage]
-        config = folder / "config.yaml"
+        # It takes its place when the stage is done: one that is refused leaves the settings of the run that is there
+        config = folder / "config.new.yaml"
         write_settings(config, settings)
         if self.accelerate_config is not None and stage in _TRAINING_STAGES:
             launcher = [
@@ -183,6 +184,7 @@ class Pipeline:
                 raise StageFailed(2 if result.returncode == 2 else 1)
         else:
             importlib.import_module(module).main(["--config", str(config)])
+        config.replace(folder / "config.yaml")
         gc.collect()
 
     def _say(self, title: str, number: int, total: int) -> None:

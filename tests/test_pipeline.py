@@ -108,6 +108,10 @@ def test_compare_trains_every_arm_and_reports_all(recipe, tmp_path, capsys, monk
     monkeypatch.chdir(ROOT)
     out = tmp_path / "out"
     assert main([str(recipe), "--output_dir", str(out), "--compare", "--sft.logging_steps", "1"]) == 0
+    kept = (out / "glow" / "sft" / "config.yaml").read_text()
+    with pytest.raises(UserError, match="learning_rate"):
+        main([str(recipe), "--output_dir", str(out), "--sft.learning_rate", "0.1"])
+    assert (out / "glow" / "sft" / "config.yaml").read_text() == kept
     assert "negative" in capsys.readouterr().out
     summary = json.loads((out / "summary.json").read_text())
     assert summary["recipe"] == "quickstart" and list(summary["arms"]) == list(ARMS)
