@@ -19,7 +19,7 @@ import yaml
 
 from .config import check_keys, nearest, one_line, read_yaml
 from .errors import MissingExtraError, UserError
-from .recipes import ARMS, STAGES, Recipe, stage_types, write_settings
+from .recipes import ARMS, DATA_STAGES, STAGES, Recipe, stage_types, write_settings
 from .runs import RUN_FILE, jsonable, make_writable, provenance, read_run, write_json
 
 
@@ -108,8 +108,10 @@ class Pipeline:
         """Title, stage and settings of each step, in order."""
         stages = self.recipe.stages
         steps = []
-        if "label" in stages:
-            steps.append(("label", "label", self._settings("label") | {"output_dir": str(self.output_dir / "label")}))
+        for stage in DATA_STAGES:
+            if stage in stages:
+                settings = self._settings(stage) | {"output_dir": str(self.output_dir / stage)}
+                steps.append((stage, stage, settings))
         for arm in self.arms:
             model = None
             for stage in _TRAINING_STAGES:
@@ -299,7 +301,7 @@ def _delete_run(output_dir: Path) -> None:
         raise UserError(
             f"--overwrite: {output_dir} has no {RUN_FILE}, so it is not a run's folder; nothing was deleted"
         )
-    for name in ("prepare", "label", *ARMS):
+    for name in ("prepare", *DATA_STAGES, *ARMS):
         if (output_dir / name).is_dir():
             shutil.rmtree(output_dir / name)
     for name in ("summary.json", "report.html", RUN_FILE):

@@ -25,7 +25,7 @@ def prepare(recipe: Recipe, output_dir: Path, built_model: bool) -> None:
     file, where = recipe.file, recipe.folder / "recipe.yaml"
     folder = output_dir / "prepare"
     settings = {"quickstart": file.quickstart, "built_model": file.built_model if built_model else None}
-    rows = None if file.quickstart is not None or not built_model else _trajectories(recipe, output_dir)
+    rows = None if file.quickstart is not None or not built_model else _rows(recipe, output_dir)
     run = StageRun("prepare", folder, settings, rows.files if rows is not None else [])
     if run.is_complete:
         return
@@ -39,17 +39,20 @@ def prepare(recipe: Recipe, output_dir: Path, built_model: bool) -> None:
         if rows is None:
             texts = [row for _, row in read_jsonl(folder / "data" / "trajectories.jsonl")]
         else:
-            texts = rows.load(["problem", "completion"])
+            texts = rows.load(["problem"] if "collect" in recipe.stages else ["problem", "completion"])
         vocabulary = VOCABULARY if file.quickstart is not None else None
         build_model(
-            config, (row[key] for row in texts for key in ("problem", "completion")), folder / "model", vocabulary
+            config,
+            (row[key] for row in texts for key in ("problem", "completion") if row.get(key)),
+            folder / "model",
+            vocabulary,
         )
     run.complete(rows=counts)
 
 
-def _trajectories(recipe: Recipe, output_dir: Path) -> RowsConfig:
-    """The trajectories that the recipe labels, or else trains on: what the built model's tokenizer is made for."""
-    stage = "label" if "label" in recipe.stages else "sft"
+def _rows(recipe: Recipe, output_dir: Path) -> RowsConfig:
+    """What the recipe's first stage reads: what the built model's tokenizer is made for."""
+    stage = recipe.stages[0]
     settings = recipe.settings(stage, output_dir, built_model=True)
     names = ("dataset_name", "dataset_config", "dataset_train_split", "columns", "limit")
     return RowsConfig(**{name: settings[name] for name in names if name in settings})

@@ -15,11 +15,16 @@ from .errors import UserError
 
 # Stages in the order in which they run, with the module and the dataclasses that their file is parsed into
 STAGES = {
+    "collect": ("glow_trl.collection.collect", ("CollectConfig",)),
     "label": ("glow_trl.collection.label", ("LabelConfig",)),
+    "mix": ("glow_trl.collection.mix", ("MixConfig",)),
     "sft": ("glow_trl.sft", ("SFTStageConfig", "GLOWConfig", "ModelConfig")),
     "grpo": ("glow_trl.grpo", ("GRPOStageConfig", "GuardConfig", "GRPOConfig", "ModelConfig")),
     "eval": ("glow_trl.evaluation.stage", ("EvalConfig",)),
 }
+
+# The stages among them that make the training data, once for all initializations
+DATA_STAGES = ("collect", "label", "mix")
 
 # The initializations that `--compare` trains: what each changes in the SFT stage
 ARMS: dict[str, dict[str, Any]] = {
