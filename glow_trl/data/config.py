@@ -1,12 +1,14 @@
 """Configuration of where a stage's rows come from, and of how it asks their questions."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ..config import as_mapping
 from ..errors import UserError
-from .load import expand_path, is_local, load_rows
+from .load import Place, iter_placed_rows, load_rows
+from .paths import expand_names, is_local
+from .rejects import Reject
 
 
 @dataclass
@@ -16,8 +18,8 @@ class RowsConfig:
 
     Parameters:
         dataset_name (`str` or `list[str]`):
-            JSONL, JSON or Parquet file, or data set on the Hub; several are concatenated. `${NAME:-default}` in a
-            path is replaced by the environment variable.
+            JSONL, JSON or Parquet file, pattern of such files (`shards/*.jsonl`), or data set on the Hub; several
+            are concatenated. `${NAME:-default}` in a path is replaced by the environment variable.
         dataset_config (`str`, *optional*):
             Configuration of a data set on the Hub.
         dataset_train_split (`str`, *optional*, defaults to `"train"`):
@@ -56,10 +58,24 @@ class RowsConfig:
             limit=self.limit,
         )
 
+    def iter_placed(
+        self, required: Sequence[str], on_reject: Callable[[Reject], None] | None = None
+    ) -> Iterator[tuple[Place, dict[str, Any]]]:
+        """The rows one at a time, each with the place where it stands; see [`~glow_trl.data.iter_placed_rows`]."""
+        return iter_placed_rows(
+            self.dataset_name,
+            split=self.dataset_train_split,
+            config_name=self.dataset_config,
+            columns=self.columns,
+            required=required,
+            limit=self.limit,
+            on_reject=on_reject,
+        )
+
     @property
     def files(self) -> list[str]:
         """The local files among the data sets."""
-        return [path for path in map(expand_path, self.dataset_name) if is_local(path)]
+        return [path for path in expand_names(self.dataset_name) if is_local(path)]
 
 
 @dataclass

@@ -1,0 +1,94 @@
+"""What a row's columns are called, and what they must hold."""
+
+import difflib
+import string
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+
+class Fault(NamedTuple):
+    """What is wrong with a row. `reason` names the fault and is the same for all rows that have it; `detail`, what is
+    particular to this one and what to do about it."""
+
+    reason: str
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return self.reason + self.detail
+
+
+_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "problem": ((str,), "a string"),
+    "completion": ((str,), "a string"),
+    "is_correct": ((bool,), "true or false"),
+}
+_FURTHER_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "answer": ((str, int, float, list), "a string or a number"),
+    "choices": ((list, tuple), "a list"),
+    "kind": ((str,), "a string"),
+    "sample_id": ((str, int), "a string or a number"),
+    "finish_reason": ((str,), "a string"),
+    "n_tokens": ((int,), "a whole number"),
+}
+
+
+def rename_columns(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any] | Fault:
+    """
+    `row` with the columns renamed: each key of `columns` takes the value of the column that it maps to. Where the row
+    lacks such a column, the [`Fault`].
+    """
+    if not columns:
+        return row
+    for given in columns.values():
+        if given not in row:
+            return Fault(f"no column {given!r}", f"{nearest_column(given, row)}; correct `columns`")
+    renamed = {key: value for key, value in row.items() if key not in columns.values()}
+    return renamed | {wanted: row[given] for wanted, given in columns.items()}
+
+
+def find_fault(row: Mapping[str, Any], required: Iterable[str], strict: bool = False) -> Fault | None:
+    """
+    What is wrong with a row: a column that is missing, null or of the wrong type.
+
+    Args:
+        row (`dict`): the row.
+        required (`Iterable[str]`): columns that it must have.
+        strict (`bool`, *optional*, defaults to `False`): whether required texts must not be blank, and the columns
+            that rows need not have are looked at too.
+    """
+    for column in required:
+        value = row.get(column)
+        if value is None:
+            detail = f"; name the right one with `columns: {{{column}: ...}}`"
+            if column in row:
+                return Fault(f"column {column!r} is null", detail)
+            return Fault(f"column {column!r} is missing", nearest_column(column, row) + detail)
+    fault = _wrong_type(row, _TYPES)
+    if fault is not None or not strict:
+        return fault
+    for column in required:
+        value = row[column]
+        if isinstance(value, str) and not value.strip():
+            return Fault(f"column {column!r} is empty")
+    return _wrong_type(row, _FURTHER_TYPES)
+
+
+def _wrong_type(row: Mapping[str, Any], types: Mapping[str, tuple[tuple[type, ...], str]]) -> Fault | None:
+    for column, (expected, name) in types.items():
+        value = row.get(column)
+        if value is not None and not isinstance(value, expected):
+            return Fault(f"column {column!r} must be {name}", f", found {type(value).__name__}")
+    return None
+
+
+def answer_as_text(answer: int | float, choices: Sequence[str] | None) -> str:
+    """A number as an answer: the letter of an option where there are `choices`, which are counted from 0."""
+    if choices and type(answer) is int and 0 <= answer < min(len(choices), len(string.ascii_uppercase)):
+        return string.ascii_uppercase[answer]
+    return str(answer)
+
+
+def nearest_column(name: str, row: Mapping[str, Any]) -> str:
+    """The column most like `name`, or else all of them, for an error."""
+    close = difflib.get_close_matches(name, row, n=1)
+    return f" (nearest: {close[0]!r})" if close else f" (columns: {', '.join(map(repr, row)) or 'none'})"
