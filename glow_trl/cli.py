@@ -7,16 +7,18 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from .errors import TrainingCollapsed, UserError
+from .errors import ServiceError, TrainingCollapsed, UserError
 
 
 _COMMANDS = {
     "run": ("glow_trl.pipeline", "all stages of a recipe in order, resuming where it stopped"),
+    "collect": ("glow_trl.collection.collect", "trajectories from a teacher: n answers to each question"),
     "label": ("glow_trl.collection.label", "verify trajectories: which are correct, which are not"),
     "sft": ("glow_trl.sft", "stage 1: GLOW-weighted supervised fine-tuning"),
     "grpo": ("glow_trl.grpo", "stage 2: GRPO with verifier rewards"),
     "eval": ("glow_trl.evaluation.stage", "evaluate a checkpoint on benchmarks"),
     "report": ("glow_trl.report.stage", "summary.json and report.html of a run's folder"),
+    "dynamics": ("glow_trl.analysis.stage", "what training did to each sample: losses, gains, weights, a data map"),
     "verify": ("glow_trl.verifiers.verify_file", "verify a JSONL file of predictions and gold answers"),
 }
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -34,7 +36,7 @@ def _help() -> str:
             *lines,
             "",
             "  glow-trl run recipes/quickstart                    a whole two-stage run, on any machine",
-            "  glow-trl sft --config FILE [--key value ...]       one stage; likewise label, grpo, eval",
+            "  glow-trl sft --config FILE [--key value ...]       one stage; likewise collect, label, grpo, eval",
             "  glow-trl COMMAND --help                            the options of a command",
         ]
     )
@@ -57,7 +59,7 @@ def run_stage(main: Callable[[Sequence[str] | None], int | None], argv: Sequence
         return main(argv) or 0
     except UserError as error:
         return _fail(error, 2)
-    except TrainingCollapsed as error:
+    except (TrainingCollapsed, ServiceError) as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
         return _fail("interrupted; the same command continues where it stopped", 130)

@@ -1,0 +1,36 @@
+"""What the analyses found, as tables for the terminal."""
+
+from typing import TYPE_CHECKING, Any
+
+from ..report.numbers import number, percent
+
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def dynamics_table(arm: str, results: dict[str, Any]) -> "Table":
+    """Losses by epoch and the last epoch's weights, for each value of each column, as a table for the terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    epochs = results["epochs"]
+    shown = epochs if len(epochs) <= 3 else [*epochs[:2], epochs[-1]]
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=arm or None, title_justify="left")
+    table.add_column("samples", min_width=22)
+    columns = ["count", *(f"loss {epoch}" for epoch in shown), "weight", "at min, %"]
+    for title in columns:
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("never better", justify="right")
+    for column, groups in results["groups"].items():
+        if column != "all":
+            table.add_row(Text(f"by {column}", style="bold"))
+        for value, rows in groups.items():
+            by_epoch = {row["epoch"]: row for row in rows}
+            counts = results["data_map"]["groups"][column][value]
+            cells = [value if column == "all" else f"  {value}", f"{counts['samples']:,}"]
+            cells += [number(by_epoch[epoch]["loss"], 4) for epoch in shown]
+            cells += [number(rows[-1].get("weight"), 3), percent(rows[-1].get("at_min"))]
+            table.add_row(*map(Text, [*cells, percent(counts["never_improved_share"])]))
+    return table
