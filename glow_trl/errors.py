@@ -18,3 +18,7 @@ class MissingExtraError(UserError, ImportError):
 
 class TrainingCollapsed(RuntimeError):
     """Training was stopped because it collapsed; the message says what was seen and what is kept. Exit code 1."""
+
+
+class ServiceError(RuntimeError):
+    """A server that a stage depends on failed for good; the message says how. What is done is kept. Exit code 1."""

@@ -1,7 +1,8 @@
 """Sampling from a model through one interface, whatever runs it. Importing this package loads no engine."""
 
 from .base import Engine, Generation, SamplingConfig
-from .registry import ENGINES, create_engine
+from .prompts import render_conversation
+from .registry import ENGINES, create_engine, engine_class
 
 
-__all__ = ["ENGINES", "Engine", "Generation", "SamplingConfig", "create_engine"]
+__all__ = ["ENGINES", "Engine", "Generation", "SamplingConfig", "create_engine", "engine_class", "render_conversation"]

@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 from types import MappingProxyType
 from typing import Any
 
@@ -12,24 +13,18 @@ from .base import Engine
 ENGINES = MappingProxyType(
     {
         "transformers": "glow_trl.generation.transformers_engine:TransformersEngine",
+        "server": "glow_trl.generation.server_engine:ServerEngine",
         "vllm": "glow_trl.generation.vllm_engine:VLLMEngine",
     }
 )
 
 
-def create_engine(name: str, model_name_or_path: str, **options: Any) -> Engine:
-    """Load a model in the engine called `name`.
+def engine_class(name: str) -> type[Engine]:
+    """
+    The class of an engine.
 
     Args:
-        name (`str`):
-            A key of `ENGINES`, or `"package.module:Class"` for an [`Engine`] of your own.
-        model_name_or_path (`str`):
-            A checkpoint's folder (a full model or a PEFT adapter) or a model id on the Hub.
-        **options:
-            Passed to the engine's class.
-
-    Returns:
-        `Engine`: the engine, ready to generate.
+        name (`str`): a key of `ENGINES`, or `"package.module:Class"` for an [`Engine`] of your own.
 
     Raises:
         UserError: there is no such engine.
@@ -44,9 +39,36 @@ def create_engine(name: str, model_name_or_path: str, **options: Any) -> Engine:
             f"unknown generation engine '{name}'.{hint} Known: {', '.join(ENGINES)}; or 'package.module:Class'"
         )
     try:
-        engine_class = getattr(importlib.import_module(module_name), class_name)
+        return getattr(importlib.import_module(module_name), class_name)
     except (ModuleNotFoundError, AttributeError) as error:
         if name in ENGINES:
             raise
         raise UserError(f"generation engine '{name}' cannot be imported ({error})") from error
-    return engine_class(model_name_or_path, **options)
+
+
+def create_engine(name: str, model_name_or_path: str, **options: Any) -> Engine:
+    """Load a model in the engine called `name`.
+
+    Args:
+        name (`str`):
+            A key of `ENGINES`, or `"package.module:Class"` for an [`Engine`] of your own.
+        model_name_or_path (`str`):
+            A checkpoint's folder (a full model or a PEFT adapter) or a model id on the Hub; for `"server"` the name
+            under which the server has the model.
+        **options:
+            Passed to the engine's class.
+
+    Returns:
+        `Engine`: the engine, ready to generate.
+
+    Raises:
+        UserError: there is no such engine, or it does not know an option.
+        MissingExtraError: the engine's package is not installed.
+    """
+    cls = engine_class(name)
+    try:
+        inspect.signature(cls).bind(model_name_or_path, **options)
+    except TypeError as error:
+        known = [key for key in inspect.signature(cls).parameters if key != "model_name_or_path"]
+        raise UserError(f"engine_options of the engine '{name}': {error}; it takes {', '.join(known)}") from error
+    return cls(model_name_or_path, **options)

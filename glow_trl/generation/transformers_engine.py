@@ -1,21 +1,25 @@
 """Generation with `transformers`, in this process. Runs anywhere; on a GPU, vLLM is many times faster."""
 
+import bisect
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+import sys
+from collections import Counter
+from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
 import torch
-from transformers import GenerationConfig
+from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
 
-from .base import Engine, Generation, SamplingConfig
+from .base import Generation, OnRefused, Prompt, SampleEngine, SamplingConfig, cut_at_stop, refuse
 from .loading import end_token_ids, load_model, load_tokenizer
 
 
-class TransformersEngine(Engine):
+class TransformersEngine(SampleEngine):
     """Samples with `model.generate`, in left-padded batches of prompts of similar length.
 
     The batches, and the seed of each, follow from the prompts and the settings alone, so that a run which is started
-    again and skips what it has draws the same completions as one that was not interrupted.
+    again and skips what it has draws the same completions as one that was not interrupted. A batch of which anything
+    is missing is drawn as a whole.
 
     Args:
         model_name_or_path (`str`):
@@ -29,6 +33,9 @@ class TransformersEngine(Engine):
         batch_tokens (`int`, *optional*, defaults to `65536`):
             Most tokens in a batch, counting prompts and `max_new_tokens`: it bounds the key-value cache. A single
             sequence that is longer gets a batch of its own.
+        max_model_len (`int`, *optional*):
+            Most tokens of a prompt with its completion; by default what the model's positions allow. Completions are
+            cut there.
         trust_remote_code (`bool`, *optional*, defaults to `False`):
             Whether code that comes with the checkpoint may run.
         **model_kwargs:
@@ -44,6 +51,7 @@ class TransformersEngine(Engine):
         device: str | None = None,
         batch_size: int = 512,
         batch_tokens: int = 65536,
+        max_model_len: int | None = None,
         trust_remote_code: bool = False,
         **model_kwargs: Any,
     ):
@@ -51,45 +59,54 @@ class TransformersEngine(Engine):
         self.model = load_model(model_name_or_path, dtype, device, trust_remote_code, **model_kwargs)
         self.batch_size = batch_size
         self.batch_tokens = batch_tokens
+        positions = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        self._max_length = max_model_len or positions or sys.maxsize
         self._end_ids = end_token_ids(self.tokenizer, self.model.generation_config)
         # `generate` fills what a call leaves open from the checkpoint's own generation config, a repetition penalty
         # for example: completions must depend on the sampling config alone
         self.model.generation_config = GenerationConfig()
 
-    def stream(
+    def stream_samples(
         self,
-        prompts: Sequence[str] | Sequence[Sequence[int]],
+        prompts: Sequence[Prompt],
         sampling: SamplingConfig,
-        skip: Collection[int] = (),
-    ) -> Iterator[tuple[int, list[Generation]]]:
+        done: Container[tuple[int, int]] = (),
+        on_refused: OnRefused | None = None,
+    ) -> Iterator[tuple[int, int, Generation]]:
         token_ids = [self._encode(prompt) for prompt in prompts]
-        skip = set(skip)
-        drawn: dict[int, list[Generation]] = {}
-        for number, batch in enumerate(self._batches(token_ids, sampling)):
-            if skip.issuperset(batch):
+        usable = []
+        for index, ids in enumerate(token_ids):
+            if 0 < len(ids) < self._max_length:
+                usable.append(index)
+            else:
+                problem = f"its {len(ids)} tokens leave no room in max_model_len={self._max_length}"
+                refuse(index, problem if ids else "it is empty", on_refused)
+        drawn: Counter[int] = Counter()
+        for number, batch in enumerate(self._batches(token_ids, sampling, usable)):
+            pairs = []
+            for index in batch:
+                pairs.append((index, drawn[index]))
+                drawn[index] += 1
+            if all(pair in done for pair in pairs):
                 continue
             completions = self._generate_batch([token_ids[index] for index in batch], sampling, number)
-            for index, generation in zip(batch, completions, strict=True):
-                if index in skip:
-                    continue
-                drawn.setdefault(index, []).append(generation)
-                if len(drawn[index]) == sampling.num_samples:
-                    yield index, drawn.pop(index)
+            for pair, generation in zip(pairs, completions, strict=True):
+                if pair not in done:
+                    yield *pair, generation
 
     def close(self) -> None:
         self.model = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
-    def _encode(self, prompt: str | Sequence[int]) -> list[int]:
-        ids = self.tokenizer.encode(prompt, add_special_tokens=False) if isinstance(prompt, str) else list(prompt)
-        if not ids:
-            raise ValueError("a prompt has no tokens")
-        return ids
+    def _encode(self, prompt: Prompt) -> list[int]:
+        return self.tokenizer.encode(prompt, add_special_tokens=False) if isinstance(prompt, str) else list(prompt)
 
-    def _batches(self, token_ids: list[list[int]], sampling: SamplingConfig) -> Iterator[list[int]]:
+    def _batches(
+        self, token_ids: list[list[int]], sampling: SamplingConfig, usable: Sequence[int]
+    ) -> Iterator[list[int]]:
         """Prompt indices of each batch, longest first; an index stands once for each of its samples."""
-        order = sorted(range(len(token_ids)), key=lambda index: -len(token_ids[index]))
+        order = sorted(usable, key=lambda index: -len(token_ids[index]))
         rows = [index for index in order for _ in range(sampling.num_samples)]
         start = 0
         while start < len(rows):
@@ -112,11 +129,13 @@ class TransformersEngine(Engine):
             attention_mask[row, width - len(prompt) :] = 1
         greedy = sampling.temperature == 0
         config = GenerationConfig(
-            max_new_tokens=sampling.max_new_tokens,
+            # The longest prompts come first: what is left to a batch depends on its first one alone
+            max_new_tokens=min(sampling.max_new_tokens, self._max_length - width),
             do_sample=not greedy,
             temperature=None if greedy else float(sampling.temperature),
             top_p=None if greedy else float(sampling.top_p),
-            top_k=None if greedy else 0,
+            top_k=None if greedy else sampling.top_k,
+            min_p=None if greedy or not sampling.min_p else float(sampling.min_p),
             eos_token_id=self._end_ids or None,
             pad_token_id=pad_id,
         )
@@ -125,9 +144,30 @@ class TransformersEngine(Engine):
         with torch.inference_mode(), torch.random.fork_rng(devices=devices):
             torch.manual_seed(_batch_seed(sampling.seed, batch_number))
             output = self.model.generate(
-                input_ids.to(device), attention_mask=attention_mask.to(device), generation_config=config
+                input_ids.to(device),
+                attention_mask=attention_mask.to(device),
+                generation_config=config,
+                stopping_criteria=StoppingCriteriaList(
+                    [_StopStrings(self.tokenizer, sampling.stop, width)] if sampling.stop else []
+                ),
             )
-        return self._unpack(output[:, width:].cpu())
+        generations = self._unpack(output[:, width:].cpu())
+        return [self._cut(generation, sampling.stop) for generation in generations]
+
+    def _cut(self, generation: Generation, stop: Sequence[str]) -> Generation:
+        """A generation up to its first stop string: the rows of a batch go on until the last one has ended."""
+        text, stopped = cut_at_stop(generation.text, stop)
+        if not stopped:
+            return generation
+        ids = generation.token_ids
+        # The fewest tokens whose text holds the stop string
+        length = bisect.bisect_left(
+            range(1, len(ids)), True, key=lambda count: cut_at_stop(self._decode(ids[:count]), stop)[1]
+        )
+        return Generation(text, ids[: length + 1], length + 1, "stop")
+
+    def _decode(self, ids: list[int]) -> str:
+        return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
     def _unpack(self, completions: torch.Tensor) -> list[Generation]:
         ended = torch.isin(completions, torch.tensor(self._end_ids, dtype=completions.dtype))
@@ -139,6 +179,20 @@ class TransformersEngine(Engine):
             Generation(text, ids, len(ids), "stop" if stop else "length")
             for text, ids, stop in zip(texts, token_ids, stopped.tolist(), strict=True)
         ]
+
+
+class _StopStrings(StoppingCriteria):
+    """Ends the rows whose latest text holds a stop string."""
+
+    def __init__(self, tokenizer: Any, stop: Sequence[str], prompt_width: int):
+        self._tokenizer, self._stop, self._prompt_width = tokenizer, stop, prompt_width
+        # A token brings at least a byte of text, and a character has at most four; special tokens bring none
+        self._window = 4 * max(map(len, stop)) + 8
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> torch.Tensor:
+        recent = input_ids[:, max(self._prompt_width, input_ids.shape[1] - self._window) :]
+        texts = self._tokenizer.batch_decode(recent, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return torch.tensor([cut_at_stop(text, self._stop)[1] for text in texts], device=input_ids.device)
 
 
 def _batch_seed(seed: int, batch_number: int) -> int:

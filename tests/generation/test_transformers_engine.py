@@ -78,7 +78,7 @@ def test_batches_respect_both_bounds_and_hold_every_sample_once(tiny_model):
     engine = create_engine("transformers", tiny_model, batch_size=3, batch_tokens=60)
     token_ids = [[1] * length for length in (3, 30, 8, 12, 12, 80, 1)]
     sampling = SamplingConfig(num_samples=4, max_new_tokens=10)
-    batches = list(engine._batches(token_ids, sampling))
+    batches = list(engine._batches(token_ids, sampling, range(7)))
     assert sorted(index for batch in batches for index in batch) == sorted(list(range(7)) * 4)
     for batch in batches:
         assert len(batch) <= 3

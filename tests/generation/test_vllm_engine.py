@@ -1,4 +1,4 @@
-"""The vLLM engine, where it is installed; on a CPU: VLLM_ENABLE_V1_MULTIPROCESSING=0 VLLM_CPU_KVCACHE_SPACE=1."""
+"""The vLLM engine, where it is installed."""
 
 import importlib.util
 
