@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -41,11 +41,33 @@ def completion_entropies(
         `tuple[int, float]`: the position of a completion and its sum of entropies, batch by batch, longest first.
         Divide by the number of tokens for the mean.
     """
+    for batch, output in completion_forwards(model, prompts, completions, ("entropy",), batch_tokens, batch_size):
+        yield from zip(batch, output.entropy.double().sum(dim=1).tolist(), strict=True)
+
+
+def completion_forwards(
+    model: "PreTrainedModel",
+    prompts: Sequence[Sequence[int]],
+    completions: Sequence[Sequence[int]],
+    outputs: tuple[str, ...],
+    batch_tokens: int = 65536,
+    batch_size: int = 512,
+) -> Iterator[tuple[list[int], Any]]:
+    """One forward pass over prompt and completion for what TRL's fused head computes at each completion token.
+
+    Args:
+        model, prompts, completions, batch_tokens, batch_size: as in [`completion_entropies`].
+        outputs (`tuple[str]`): what to compute besides `log_probs`: `"entropy"` or nothing.
+
+    Yields:
+        `tuple[list[int], FusedCausalLMOutput]`: the positions of the completions of a batch, longest first, and the
+        output, whose fields have the shape `(len(batch), longest - 1)` and are zero outside the completions.
+    """
     import torch
 
     lengths = [len(prompt) + len(completion) for prompt, completion in zip(prompts, completions, strict=True)]
     order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    with torch.no_grad(), _fused_head(model) as forward:
+    with _fused_head(model, outputs) as forward:
         start = 0
         while start < len(order):
             longest = lengths[order[start]]
@@ -59,13 +81,15 @@ def completion_entropies(
                 input_ids[row, : len(tokens)] = tokens
                 attention_mask[row, : len(tokens)] = 1
                 labels[row, len(prompts[index]) : len(tokens)] = tokens[len(prompts[index]) :]
-            output = forward(
-                input_ids=input_ids.to(model.device),
-                attention_mask=attention_mask.to(model.device),
-                labels=labels.to(model.device),
-                fused_lm_head=True,
-            )
-            yield from zip(batch, output.entropy.double().sum(dim=1).tolist(), strict=True)
+            # Not around the loop: whoever takes the batches may want gradients in between
+            with torch.no_grad():
+                output = forward(
+                    input_ids=input_ids.to(model.device),
+                    attention_mask=attention_mask.to(model.device),
+                    labels=labels.to(model.device),
+                    fused_lm_head=True,
+                )
+            yield batch, output
 
 
 def mean_token_entropy(sums: Sequence[float], lengths: Sequence[int]) -> float:
@@ -74,13 +98,13 @@ def mean_token_entropy(sums: Sequence[float], lengths: Sequence[int]) -> float:
 
 
 @contextmanager
-def _fused_head(model: "PreTrainedModel"):
+def _fused_head(model: "PreTrainedModel", outputs: tuple[str, ...]):
     """The model's forward with TRL's fused head, which is taken off again afterwards."""
     from trl.trainer import add_fused_lm_head
 
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     before = vars(base).get("forward")
-    add_fused_lm_head(base, outputs=("log_probs", "entropy"))
+    add_fused_lm_head(base, outputs=("log_probs", *outputs))
     try:
         yield model
     finally:
