@@ -19,6 +19,7 @@ _COMMANDS = {
     "eval": ("glow_trl.evaluation.stage", "evaluate a checkpoint on benchmarks"),
     "report": ("glow_trl.report.stage", "summary.json and report.html of a run's folder"),
     "dynamics": ("glow_trl.analysis.stage", "what training did to each sample: losses, gains, weights, a data map"),
+    "loss": ("glow_trl.analysis.loss", "loss of a checkpoint on held-out trajectories"),
     "verify": ("glow_trl.verifiers.verify_file", "verify a JSONL file of predictions and gold answers"),
 }
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
