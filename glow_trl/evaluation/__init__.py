@@ -1,6 +1,7 @@
 """Benchmarks, statistics and policy entropy. Importing this package loads neither torch nor transformers."""
 
-from .config import BenchmarkConfig, EvalConfig
+from ..benchmarks import BenchmarkConfig
+from .config import EvalConfig
 from .runner import evaluate
 from .statistics import Estimate, grouped_mean, majority_at_k, pass_at_k
 from .voting import answer_groups

@@ -1,16 +1,21 @@
 """Questions of a benchmark and their prompts, checked before anything is generated."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..data import build_prompt, load_rows
+from .. import benchmarks
+from ..benchmarks import BenchmarkConfig
+from ..data import build_prompt
 from ..errors import UserError
 from ..handover import read_handover
-from .config import BenchmarkConfig, EvalConfig
+from .config import EvalConfig
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+PROMPT_SETTINGS = ("system_prompt", "prompt_template")
 
 
 def load_questions(benchmark: BenchmarkConfig, config: EvalConfig) -> tuple[list[dict[str, Any]], int]:
@@ -30,20 +35,7 @@ def load_questions(benchmark: BenchmarkConfig, config: EvalConfig) -> tuple[list
     from ..verifiers import check_gold
 
     limits = [limit for limit in (benchmark.limit, config.limit) if limit is not None]
-    rows = load_rows(
-        benchmark.path,
-        split=benchmark.split,
-        config_name=benchmark.config_name,
-        columns=benchmark.columns,
-        required=("problem", "answer"),
-        limit=None if benchmark.exclude else min(limits, default=None),
-    )
-    if benchmark.exclude:
-        excluded = {row["problem"] for row in load_rows(benchmark.exclude, required=("problem",))}
-        rows = [row for row in rows if row["problem"] not in excluded][: min(limits, default=None)]
-        if not rows:
-            raise UserError(f"benchmark '{benchmark.name}': every question stands in {benchmark.exclude} (`exclude`)")
-    questions = [{**row, "kind": row.get("kind") or benchmark.kind or _default_kind(row)} for row in rows]
+    questions = benchmarks.load_questions(dataclasses.replace(benchmark, limit=min(limits, default=None)))
     report = check_gold(questions)
     if report.ok:
         return questions, 0
@@ -67,8 +59,8 @@ def render_prompts(
 ) -> list[list[int]]:
     """Token ids of each question's prompt.
 
-    System turn and template are those of the benchmark, else those of `config`, else those that the checkpoint was
-    trained with, which `glow-trl sft` recorded beside it.
+    System turn and template are those of the benchmark's entry, else those of `config`, else those that the checkpoint
+    was trained with, which `glow-trl sft` recorded beside it, else the benchmark's defaults.
 
     Raises:
         UserError: the tokenizer has no chat template, or the prompt template lacks `{problem}`.
@@ -78,19 +70,18 @@ def render_prompts(
             f"{config.model_name_or_path}: the tokenizer has no chat template; save the one that was used in training "
             "with it (tokenizer.chat_template)"
         )
-    trained = read_handover(config.model_name_or_path) or {}
-    system_prompt, template = (
-        next((value for value in candidates if value is not None), None)
-        for candidates in (
-            (benchmark.system_prompt, config.system_prompt, trained.get("system_prompt")),
-            (benchmark.prompt_template, config.prompt_template, trained.get("prompt_template")),
-        )
-    )
+    system_prompt, template = (prompt_setting(name, benchmark, config) for name in PROMPT_SETTINGS)
     conversations = [
         build_prompt(row["problem"], system_prompt, template, row.get("choices") or None) for row in questions
     ]
     return tokenizer.apply_chat_template(conversations, add_generation_prompt=True, return_dict=False)
 
 
-def _default_kind(row: dict[str, Any]) -> str:
-    return "choice" if row.get("choices") else "math"
+def prompt_setting(name: str, benchmark: BenchmarkConfig, config: EvalConfig) -> str | None:
+    """The `system_prompt` or the `prompt_template` of a benchmark's prompts."""
+    for owner in (benchmark, config):
+        if getattr(owner, name) is not None:
+            return getattr(owner, name)
+    trained = read_handover(config.model_name_or_path)
+    # A record that has none says that the checkpoint was trained without
+    return getattr(benchmark, f"default_{name}") if trained is None else trained.get(name)

@@ -1,90 +1,13 @@
 """What `eval.yaml` may say."""
 
-import dataclasses
-import difflib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from ..benchmarks import BenchmarkConfig, parse_entry
+from ..config import nearest
 from ..errors import UserError
 from ..generation import SamplingConfig
-
-
-@dataclass
-class BenchmarkConfig:
-    """One test set, an entry of `benchmarks` in `eval.yaml`.
-
-    Args:
-        name (`str`):
-            Its name in results, report and file names.
-        path (`str`):
-            A JSONL, JSON or Parquet file, or a data set id on the Hub.
-        split (`str`, *optional*, defaults to `"test"`):
-            Split of a Hub data set.
-        config_name (`str`, *optional*):
-            Configuration of a Hub data set.
-        domain (`str`, *optional*, defaults to `"in"`):
-            `"in"` or `"out"` of the training domain; or a group of your own, such as `"math"`, which counts as
-            in-domain where [`EvalConfig`] lists it in `in_domain`.
-        columns (`dict[str, str]`, *optional*):
-            Names of this file's columns: `{answer: gold}` reads the answer from `gold`.
-        kind (`str`, *optional*):
-            Kind of the answers for rows that have no `kind` of their own; by default `"choice"` for rows with
-            `choices` and `"math"` for others.
-        limit (`int`, *optional*):
-            Only the first so many questions.
-        exclude (`str`, *optional*):
-            A file of trajectories or questions: those of the benchmark's questions that stand in it are left out.
-        system_prompt (`str`, *optional*):
-            In place of [`EvalConfig`]'s.
-        prompt_template (`str`, *optional*):
-            In place of [`EvalConfig`]'s.
-    """
-
-    name: str
-    path: str
-    split: str = "test"
-    config_name: str | None = None
-    domain: str = "in"
-    columns: dict[str, str] = field(default_factory=dict)
-    kind: str | None = None
-    limit: int | None = None
-    exclude: str | None = None
-    system_prompt: str | None = None
-    prompt_template: str | None = None
-
-    @classmethod
-    def parse(cls, entry: Any, position: int) -> "BenchmarkConfig":
-        """Build the benchmark from a mapping of a YAML file.
-
-        Raises:
-            UserError: a key is unknown or missing, or a value has the wrong type.
-        """
-        where = f"benchmarks, entry {position}"
-        if isinstance(entry, cls):
-            return entry
-        if not isinstance(entry, Mapping):
-            raise UserError(f"{where}: expected a mapping with `name` and `path`, found {type(entry).__name__}")
-        if isinstance(entry.get("name"), str):
-            where = f"benchmarks, '{entry['name']}'"
-        known = [item.name for item in dataclasses.fields(cls)]
-        for key in entry:
-            if key not in known:
-                nearest = difflib.get_close_matches(str(key), known, n=1)
-                hint = f"did you mean `{nearest[0]}`?" if nearest else f"known keys: {', '.join(known)}"
-                raise UserError(f"{where}: unknown key `{key}`; {hint}")
-        for key in ("name", "path"):
-            if not isinstance(entry.get(key), str) or not entry[key]:
-                raise UserError(f"{where}: `{key}` is missing or not a string")
-        if not set(entry["name"]).isdisjoint('/\\:*?"<>|') or entry["name"].startswith("."):
-            raise UserError(f"{where}: the name becomes part of a file name; use letters, digits, '-' and '_'")
-        if not isinstance(entry.get("columns") or {}, Mapping):
-            raise UserError(f"{where}: `columns` must be a mapping such as {{answer: gold}}")
-        limit = entry.get("limit")
-        if limit is not None and (not isinstance(limit, int) or limit < 1):
-            raise UserError(f"{where}: `limit` is {limit!r}: it must be a whole number of at least 1")
-        return cls(**{**entry, "columns": dict(entry.get("columns") or {})})
 
 
 @dataclass
@@ -97,8 +20,10 @@ class EvalConfig:
             A checkpoint's folder (full model or PEFT adapter) or a model id on the Hub.
         output_dir (`str`):
             Where results and generations go. Started again with the same settings, the evaluation continues there.
-        benchmarks (`list[dict]`):
-            The test sets, see [`BenchmarkConfig`].
+        benchmarks (`list[str or dict]`):
+            The test sets: names of those that ship with the package (see [`~glow_trl.benchmarks.benchmark_names`]),
+            paths of YAML files, or mappings with the arguments of [`~glow_trl.benchmarks.BenchmarkConfig`], among them
+            `base`, the one to start from.
         only (`list[str]`, *optional*):
             Evaluate just these of them.
         in_domain (`list[str]`, *optional*, defaults to `["math"]`):
@@ -151,7 +76,10 @@ class EvalConfig:
 
     model_name_or_path: str | None = field(default=None, metadata={"help": "Checkpoint folder or model id."})
     output_dir: str | None = field(default=None, metadata={"help": "Where results and generations go."})
-    benchmarks: list[dict] = field(default_factory=list, metadata={"help": "The test sets (a list in the YAML file)."})
+    # On the command line names; a YAML file may have mappings among them
+    benchmarks: list[str] = field(
+        default_factory=list, metadata={"help": "The test sets: names of shipped ones, or YAML files."}
+    )
     only: list[str] | None = field(default=None, metadata={"help": "Evaluate just these benchmarks."})
     in_domain: list[str] = field(
         default_factory=lambda: ["math"], metadata={"help": "Domain groups that count as in-domain."}
@@ -209,8 +137,11 @@ class EvalConfig:
         if Path(self.output_dir).is_file():
             raise UserError(f"output_dir: {self.output_dir} is a file")
         if not self.benchmarks:
-            raise UserError("benchmarks is empty: list at least one test set with `name` and `path`")
-        parsed = [BenchmarkConfig.parse(entry, position) for position, entry in enumerate(self.benchmarks, start=1)]
+            raise UserError("benchmarks is empty: name at least one, or list test sets with `name` and `path`")
+        parsed = [
+            parse_entry(entry, f"benchmarks, entry {position}")
+            for position, entry in enumerate(self.benchmarks, start=1)
+        ]
         names = [benchmark.name for benchmark in parsed]
         for name in names:
             if names.count(name) > 1:
@@ -218,8 +149,8 @@ class EvalConfig:
         if self.only is not None:
             for name in self.only:
                 if name not in names:
-                    nearest = difflib.get_close_matches(name, names, n=1) or names
-                    raise UserError(f"only: there is no benchmark '{name}'; known: {', '.join(nearest)}")
+                    close = nearest(name, names) or f"; there are {', '.join(names)}"
+                    raise UserError(f"only: there is no benchmark {name!r}{close}")
             parsed = [benchmark for benchmark in parsed if benchmark.name in self.only]
         _ = self.sampling
         wrong = [k for k in self.resolved_k_values if not 1 <= k <= self.num_samples]

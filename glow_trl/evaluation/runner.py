@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..data import read_jsonl, write_jsonl
 from ..generation import Engine, Generation, SamplingConfig
 from ..generation.loading import load_tokenizer
-from ..runs import make_writable, write_json
+from ..runs import jsonable, make_writable, write_json
 from .benchmarks import load_questions, render_prompts
 from .config import EvalConfig
 from .entropy import completion_entropies, mean_token_entropy
@@ -77,7 +77,7 @@ def evaluate(config: EvalConfig, engine: Engine | None = None, console: "Console
 
     results = {
         "model_name_or_path": config.model_name_or_path,
-        "sampling": dataclasses.asdict(config.sampling),
+        "sampling": jsonable(dataclasses.asdict(config.sampling)),
         "benchmarks": {job.benchmark.name: _summarize(job, config) for job in jobs},
         "seconds": state.seconds,
     }

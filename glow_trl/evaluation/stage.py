@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..benchmarks import BenchmarkConfig
 from ..report.numbers import interval, number, percent
 from ..report.run_data import read_json
 from .config import EvalConfig
@@ -38,7 +39,7 @@ def run_stage(config: EvalConfig, given: dict[str, Any], console: "Console | Non
         UserError: bad input or configuration, or the folder holds the evaluation of another model.
     """
     from ..generation.loading import local_folder
-    from ..runs import StageRun, fingerprint, jsonable
+    from ..runs import StageRun, jsonable
 
     benchmarks = config.resolve()
     settings = {key: value for key, value in given.items() if key not in _CHANGEABLE}
@@ -46,7 +47,7 @@ def run_stage(config: EvalConfig, given: dict[str, Any], console: "Console | Non
     run = StageRun("eval", config.output_dir, settings, inputs=[] if folder is None else [folder])
     facts = {
         "settings": jsonable({key: value for key, value in vars(config).items() if key not in ("rescore", *_SIZES)}),
-        "benchmarks": {item.name: {"path": item.path, "data": fingerprint(item.path)} for item in benchmarks},
+        "benchmarks": {item.name: _data_facts(item) for item in benchmarks},
         "seed": config.seed,
     }
     if run.is_complete and not config.rescore and all(run.record.get(key) == value for key, value in facts.items()):
@@ -61,6 +62,17 @@ def run_stage(config: EvalConfig, given: dict[str, Any], console: "Console | Non
         raise
     run.complete(**facts)
     return results
+
+
+def _data_facts(benchmark: BenchmarkConfig) -> dict[str, Any]:
+    """What a benchmark's questions come from."""
+    from ..runs import fingerprint
+
+    source = benchmark.source()
+    facts = {"path": source.path, "data": fingerprint(source.path)}
+    if benchmark.exclude:
+        facts |= {"exclude": benchmark.exclude, "excluded": fingerprint(benchmark.exclude)}
+    return facts
 
 
 def main(argv: Sequence[str] | None = None) -> None:
