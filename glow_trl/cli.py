@@ -17,9 +17,11 @@ _COMMANDS = {
     "sft": ("glow_trl.sft", "stage 1: GLOW-weighted supervised fine-tuning"),
     "grpo": ("glow_trl.grpo", "stage 2: GRPO with verifier rewards"),
     "eval": ("glow_trl.evaluation.stage", "evaluate a checkpoint on benchmarks"),
+    "merge": ("glow_trl.merge", "merge an adapter into its model"),
     "report": ("glow_trl.report.stage", "summary.json and report.html of a run's folder"),
     "dynamics": ("glow_trl.analysis.stage", "what training did to each sample: losses, gains, weights, a data map"),
     "loss": ("glow_trl.analysis.loss", "loss of a checkpoint on held-out trajectories"),
+    "annotate": ("glow_trl.analysis.patterns.stage", "which patterns of faulty reasoning trajectories show"),
     "verify": ("glow_trl.verifiers.verify_file", "verify a JSONL file of predictions and gold answers"),
 }
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
