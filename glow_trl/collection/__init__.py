@@ -1,1 +1,1 @@
-"""Trajectories: from a teacher's completions to a labelled training set."""
+"""Trajectories: from questions and a teacher to labelled training sets."""

@@ -1,0 +1,339 @@
+"""Collects trajectories: lets a teacher answer each question several times."""
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from ..config import as_mapping, parse_stage
+from ..data import Reject, RejectsFile
+from ..data.config import PromptedRowsConfig
+from ..errors import ServiceError, UserError
+from ..generation import Engine, SamplingConfig, create_engine, engine_class
+from ..runs import StageRun, make_writable
+from .lock import exclusive
+from .questions import Prompts, load_questions, read_template
+from .shards import SampleShards
+
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class CollectConfig(PromptedRowsConfig):
+    r"""
+    Which questions to ask which teacher, and how: [`~glow_trl.data.config.PromptedRowsConfig`], and
+
+    Parameters:
+        output_dir (`str`):
+            Where to write the trajectories, `trajectories-00000-of-00004.jsonl` and so on, and `rejects.jsonl`: the
+            questions that could not be asked, and why.
+        model_name_or_path (`str`):
+            The teacher: a checkpoint's folder or a model id; for the engine `server` its name there.
+        engine (`str`, *optional*, defaults to `"transformers"`):
+            `"vllm"` or `"transformers"` (in this process), `"server"` (any server with OpenAI's API), or
+            `package.module:Class`.
+        engine_options (`dict`, *optional*):
+            Further arguments of the engine: `{base_url: http://localhost:8000/v1, concurrency: 64}`,
+            `{tensor_parallel_size: 2}`.
+        dtype (`str`, *optional*, defaults to `"auto"`):
+            Precision of the weights: `"auto"` (as saved), `"float32"`, `"bfloat16"` or `"float16"`.
+        max_model_len (`int`, *optional*):
+            Most tokens of a prompt with its completion; by default what the model allows.
+        trust_remote_code (`bool`, *optional*, defaults to `False`):
+            Whether code that comes with the checkpoint may run.
+        prompt_format (`str`, *optional*, defaults to `"chat"`):
+            `"chat"`: as a conversation, through the teacher's chat template. `"raw"`: the text as it stands, for
+            teachers that only continue text.
+        chat_template_path (`str`, *optional*):
+            File with a chat template to use in place of the teacher's.
+        chat_template_kwargs (`dict`, *optional*):
+            Variables of the chat template, `{enable_thinking: true}` for example.
+        num_samples (`int`, *optional*, defaults to `8`):
+            Samples of each question.
+        temperature (`float`, *optional*, defaults to `0.6`):
+            Sampling temperature.
+        top_p (`float`, *optional*, defaults to `0.95`):
+            Share of the probability that nucleus sampling keeps.
+        top_k (`int`, *optional*, defaults to `0`):
+            Sample among so many most probable tokens; `0` for all.
+        min_p (`float`, *optional*, defaults to `0.0`):
+            Leave out tokens less probable than this share of the most probable one.
+        max_new_tokens (`int`, *optional*, defaults to `4096`):
+            Completions are cut after this many tokens.
+        stop (`list[str]`, *optional*):
+            Strings that end a completion; they are not part of it.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the samples; each has one of its own, made from this one.
+        unique_problems (`bool`, *optional*, defaults to `False`):
+            Ask each question once, however often the data have it.
+        keep_columns (`list[str]`, *optional*):
+            Columns of the questions to keep beside `problem`, `answer`, `kind`, `choices`, `tolerance` and `source`.
+        questions_per_shard (`int`, *optional*, defaults to `128`):
+            Questions of each shard.
+    """
+
+    output_dir: str | None = field(default=None, metadata={"help": "Where to write the trajectories."})
+    model_name_or_path: str | None = field(default=None, metadata={"help": "The teacher."})
+    engine: str = field(
+        default="transformers", metadata={"help": "transformers, vllm, server or package.module:Class."}
+    )
+    engine_options: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Further arguments of the engine."}
+    )
+    dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
+    max_model_len: int | None = field(
+        default=None, metadata={"help": "Most tokens of a prompt with its completion (default: the model's)."}
+    )
+    trust_remote_code: bool = field(default=False, metadata={"help": "Whether the checkpoint's code may run."})
+    prompt_format: Literal["chat", "raw"] = field(
+        default="chat", metadata={"help": "chat (through the chat template) or raw (the text as it stands)."}
+    )
+    chat_template_path: str | None = field(
+        default=None, metadata={"help": "File with a chat template in place of the teacher's."}
+    )
+    chat_template_kwargs: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Variables of the chat template: '{\"enable_thinking\": true}'."}
+    )
+    num_samples: int = field(default=8, metadata={"help": "Samples of each question."})
+    temperature: float = field(default=0.6, metadata={"help": "Sampling temperature; 0 is greedy."})
+    top_p: float = field(default=0.95, metadata={"help": "Nucleus sampling."})
+    top_k: int = field(default=0, metadata={"help": "Sample among so many most probable tokens; 0 for all."})
+    min_p: float = field(default=0.0, metadata={"help": "Least probability, as a share of the greatest."})
+    max_new_tokens: int = field(default=4096, metadata={"help": "Completions are cut after this many tokens."})
+    stop: list[str] | None = field(default=None, metadata={"help": "Strings that end a completion."})
+    seed: int = field(default=0, metadata={"help": "Seed of the samples."})
+    unique_problems: bool = field(default=False, metadata={"help": "Ask each question once."})
+    keep_columns: list[str] | None = field(
+        default=None, metadata={"help": "Further columns of the questions to keep."}
+    )
+    questions_per_shard: int = field(default=128, metadata={"help": "Questions of each shard."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.output_dir:
+            raise UserError("output_dir is required: where to write the trajectories")
+        if not self.model_name_or_path:
+            raise UserError("model_name_or_path is required: the teacher that answers the questions")
+        self.engine_options = as_mapping(self.engine_options, "engine_options")
+        self.chat_template_kwargs = as_mapping(self.chat_template_kwargs, "chat_template_kwargs")
+        self.keep_columns = [self.keep_columns] if isinstance(self.keep_columns, str) else self.keep_columns or []
+        if self.questions_per_shard < 1:
+            raise UserError(f"questions_per_shard is {self.questions_per_shard}: it must be at least 1")
+        if self.prompt_format == "raw":
+            for name in ("system_prompt", "chat_template_path", "chat_template_kwargs"):
+                if getattr(self, name):
+                    raise UserError(f"{name} needs prompt_format: chat; a raw prompt is prompt_template alone")
+        _ = self.sampling
+
+    @property
+    def sampling(self) -> SamplingConfig:
+        """How completions are drawn."""
+        return SamplingConfig(
+            num_samples=self.num_samples,
+            temperature=self.temperature,
+            top_p=self.top_p,
+            max_new_tokens=self.max_new_tokens,
+            seed=self.seed,
+            stop=tuple([self.stop] if isinstance(self.stop, str) else self.stop or ()),
+            top_k=self.top_k,
+            min_p=self.min_p,
+        )
+
+
+def collect(config: CollectConfig, run: StageRun, engine: Engine | None = None) -> dict[str, Any]:
+    """
+    Ask for the samples that are missing, and write each as it comes.
+
+    Args:
+        config ([`CollectConfig`]): the configuration.
+        run ([`~glow_trl.runs.StageRun`]): the record of the run.
+        engine ([`~glow_trl.generation.Engine`], *optional*): a loaded engine to use in place of the one that `config`
+            names. It is not closed.
+
+    Returns:
+        `dict`: `questions`, `repeated` questions, `rejected` rows and their `reasons`, `samples`, their `tokens` and
+        the share `truncated`; of this start `new_samples`, `new_tokens` and `tokens_per_second`.
+
+    Raises:
+        UserError: bad input or configuration, or no question can be asked.
+        ServiceError: the server failed for good.
+        OSError: the disk is full.
+    """
+    asks_messages = engine_class(config.engine).takes_messages if engine is None else engine.takes_messages
+    template = read_template(config.chat_template_path)
+    tokenizer = None
+    if config.prompt_format == "chat" and not asks_messages:
+        tokenizer = _tokenizer(config, template)
+    with RejectsFile(run.output_dir / "rejects.jsonl") as rejects:
+        questions, places, repeated = load_questions(config, rejects)
+        prompts = Prompts(questions, config, tokenizer)
+        problems = [question["problem"] for question in questions]
+        if tokenizer is not None:
+            _ = prompts[0]  # a chat template that cannot be used is found before the model is loaded
+
+        refused: set[int] = set()
+
+        def refuse(index: int, reason: str) -> None:
+            place = places[index]
+            refused.add(index)
+            rejects(Reject(place.file, place.number, "the teacher refuses it", f": {reason}", questions[index]))
+
+        with SampleShards(run.output_dir, problems, config.num_samples, config.questions_per_shard) as shards:
+            before, started = (shards.rows, shards.tokens), time.perf_counter()
+            if not shards.complete:
+                with contextlib.ExitStack() as stack:
+                    if engine is None:
+                        engine = stack.enter_context(_create_engine(config, template))
+                    started = time.perf_counter()
+                    _ask(engine, prompts, questions, config, shards, refuse)
+            seconds = time.perf_counter() - started
+            shards.finish()
+        if shards.rows < (len(questions) - len(refused)) * config.num_samples:
+            raise RuntimeError(f"the engine {config.engine!r} ended before it had drawn all samples")
+        if not shards.rows:
+            raise UserError(f"the teacher could not be asked any of {len(questions):,} questions, see rejects.jsonl")
+    new_tokens = shards.tokens - before[1]
+    return {
+        "questions": len(questions),
+        "repeated": repeated,
+        "rejected": rejects.count,
+        "reasons": dict(rejects.counts.most_common()),
+        "samples": shards.rows,
+        "tokens": shards.tokens,
+        "truncated": shards.truncated / shards.rows,
+        "new_samples": shards.rows - before[0],
+        "new_tokens": new_tokens,
+        "tokens_per_second": round(new_tokens / seconds, 1) if new_tokens else None,
+        "files": [path.name for path in shards.paths if path.exists()],
+    }
+
+
+def _ask(engine, prompts, questions, config, shards, refuse) -> None:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    model = config.model_name_or_path
+    prefix = model.rstrip("/").rpartition("/")[2]
+    with Progress(TextColumn("collect"), *columns, console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("collect", total=len(questions) * config.num_samples, completed=shards.rows)
+        samples = engine.stream_samples(prompts, config.sampling, done=shards, on_refused=refuse)
+        with contextlib.closing(samples):
+            for index, sample, generation in samples:
+                question = questions[index]
+                shards.append(
+                    {
+                        "sample_id": f"{prefix}/{question['question_id']}/{sample}",
+                        **question,
+                        "completion": generation.text,
+                        "model": model,
+                        "index": index,
+                        "sample": sample,
+                        "n_tokens": generation.n_tokens,
+                        "finish_reason": generation.finish_reason,
+                    }
+                )
+                progress.advance(task)
+
+
+def _tokenizer(config: CollectConfig, template: str | None) -> Any:
+    from ..generation.loading import load_tokenizer
+
+    tokenizer = load_tokenizer(config.model_name_or_path, config.trust_remote_code)
+    if template is not None:
+        tokenizer.chat_template = template
+    return tokenizer
+
+
+def _create_engine(config: CollectConfig, template: str | None) -> Engine:
+    options: dict[str, Any] = {}
+    for name, default in (("dtype", "auto"), ("trust_remote_code", False), ("max_model_len", None)):
+        if getattr(config, name) != default:
+            if config.engine == "server":
+                raise UserError(f"{name} is the server's to choose: give it where the server is started")
+            options[name] = getattr(config, name)
+    options |= config.engine_options
+    if engine_class(config.engine).takes_messages:
+        if config.chat_template_kwargs:
+            options["chat_template_kwargs"] = config.chat_template_kwargs
+        if template is not None:
+            options["extra_body"] = as_mapping(options.get("extra_body"), "extra_body") | {"chat_template": template}
+    return create_engine(config.engine, config.model_name_or_path, **options)
+
+
+def identity(config: CollectConfig, given: dict[str, Any]) -> dict[str, Any]:
+    """The settings of `given` that decide which samples there are, without those on how fast they are drawn."""
+    incidental = engine_class(config.engine).incidental_options
+    options = {key: value for key, value in config.engine_options.items() if key not in incidental}
+    return given | ({"engine_options": options} if "engine_options" in given else {})
+
+
+def inputs(config: CollectConfig) -> list[str]:
+    """The files and folders that the samples are made from."""
+    from ..generation.loading import local_folder
+
+    paths = list(config.files)
+    if not engine_class(config.engine).takes_messages and (folder := local_folder(config.model_name_or_path)):
+        paths.append(str(folder))
+    if config.chat_template_path is not None:
+        paths.append(config.chat_template_path)
+    return paths
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """
+    Run the stage.
+
+    Args:
+        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
+
+    Raises:
+        UserError: something is wrong with configuration or data.
+        ServiceError: the server failed for good.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    (config,), given = parse_stage([CollectConfig], argv, "glow-trl collect", "the collect stage")
+    if "api_key" in config.engine_options:
+        raise UserError("engine_options: put the API key in an environment variable, and its name in `api_key_env`")
+    run = StageRun("collect", config.output_dir, identity(config, given), inputs(config))
+    if run.is_complete:
+        logger.warning("collect: %s is complete, nothing to do", run.output_dir)
+        return
+    make_writable(run.output_dir)
+    with exclusive(run.output_dir):
+        run.start()
+        try:
+            facts = collect(config, run)
+        except BaseException as error:
+            with contextlib.suppress(OSError, UserError):  # of a full disk, the first error tells
+                run.interrupt()
+            if isinstance(error, ServiceError):
+                raise ServiceError(
+                    f"{error}; the samples so far are kept in {run.output_dir}, the same command continues"
+                ) from error
+            raise
+        run.complete(**facts)
+    logger.warning("collect: %s", summary(facts))
+
+
+def summary(facts: dict[str, Any]) -> str:
+    """One line about what was collected."""
+    text = f"{facts['samples']:,} trajectories on {facts['questions']:,} questions, {facts['tokens']:,} tokens"
+    if facts["tokens_per_second"]:
+        text += f" ({facts['tokens_per_second']:,.0f} a second)"
+    text += f", {facts['truncated']:.1%} cut off"
+    if facts["rejected"]:
+        text += f"; {facts['rejected']:,} questions could not be asked (see rejects.jsonl)"
+    return text
