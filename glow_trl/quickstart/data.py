@@ -130,6 +130,7 @@ def _trajectories(questions: list[Question], config: QuickstartConfig) -> Iterat
                 "completion": attempt.text,
                 "model": "habitual-teacher",
                 "pattern": attempt.mistakes[0] if attempt.mistakes else None,
+                "patterns": list(attempt.mistakes),
             }
 
 
@@ -138,8 +139,8 @@ def write_data(config: QuickstartConfig, output_dir: str | os.PathLike) -> dict[
 
     `trajectories.jsonl` holds what the teacher wrote, `questions.jsonl` the questions for reinforcement learning,
     `test_<name>.jsonl` the test sets (see [`QuickstartConfig.test_families`]). No question stands in two of them. The
-    column `pattern` names the first mistake that the teacher made; it says nothing about the final answer, which only
-    verification can judge.
+    columns `pattern` and `patterns` name the first mistake that the teacher made, and all of them in order; they say
+    nothing about the final answer, which only verification can judge.
 
     Args:
         config ([`QuickstartConfig`]): what to write.

@@ -53,7 +53,8 @@ def test_files_and_sizes(files):
     assert len(files["questions.jsonl"]) == config.rl_questions
     assert len(files["trajectories.jsonl"]) == config.train_questions * config.samples_per_question
     for row in files["trajectories.jsonl"]:
-        assert row.keys() == {"problem", "completion", "answer", "kind", "model", "source", "pattern"}
+        assert row.keys() == {"problem", "completion", "answer", "kind", "model", "source", "pattern", "patterns"}
+        assert row["pattern"] == (row["patterns"][0] if row["patterns"] else None)
 
 
 def test_same_seed_same_bytes_in_another_process(tmp_path):

@@ -1,0 +1,90 @@
+"""What `annotate.yaml` may say."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ...data.config import RowsConfig
+from ...errors import UserError
+
+
+@dataclass
+class AnnotateConfig(RowsConfig):
+    r"""
+    Which trajectories to annotate, with what: [`~glow_trl.data.config.RowsConfig`] with trajectories (`problem`,
+    `completion`, and for a comparison of labels `is_correct`), and
+
+    Parameters:
+        output_dir (`str`):
+            Where to write `annotations.jsonl` and `results.json`.
+        taxonomy (`str`, *optional*, defaults to `"reasoning"`):
+            `"reasoning"`, `"quickstart"`, or the path of a YAML file; see [`load_taxonomy`].
+        judge (`str`, *optional*, defaults to `"llm"`):
+            `"llm"`, `"rule"` (recomputes the quickstart's chains), or `package.module:Class`, a [`Judge`].
+        model_name_or_path (`str`, *optional*):
+            The model that judges; for the engine `"server"` the name under which the server has it.
+        engine (`str`, *optional*, defaults to `"transformers"`):
+            `"transformers"`, `"vllm"`, `"server"`, or `package.module:Class`.
+        engine_options (`dict`, *optional*):
+            Arguments of the engine, `{base_url: "http://localhost:8000/v1"}` for example.
+        temperature (`float`, *optional*, defaults to `0.6`):
+            Sampling temperature of the judge. At `0` it answers the same each time: there is one judgement then, and
+            no second attempt.
+        top_p (`float`, *optional*, defaults to `0.95`):
+            Share of the probability that nucleus sampling keeps.
+        max_new_tokens (`int`, *optional*, defaults to `2048`):
+            Answers are cut after this many tokens.
+        seed (`int`, *optional*, defaults to `0`):
+            Seed of the judge's samples, and of the choice of trajectories.
+        num_judgements (`int`, *optional*, defaults to `1`):
+            Judgements of each trajectory. A pattern counts if more than half of the valid ones name it; with two or
+            more their agreement is reported.
+        max_retries (`int`, *optional*, defaults to `2`):
+            Further attempts for a judgement whose answer is not of the required form. One that stays so is recorded
+            as invalid and counted.
+        require_quotes (`bool`, *optional*, defaults to `False`):
+            Whether an answer is invalid if a quote does not stand in the trajectory. Otherwise such quotes are
+            counted.
+        show_answer (`bool`, *optional*, defaults to `False`):
+            Whether the judge is told the gold answer. By default it knows neither that nor the label.
+        prompt_file (`str`, *optional*):
+            A text with `{taxonomy}`, `{problem}` and `{completion}` in place of the shipped prompt.
+        per_label (`int`, *optional*):
+            At most so many positive and so many negative trajectories, drawn by `seed`; by default all.
+        truth_column (`str`, *optional*):
+            Column with the true patterns (a list of ids), to compare with.
+        cache_dir (`str`, *optional*):
+            Where answers are kept; by default `cache` in `output_dir`. Runs can share one.
+    """
+
+    output_dir: str | None = field(default=None, metadata={"help": "Where to write annotations and results."})
+    taxonomy: str = field(default="reasoning", metadata={"help": "reasoning, quickstart, or a YAML file."})
+    judge: str = field(default="llm", metadata={"help": "llm, rule, or package.module:Class."})
+    model_name_or_path: str | None = field(default=None, metadata={"help": "The model that judges."})
+    engine: str = field(default="transformers", metadata={"help": "transformers, vllm, server, package.module:Class."})
+    engine_options: dict[str, Any] | str | None = field(default=None, metadata={"help": "Arguments of the engine."})
+    temperature: float = field(default=0.6, metadata={"help": "Sampling temperature of the judge; 0 is greedy."})
+    top_p: float = field(default=0.95, metadata={"help": "Nucleus sampling."})
+    max_new_tokens: int = field(default=2048, metadata={"help": "Answers are cut after this many tokens."})
+    seed: int = field(default=0, metadata={"help": "Seed of the judge's samples and of the choice of trajectories."})
+    num_judgements: int = field(default=1, metadata={"help": "Judgements of each trajectory."})
+    max_retries: int = field(default=2, metadata={"help": "Further attempts for an invalid answer."})
+    require_quotes: bool = field(default=False, metadata={"help": "Whether quotes must stand in the trajectory."})
+    show_answer: bool = field(default=False, metadata={"help": "Whether the judge is told the gold answer."})
+    prompt_file: str | None = field(default=None, metadata={"help": "A text in place of the shipped prompt."})
+    per_label: int | None = field(default=None, metadata={"help": "At most so many trajectories of each label."})
+    truth_column: str | None = field(default=None, metadata={"help": "Column with the true patterns."})
+    cache_dir: str | None = field(default=None, metadata={"help": "Where answers are kept."})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if not self.output_dir:
+            raise UserError("output_dir is required: where to write the annotations")
+        for name, least in (("num_judgements", 1), ("max_retries", 0), ("max_new_tokens", 1), ("per_label", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"{name} is {value}: it must be at least {least}")
+        if self.judge == "llm" and self.temperature == 0 and self.num_judgements > 1:
+            raise UserError(
+                f"num_judgements is {self.num_judgements}, but at temperature 0 the judge gives the same answer each "
+                "time: set a temperature above 0"
+            )

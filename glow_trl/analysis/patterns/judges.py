@@ -1,0 +1,251 @@
+"""Judges: what names the patterns of a trajectory."""
+
+import dataclasses
+import importlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Container, Iterator, Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Any
+
+from ...config import nearest
+from ...errors import UserError
+from .answers import REFUSED
+from .taxonomy import Taxonomy
+
+
+JUDGES = MappingProxyType(
+    {
+        "llm": "glow_trl.analysis.patterns.judges:LLMJudge",
+        "rule": "glow_trl.quickstart.judge:RuleJudge",
+    }
+)
+
+_PLACEHOLDERS = ("{taxonomy}", "{problem}", "{completion}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """A judge's answer as it came.
+
+    Args:
+        text (`str`): the answer; the reason where there is none.
+        finish_reason (`str`): `"stop"`, `"length"` if it was cut, `"refused"` if the trajectory cannot be judged.
+    """
+
+    text: str
+    finish_reason: str = "stop"
+
+
+class Judge(ABC):
+    """
+    Names the patterns of trajectories. A judge of your own is named in the configuration as `package.module:Class`.
+
+    Args:
+        taxonomy ([`Taxonomy`]): the patterns.
+        settings (`dict`): the settings of the annotation stage, see [`AnnotateConfig`].
+    """
+
+    #: Whether a second judgement of a trajectory can differ from the first.
+    repeats = True
+
+    def __init__(self, taxonomy: Taxonomy, settings: Mapping[str, Any]):
+        self.taxonomy = taxonomy
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What the answers follow from, besides the taxonomy and the trajectory; saved answers are kept by it."""
+        return {"judge": f"{type(self).__module__}:{type(self).__qualname__}"}
+
+    @abstractmethod
+    def answers(
+        self,
+        trajectories: Sequence[Mapping[str, Any]],
+        count: int,
+        attempt: int,
+        done: Container[tuple[int, int]],
+    ) -> Iterator[tuple[int, int, Answer]]:
+        """
+        Judge.
+
+        Args:
+            trajectories (`list[dict]`): rows with `problem` and `completion`.
+            count (`int`): judgements of each.
+            attempt (`int`): 0; then 1, 2, ... for the judgements whose answers were invalid.
+            done (`Container[tuple[int, int]]`): pairs of trajectory and judgement that are not wanted.
+
+        Yields:
+            `tuple[int, int, Answer]`: number of the trajectory, number of the judgement, and the answer, in any order.
+        """
+
+    def close(self) -> None:  # noqa: B027 (most judges hold nothing)
+        """Free what the judge holds."""
+
+    def __enter__(self) -> "Judge":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def create_judge(name: str, taxonomy: Taxonomy, settings: Mapping[str, Any]) -> Judge:
+    """
+    The judge called `name`: a key of `JUDGES`, or `"package.module:Class"`.
+
+    Raises:
+        UserError: there is no such judge, or it cannot be used with these settings.
+    """
+    target = JUDGES.get(name, name)
+    module, _, attribute = target.partition(":")
+    if not attribute:
+        raise UserError(
+            f"judge: there is no {name!r}{nearest(name, set(JUDGES))}; known: {', '.join(JUDGES)}, or "
+            "package.module:Class"
+        )
+    try:
+        cls = getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        if name in JUDGES:
+            raise
+        raise UserError(f"judge {name!r} cannot be imported ({error})") from error
+    return cls(taxonomy, settings)
+
+
+class LLMJudge(Judge):
+    """
+    A language model, on any engine of [`glow_trl.generation`].
+
+    The model is not told whether the trajectory's answer is right, so that positive and negative ones are judged
+    alike; `show_answer` gives it the gold answer.
+
+    Args:
+        taxonomy ([`Taxonomy`]): the patterns.
+        settings (`dict`): `model_name_or_path`, `engine`, `engine_options`, `temperature`, `top_p`, `max_new_tokens`,
+            `seed`, `prompt_file`, `show_answer`.
+    """
+
+    def __init__(self, taxonomy: Taxonomy, settings: Mapping[str, Any]):
+        super().__init__(taxonomy, settings)
+        from ...config import as_mapping
+        from ...generation import SamplingConfig
+        from ...generation.registry import engine_class
+
+        if not settings["model_name_or_path"]:
+            raise UserError("model_name_or_path is not set: the model that judges")
+        self._settings = dict(settings)
+        self._options = as_mapping(settings["engine_options"], "engine_options")
+        self._class = engine_class(settings["engine"])
+        self._sampling = SamplingConfig(
+            1, settings["temperature"], settings["top_p"], settings["max_new_tokens"], settings["seed"]
+        )
+        self.repeats = settings["temperature"] > 0
+        self._prompt = read_prompt(settings["prompt_file"])
+        self._engine: Any = None
+        self._tokenizer: Any = None
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        from ...generation.loading import local_folder
+        from ...runs import fingerprint
+
+        name = self._settings["model_name_or_path"]
+        # The name under which a server has a model is no folder, even if there is one
+        folder = None if self._settings["engine"] == "server" else local_folder(name)
+        sampling = dataclasses.asdict(self._sampling)
+        options = {key: value for key, value in self._options.items() if key not in self._class.incidental_options}
+        return {
+            **super().identity,
+            "model": name if folder is None else fingerprint(folder),
+            "engine": self._settings["engine"],
+            "engine_options": options,
+            "sampling": {key: value for key, value in sampling.items() if key != "num_samples"},
+            "prompt": self._prompt,
+            "show_answer": self._settings["show_answer"],
+        }
+
+    def answers(
+        self,
+        trajectories: Sequence[Mapping[str, Any]],
+        count: int,
+        attempt: int,
+        done: Container[tuple[int, int]],
+    ) -> Iterator[tuple[int, int, Answer]]:
+        from ...generation.base import sample_seed
+
+        refused: dict[int, str] = {}
+        seed = self._sampling.seed if attempt == 0 else sample_seed(self._sampling.seed, -1, attempt)
+        sampling = dataclasses.replace(self._sampling, num_samples=count, seed=seed)
+        engine = self._loaded()
+        prompts = [self._rendered(row) for row in trajectories]
+        for index, sample, generation in engine.stream_samples(prompts, sampling, done, refused.__setitem__):
+            yield index, sample, Answer(generation.text, generation.finish_reason)
+        for index, reason in refused.items():
+            for sample in range(count):
+                if (index, sample) not in done:
+                    yield index, sample, Answer(reason, REFUSED)
+
+    def messages(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
+        """The conversation that asks about a trajectory."""
+        from ...data import build_prompt
+
+        question = build_prompt(row["problem"], choices=row.get("choices") or None)[0]["content"]
+        reference = f"\nThe right answer is: {row.get('answer')}\n" if self._settings["show_answer"] else ""
+        parts = {
+            "{taxonomy}": self.taxonomy.text(),
+            "{problem}": question,
+            "{completion}": row["completion"],
+            "{reference}": reference,
+        }
+        return [{"role": "user", "content": _filled(self._prompt, parts)}]
+
+    def close(self) -> None:
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+
+    def _loaded(self) -> Any:
+        if self._engine is None:
+            from ...generation import create_engine
+            from ...generation.loading import load_tokenizer
+
+            name = self._settings["model_name_or_path"]
+            self._engine = create_engine(self._settings["engine"], name, **self._options)
+            if not self._engine.takes_messages:
+                self._tokenizer = load_tokenizer(name, self._options.get("trust_remote_code", False))
+        return self._engine
+
+    def _rendered(self, row: Mapping[str, Any]) -> Any:
+        from ...generation.prompts import render_conversation
+
+        messages = self.messages(row)
+        return messages if self._engine.takes_messages else render_conversation(messages, self._tokenizer)
+
+
+def read_prompt(path: str | None) -> str:
+    """
+    The text that asks a model for patterns: the shipped one, or a file's. `{taxonomy}`, `{problem}`, `{completion}`
+    and, for the gold answer, `{reference}` stand for what goes there; other braces for themselves.
+
+    Raises:
+        UserError: the file cannot be read, or lacks one of the first three.
+    """
+    if path is None:
+        return resources.files("glow_trl.analysis.patterns").joinpath("judge_prompt.md").read_text(encoding="utf-8")
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"prompt_file {path}: cannot be read ({error})") from error
+    for placeholder in _PLACEHOLDERS:
+        if placeholder not in text:
+            raise UserError(f"prompt_file {path}: {placeholder} is missing, where what is judged goes")
+    return text
+
+
+def _filled(template: str, parts: Mapping[str, str]) -> str:
+    """Fill all placeholders at once: what is put in may hold braces, and even the name of a placeholder."""
+    names = "|".join(map(re.escape, parts))
+    return re.sub(names, lambda match: parts[match[0]], template)
