@@ -14,6 +14,7 @@ _COMMANDS = {
     "run": ("glow_trl.pipeline", "all stages of a recipe in order, resuming where it stopped"),
     "collect": ("glow_trl.collection.collect", "trajectories from a teacher: n answers to each question"),
     "label": ("glow_trl.collection.label", "verify trajectories: which are correct, which are not"),
+    "mix": ("glow_trl.collection.mix", "mix labelled trajectories into training sets, with a data card"),
     "sft": ("glow_trl.sft", "stage 1: GLOW-weighted supervised fine-tuning"),
     "grpo": ("glow_trl.grpo", "stage 2: GRPO with verifier rewards"),
     "eval": ("glow_trl.evaluation.stage", "evaluate a checkpoint on benchmarks"),

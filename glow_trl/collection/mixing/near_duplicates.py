@@ -1,0 +1,105 @@
+"""
+Completions that nearly repeat another one.
+
+Similarity is the Jaccard index of the sets of character windows, estimated from samples of their hashes: all hashes
+below a bound, as in Broder's modulo sketches ("On the resemblance and containment of documents", 1997). The bound is
+2^32 for a text of up to 256 windows, whose similarity is then exact, and halves each time the length doubles.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from .text import mixed, window_hashes
+
+
+WINDOW = 20
+SKETCH_SIZE = 128
+# Below this the sketches of texts of too different lengths would have to be compared
+LOWEST_THRESHOLD = 0.5
+
+
+class Sketches:
+    """
+    Samples of the hashed character windows of texts, gathered batch by batch. About 128 to 256 numbers of 4 bytes are
+    kept of each text.
+    """
+
+    def __init__(self):
+        self._values: list[np.ndarray] = []
+        self._sizes: list[np.ndarray] = []
+        self._levels: list[np.ndarray] = []
+
+    def add(self, texts: Sequence[str]) -> None:
+        """Sketch texts. Case and spacing do not count."""
+        encoded = [" ".join(text.casefold().split()).encode("utf-8", "replace") for text in texts]
+        # A text shorter than one window is filled up to one
+        encoded = [data.ljust(WINDOW, b"\0") for data in encoded]
+        lengths = np.array([len(data) for data in encoded])
+        hashes = window_hashes(np.frombuffer(b"".join(encoded), dtype=np.uint8), WINDOW)
+        row = np.repeat(np.arange(len(texts)), lengths)[: len(hashes)]
+        windows = lengths - WINDOW + 1
+        inside = np.arange(len(hashes)) - (np.cumsum(lengths) - lengths)[row] < windows[row]
+        values = (mixed(hashes, 0) >> np.uint64(32))[inside]
+        row = row[inside]
+        levels = np.maximum(np.floor(np.log2(windows / SKETCH_SIZE)), 0).astype(np.int8)
+        below = values < (np.uint64(1 << 32) >> levels.astype(np.uint64))[row]
+        kept = np.unique((row[below].astype(np.uint64) << np.uint64(32)) | values[below])
+        self._values.append((kept & np.uint64(0xFFFFFFFF)).astype(np.uint32))
+        self._sizes.append(np.bincount((kept >> np.uint64(32)).astype(np.int64), minlength=len(texts)))
+        self._levels.append(levels)
+
+    def duplicates(
+        self, group: np.ndarray, priority: np.ndarray, eligible: np.ndarray, threshold: float
+    ) -> Iterator[tuple[int, int, float]]:
+        """
+        Find texts that nearly repeat another of their group.
+
+        Args:
+            group (`np.ndarray` of shape `(n,)`, integer): group of each text.
+            priority (`np.ndarray` of shape `(n,)`): of similar texts the one with the lowest is kept.
+            eligible (`np.ndarray` of shape `(n,)`, bool): which texts are looked at at all.
+            threshold (`float`): similarity from which on a text repeats another.
+
+        Yields:
+            `tuple[int, int, float]`: number of a text, number of the kept one that it repeats, their similarity.
+        """
+        if not self._values:
+            return
+        values, levels = np.concatenate(self._values), np.concatenate(self._levels)
+        sizes = np.concatenate(self._sizes)
+        starts = np.cumsum(sizes) - sizes
+        # How many of a text's hashes lie below the next lower bound, for the comparison with a longer text
+        bound = (np.uint64(1 << 31) >> levels.astype(np.uint64)).astype(np.uint64)
+        lower = np.concatenate([[0], np.cumsum(values < np.repeat(bound, sizes))])
+        lower = lower[starts + sizes] - lower[starts]
+        rows = np.flatnonzero(eligible)
+        rows = rows[np.lexsort((priority[rows], group[rows]))]
+        cuts = np.flatnonzero(np.diff(group[rows])) + 1
+        for members in np.split(rows, cuts):
+            if len(members) > 1:
+                yield from _compare(members, values, starts, sizes, lower, levels, threshold)
+
+
+def _compare(members, values, starts, sizes, lower, levels, threshold) -> Iterator[tuple[int, int, float]]:
+    """Compare each text of a group with those before it that are kept."""
+    slices = [values[starts[row] : starts[row] + sizes[row]] for row in members]
+    universe, codes = np.unique(np.concatenate(slices), return_inverse=True)
+    size, below, level = sizes[members], lower[members], levels[members]
+    begins = np.cumsum(size) - size
+    mark = np.zeros(len(universe), dtype=bool)
+    kept = np.ones(len(members), dtype=bool)
+    for i in range(1, len(members)):
+        mine = codes[begins[i] : begins[i] + size[i]]
+        mark[mine] = True
+        shared = np.add.reduceat(mark[codes[: begins[i]]], begins[:i], dtype=np.int64)
+        mark[mine] = False
+        higher = level[:i] > level[i]
+        lesser = level[:i] < level[i]
+        union = np.where(lesser, below[:i], size[:i]) + np.where(higher, below[i], size[i]) - shared
+        close = kept[:i] & (np.abs(level[:i] - level[i]) <= 1)
+        similarity = np.where(close, shared / np.maximum(union, 1), 0.0)
+        best = int(np.argmax(similarity))
+        if similarity[best] >= threshold:
+            kept[i] = False
+            yield int(members[i]), int(members[best]), float(similarity[best])

@@ -1,0 +1,174 @@
+"""The questions for stage 2: which, and in which order."""
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ...data import read_jsonl
+from ...errors import UserError
+from .facts import Facts
+from .selection import Selection, validation_questions
+from .text import mixed
+
+
+if TYPE_CHECKING:
+    from ..mix import MixConfig
+
+# What a question takes over from its trajectories
+_COLUMNS = ("problem", "answer", "kind", "choices", "tolerance", "source")
+
+
+@dataclass
+class LedgerMeans:
+    """
+    Means over the trajectories of each question that stage 1 trained on, all of shape `(q,)`, float64; NaN for a
+    question without.
+
+    Attributes:
+        loss (`np.ndarray`): loss in the last epoch, in nats per token.
+        gain (`np.ndarray`): its fall since the epoch before.
+        samples (`int`): number of samples of the ledger that stand among the rows.
+    """
+
+    loss: np.ndarray
+    gain: np.ndarray
+    samples: int
+
+
+def read_ledger(folder: str | Path, facts: Facts, sample_ids: Sequence[str]) -> LedgerMeans:
+    """
+    Read what `glow-trl sft` keeps of the losses in `ledger`: `samples.jsonl` and `epoch-001.npy`, ...
+
+    Args:
+        folder (`str`): the folder.
+        facts ([`Facts`]): facts about the rows.
+        sample_ids (`list[str]`): the rows' ids, as they were trained on.
+
+    Raises:
+        UserError: the folder is no ledger, or none of its samples stands among the rows.
+    """
+    folder = Path(folder)
+    files = {int(match[1]): path for path in folder.glob("epoch-*.npy") if (match := re.search(r"-(\d+)$", path.stem))}
+    if not files or not (folder / "samples.jsonl").is_file():
+        raise UserError(
+            f"ledger: {folder} has no samples.jsonl and epoch-001.npy; name the folder `ledger` in the output of "
+            "`glow-trl sft`"
+        )
+    samples = [row.get("sample_id") for _, row in read_jsonl(folder / "samples.jsonl")]
+    last = max(files)
+    losses = [_load(files[epoch], len(samples)) for epoch in (last, last - 1) if epoch in files]
+    gains = losses[1] - losses[0] if len(losses) == 2 else np.full(len(samples), np.nan)
+    row_of = {sample_id: row for row, sample_id in enumerate(sample_ids)}
+    known = [(number, row_of[sample]) for number, sample in enumerate(samples) if sample in row_of]
+    if not known:
+        raise UserError(
+            f"ledger: none of the {len(samples):,} samples in {folder / 'samples.jsonl'} stands among the rows; stage "
+            "1 must have been trained on a mixture of the same trajectories"
+        )
+    numbers, rows = np.array(known).T
+    question = facts.question[rows]
+    return LedgerMeans(
+        loss=_mean(losses[0][numbers], question, facts.num_questions),
+        gain=_mean(gains[numbers], question, facts.num_questions),
+        samples=len(known),
+    )
+
+
+def _load(path: Path, length: int) -> np.ndarray:
+    try:
+        values = np.load(path, allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"ledger: {path}: cannot be read ({error})") from error
+    if values.shape != (length,):
+        raise UserError(f"ledger: {path} has {values.shape} losses, samples.jsonl {length} samples")
+    return values.astype(np.float64)
+
+
+def _mean(values: np.ndarray, group: np.ndarray, size: int) -> np.ndarray:
+    finite = np.isfinite(values)
+    count = np.bincount(group[finite], minlength=size)
+    total = np.bincount(group[finite], weights=values[finite], minlength=size)
+    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+
+
+class PromptSet:
+    """
+    The questions for stage 2, gathered while the rows are read a second time.
+
+    A question is left out when a benchmark has it, its rows give different gold answers, it is on the side of
+    validation, its pass rate is outside of the bounds, or all or none of its rows are positive. The pass rate is that
+    over all usable rows of the question, whatever else is filtered.
+
+    Args:
+        facts ([`Facts`]): facts about the rows.
+        selection ([`Selection`]): the rows that are kept.
+        config ([`~glow_trl.collection.mix.MixConfig`]): the settings.
+        ledger ([`LedgerMeans`], *optional*): losses of stage 1.
+
+    Attributes:
+        waterfall (`list[tuple[str, int]]`): reason and number of questions left out for it, in order.
+    """
+
+    def __init__(self, facts: Facts, config: "MixConfig", ledger: LedgerMeans | None = None):
+        self._facts = facts
+        self._config = config
+        self._ledger = ledger
+        self._count, self._positive = facts.pass_rates()
+        self.rate = self._positive / np.maximum(self._count, 1)
+        selection = Selection(np.ones(facts.num_questions, dtype=bool))
+        if config.decontaminate:
+            hit = np.zeros(facts.num_questions, dtype=bool)
+            hit[list(facts.hits)] = True
+            selection.remove("benchmark contamination", hit)
+        selection.remove("gold answers that contradict each other", facts.contradictory)
+        selection.remove("validation", validation_questions(facts, config.validation_split, config.seed))
+        if config.prompts_never_solved == "drop":
+            selection.remove("never solved", self._positive == 0)
+        if config.prompts_always_solved == "drop":
+            selection.remove("always solved", self._positive == self._count)
+        if config.min_pass_rate is not None:
+            selection.remove(f"pass rate below {config.min_pass_rate:g}", self.rate < config.min_pass_rate)
+        if config.max_pass_rate is not None:
+            selection.remove(f"pass rate above {config.max_pass_rate:g}", self.rate > config.max_pass_rate)
+        self.waterfall = selection.waterfall
+        self._wanted = selection.kept
+        self._rows: dict[int, str] = {}
+
+    def add(self, question: int, row: dict[str, Any]) -> None:
+        """Take a question over from one of its rows, unless it is left out or there already."""
+        if not self._wanted[question] or question in self._rows:
+            return
+        prompt = {name: row[name] for name in _COLUMNS if row.get(name) is not None}
+        prompt["sample_id"] = f"question-{int(self._facts.question_digest[question]):016x}"
+        prompt |= {"n": int(self._count[question]), "n_correct": int(self._positive[question])}
+        prompt["pass_rate"] = float(self.rate[question])
+        if self._ledger is not None:
+            for name in ("loss", "gain"):
+                value = getattr(self._ledger, name)[question]
+                prompt[f"sft_{name}"] = float(value) if np.isfinite(value) else None
+        # As text a row takes a fraction of the memory
+        self._rows[question] = json.dumps(prompt, ensure_ascii=False, default=str)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def ordered(self) -> list[dict[str, Any]]:
+        """The questions in the order of the configuration; the random order decides between equal ones."""
+        questions = np.fromiter(self._rows, dtype=np.int64, count=len(self._rows))
+        keys = [mixed(self._facts.question_digest[questions], self._config.seed)]
+        if self._config.prompt_order != "random":
+            difficulty = self._difficulty()[questions]
+            keys.append(difficulty if self._config.prompt_order == "easy_first" else -difficulty)
+            # A question that the ledger does not know comes last in either order
+            keys.append(np.isnan(difficulty))
+        return [json.loads(self._rows[int(question)]) for question in questions[np.lexsort(keys)]]
+
+    def _difficulty(self) -> np.ndarray:
+        if self._ledger is None:
+            return -self.rate
+        return self._ledger.loss if self._config.ledger_measure == "loss" else -self._ledger.gain
