@@ -17,6 +17,7 @@ _TEXT_COMMAND = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*\{([^{
 _ARTICLES = re.compile(r"\b(?:a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", "".join(set(string.punctuation) - set("-+<>()[]{}")) + "“”‘’")
 _BRACKETS = frozenset("()[]{}<>")
+_WIDEST_BOX = re.compile(r"\\boxed\s*\{([\\()\[\]{}<> \t]{1,200})\}")
 _LETTER = re.compile(r"\(?([a-z])\)?")
 _ALTERNATIVES = re.compile(r"\s+(?:or|and)\s+|\s*[,/]\s*")
 
@@ -74,12 +75,20 @@ def extract_text(completion: str, require_boxed: bool = False) -> tuple[list[str
     return candidates, prefix + rule, []
 
 
+def _boxed_brackets(completion: str) -> str | None:
+    """What the last box holds if it is brackets and they need not balance, as in `\\boxed{] } >}`."""
+    boxes = _WIDEST_BOX.findall(final_part(completion)[0])
+    return boxes[-1].replace("\\", "").strip() if boxes else None
+
+
 def judge(prediction: str, gold: str, options: Options) -> Verdict:
     """Judge one completion against one gold text."""
     expected = normalize_text(gold)
     if not expected:
         return Verdict(None, None, BAD_GOLD, KIND)
     candidates, rule, others = extract_text(prediction, options.require_boxed)
+    if _BRACKETS.issuperset(expected) and rule and rule.endswith("boxed") and not others:
+        candidates = [_boxed_brackets(prediction) or "", *candidates]
     candidates = [candidate for candidate in candidates if candidate]
     if not candidates:
         return Verdict(False, None, NO_ANSWER, KIND, rule)

@@ -59,6 +59,23 @@ def test_batch_with_mixed_kinds():
     assert [verdict.kind for verdict in verdicts] == ["math", "choice", "text", "number", "math"]
 
 
+@pytest.mark.parametrize(
+    ("prediction", "gold", "correct"),
+    [
+        (r"It closes with \boxed{} > >}.", "} > >", True),
+        (r"$\boxed{> } )}$", "> } )", True),
+        (r"\boxed{\} >}", "} >", True),
+        (r"<think>hm</think> \boxed{]}} ", "] }", True),
+        (r"\boxed{} >}", "} > >", False),
+        (r"\boxed{>}", "} >", False),
+        (r"\boxed{] >} or \boxed{>}", ">", False),
+    ],
+)
+def test_boxed_brackets_need_not_balance(prediction, gold, correct):
+    """As in the answers of BBH's dyck_languages."""
+    assert verify(prediction, gold, "text").correct is correct
+
+
 def test_empty_batch_and_uneven_batch():
     assert verify_batch([], []) == []
     with pytest.raises(UserError, match="2 predictions but 1 golds"):
