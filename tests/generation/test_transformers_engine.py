@@ -163,3 +163,37 @@ def test_an_adapter_generates_as_its_merged_model_and_not_as_its_base(tiny_model
     )
     assert adapter == merged
     assert adapter != base
+
+
+def test_stop_strings_cut_text_and_tokens(engine, tiny_model):
+    """The samples without a stop string are those with one up to there: tokens, text and reason."""
+    tokenizer = load_tokenizer(tiny_model)
+    free = SamplingConfig(num_samples=1, temperature=0, max_new_tokens=30)
+    stopping = SamplingConfig(num_samples=1, temperature=0, max_new_tokens=30, stop=["5", "ab", "z"])
+    stopped = 0
+    for (before,), (after,) in zip(engine.generate(PROMPTS, free), engine.generate(PROMPTS, stopping), strict=True):
+        ends = [before.text.find(string) for string in stopping.stop if string in before.text]
+        if not ends:
+            assert after == before
+            continue
+        stopped += 1
+        assert after.finish_reason == "stop" and after.text == before.text[: min(ends)]
+        assert after.token_ids == before.token_ids[: after.n_tokens]
+        # The last token is the one that completes the string
+        assert any(string in tokenizer.decode(after.token_ids) for string in stopping.stop)
+        assert not any(string in tokenizer.decode(after.token_ids[:-1]) for string in stopping.stop)
+    assert stopped
+
+
+def test_single_missing_samples_are_what_they_would_have_been(engine):
+    sampling = SamplingConfig(num_samples=3, temperature=1, max_new_tokens=8, seed=1)
+    straight = {(index, sample): text for index, sample, text in engine.stream_samples(PROMPTS, sampling)}
+    assert len(straight) == 3 * len(PROMPTS)
+    done = {pair for number, pair in enumerate(sorted(straight)) if number % 4}
+    rest = {(index, sample): text for index, sample, text in engine.stream_samples(PROMPTS, sampling, done)}
+    assert rest == {pair: straight[pair] for pair in straight.keys() - done}
+
+
+def test_top_k_keeps_the_most_probable_tokens(engine):
+    sampling = SamplingConfig(2000, 1.0, 1.0, max_new_tokens=1, top_k=3)
+    assert len({generation.token_ids[0] for generation in engine.generate(["1+2="], sampling)[0]}) == 3
