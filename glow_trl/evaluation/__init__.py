@@ -1,6 +1,7 @@
 """Benchmarks, statistics and policy entropy. Importing this package loads neither torch nor transformers."""
 
 from ..benchmarks import BenchmarkConfig
+from .compare import compare_runs
 from .config import EvalConfig
 from .runner import evaluate
 from .statistics import Estimate, grouped_mean, majority_at_k, pass_at_k
@@ -12,6 +13,7 @@ __all__ = [
     "Estimate",
     "EvalConfig",
     "answer_groups",
+    "compare_runs",
     "evaluate",
     "grouped_mean",
     "majority_at_k",

@@ -11,6 +11,9 @@ import numpy as np
 from .student import student_quantile
 
 
+_CAUTION = 1.5
+
+
 @dataclass(frozen=True)
 class Estimate:
     """A mean over questions with its confidence interval.
@@ -186,7 +189,9 @@ def grouped_mean(
     The standard error is the cluster-robust one of a ratio estimate (groups may have different sizes), the quantile
     Student's with one degree of freedom less than there are groups. With `bounds` the interval is Wilson's score
     interval for the sample size that explains this standard error. It stays inside the bounds, and does not shrink to
-    a point where all values are equal: there it falls back to one observation per group.
+    a point where all values are equal: there it falls back to one observation per group. Where the mean is close to a
+    bound, so that few groups tell what the samples of a group have in common, the standard error is raised by up to
+    the factor that makes a group one observation; by how much was chosen by simulation.
 
     Args:
         values (`Sequence[float]`):
@@ -229,7 +234,13 @@ def grouped_mean(
     share = min(1.0, max(0.0, (mean - low) / (high - low)))
     spread = share * (1 - share)
     scaled_variance = variance / (high - low) ** 2
-    effective = spread / scaled_variance if scaled_variance > 1e-18 and spread > 0 else float(n_groups)
+    effective = float(n_groups)
+    if scaled_variance > 1e-18 and spread > 0:
+        # Near the bounds few groups differ from the rest, and how much less than 1 a group's variance is of the
+        # largest possible one is badly known
+        share_of_largest = n_groups * scaled_variance / spread
+        cautious = share_of_largest * (1 + _CAUTION / (4 * spread * n_groups))
+        effective = n_groups / max(share_of_largest, min(1.0, cautious))
     z2 = quantile**2
     center = (share + z2 / (2 * effective)) / (1 + z2 / effective)
     half = quantile / (1 + z2 / effective) * math.sqrt(spread / effective + z2 / (4 * effective**2))
