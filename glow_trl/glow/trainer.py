@@ -16,6 +16,7 @@ from ..weighting import glow_weights
 from .config import GLOWConfig
 from .ledger import LossLedger
 from .metrics import WeightMetrics, epoch_metrics
+from .normalization import MeanNormalizer
 from .samples import (
     NUM_TARGETS,
     SAMPLE_ID,
@@ -102,16 +103,13 @@ class GLOWTrainer(SFTTrainer):
         self._weight_metrics = WeightMetrics(args.glow_min_weight, args.glow_max_weight)
         self._ledger_loaded = False
         self._synced_step = None
-        self._step_weights = self._step_loss = 0.0
+        self._normalizer = None
+        if args.glow_normalization == "mean" and not args.is_plain_sft:
+            self._normalizer = MeanNormalizer(self.accelerator, args.gradient_accumulation_steps > 1)
         if not args.is_plain_sft:
             # Keeps `Trainer` from scaling for gradient accumulation: `compute_loss` does, for any model
             self.model_accepts_loss_kwargs = True
         self.add_callback(_LedgerCallback(self))
-
-    @property
-    def _normalizes_gradients(self) -> bool:
-        # The mean weight of an accumulated step is known only after its last backward: the gradients are divided then
-        return self.args.glow_normalization == "mean" and self.args.gradient_accumulation_steps > 1
 
     def _reject_unsupported(self) -> None:
         if self._is_vision_dataset:
@@ -127,12 +125,8 @@ class GLOWTrainer(SFTTrainer):
             raise UserError("GLOWTrainer needs accelerator_config with split_batches and dispatch_batches off")
         if self.args.train_sampling_strategy == "batch_rebalance":
             raise UserError("GLOWTrainer does not support train_sampling_strategy='batch_rebalance'")
-        if self._normalizes_gradients and self.is_deepspeed_enabled:
-            raise UserError(
-                "glow_normalization='mean' with gradient_accumulation_steps > 1 is not possible under DeepSpeed, "
-                "which holds the gradients itself: set gradient_accumulation_steps to 1, or glow_normalization='none'"
-            )
-        if self._normalizes_gradients and self.aux_loss_enabled:
+        accumulated = self.args.gradient_accumulation_steps > 1
+        if self.args.glow_normalization == "mean" and accumulated and self.aux_loss_enabled:
             raise UserError(
                 "glow_normalization='mean' with gradient_accumulation_steps > 1 would scale the auxiliary loss of a "
                 "mixture of experts as well: set gradient_accumulation_steps to 1, or glow_normalization='none'"
@@ -258,15 +252,11 @@ class GLOWTrainer(SFTTrainer):
         self.ledger.record(ids, current)
         self._weight_metrics.update(weights, gains, current, visited)
 
-        if self.args.glow_normalization == "mean" or self.accelerator.num_processes > 1:
+        if self._normalizer is not None or self.accelerator.num_processes > 1:
             # Elsewhere a sample is left out only if its loss is 0
             weights = weights * visited
-        if self.args.glow_normalization == "mean":
-            totals = torch.stack([weights.sum(), visited.sum()])
-            if self._normalizes_gradients:
-                self._step_weights = self._step_weights + totals
-            else:
-                weights = weights / self._mean_weight(totals)
+        if self._normalizer is not None:
+            weights = self._normalizer.weights(weights, visited)
         if num_items_in_batch is None:
             num_items_in_batch = self._share_of_divisor(num_targets).sum().clamp(min=1)
         loss = weights.dot(loss_sums if self.args.loss_reduction == "token" else losses) / num_items_in_batch
@@ -285,12 +275,6 @@ class GLOWTrainer(SFTTrainer):
             gains = gains * 0.0  # unlike zeros, keeps the `NaN` of a sample without a previous loss
         return glow_weights(gains, args.glow_alpha, args.glow_beta, args.glow_min_weight, args.glow_max_weight)
 
-    def _mean_weight(self, totals: torch.Tensor) -> torch.Tensor:
-        """Mean weight over all processes, from the sum of the weights and the number of samples on this one."""
-        weight, count = self.accelerator.reduce(totals) if self.accelerator.num_processes > 1 else totals
-        # All weights are 0 where `glow_min_weight` is and every gain is large
-        return (weight / count.clamp(min=1)).clamp(min=torch.finfo(torch.float32).tiny)
-
     def _evaluation_loss(self, outputs, inputs) -> torch.Tensor:
         """Mean over samples of their mean token loss, unweighted; over tokens with `loss_reduction="token"`."""
         seq_idx = inputs.get("seq_idx")
@@ -303,18 +287,7 @@ class GLOWTrainer(SFTTrainer):
 
     def training_step(self, model, inputs, num_items_in_batch=None):
         loss = super().training_step(model, inputs, num_items_in_batch)
-        if not self._normalizes_gradients:
-            return loss
-        self._step_loss = self._step_loss + loss
-        if self.accelerator.sync_gradients:
-            scale = 1 / self._mean_weight(self._step_weights).item()
-            for parameter in model.parameters():
-                if parameter.grad is not None:
-                    parameter.grad.mul_(scale)
-            # `Trainer` logs the sum of what the micro-batches return, which so becomes the normalized loss
-            loss = loss + self._step_loss * (scale - 1)
-            self._step_weights = self._step_loss = 0.0
-        return loss
+        return loss if self._normalizer is None else self._normalizer.end_micro_batch(loss, model.parameters())
 
     def log(self, logs, start_time=None):
         if self.model.training:
@@ -343,8 +316,8 @@ class GLOWTrainer(SFTTrainer):
             self.ledger.reset()
         self._ledger_loaded = False
         self._synced_step = None
-        # What a step that ended in an exception has left
-        self._step_weights = self._step_loss = 0.0
+        if self._normalizer is not None:
+            self._normalizer.reset()
         if self.args.weighting != "uniform" and self.state.num_train_epochs <= self.args.glow_warmup_epochs:
             logger.warning(
                 f"weighting={self.args.weighting!r} never takes effect: {self.state.max_steps} steps do not go beyond "

@@ -7,6 +7,10 @@ from ..verifiers import Verdict, verify_batch
 from .completions import column, completion_text
 
 
+# What is longer is no name, but a reference to one question
+_LONGEST_LABEL = 64
+
+
 def _judge(
     completions: Sequence,
     answer: Sequence,
@@ -40,6 +44,16 @@ def _log(
             log_metric(f"{name}/{reason}", sum(verdict.reason == reason for verdict in verdicts) / len(verdicts))
 
 
+def _log_groups(
+    name: str, rewards: list[float | None], columns: dict[str, Sequence], log_metric: Callable[[str, float], None]
+) -> None:
+    """The mean reward of each domain and source: reward by reward, so that it is exact over batches and processes."""
+    for group in ("domain", "source"):
+        for reward, label in zip(rewards, columns.get(group) or (), strict=False):
+            if reward is not None and label is not None and len(str(label)) <= _LONGEST_LABEL:
+                log_metric(f"{name}/{group}/{label}", reward)
+
+
 def accuracy_reward(
     completions: Sequence,
     answer: Sequence | None = None,
@@ -66,9 +80,12 @@ def accuracy_reward(
             Kind of verifier per row, `"math"` where absent.
         choices, tolerance (`Sequence`, *optional*):
             Options of multiple-choice questions, and tolerances of numbers, per row.
+        domain, source (`Sequence`, *optional*):
+            What each question is about, and where it comes from: names by which the reward is logged too.
         log_extra, log_metric (`Callable`, *optional*):
             Given by the trainer: extracted answers and reasons go into the table of completions, the shares of
-            timeouts, errors, missing and hedged answers into the metrics.
+            timeouts, errors, missing and hedged answers into the metrics, and `accuracy/domain/NAME` and
+            `accuracy/source/NAME`, the mean reward of each domain and source.
 
     Returns:
         `list[float | None]`: one reward per completion.
@@ -88,4 +105,7 @@ def accuracy_reward(
         raise UserError("accuracy_reward needs a column `answer` (or `solution`, or `gold`) in the training data")
     verdicts = _judge(completions, gold, kind, choices, tolerance, require_boxed=False)
     _log("accuracy", verdicts, log_extra, log_metric)
-    return [None if verdict.correct is None else float(verdict.correct) for verdict in verdicts]
+    rewards = [None if verdict.correct is None else float(verdict.correct) for verdict in verdicts]
+    if log_metric is not None:
+        _log_groups("accuracy", rewards, kwargs, log_metric)
+    return rewards

@@ -90,11 +90,23 @@ def logged(trainer, name: str) -> list[float]:
     return [entry[name] for entry in trainer.state.log_history if name in entry]
 
 
-def launch_two_processes(model: str, out: Path, cases: dict[str, dict], timeout: int = 300) -> None:
-    """Run cases of glow_ddp_worker.py, which says what they are made of, in two processes started by torchrun."""
+def zero(stage: int, **options: Any) -> dict[str, Any]:
+    """A DeepSpeed configuration for float32 on CPU."""
+    return {
+        "zero_optimization": {"stage": stage, **options},
+        "train_micro_batch_size_per_gpu": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "zero_allow_untested_optimizer": True,
+        "zero_force_ds_cpu_optimizer": False,
+    }
+
+
+def launch(model: str, out: Path, cases: dict[str, dict], num_processes: int = 2, timeout: int = 500) -> None:
+    """Run cases of glow_ddp_worker.py, which says what they are made of, in processes started by torchrun."""
     (out / "cases.json").write_text(json.dumps(cases))
     worker = Path(__file__).with_name("glow_ddp_worker.py")
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(worker.parents[2])}
     run = subprocess.run(
         [*command, str(worker), model, str(out)], capture_output=True, text=True, env=environment, timeout=timeout
@@ -102,8 +114,8 @@ def launch_two_processes(model: str, out: Path, cases: dict[str, dict], timeout:
     assert run.returncode == 0, run.stderr[-5000:]
 
 
-def results_of_two(out: Path, name: str) -> list[dict[str, Any]]:
-    """What the two processes wrote about a case."""
-    found = [torch.load(out / f"{name}-{rank}.pt") for rank in (0, 1)]
-    assert all(result["world_size"] == 2 for result in found)
+def results_of(out: Path, name: str, num_processes: int = 2) -> list[dict[str, Any]]:
+    """What each process wrote about a case."""
+    found = [torch.load(out / f"{name}-{rank}.pt") for rank in range(num_processes)]
+    assert all(result["world_size"] == num_processes for result in found)
     return found

@@ -1,11 +1,12 @@
 """
-What each process of test_glow_ddp.py does: `torchrun --nproc_per_node 2 glow_ddp_worker.py MODEL OUT`. OUT holds
+What each process of test_glow_ddp.py does: `torchrun --nproc_per_node N glow_ddp_worker.py MODEL OUT`. OUT holds
 cases.json, name -> {"rows", "settings", "resume"}; results go to OUT/<name>-<rank>.pt.
 """
 
 import collections
 import functools
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -67,7 +68,7 @@ def main() -> None:
         kwargs = {"trainer": SFTTrainer, "config": SFTConfig} if case.get("sft") else {}
         rows = token_rows(case["rows"])
         trainer = make_trainer(model, out / name, rows, **kwargs, **case["settings"])
-        assert dist.get_world_size() == 2 and trainer.accelerator.num_processes == 2
+        assert dist.get_world_size() == trainer.accelerator.num_processes == int(os.environ["WORLD_SIZE"])
         calls.clear()
         trainer.train(resume_from_checkpoint=case.get("resume"))
         wrapper = type(trainer.model_wrapped)
@@ -78,6 +79,9 @@ def main() -> None:
             "steps": trainer.state.global_step,
             "collectives": dict(calls),
             "loss": logged(trainer, "loss"),
+            "grad_norm": logged(trainer, "grad_norm"),
+            "wrapper": wrapper.__name__,
+            "zero_stage": trainer.model_wrapped.zero_optimization_stage() if trainer.is_deepspeed_enabled else 0,
         }
         if not case.get("sft"):
             result |= {"previous": trainer.ledger.previous.clone(), "current": trainer.ledger.current.clone()}

@@ -50,9 +50,9 @@ def main() -> None:
                 os.dup2(nothing.fileno(), 1)
             train(sys.argv[1], **json.loads(line))
             os._exit(0)
-        print(pid, flush=True)
+        print(f"pid {pid}", flush=True)
         _, status = os.waitpid(pid, 0)
-        print(os.waitstatus_to_exitcode(status), flush=True)
+        print(f"exit code {os.waitstatus_to_exitcode(status)}", flush=True)
 
 
 if __name__ == "__main__":

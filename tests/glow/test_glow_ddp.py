@@ -11,10 +11,10 @@ import torch
 from glow_cases import (
     WEIGHTS,
     largest_difference,
-    launch_two_processes,
+    launch,
     make_trainer,
     parameters,
-    results_of_two,
+    results_of,
     token_rows,
 )
 from glow_reference import train_reference
@@ -116,7 +116,7 @@ def launched(tiny_model, tmp_path_factory) -> Path:
     cases["glow_count"] = {"rows": 22, "settings": COUNTED}
     cases["sft_save_count"] = {"rows": 22, "settings": {**COUNTED, "save_strategy": "epoch"}, "sft": True}
     cases["glow_save_count"] = {"rows": 22, "settings": {**COUNTED, "save_strategy": "epoch"}}
-    launch_two_processes(tiny_model, out, cases)
+    launch(tiny_model, out, cases)
     return out
 
 
@@ -142,7 +142,7 @@ def test_two_processes_equal_the_definition(launched, tiny_model, name):
         "previous": torch.from_numpy(run.losses[-2]),
         "current": torch.from_numpy(run.losses[-1]),
     }
-    for result in results_of_two(launched, name):
+    for result in results_of(launched, name):
         check(result, expected, 1e-5)
     assert len({round(loss, 3) for loss in run.losses[-1]}) > 1
 
@@ -157,14 +157,14 @@ def test_packed(launched, tiny_model, tmp_path):
         "previous": trainer.ledger.previous,
         "current": trainer.ledger.current,
     }
-    for result in results_of_two(launched, "packed"):
+    for result in results_of(launched, "packed"):
         check(result, expected, 1e-5)
 
 
 def test_processes_agree(launched):
     """Both processes hold the same ledger and the same parameters, to the bit."""
     for name in [*AGAINST_DEFINITION, "packed", "undisturbed"]:
-        first, second = results_of_two(launched, name)
+        first, second = results_of(launched, name)
         assert torch.equal(first["current"], second["current"]) or first["current"].isnan().any()
         check(first, second, 0)
 
@@ -180,14 +180,14 @@ def test_mid_epoch_checkpoint_holds_all_processes(launched):
 
 def test_two_equal_one(launched):
     """With Adam and a schedule."""
-    for result in results_of_two(launched, "undisturbed"):
+    for result in results_of(launched, "undisturbed"):
         check(result, torch.load(launched / "single.pt"), 1e-5)
 
 
 def test_resume_on_two(launched):
     """From the middle of an epoch with an uneven end: the end state is the undisturbed one, to the bit."""
     for resumed, undisturbed in zip(
-        results_of_two(launched, "two_to_two"), results_of_two(launched, "undisturbed"), strict=True
+        results_of(launched, "two_to_two"), results_of(launched, "undisturbed"), strict=True
     ):
         assert resumed["steps"] == undisturbed["steps"] == 9
         check(resumed, undisturbed, 0)
@@ -196,7 +196,7 @@ def test_resume_on_two(launched):
 def test_resume_on_two_grouped_by_length(launched):
     """The order of an epoch does not depend on where the run was resumed."""
     for resumed, undisturbed in zip(
-        results_of_two(launched, "grouped_resumed"), results_of_two(launched, "grouped"), strict=True
+        results_of(launched, "grouped_resumed"), results_of(launched, "grouped"), strict=True
     ):
         assert not undisturbed["current"].isnan().any(), "a sample was left out in favor of another seen twice"
         check(resumed, undisturbed, 0)
@@ -204,7 +204,7 @@ def test_resume_on_two_grouped_by_length(launched):
 
 def test_resume_one_on_two(launched):
     """A run of one process that goes on with two."""
-    for result in results_of_two(launched, "one_to_two"):
+    for result in results_of(launched, "one_to_two"):
         check(result, torch.load(launched / "single.pt"), 1e-5)
 
 
@@ -224,7 +224,7 @@ def test_resume_two_on_one(launched, tiny_model, tmp_path):
 def test_collectives(launched, saving):
     """One collective an epoch more than SFTTrainer's, also where each epoch ends with a checkpoint."""
     for sft, glow in zip(
-        results_of_two(launched, f"sft{saving}_count"), results_of_two(launched, f"glow{saving}_count"), strict=True
+        results_of(launched, f"sft{saving}_count"), results_of(launched, f"glow{saving}_count"), strict=True
     ):
         assert sft["steps"] == glow["steps"] == 9 and sum(sft["collectives"].values()) > 9
         more = {name: n - sft["collectives"].get(name, 0) for name, n in glow["collectives"].items()}

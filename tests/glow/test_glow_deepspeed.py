@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from glow_cases import WEIGHTS, largest_difference, launch_two_processes, results_of_two, token_rows
+from glow_cases import WEIGHTS, largest_difference, launch, results_of, token_rows
 from glow_reference import train_reference
 
 from glow_trl.checkpoints import last_complete_checkpoint
@@ -52,7 +52,7 @@ def launched(tiny_model, tmp_path_factory) -> Path:
             cases[f"{name}-{stage}"] = {"settings": {**WEIGHTS, **settings, "deepspeed": zero(stage)}, **shared}
         cases[f"run-{stage}"] = {"settings": {**RESUMED, "deepspeed": zero(stage)}, **shared}
         cases[f"resumed-{stage}"] = {**cases[f"run-{stage}"], "resume": str(out / f"run-{stage}" / "checkpoint-5")}
-    launch_two_processes(tiny_model, out, cases, timeout=500)
+    launch(tiny_model, out, cases)
     return out
 
 
@@ -63,7 +63,7 @@ def test_equals_the_definition(launched, tiny_model, name, stage):
     _, step_size, kwargs = CASES[name]
     weights = dict(zip(("alpha", "beta", "low", "high"), WEIGHTS.values(), strict=True))
     run = train_reference(tiny_model, token_rows(22), step_size, **weights, **kwargs)
-    for result in results_of_two(launched, f"{name}-{stage}"):
+    for result in results_of(launched, f"{name}-{stage}"):
         assert largest_difference(result["parameters"], run.parameters) < 1e-5
         np.testing.assert_allclose(result["current"].numpy(), run.losses[-1], atol=1e-5, rtol=0)
         np.testing.assert_allclose(result["previous"].numpy(), run.losses[-2], atol=1e-5, rtol=0)
@@ -73,7 +73,7 @@ def test_equals_the_definition(launched, tiny_model, name, stage):
 def test_resume(launched, stage):
     """From the middle of an epoch, to the bit, and from a checkpoint that is known as complete."""
     for resumed, run in zip(
-        results_of_two(launched, f"resumed-{stage}"), results_of_two(launched, f"run-{stage}"), strict=True
+        results_of(launched, f"resumed-{stage}"), results_of(launched, f"run-{stage}"), strict=True
     ):
         assert resumed["steps"] == run["steps"] == 9
         assert largest_difference(resumed["parameters"], run["parameters"]) == 0

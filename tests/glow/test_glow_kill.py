@@ -40,10 +40,16 @@ class Runs:
         line = json.dumps({"output_dir": str(output_dir), "resume": resume})
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()
-        return int(self.process.stdout.readline())
+        return self._number("pid ")
 
     def wait(self) -> int:
-        return int(self.process.stdout.readline())
+        return self._number("exit code ")
+
+    def _number(self, name: str) -> int:
+        # Libraries print there too
+        while not (line := self.process.stdout.readline()).startswith(name):
+            assert line, self.errors.read_text()[-3000:]
+        return int(line.removeprefix(name))
 
     def close(self) -> None:
         self.process.stdin.close()

@@ -71,6 +71,28 @@ def test_logging():
     assert all(len(column) == 4 for column in columns.values())
 
 
+def test_rewards_of_each_domain_and_source_are_logged_exactly():
+    """TRL averages over all values that were logged under a name, so every reward is one."""
+    logged = []
+    rewards = accuracy_reward(
+        ["5", "6", "5", "5", "5"],
+        ["5", "5", "5", "5", ""],
+        domain=["sums", "sums", "words", None, "sums"],
+        source=["a", "b", "a", "x" * 100, "a"],
+        log_metric=lambda name, value: logged.append((name, value)),
+    )
+    assert rewards == [1.0, 0.0, 1.0, 1.0, None]
+    grouped = [entry for entry in logged if entry[0].startswith(("accuracy/domain/", "accuracy/source/"))]
+    assert sorted(grouped) == [
+        ("accuracy/domain/sums", 0.0),
+        ("accuracy/domain/sums", 1.0),
+        ("accuracy/domain/words", 1.0),
+        ("accuracy/source/a", 1.0),
+        ("accuracy/source/a", 1.0),
+        ("accuracy/source/b", 0.0),
+    ]
+
+
 def test_answer_format():
     metrics = {}
     completions = [
