@@ -89,15 +89,16 @@ class ContaminationIndex:
         parsed = [(question, words) for question in questions if (words := tokens(question.problem))]
         self._prepared, alone = _prepare(parsed)
         self._by_whole: dict[str, list[int]] = defaultdict(list)
-        by_anchor: dict[int, list[int]] = defaultdict(list)
+        wholes: list[tuple[int, str]] = []
         for number, item in enumerate(self._prepared):
-            wholes = {item.stem, *item.wholes}
-            for whole in wholes:
+            for whole in {item.stem, *item.wholes}:
                 self._by_whole[whole].append(number)
-            for anchor in {whole.encode()[:_ANCHOR] for whole in wholes if len(whole) >= _SHORTEST_PART}:
-                by_anchor[int(window_hashes(np.frombuffer(anchor, dtype=np.uint8), _ANCHOR)[0])].append(number)
-        self._by_anchor = dict(by_anchor)
-        self._anchors = HashSet(by_anchor)
+                if len(whole) >= _SHORTEST_PART:
+                    wholes.append((number, whole))
+        self._by_anchor: dict[int, set[int]] = defaultdict(set)
+        for (number, _), anchor in zip(wholes, _anchors([whole for _, whole in wholes]), strict=True):
+            self._by_anchor[anchor].add(number)
+        self._anchors = HashSet(self._by_anchor)
         self._index_ngrams([words for _, words in parsed], alone)
 
     def __len__(self) -> int:
@@ -116,9 +117,10 @@ class ContaminationIndex:
         words = [tokens(problem) for problem, _ in texts]
         squeezed = ["".join(each) for each in words]
         found: list[dict[str, Hit]] = [{} for _ in texts]
+        options = [frozenset(_squeezed(choice) for choice in choices or ()) for _, choices in texts]
         for row, number in self._whole_candidates(squeezed):
             item = self._prepared[number]
-            if self._stands_in(item, squeezed[row], words[row], texts[row][1]):
+            if _stands_in(item, squeezed[row], words[row], options[row]):
                 start = " ".join(tokens(item.question.problem)[: self.ngram_size])
                 found[row][item.question.benchmark] = Hit(item.question, "question", 1.0, start)
         for row, number, overlap, ngram in self._ngram_matches(words):
@@ -131,7 +133,7 @@ class ContaminationIndex:
         return [list(hits.values()) for hits in found]
 
     def _whole_candidates(self, squeezed: list[str]) -> list[tuple[int, int]]:
-        """Pairs of a text and a question that starts somewhere in it as it does, or is the same."""
+        """Pairs of a text and a question that is the same or has its anchor in it, which are those to look at."""
         pairs = {(row, number) for row, text in enumerate(squeezed) for number in self._by_whole.get(text, ())}
         encoded = [text.encode() for text in squeezed]
         hashes = window_hashes(np.frombuffer(b"\n".join(encoded), dtype=np.uint8), _ANCHOR)
@@ -140,20 +142,6 @@ class ContaminationIndex:
         for row, key in zip(np.searchsorted(ends, positions, side="right"), hashes[positions], strict=True):
             pairs.update((int(row), number) for number in self._by_anchor[int(key)])
         return sorted(pairs)
-
-    def _stands_in(self, item: _Prepared, text: str, words: list[str], choices: Sequence[str] | None) -> bool:
-        wholes = item.wholes
-        if item.options and choices:
-            wholes += (item.stem,) if item.options <= {_squeezed(choice) for choice in choices} else ()
-        elif text == item.stem:
-            wholes += (item.stem,)
-        for whole in wholes:
-            if len(whole) >= _SHORTEST_PART and _contains(text, whole):
-                return True
-            # In so short a text 1, 2 is not to be taken for 12
-            if text == whole and (whole != item.stem or item.numbers == _numbers(words)):
-                return True
-        return False
 
     def _index_ngrams(self, words: list[list[str]], alone: np.ndarray) -> None:
         """Find each question's n-grams that no other question of its benchmark has."""
@@ -235,6 +223,36 @@ def _prepare(parsed: list[tuple[BenchmarkQuestion, list[str]]]) -> tuple[list[_P
             wholes = [*([stem] if alone[number] else []), "".join([stem, *choices]), "".join([stem, *lettered])]
         prepared.append(_Prepared(question, stem, tuple(wholes), frozenset(choices), _numbers(words)))
     return prepared, alone
+
+
+def _anchors(texts: list[str]) -> list[int]:
+    """For each text the hash of one of its windows: of every eighth, the one that the fewest of the texts have."""
+    hashes, text = [], []
+    for number, each in enumerate(texts):
+        mine = window_hashes(np.frombuffer(each.encode(), dtype=np.uint8), _ANCHOR)[::8]
+        hashes.append(mine)
+        text.append(np.full(len(mine), number))
+    if not hashes:
+        return []
+    hashes, text = np.concatenate(hashes), np.concatenate(text)
+    _, inverse, count = np.unique(hashes, return_inverse=True, return_counts=True)
+    order = np.lexsort((np.arange(len(text)), count[inverse], text))
+    first = order[np.r_[True, np.diff(text[order]) != 0]]
+    return [int(value) for value in hashes[first]]
+
+
+def _stands_in(item: _Prepared, text: str, words: list[str], options: frozenset[str]) -> bool:
+    """Whether a benchmark question stands in a text with these words and options."""
+    wholes = item.wholes
+    if (item.options and item.options <= options) or (text == item.stem and not (item.options and options)):
+        wholes += (item.stem,)
+    for whole in wholes:
+        if len(whole) >= _SHORTEST_PART and _contains(text, whole):
+            return True
+        # In so short a text 1, 2 is not to be taken for 12
+        if text == whole and (whole != item.stem or item.numbers == _numbers(words)):
+            return True
+    return False
 
 
 def _squeezed(text: object) -> str:

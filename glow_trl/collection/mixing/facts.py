@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -86,9 +87,14 @@ class Facts:
 
 def question_of(row: dict[str, Any]) -> tuple[int, int]:
     """Digests of a row's question, without and with its options."""
-    key = question_key(row["problem"])
-    choices = row.get("choices") or ()
-    return digest(key), digest(key, *(question_key(str(choice)) for choice in choices))
+    return _question(row["problem"], tuple(map(str, row.get("choices") or ())))
+
+
+# The rows of a question often follow each other
+@lru_cache(maxsize=256)
+def _question(problem: str, choices: tuple[str, ...]) -> tuple[int, int]:
+    key = question_key(problem)
+    return digest(key), digest(key, *map(question_key, choices))
 
 
 def completion_digest(row: dict[str, Any], question_digest: int) -> int:

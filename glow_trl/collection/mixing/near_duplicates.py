@@ -28,6 +28,7 @@ class Sketches:
     def __init__(self):
         self._values: list[np.ndarray] = []
         self._sizes: list[np.ndarray] = []
+        self._lower: list[np.ndarray] = []
         self._levels: list[np.ndarray] = []
 
     def add(self, texts: Sequence[str]) -> None:
@@ -43,10 +44,15 @@ class Sketches:
         values = (mixed(hashes, 0) >> np.uint64(32))[inside]
         row = row[inside]
         levels = np.maximum(np.floor(np.log2(windows / SKETCH_SIZE)), 0).astype(np.int8)
-        below = values < (np.uint64(1 << 32) >> levels.astype(np.uint64))[row]
-        kept = np.unique((row[below].astype(np.uint64) << np.uint64(32)) | values[below])
-        self._values.append((kept & np.uint64(0xFFFFFFFF)).astype(np.uint32))
-        self._sizes.append(np.bincount((kept >> np.uint64(32)).astype(np.int64), minlength=len(texts)))
+        bound = np.uint64(1 << 32) >> levels.astype(np.uint64)
+        below = values < bound[row]
+        kept = np.sort((row[below].astype(np.uint64) << np.uint64(32)) | values[below])
+        kept = kept[np.r_[True, np.diff(kept) != 0]]
+        row, values = (kept >> np.uint64(32)).astype(np.int64), (kept & np.uint64(0xFFFFFFFF)).astype(np.uint32)
+        self._values.append(values)
+        self._sizes.append(np.bincount(row, minlength=len(texts)))
+        # How many lie below the next lower bound, for the comparison with a longer text
+        self._lower.append(np.bincount(row[values < bound[row] // np.uint64(2)], minlength=len(texts)))
         self._levels.append(levels)
 
     def duplicates(
@@ -66,13 +72,8 @@ class Sketches:
         """
         if not self._values:
             return
-        values, levels = np.concatenate(self._values), np.concatenate(self._levels)
-        sizes = np.concatenate(self._sizes)
+        values, sizes, lower, levels = map(np.concatenate, (self._values, self._sizes, self._lower, self._levels))
         starts = np.cumsum(sizes) - sizes
-        # How many of a text's hashes lie below the next lower bound, for the comparison with a longer text
-        bound = (np.uint64(1 << 31) >> levels.astype(np.uint64)).astype(np.uint64)
-        lower = np.concatenate([[0], np.cumsum(values < np.repeat(bound, sizes))])
-        lower = lower[starts + sizes] - lower[starts]
         rows = np.flatnonzero(eligible)
         rows = rows[np.lexsort((priority[rows], group[rows]))]
         cuts = np.flatnonzero(np.diff(group[rows])) + 1

@@ -10,6 +10,8 @@ import numpy as np
 
 # Words, numbers and operators: punctuation and typesetting marks are left out, a sign that changes a sum is not
 _TOKEN = re.compile(r"[^\W\d_]+|\d+|[-+*/=<>^]")
+# Soft hyphens, zero-width characters, marks of direction
+_INVISIBLE = re.compile("[\u00ad\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufeff]")
 # Code of a drawing, in the data sets that were made from MATH
 _DRAWING = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL | re.IGNORECASE)
 
@@ -17,8 +19,7 @@ _DRAWING = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL | re.IGNORECASE)
 def _plain(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
-        # Zero-width characters and soft hyphens
-        text = "".join(c for c in text if unicodedata.category(c) != "Cf").replace("\N{MINUS SIGN}", "-")
+        text = _INVISIBLE.sub("", text).replace("\N{MINUS SIGN}", "-")
         # Upper case takes both Turkish letters to others, case folding does not
         text = text.replace("\N{LATIN SMALL LETTER DOTLESS I}", "i")
         text = text.replace("\N{LATIN CAPITAL LETTER I WITH DOT ABOVE}", "i")
