@@ -10,10 +10,14 @@ import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quantization_config
 
@@ -24,6 +28,7 @@ from .errors import MissingExtraError, TrainingCollapsed, UserError
 from .generation.loading import adapter_config, load_tokenizer
 from .guard import CollapseGuard, GuardConfig
 from .handover import check_handover, read_handover, write_handover
+from .merge import merge_adapter
 from .runs import StageRun
 from .training import (
     is_main_process,
@@ -34,12 +39,16 @@ from .training import (
     train,
 )
 from .verifiers import check_gold
+from .vllm_server import VLLMServer, server_command
 
 
 logger = logging.getLogger(__name__)
 
+MERGED_DIR = "merged_model"
+SERVER_LOG = "vllm_server.log"
+
 # Columns of a question that rewards may ask for
-_QUESTION_COLUMNS = ("answer", "kind", "choices", "tolerance", "source", "sample_id")
+_QUESTION_COLUMNS = ("answer", "kind", "choices", "tolerance", "domain", "source", "sample_id")
 
 
 @dataclass
@@ -53,6 +62,17 @@ class GRPOStageConfig(PromptedRowsConfig):
         on_bad_gold (`str`, *optional*, defaults to `"error"`):
             What to do about questions whose gold answer its own verifier does not accept: `"error"` stops before any
             training, `"drop"` leaves them out.
+        merge_adapter (`bool`, *optional*, defaults to `False`):
+            Where stage 1 left an adapter: merge it into its model first, in the folder `merged_model` of the output
+            folder, and train the whole model, or with `use_peft` a new adapter on it. By default the adapter itself
+            is trained further.
+        start_vllm_server (`bool`, *optional*, defaults to `False`):
+            With `use_vllm` and `vllm_mode: server`, start the server with the run and stop it after. By default it
+            must be running.
+        vllm_server_devices (`str`, *optional*):
+            GPUs of a server that the run starts, as in `CUDA_VISIBLE_DEVICES`. The training must not use them.
+        vllm_server_args (`list[str]`, *optional*):
+            Further arguments of `vllm serve`.
     """
 
     reward_funcs: list[str] = field(
@@ -62,6 +82,20 @@ class GRPOStageConfig(PromptedRowsConfig):
     on_bad_gold: str = field(
         default="error",
         metadata={"help": "Questions whose gold answer is unusable: error or drop.", "choices": ["error", "drop"]},
+    )
+
+    merge_adapter: bool = field(
+        default=False,
+        metadata={"help": "Merge the adapter that stage 1 left into its model, instead of training it further."},
+    )
+    start_vllm_server: bool = field(
+        default=False, metadata={"help": "With vllm_mode server: start the server with the run, stop it after."}
+    )
+    vllm_server_devices: str | None = field(
+        default=None, metadata={"help": "GPUs of a server that the run starts, as in CUDA_VISIBLE_DEVICES."}
+    )
+    vllm_server_args: list[str] = field(
+        default_factory=list, metadata={"help": "Further arguments of `vllm serve` for a server that the run starts."}
     )
 
     def load_questions(self) -> list[dict[str, Any]]:
@@ -127,6 +161,48 @@ def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_tem
     return Dataset.from_dict(columns)
 
 
+def merge_first(model_args: ModelConfig, output_dir: Path, trust_remote_code: bool) -> None:
+    """
+    Merge the adapter that `model_args` names, if that is not done yet, and let `model_args` name the merged model.
+
+    Raises:
+        UserError: it is not an adapter.
+    """
+    merged = output_dir / MERGED_DIR
+    with PartialState().main_process_first():
+        # It appears when it is whole
+        if not merged.exists():
+            merge_adapter(model_args.model_name_or_path, merged, trust_remote_code=trust_remote_code)
+    model_args.model_name_or_path = str(merged)
+    model_args.model_revision = "main"
+
+
+def vllm_server(config: GRPOStageConfig, args: GRPOConfig, model_args: ModelConfig, output_dir: Path) -> VLLMServer:
+    """
+    The server that the configuration asks for, not started yet.
+
+    Raises:
+        UserError: the configuration does not use a server, or the server's address is another machine's.
+    """
+    if not args.use_vllm or args.vllm_mode != "server":
+        raise UserError("start_vllm_server needs use_vllm: true and vllm_mode: server")
+    if args.vllm_server_base_url is not None:
+        raise UserError("start_vllm_server starts a server on this machine: set vllm_server_port in place of base_url")
+    model = model_args.model_name_or_path
+    adapter = adapter_config(model)
+    command = server_command(
+        model if adapter is None else adapter["base_model_name_or_path"],
+        args.vllm_server_host,
+        args.vllm_server_port,
+        # By itself vLLM would serve a float32 model in 16 bits
+        dtype=model_args.dtype,
+        max_model_len=args.vllm_max_model_length,
+        nccl=torch.cuda.is_available(),
+        arguments=config.vllm_server_args,
+    )
+    return VLLMServer(command, args.vllm_server_port, output_dir / SERVER_LOG, config.vllm_server_devices)
+
+
 def load_model(model_args: ModelConfig) -> Any:
     """The name of a whole model, for the trainer to load; a PEFT adapter, loaded for its training to go on."""
     if adapter_config(model_args.model_name_or_path) is None:
@@ -134,7 +210,7 @@ def load_model(model_args: ModelConfig) -> Any:
     if model_args.use_peft:
         raise UserError(
             f"{model_args.model_name_or_path} is an adapter, and use_peft would put another on top: leave "
-            "use_peft out to train it further, or merge it into its model first"
+            "use_peft out to train it further, or set merge_adapter to train a new one on the merged model"
         )
     from peft import AutoPeftModelForCausalLM
 
@@ -175,21 +251,28 @@ def main(argv: Sequence[str] | None = None) -> None:
     rows = usable_questions(config.load_questions(), config.on_bad_gold)
 
     quiet_libraries(len(rows))
+    if config.merge_adapter:
+        merge_first(model_args, run.output_dir, args.trust_remote_code)
     model = load_model(model_args)
     if isinstance(model, str):
         args.model_init_kwargs = model_init_kwargs(model_args)
     guard = CollapseGuard(guard_config)
-    trainer = GRPOTrainer(
-        model=model,
-        args=args,
-        reward_funcs=reward_funcs,
-        train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
-        processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
-        quantization_config=get_quantization_config(model_args),
-        callbacks=[guard],
-    )
-    train(trainer, run)
+    with ExitStack() as stack:
+        if config.start_vllm_server:
+            server = vllm_server(config, args, model_args, run.output_dir)
+            if run.main_process:
+                stack.enter_context(server)
+        trainer = GRPOTrainer(
+            model=model,
+            args=args,
+            reward_funcs=reward_funcs,
+            train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
+            processing_class=tokenizer,
+            peft_config=get_peft_config(model_args),
+            quantization_config=get_quantization_config(model_args),
+            callbacks=[guard],
+        )
+        train(trainer, run)
     if guard.reason is not None:
         run.interrupt(collapsed=guard.reason)
         raise TrainingCollapsed(

@@ -62,20 +62,30 @@ class CollapseGuard(TrainerCallback):
         self._best_reward = -math.inf
         self._streaks: dict[str, int] = {}
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        # What a run that is resumed has seen before. A collapse that it was resumed from is one if it goes on
+        for logs in state.log_history:
+            if "reward" in logs:
+                self._look_at(logs, logs.get("step", 0))
+                self.reason = None
+
     def on_log(self, args, state, control, logs=None, **kwargs):
         if not logs or "reward" not in logs or self.reason is not None:
             return
+        self._look_at(logs, state.global_step)
+        if self.reason is not None:
+            control.should_training_stop = True
+            control.should_save = True
+
+    def _look_at(self, logs: dict[str, float], step: int) -> None:
         for name in ("loss", "reward", "grad_norm", "kl", "entropy"):
             if name in logs and not math.isfinite(logs[name]):
-                self.reason = f"{name} is {logs[name]} at step {state.global_step}"
+                self.reason = f"{name} is {logs[name]} at step {step}"
         config = self.config
         self._watch("completions/clipped_ratio", logs, config.guard_max_clipped_ratio, "every completion is clipped")
         self._watch("kl", logs, config.guard_max_kl, "the KL divergence blew up", strictly=True)
         self._watch("entropy", logs, config.guard_max_entropy, "the entropy blew up", strictly=True)
-        self._watch_reward(logs["reward"], state.global_step)
-        if self.reason is not None:
-            control.should_training_stop = True
-            control.should_save = True
+        self._watch_reward(logs["reward"], step)
 
     def _watch(self, name, logs, threshold, what, strictly=False) -> None:
         if threshold is None or name not in logs:

@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     parser = _Parser(
         prog="glow-trl merge",
-        description="Merge an adapter into its model: a whole model, with the adapter's tokenizer and hand-over record.",
+        description="Merge an adapter into its model, with the adapter's tokenizer and hand-over record.",
         allow_abbrev=False,
     )
     parser.add_argument("adapter", help="folder of the adapter")

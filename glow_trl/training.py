@@ -13,7 +13,7 @@ from accelerate import PartialState
 from transformers import ProgressCallback, Trainer
 from trl import ModelConfig
 
-from .checkpoints import last_complete_checkpoint, make_resumable
+from .checkpoints import check_world_size, last_complete_checkpoint, make_resumable
 from .data import write_jsonl
 from .errors import UserError
 from .runs import StageRun
@@ -93,6 +93,7 @@ def train(trainer: Trainer, run: StageRun) -> None:
     checkpoint = trainer.args.resume_from_checkpoint or last_complete_checkpoint(run.output_dir)
     if checkpoint is not None:
         logger.warning("%s: resuming from %s", run.stage, checkpoint)
+        check_world_size(checkpoint, trainer.accelerator.num_processes)
     make_resumable(trainer.args)
     run.start()
     trainer.train(resume_from_checkpoint=checkpoint)
