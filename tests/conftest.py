@@ -55,14 +55,21 @@ def vllm_model(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def openai_server(vllm_model, tmp_path_factory) -> str:
-    """Address of vLLM's server with that model under the name `teacher`, started as `trl vllm-serve` starts it."""
+    """Address of vLLM's server with that model under the name `teacher`, float32, started as `trl vllm-serve` starts
+    it."""
     from trl.scripts.vllm_serve import ScriptArguments, build_command
 
     with contextlib.closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     arguments = ScriptArguments(
-        vllm_model, host="127.0.0.1", port=port, max_model_len=512, enforce_eager=True, gpu_memory_utilization=0.3
+        vllm_model,
+        host="127.0.0.1",
+        port=port,
+        dtype="float32",
+        max_model_len=512,
+        enforce_eager=True,
+        gpu_memory_utilization=0.3,
     )
     # A seeded request on a CPU dies when its prefill is cut in chunks
     extra = ["--served-model-name", "teacher", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"]

@@ -1,8 +1,17 @@
 """Sampling from a model through one interface, whatever runs it. Importing this package loads no engine."""
 
-from .base import Engine, Generation, SamplingConfig
+from .base import Engine, Generation, Prompt, SamplingConfig
 from .prompts import render_conversation
 from .registry import ENGINES, create_engine, engine_class
 
 
-__all__ = ["ENGINES", "Engine", "Generation", "SamplingConfig", "create_engine", "engine_class", "render_conversation"]
+__all__ = [
+    "ENGINES",
+    "Engine",
+    "Generation",
+    "Prompt",
+    "SamplingConfig",
+    "create_engine",
+    "engine_class",
+    "render_conversation",
+]

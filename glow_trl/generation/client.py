@@ -88,9 +88,10 @@ class Client:
         """One request, tried once."""
         return await self._http.get(self._url + path)
 
-    async def post(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+    async def post(self, path: str, body: dict[str, Any], expected: str = "choices") -> dict[str, Any]:
         """
-        The JSON object that the server answers.
+        The JSON object that the server answers at a path below `base_url`, or at a whole address; `expected` is what
+        it must have.
 
         Failed connections, timeouts and statuses that pass by themselves are tried again, after a time that doubles
         with every try, up to a minute, with jitter, or after the time that the server asks for (`Retry-After`).
@@ -105,9 +106,9 @@ class Client:
             await self._limit.wait()
             asked_for = None
             try:
-                response = await self._http.post(self._url + path, json=body)
+                response = await self._http.post(path if path.startswith("http") else self._url + path, json=body)
                 if response.status_code == 200:
-                    return _answer(response)
+                    return _answer(response, expected)
                 problem = f"status {response.status_code}: {error_message(response)}"
                 if response.status_code in (400, 413, 422):
                     raise Refused(error_message(response))
@@ -159,15 +160,15 @@ class _Unfinished(Exception):
     """An answer that is not one."""
 
 
-def _answer(response: httpx.Response) -> dict[str, Any]:
+def _answer(response: httpx.Response, expected: str) -> dict[str, Any]:
     try:
         content = response.json()
     except ValueError as error:
         raise _Unfinished(f"an answer that is not JSON ({one_line(error)})") from error
-    if not isinstance(content, dict) or not content.get("choices"):
-        raise _Unfinished("an answer without `choices`")
+    if not isinstance(content, dict) or not content.get(expected):
+        raise _Unfinished(f"an answer without `{expected}`")
     # A server that shuts down ends what it is at as an answer of status 200
-    if content["choices"][0].get("finish_reason") in ("abort", "error"):
+    if expected == "choices" and content["choices"][0].get("finish_reason") in ("abort", "error"):
         raise _Unfinished("an answer that was broken off")
     return content
 

@@ -108,33 +108,40 @@ class ServerEngine(SampleEngine):
             if (index, sample) not in done
         )
         results: queue.SimpleQueue = queue.SimpleQueue()
-        refused: set[int] = set()
-        answered = False
-        with _EventLoop(self._run(wanted, prompts, sampling, refused, results)):
+        told: set[int] = set()
+        with _EventLoop(self._run(wanted, prompts, sampling, results)):
             while (result := results.get()) is not None:
                 if isinstance(result, BaseException):
                     raise result
                 index, sample, outcome = result
                 if isinstance(outcome, Generation):
-                    answered = True
                     yield index, sample, outcome
-                elif index not in refused:
-                    refused.add(index)
-                    if not answered and len(refused) >= _HOPELESS:
-                        raise UserError(f"the server at {self.base_url} turns every prompt down: {outcome}")
+                elif index not in told:
+                    told.add(index)
                     refuse(index, str(outcome), on_refused)
 
-    async def _run(self, wanted, prompts, sampling, refused, results) -> None:
+    async def _run(self, wanted, prompts, sampling, results) -> None:
         """Put `(index, sample, generation or Refused)` into `results` as they come, at last an error or `None`."""
         limit = RateLimit(self._requests_per_minute)
         client = Client(self.base_url, self._key, limit=limit, **self._settings)
 
+        refused: set[int] = set()
+        answered = False
+
         async def work() -> None:
+            nonlocal answered
             for index, sample in wanted:
                 if index in refused:
                     continue
                 path, body = self._request(prompts[index], sampling, sample_seed(sampling.seed, index, sample))
-                results.put((index, sample, await self._answer(client, path, body)))
+                outcome = await self._answer(client, path, body)
+                if isinstance(outcome, Generation):
+                    answered = True
+                else:
+                    refused.add(index)
+                results.put((index, sample, outcome))
+                if not answered and len(refused) >= _HOPELESS:
+                    raise UserError(f"the server at {self.base_url} turns every prompt down: {outcome}")
 
         try:
             async with asyncio.TaskGroup() as group:
@@ -152,17 +159,31 @@ class ServerEngine(SampleEngine):
 
     async def _answer(self, client: Client, path: str, body: dict[str, Any]) -> Generation | Refused:
         try:
-            return self._generation(await client.post(path, body))
-        except Refused as error:
-            if "max_tokens" not in body or "context length" not in str(error):
-                return error
-        # Prompt and `max_tokens` together may be too long for the model: then it may write as much as there is room
-        try:
-            return self._generation(
-                await client.post(path, {key: value for key, value in body.items() if key != "max_tokens"})
-            )
+            try:
+                return self._generation(await client.post(path, body))
+            except Refused as error:
+                # Prompt and `max_tokens` together may be too long: then the model may write as much as there is room
+                if "max_tokens" not in body or "context length" not in str(error):
+                    raise
+                return self._generation(await client.post(path, await self._shortened(client, body, error)))
         except Refused as error:
             return error
+
+    async def _shortened(self, client: Client, body: dict[str, Any], error: Refused) -> dict[str, Any]:
+        """The request with a `max_tokens` that there is room for."""
+        if self._is_vllm:
+            names = ("model", "prompt", "messages", "chat_template", "chat_template_kwargs", "add_special_tokens")
+            question = {name: body[name] for name in names if name in body}
+            if isinstance(question.get("prompt"), list):
+                raise error
+            answer = await client.post(f"{self.base_url.removesuffix('/v1')}/tokenize", question, "max_model_len")
+            room = answer["max_model_len"] - answer["count"]
+            if room < 1:
+                raise error
+            return body | {"max_tokens": room}
+        if "messages" not in body:
+            raise error
+        return {name: value for name, value in body.items() if name != "max_tokens"}
 
     def _request(self, prompt: Prompt, sampling: SamplingConfig, seed: int) -> tuple[str, dict[str, Any]]:
         body: dict[str, Any] = {

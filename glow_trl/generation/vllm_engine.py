@@ -42,7 +42,7 @@ class VLLMEngine(SampleEngine):
         model_name_or_path (`str`):
             A checkpoint's folder (full model or LoRA adapter) or a model id.
         dtype (`str`, *optional*, defaults to `"auto"`):
-            Precision of the weights.
+            Precision of the weights; `"auto"` takes that of the checkpoint, but bfloat16 for one in float32.
         trust_remote_code (`bool`, *optional*, defaults to `False`):
             Whether code that comes with the checkpoint may run.
         **options:
