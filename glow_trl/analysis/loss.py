@@ -220,6 +220,7 @@ def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
 
 def _losses(config: LossConfig, samples: Sequence[tuple[list[int], list[int]]]) -> Iterator[list[tuple[int, float]]]:
     """Positions of the samples and their summed losses, batch by batch."""
+    from rich.console import Console
     from rich.progress import track
 
     from ..evaluation.entropy import completion_forwards
@@ -229,7 +230,8 @@ def _losses(config: LossConfig, samples: Sequence[tuple[list[int], list[int]]]) 
     model = load_model(config.model_name_or_path, config.dtype, trust_remote_code=config.trust_remote_code)
     prompts, completions = zip(*samples, strict=True)
     forwards = completion_forwards(model, prompts, completions, (), config.batch_tokens, config.batch_size)
-    for batch, output in track(forwards, description="loss", disable=not sys.stderr.isatty()):
+    hidden = not sys.stderr.isatty()
+    for batch, output in track(forwards, description="loss", console=Console(stderr=True), disable=hidden):
         sums = -output.log_probs.double().sum(dim=1)
         yield list(zip(batch, sums.tolist(), strict=True))
 

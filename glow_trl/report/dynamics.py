@@ -1,63 +1,27 @@
-"""What the ledger says about training: losses by outcome, gains, and the weights that followed from them."""
+"""What the ledger says about training: losses by label and column, gains, weights, and the data map."""
 
-import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from ..analysis.data_map import DEFINITION, DataMap, data_map
+from ..analysis.dynamics import UNKNOWN, epoch_table, groups_of
+from ..analysis.ledger import LABEL_COLUMN, LABELS, LedgerData, Weighting
 from .run_data import ArmData
 
 
-OUTCOMES = {"positive": 1, "negative": 0}
-
-
-@dataclass(frozen=True)
-class Weighting:
-    """The settings of GLOW that an arm was trained with."""
-
-    alpha: float
-    beta: float
-    min_weight: float
-    max_weight: float
-    warmup_epochs: int
-    normalization: str
+OUTCOMES = LABELS
+_COLUMNS = ("pattern", "source", "model")
+_MOST_VALUES = 12
 
 
 def weighting_of(arm: ArmData) -> Weighting | None:
     """The GLOW settings of an arm's SFT stage; `None` if it was not weighted by gain."""
-    from ..glow import GLOWConfig
-
     stage = arm.stages.get("sft")
     if stage is None or not stage.run.get("config"):
         return None
-    defaults = {item.name: item.default for item in dataclasses.fields(GLOWConfig)}
-    settings: dict[str, Any] = {**defaults, **stage.run["config"]}
-    if settings["weighting"] != "glow":
-        return None
-    return Weighting(
-        alpha=float(settings["glow_alpha"]),
-        beta=float(settings["glow_beta"]),
-        min_weight=float(settings["glow_min_weight"]),
-        max_weight=float(settings["glow_max_weight"]),
-        warmup_epochs=int(settings["glow_warmup_epochs"]),
-        normalization=settings["glow_normalization"],
-    )
-
-
-def weights(gains: np.ndarray, weighting: Weighting) -> np.ndarray:
-    """The weight of each sample, before any normalization."""
-    import torch
-
-    from ..weighting import glow_weights
-
-    return glow_weights(
-        torch.from_numpy(np.asarray(gains, dtype=np.float64)),
-        alpha=weighting.alpha,
-        beta=weighting.beta,
-        min_weight=weighting.min_weight,
-        max_weight=weighting.max_weight,
-    ).numpy()
+    weighting = Weighting.from_config(stage.run["config"])
+    return weighting if weighting.weighting == "glow" else None
 
 
 def weighted_epochs(arm: ArmData, weighting: Weighting) -> list[tuple[int, np.ndarray]]:
@@ -68,13 +32,15 @@ def weighted_epochs(arm: ArmData, weighting: Weighting) -> list[tuple[int, np.nd
 
 
 def weight_table(arm: ArmData, weighting: Weighting) -> list[dict[str, Any]]:
-    """For each weighted epoch the mean gain and weight by outcome, and the share of samples at either bound."""
+    """For each weighted epoch the mean gain and weight by outcome, and the shares of samples at either bound.
+
+    Means are over the samples with a gain."""
     rows = []
     for epoch, gains in weighted_epochs(arm, weighting):
         known = ~np.isnan(gains)
         if not known.any():
             continue
-        values = weights(gains, weighting)
+        values = weighting.weights(gains, epoch)
         row: dict[str, Any] = {
             "epoch": epoch,
             "at_min": float(np.mean(values[known] <= weighting.min_weight)),
@@ -86,5 +52,62 @@ def weight_table(arm: ArmData, weighting: Weighting) -> list[dict[str, Any]]:
             chosen = known & (arm.ledger.is_correct == code)
             row[f"gain_{outcome}"] = float(gains[chosen].mean()) if chosen.any() else None
             row[f"weight_{outcome}"] = float(values[chosen].mean()) if chosen.any() else None
+            row[f"at_min_{outcome}"] = float(np.mean(values[chosen] <= weighting.min_weight)) if chosen.any() else None
+            row[f"at_max_{outcome}"] = float(np.mean(values[chosen] >= weighting.max_weight)) if chosen.any() else None
         rows.append(row)
     return rows
+
+
+def column_tables(ledger: LedgerData, weighting: Weighting | None, cartography: DataMap) -> list[dict[str, Any]]:
+    """
+    Losses by label and by the other columns that tell samples apart.
+
+    Returns:
+        `list[dict]`: for each column its `name` and `rows` with `value`, `samples`, `first` and `last` mean loss,
+        `weight` in the last epoch, `never` (share that never improved) and `variability`.
+    """
+    columns = [LABEL_COLUMN]
+    columns += [name for name in _COLUMNS if len(set(map(str, ledger.columns.get(name, [])))) > 1]
+    tables = []
+    for column in columns:
+        groups = groups_of(ledger, column, _MOST_VALUES)
+        if column == LABEL_COLUMN and list(groups) == [UNKNOWN]:
+            continue
+        rows = []
+        for value, mask in groups.items():
+            epochs = epoch_table(ledger, weighting, mask)
+            known, spread = cartography.known & mask, cartography.variability[mask]
+            rows.append(
+                {
+                    "value": value,
+                    "samples": int(mask.sum()),
+                    "first": epochs[0]["loss"],
+                    "last": epochs[-1]["loss"],
+                    "weight": epochs[-1].get("weight"),
+                    "never": float(cartography.never_improved[known].mean()) if known.any() else None,
+                    "variability": float(np.nanmean(spread)) if not np.isnan(spread).all() else None,
+                }
+            )
+        tables.append({"name": "label" if column == LABEL_COLUMN else column, "rows": rows})
+    return tables
+
+
+def map_facts(ledger: LedgerData, cartography: DataMap) -> dict[str, Any]:
+    """Counts of the data map, the definition behind them, and the hardest of the samples that never improved."""
+    never = np.flatnonzero(cartography.never_improved)
+    hardest = never[np.argsort(-cartography.mean_loss[never], kind="stable")][:5]
+    return {
+        "definition": DEFINITION,
+        "reference_epoch": cartography.reference_epoch,
+        "min_improvement": cartography.min_improvement,
+        "comparable": int(cartography.known.sum()),
+        "never": int(never.size),
+        "hardest": [ledger.sample_ids[index] if ledger.sample_ids else f"row {index}" for index in hardest],
+    }
+
+
+def arm_map(arm: ArmData) -> DataMap | None:
+    """The data map of an arm with at least two epochs; `None` for others."""
+    if arm.ledger is None or len(arm.ledger.epochs) < 2:
+        return None
+    return data_map(arm.ledger)

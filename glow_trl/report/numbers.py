@@ -28,3 +28,18 @@ def duration(seconds: float | None) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def points(difference: float | None) -> str:
+    """A difference of shares in percentage points, with its sign; empty for `None`."""
+    return "" if difference is None else f"{100 * difference:+.1f}"
+
+
+def span(low: float | None, high: float | None) -> str:
+    """Both ends of an interval of a difference in percentage points; empty where one is not known."""
+    return "" if low is None or high is None else f"{points(low)} to {points(high)}"
+
+
+def p_value(p: float | None) -> str:
+    """A p-value: `p = 0.013`, `p < 0.001`; empty for `None`."""
+    return "" if p is None else ("p < 0.001" if p < 0.001 else f"p = {p:.3f}")

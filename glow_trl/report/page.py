@@ -5,10 +5,14 @@ from importlib import resources
 from typing import Any
 
 from . import charts
-from .dynamics import weight_table, weighting_of
+from .comparison import arms_table, results_table
+from .dynamics import arm_map, column_tables, map_facts, weight_table, weighting_of
+from .entropy import entropy_section
 from .examples import evaluation_examples, training_examples, trajectory_counts
-from .numbers import duration, interval, number, percent
-from .run_data import STAGES, RunData
+from .numbers import duration, interval, number, p_value, percent, points, span
+from .patterns import loss_sections, pattern_sections
+from .run_data import STAGES, ArmData, RunData
+from .scores import LEVELS, ScoreBook
 
 
 _TEMPLATES = "templates"
@@ -30,7 +34,9 @@ def render_page(data: RunData, summary: dict[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"percent": percent, "interval": interval, "number": number, "duration": duration}
+    filters = (percent, interval, number, duration, points, p_value)
+    environment.filters |= {function.__name__: function for function in filters}
+    environment.globals["span"] = span
     environment.globals["Markup"] = jinja2.utils.markupsafe.Markup
     styles = resources.files("glow_trl.report").joinpath(_TEMPLATES, "report.css").read_text(encoding="utf-8")
     return environment.get_template("report.html.jinja").render(styles=styles, **page_content(data, summary))
@@ -38,11 +44,12 @@ def render_page(data: RunData, summary: dict[str, Any]) -> str:
 
 def page_content(data: RunData, summary: dict[str, Any]) -> dict[str, Any]:
     """Everything that the template shows, by section."""
-    arm = data.main_arm
-    weighted = [(item, setting) for item in data.arms.values() if (setting := weighting_of(item)) is not None]
-    weighted_arm, weighting = weighted[0] if weighted else (arm, None)
-    gains = charts.gain_charts(weighted_arm) if weighted_arm is not None else []
-    weight_rows = weight_table(weighted_arm, weighting) if weighting is not None else []
+    book = ScoreBook(data)
+    differences = arms_table(data, book)
+    entropy = entropy_section(data)
+    annotations = pattern_sections(data)
+    for section in annotations:
+        section["charts"] = charts.pattern_chart(section)
     return {
         "recipe": data.recipe,
         "summary": summary,
@@ -51,22 +58,66 @@ def page_content(data: RunData, summary: dict[str, Any]) -> dict[str, Any]:
         "benchmarks": data.benchmarks,
         "headline": headline(summary, data.benchmarks),
         "k_values": _k_values(summary),
+        "results": results_table(data, book) if data.benchmarks else None,
+        "levels": [{"mark": mark, "level": level} for level, mark in reversed(LEVELS)],
         "accuracy_charts": charts.accuracy_charts(data),
-        "pass_charts": charts.pass_at_k_charts(data),
-        "loss_charts": charts.loss_charts(data),
-        "gain_charts": gains,
-        "weight_charts": charts.weight_charts(weighted_arm, weighting) if weight_rows else [],
-        "weight_rows": weight_rows,
-        "weighting": weighting,
-        "weighted_arm": weighted_arm.name if weighted_arm is not None else None,
+        "pass_charts": charts.curve_charts(data),
+        "majority_charts": charts.curve_charts(data, "majority"),
+        "differences": differences,
+        "difference_charts": charts.difference_charts(differences) if differences else [],
+        "entropy": entropy,
+        "entropy_charts": charts.entropy_chart(entropy) if entropy else [],
+        **_training(data),
+        "losses": loss_sections(data),
         "grpo_charts": charts.grpo_charts(data),
         "trajectories": trajectory_counts(data),
         "training_examples": training_examples(data),
+        "annotations": annotations,
         "examples": evaluation_examples(data),
         "stage_rows": _stage_rows(data),
         "facts": _facts(data),
         "configurations": _configurations(data),
     }
+
+
+def _training(data: RunData) -> dict[str, Any]:
+    """What SFT did to the samples, in detail for the arm that was weighted by gain, or the first with a ledger."""
+    with_ledger = [arm for arm in data.arms.values() if arm.ledger is not None]
+    weighted = [arm for arm in with_ledger if weighting_of(arm) is not None]
+    arm = next(iter(weighted or with_ledger), data.main_arm)
+    weighting = None if arm is None else weighting_of(arm)
+    weight_rows = weight_table(arm, weighting) if weighting is not None else []
+    content = {
+        "loss_charts": charts.loss_charts(data),
+        "gain_charts": charts.gain_charts(arm) if arm is not None else [],
+        "weight_charts": charts.weight_charts(arm, weighting) if weight_rows else [],
+        "bound_charts": charts.bound_charts(arm, weight_rows),
+        "weight_rows": weight_rows,
+        "weighting": weighting,
+        "detailed_arm": arm.name if arm is not None else None,
+        "columns": [],
+        "map": None,
+    }
+    cartography = None if arm is None else arm_map(arm)
+    if cartography is not None:
+        content["columns"] = column_tables(arm.ledger, weighting, cartography)
+        content["map"] = map_facts(arm.ledger, cartography) | {"arms": _maps(with_ledger)}
+    return content
+
+
+def _maps(arms: list[ArmData]) -> list[dict[str, Any]]:
+    """The chart of each arm's data map, with what it shows."""
+    maps = []
+    for arm in arms:
+        cartography = arm_map(arm)
+        drawn = None if cartography is None else charts.map_chart(arm, cartography)
+        if drawn is not None:
+            svg, shown, samples = drawn
+            known, never = int(cartography.known.sum()), int(cartography.never_improved.sum())
+            maps.append(
+                {"arm": arm.name, "svg": svg, "shown": shown, "samples": samples, "known": known, "never": never}
+            )
+    return maps
 
 
 def headline(summary: dict[str, Any], benchmarks: dict[str, str]) -> dict[str, Any]:
@@ -106,7 +157,7 @@ def _k_values(summary: dict[str, Any]) -> list[int]:
             for stages in summary["arms"].values()
             for content in stages.values()
             for row in content["benchmarks"].values()
-            for k in charts.pass_points(row)
+            for k in charts.points_by_k(row)
             if k > 1
         }
     )

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..analysis.ledger import LedgerData, read_ledger
 from ..data import MalformedLine, read_jsonl
 from ..errors import UserError
 
@@ -48,29 +49,6 @@ class StageData:
                 steps, values = zip(*points, strict=True)
                 return np.array(steps, dtype=float), np.array(values, dtype=float)
         return np.empty(0), np.empty(0)
-
-
-@dataclass
-class LedgerData:
-    """The loss of every sample in every epoch.
-
-    Args:
-        epochs (`list[int]`): numbers of the epochs that were recorded.
-        losses (`np.ndarray`): of shape `(epochs, samples)`; NaN where a sample was not visited.
-        is_correct (`np.ndarray`): per sample 1 (positive), 0 (negative) or -1 (unknown).
-    """
-
-    epochs: list[int]
-    losses: np.ndarray
-    is_correct: np.ndarray
-
-    def gains(self) -> list[tuple[int, np.ndarray]]:
-        """For each epoch that follows a recorded one, its number and every sample's gain."""
-        return [
-            (epoch, self.losses[row - 1] - self.losses[row])
-            for row, epoch in enumerate(self.epochs)
-            if row > 0 and epoch == self.epochs[row - 1] + 1
-        ]
 
 
 @dataclass
@@ -115,6 +93,19 @@ class RunData:
                     domains.setdefault(name, row.get("domain", "in"))
         return dict(sorted(domains.items(), key=lambda item: item[1] != "in"))
 
+    def stage_results(self, stage: str) -> list[tuple[str, dict[str, Any]]]:
+        """
+        Results of the stages of a kind, `"annotate"` or `"loss"`, that were run into folders of this one or of an arm,
+        by the folder's name relative to the run's.
+        """
+        found = []
+        for path in sorted([*self.folder.glob("*/run.json"), *self.folder.glob("*/*/run.json")]):
+            record = read_json(path) or {}
+            results = read_json(path.parent / "results.json") if record.get("stage") == stage else None
+            if results is not None:
+                found.append((path.parent.relative_to(self.folder).as_posix(), results))
+        return found
+
     def trajectories(self) -> Iterator[dict[str, Any]]:
         """The labelled trajectories that the run trained on."""
         return rows_of(self.folder / "label" / "trajectories.jsonl")
@@ -133,7 +124,7 @@ def read_run_folder(folder: Path) -> RunData:
     for name in ARMS:
         stages = {stage: _read_stage(folder / name, stage) for stage in STAGES if _exists(folder / name, stage)}
         if stages:
-            data.arms[name] = ArmData(name, stages, _read_ledger(folder / name / "sft" / "ledger"))
+            data.arms[name] = ArmData(name, stages, read_ledger(folder / name / "sft" / "ledger"))
     if not data.arms and not run and not data.label_run:
         raise UserError(f"{folder}: not a run folder (it has neither run.json nor any stage's output)")
     return data
@@ -178,16 +169,3 @@ def _read_stage(folder: Path, stage: str) -> StageData:
         evaluation_folder=evaluation,
         evaluation_run=read_json(evaluation / "run.json") or {},
     )
-
-
-def _read_ledger(folder: Path) -> LedgerData | None:
-    files = sorted(folder.glob("epoch-*.npy"), key=lambda path: int(path.stem.removeprefix("epoch-")))
-    if not files:
-        return None
-    losses = np.stack([np.load(path).astype(np.float64) for path in files])
-    labels = [row.get("is_correct") for row in rows_of(folder / "samples.jsonl")]
-    is_correct = np.full(losses.shape[1], -1)
-    for position, label in enumerate(labels[: losses.shape[1]]):
-        if label is not None:
-            is_correct[position] = int(label)
-    return LedgerData([int(path.stem.removeprefix("epoch-")) for path in files], losses, is_correct)

@@ -8,7 +8,7 @@ import pytest
 
 from glow_trl.analysis.patterns import load_taxonomy
 from glow_trl.analysis.patterns.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha, percent_agreement
-from glow_trl.analysis.patterns.counts import Annotated, count_patterns, diversity, grouped_difference, holm
+from glow_trl.analysis.patterns.counts import Annotated, count_patterns, diversity, grouped_difference
 from glow_trl.analysis.patterns.truth import compare_with_truth, true_patterns
 from glow_trl.errors import UserError
 
@@ -155,9 +155,9 @@ def test_a_paired_difference_uses_the_pairing():
     assert paired["p"] < 1e-10 < 0.05 < apart["p"]
 
 
-def test_holms_correction_by_hand():
-    assert holm([0.01, 0.04, 0.03, None]) == [pytest.approx(0.03), pytest.approx(0.06), pytest.approx(0.06), None]
-    assert holm([0.9, 0.8]) == [1.0, 1.0]
+def test_one_question_has_differences_but_no_p_values():
+    result = count_patterns([annotated("a", True), annotated("a", False, "slip")], _taxonomy())
+    assert result["differences"]["slip"] == {"difference": 1.0, "difference_ci": None, "p": None, "p_holm": None}
 
 
 def test_the_comparison_with_the_truth():

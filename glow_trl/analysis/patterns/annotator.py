@@ -152,6 +152,7 @@ class Annotator:
         The judge is given the trajectories of all wanted ones, whether saved or not: what it draws then does not
         depend on when an earlier run was stopped.
         """
+        from rich.console import Console
         from rich.progress import track
 
         if not missing:
@@ -162,9 +163,13 @@ class Annotator:
         answers = self.judge.answers(
             [rows[index] for index in chosen], self.num_judgements, attempt, _AllBut(frozenset(open_pairs))
         )
-        title = "judge" if attempt == 0 else f"judge again ({attempt})"
-        hidden = not sys.stderr.isatty()
-        for position, number, answer in track(answers, description=title, total=len(missing), disable=hidden):
+        bar = {
+            "description": "judge" if attempt == 0 else f"judge again ({attempt})",
+            "total": len(missing),
+            "console": Console(stderr=True),
+            "disable": not sys.stderr.isatty(),
+        }
+        for position, number, answer in track(answers, **bar):
             if (position, number) not in open_pairs:
                 raise UserError(f"the judge gave an answer ({position}, {number}) that it was not asked for")
             open_pairs.discard((position, number))

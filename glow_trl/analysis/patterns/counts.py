@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...evaluation.pairing import holm
 from ...evaluation.statistics import Estimate, grouped_mean
 from ...evaluation.student import student_quantile
 from ..ledger import LABELS
@@ -57,7 +58,9 @@ def count_patterns(annotated: Sequence[Annotated], taxonomy: Taxonomy) -> dict[s
             pattern: grouped_difference([pattern in item.patterns for item in labelled], negative, problems)
             for pattern in taxonomy.ids
         }
-        corrected = holm([row["p"] for row in rows.values()])
+        # Whether there is a p-value depends on the number of questions alone
+        known = all(row["p"] is not None for row in rows.values())
+        corrected = holm([row["p"] for row in rows.values()]) if known else [None] * len(rows)
         result["differences"] = {
             pattern: row | {"p_holm": p} for (pattern, row), p in zip(rows.items(), corrected, strict=True)
         }
@@ -157,17 +160,6 @@ def grouped_difference(
         "difference_ci": [max(-1.0, difference - half), min(1.0, difference + half)],
         "p": _two_sided(difference / error, count - 1) if error > 1e-15 else 1.0,
     }
-
-
-def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """P-values after Holm's correction for their number (Holm, 1979): it bounds the chance of any false rejection."""
-    known = sorted((p, position) for position, p in enumerate(p_values) if p is not None)
-    corrected: list[float | None] = [None] * len(p_values)
-    highest = 0.0
-    for rank, (p, position) in enumerate(known):
-        highest = max(highest, min(1.0, p * (len(known) - rank)))
-        corrected[position] = highest
-    return corrected
 
 
 def _two_sided(t: float, degrees: int) -> float:

@@ -1,73 +1,20 @@
-"""The charts of the report. Each function returns inline SVGs, and fewer or none where data is missing."""
+"""Charts of training: losses, gains, weights and the data map of SFT, and the curves of GRPO."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from .dynamics import OUTCOMES, Weighting, weighted_epochs, weights
-from .run_data import STAGES, ArmData, RunData
-from .svg import COLORS, Chart
+from ...analysis.data_map import DataMap
+from ...analysis.ledger import Weighting
+from ..dynamics import OUTCOMES, weighted_epochs
+from ..run_data import ArmData, RunData
+from ..svg import COLORS, Chart
 
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
 
 _DASHES = {"glow": "-", "positive": (0, (5, 2)), "negative": (0, (1, 1.4)), "all": (0, (5, 1.5, 1, 1.5))}
-_LABELS = {"sft": "after SFT", "grpo": "after GRPO"}
-_PERCENT_TICKS = [0, 20, 40, 60, 80, 100]
-
-
-def accuracy_charts(data: RunData) -> list[str]:
-    """Accuracy after SFT and after GRPO, with intervals: a chart per benchmark, or one of all for a single arm."""
-    if not data.benchmarks:
-        return []
-    if len(data.arms) == 1:
-        arm = next(iter(data.arms))
-        rows = [(name, COLORS[f"arm-{arm}"], _results(data, name)[arm]) for name in data.benchmarks]
-        return [_accuracy_chart("Accuracy", "Accuracy on each benchmark", rows, (7.2, 1.0 + 0.4 * len(rows)))]
-    charts = []
-    for benchmark, domain in data.benchmarks.items():
-        rows = [(arm, COLORS[f"arm-{arm}"], stages) for arm, stages in _results(data, benchmark).items() if stages]
-        description = f"Accuracy on {benchmark} ({domain}-domain)"
-        charts.append(_accuracy_chart(benchmark, description, rows, (3.6, 1.0 + 0.36 * len(rows))))
-    return charts
-
-
-def pass_at_k_charts(data: RunData) -> list[str]:
-    """One chart per benchmark that has more than one k: pass@k of each arm before and after GRPO."""
-    charts = []
-    for benchmark in data.benchmarks:
-        curves = {
-            (arm, stage): points
-            for arm, stages in _results(data, benchmark).items()
-            for stage, row in stages.items()
-            if len(points := pass_points(row)) > 1
-        }
-        if not curves:
-            continue
-        ks = sorted({k for points in curves.values() for k in points})
-        with Chart(benchmark, f"pass@k on {benchmark} by the number of samples k, in percent") as chart:
-            axes = chart.axes
-            for (arm, stage), points in curves.items():
-                filled = stage == "grpo"
-                axes.plot(
-                    list(points),
-                    [100 * value for value in points.values()],
-                    color=COLORS[f"arm-{arm}"],
-                    linestyle="-" if filled else (0, (2, 2)),
-                    marker="o",
-                    markersize=4.5,
-                    markerfacecolor=COLORS[f"arm-{arm}"] if filled else COLORS["surface"],
-                    label=f"{arm}, {_LABELS[stage]}",
-                )
-            axes.set_xscale("log", base=2)
-            axes.set_xticks(ks, [str(k) for k in ks])
-            axes.minorticks_off()
-            axes.set_xlabel("k")
-            axes.set_ylabel("pass@k, %")
-            axes.set_ylim(top=min(102, axes.get_ylim()[1]))
-        charts.append(chart.svg)
-    return charts
+# A chart of more points would take more than it shows
+_MOST_POINTS = 1500
+_MOST_MARKS = 300
 
 
 def loss_charts(data: RunData) -> list[str]:
@@ -131,12 +78,87 @@ def weight_charts(arm: ArmData, weighting: Weighting) -> list[str]:
             f"Weight in epoch {epoch}",
             f"Distribution of the weights of epoch {epoch} by outcome, arm {arm.name}",
             "weight",
-            weights(gains, weighting),
+            weighting.weights(gains, epoch),
             arm.ledger.is_correct,
             bounds=(weighting.min_weight, min(weighting.max_weight, max(weighting.alpha, weighting.min_weight))),
         )
         for epoch, gains in _first_and_last(weighted_epochs(arm, weighting))
     ]
+
+
+def bound_charts(arm: ArmData, rows: list[dict[str, Any]]) -> list[str]:
+    """Share of the samples at each clip bound, by epoch and label; a bound that nothing reaches has no chart."""
+    charts = []
+    for key, title in (("at_min", "At the lower bound"), ("at_max", "At the upper bound")):
+        if len(rows) < 2 or not any(row[key] for row in rows):
+            continue
+        with Chart(title, f"Share of samples whose weight is {title.lower()}, by epoch, arm {arm.name}") as chart:
+            axes = chart.axes
+            for outcome in OUTCOMES:
+                points = [
+                    (row["epoch"], 100 * row[f"{key}_{outcome}"])
+                    for row in rows
+                    if row[f"{key}_{outcome}"] is not None
+                ]
+                if points:
+                    axes.plot(
+                        *zip(*points, strict=True),
+                        color=COLORS[f"outcome-{outcome}"],
+                        linestyle="-" if outcome == "positive" else (0, (5, 2)),
+                        marker="o",
+                        markersize=4,
+                        label=outcome,
+                    )
+            axes.set_xticks(_epoch_ticks([row["epoch"] for row in rows]))
+            axes.set_ylim(bottom=0)
+            axes.set_xlabel("epoch")
+            axes.set_ylabel("% of samples")
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend()
+        charts.append(chart.svg)
+    return charts
+
+
+def map_chart(arm: ArmData, cartography: DataMap) -> tuple[str, int, int] | None:
+    """
+    The data map of an arm: mean loss against variability.
+
+    Returns:
+        `tuple[str, int, int]`: the chart, the number of points that it shows and that of the samples; `None` without
+        any sample that was visited twice.
+    """
+    places = np.flatnonzero(~np.isnan(cartography.variability))
+    if not places.size:
+        return None
+    never = np.flatnonzero(cartography.never_improved)
+    rng = np.random.default_rng(0)
+    shown_never = rng.choice(never, _MOST_MARKS, replace=False) if never.size > _MOST_MARKS else never
+    others = np.setdiff1d(places, never)
+    shown = rng.choice(others, _MOST_POINTS, replace=False) if others.size > _MOST_POINTS else others
+    title = f"Data map, {arm.name}"
+    with Chart(title, f"Mean loss against variability of the samples of arm {arm.name}", (7.2, 4.0)) as chart:
+        axes = chart.axes
+        for outcome, code in {**OUTCOMES, "unlabelled": -1}.items():
+            color = COLORS.get(f"outcome-{outcome}", COLORS["muted"])
+            for chosen, marker, size, suffix in ((shown, ".", 14, ""), (shown_never, "x", 26, ", never improved")):
+                points = chosen[arm.ledger.is_correct[chosen] == code]
+                if points.size:
+                    axes.scatter(
+                        cartography.variability[points].round(4),
+                        cartography.mean_loss[points].round(4),
+                        s=size,
+                        marker=marker,
+                        color=color,
+                        alpha=0.9 if suffix else 0.4,
+                        linewidths=1.2 if suffix else 0,
+                        label=outcome + suffix,
+                    )
+        axes.set_xlabel("variability: standard deviation of the loss over epochs, nats per token")
+        axes.set_ylabel("mean loss, nats per token")
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        axes.legend(loc="upper left", markerscale=1.4)
+    return chart.svg, int(shown.size + shown_never.size), int(places.size)
 
 
 def grpo_charts(data: RunData) -> list[str]:
@@ -164,62 +186,6 @@ def grpo_charts(data: RunData) -> list[str]:
             axes.margins(x=0.02)
         charts.append(chart.svg)
     return charts
-
-
-def pass_points(row: dict[str, Any]) -> dict[int, float]:
-    """pass@k by k, in ascending order."""
-    suffixes = {key: key.removeprefix("pass@") for key in row if key.startswith("pass@")}
-    return dict(sorted((int(suffix), row[key]) for key, suffix in suffixes.items() if suffix.isdigit()))
-
-
-def _results(data: RunData, benchmark: str) -> dict[str, dict[str, dict[str, Any]]]:
-    results: dict[str, dict[str, dict[str, Any]]] = {}
-    for name, arm in data.arms.items():
-        results[name] = {}
-        for stage in STAGES:
-            row = ((arm.stages[stage].results if stage in arm.stages else None) or {}).get("benchmarks", {})
-            if benchmark in row:
-                results[name][stage] = row[benchmark]
-    return results
-
-
-def _accuracy_chart(
-    title: str, description: str, rows: list[tuple[str, str, dict[str, dict[str, Any]]]], size: tuple[float, float]
-) -> str:
-    with Chart(title, f"{description} after each stage, in percent", size) as chart:
-        axes = chart.axes
-        for position, (_, color, stages) in enumerate(rows):
-            _dumbbell(axes, position, stages, color)
-        axes.set_yticks(range(len(rows)), [label for label, _, _ in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(-2, 102)
-        axes.set_xticks(_PERCENT_TICKS)
-        axes.set_xlabel("accuracy, % (95 % interval)")
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0, labelcolor=COLORS["text"])
-        axes.spines["left"].set_visible(False)
-    return chart.svg
-
-
-def _dumbbell(axes: "Axes", position: float, stages: dict[str, dict[str, Any]], color: str) -> None:
-    if len(stages) == 2:
-        ends = [100 * stages[stage]["pass@1"] for stage in STAGES]
-        axes.plot(ends, [position, position], color=color, linewidth=4, alpha=0.25, solid_capstyle="butt")
-    for stage, row in stages.items():
-        interval = row.get("pass@1_ci")
-        # Intervals of both stages often overlap: one is drawn a little above the line, the other below
-        height = position + (-0.13 if stage == "sft" else 0.13)
-        if interval:
-            axes.plot([100 * end for end in interval], [height, height], color=color, linewidth=1.1)
-        axes.plot(
-            100 * row["pass@1"],
-            height,
-            marker="o",
-            markersize=6.5,
-            color=color,
-            markerfacecolor=color if stage == "grpo" else COLORS["surface"],
-            markeredgewidth=1.6,
-        )
 
 
 def _histogram(
