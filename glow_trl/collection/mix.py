@@ -10,7 +10,7 @@ from typing import Any
 from ..config import nearest, parse_stage
 from ..data.config import RowsConfig
 from ..errors import UserError
-from ..runs import StageRun
+from ..runs import RUN_FILE, StageRun
 
 
 logger = logging.getLogger(__name__)
@@ -57,7 +57,7 @@ class MixConfig(RowsConfig):
             Leave out a completion that is this similar to another one of the same question and label: Jaccard index
             of their 20-character windows, from 0.5 to 1. Exact repetitions are always left out.
         truncated (`str`, *optional*, defaults to `"keep"`):
-            Whether to `"keep"` or `"drop"` completions that were cut off (`finish_reason` is `"length"`).
+            Whether to `"keep"` or `"drop"` completions that were cut off: those whose `finish_reason` is `"length"`.
         min_tokens, max_tokens (`int`, *optional*):
             Bounds on the number of tokens of the completion.
         model_name_or_path (`str`, *optional*):
@@ -128,6 +128,8 @@ class MixConfig(RowsConfig):
         if not self.output_dir:
             raise UserError("output_dir is required: where to write the training set")
         self.decontaminate = [self.decontaminate] if isinstance(self.decontaminate, str) else self.decontaminate or []
+        if not isinstance(self.decontaminate, list) or not all(isinstance(name, str) for name in self.decontaminate):
+            raise UserError(f"decontaminate: expected a list of names, got {self.decontaminate!r}")
         for name, choices in _CHOICES.items():
             value = getattr(self, name)
             if value not in choices:
@@ -183,6 +185,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         logger.warning("mix: %s is complete, nothing to do", run.output_dir)
         return
     run.start()
-    facts = mix(config, run.output_dir)
+    try:
+        facts = mix(config, run.output_dir)
+    except UserError:
+        # Nothing of it can be resumed: the folder is free for the settings that mend it
+        (run.output_dir / RUN_FILE).unlink(missing_ok=True)
+        raise
     run.complete(**facts)
     logger.warning("mix: %s", summary(facts))

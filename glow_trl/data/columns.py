@@ -26,9 +26,10 @@ _FURTHER_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "answer": ((str, int, float, list), "a string or a number"),
     "choices": ((list, tuple), "a list"),
     "kind": ((str,), "a string"),
-    "sample_id": ((str, int), "a string or a number"),
+    "sample_id": ((str, int, float), "a string or a number"),
     "finish_reason": ((str,), "a string"),
-    "n_tokens": ((int,), "a whole number"),
+    # A data frame with gaps has made numbers of a column real
+    "n_tokens": ((int, float), "a number"),
 }
 
 

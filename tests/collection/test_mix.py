@@ -300,6 +300,8 @@ def test_wrong_settings_say_what_to_do(tmp_path, capsys, settings, message):
     assert cli(["mix", "--config", str(tmp_path / "mix.yaml")]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "out" / "train.jsonl").exists()
+    # The folder is free for better settings
+    mix(tmp_path, None)
 
 
 def test_rows_without_labels_or_tokens_or_finish_reasons(tmp_path):

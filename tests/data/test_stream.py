@@ -67,7 +67,7 @@ BAD_LINES = [
     ('{"problem": "a", "completion": "b", "answer": {"x": 1}}', "column 'answer' must be a string or a number"),
     ('{"problem": "a", "completion": "b", "answer": "1", "is_correct": 1}', "column 'is_correct' must be true or"),
     ('{"problem": "a", "completion": "b", "answer": "A", "choices": "xy"}', "column 'choices' must be a list"),
-    ('{"problem": "a", "completion": "b", "answer": "1", "n_tokens": "9"}', "column 'n_tokens' must be a whole"),
+    ('{"problem": "a", "completion": "b", "answer": "1", "n_tokens": "9"}', "column 'n_tokens' must be a number"),
 ]
 
 
@@ -102,6 +102,13 @@ def test_bad_elements_of_a_json_list_and_rows_of_a_parquet_file_are_put_aside(tm
     pyarrow.parquet.write_table(table, tmp_path / "rows.parquet")
     assert len(list(iter_rows(str(tmp_path / "rows.parquet"), required=REQUIRED, on_reject=found.append))) == 2
     assert str(found[0]).endswith("rows.parquet, row 2: column 'completion' is empty")
+
+
+def test_a_full_disk_is_no_bad_input_and_leaves_no_file(tmp_path):
+    (tmp_path / "rows.jsonl.partial").symlink_to("/dev/full")
+    with pytest.raises(OSError, match=r"No space left on device.*rows\.jsonl") as error:
+        write_jsonl(tmp_path / "rows.jsonl", (trajectory(number) for number in range(5)))
+    assert not isinstance(error.value, UserError) and not (tmp_path / "rows.jsonl").exists()
 
 
 def test_without_a_callback_the_first_bad_row_is_an_error(tmp_path):

@@ -153,7 +153,7 @@ class FactsBuilder:
         values = {
             "question": question,
             "positive": row["is_correct"],
-            "tokens": -1 if tokens is None else tokens,
+            "tokens": -1 if tokens is None or tokens != tokens else int(tokens),
             "characters": len(row["completion"]),
             "truncated": row.get("finish_reason") == TRUNCATED,
             "source": self._number("source", row.get("source") or place.file.rpartition("/")[2]),
