@@ -13,6 +13,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from glow_cases import logged, make_trainer, parameters, token_rows
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard
 from trl import SFTConfig, SFTTrainer
 
 
@@ -51,8 +53,23 @@ def count_collectives() -> collections.Counter:
     return calls
 
 
+def shard(trainer) -> None:
+    """
+    Use FSDP2. accelerate takes DDP in its place on CPU, without a word, so the model is sharded here with what
+    accelerate would use, and kept from being wrapped again.
+    """
+    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
+    for layer in trainer.model.model.layers:
+        fully_shard(layer, mesh=mesh)
+    fully_shard(trainer.model, mesh=mesh)
+    trainer.accelerator.prepare_model = lambda model, **kwargs: model
+
+
 def whole_parameters(trainer) -> dict[str, torch.Tensor]:
-    """The parameters of the model, gathered where DeepSpeed has cut them in pieces."""
+    """The parameters of the model, gathered where DeepSpeed or FSDP2 has cut them in pieces."""
+    if isinstance(trainer.model, FSDPModule):
+        assert all(parameter.to_local().numel() < parameter.numel() for parameter in trainer.model.parameters())
+        return {name: parameter.full_tensor().detach().clone() for name, parameter in trainer.model.named_parameters()}
     if not trainer.is_deepspeed_enabled:
         return parameters(trainer.model)
     import deepspeed
@@ -69,6 +86,8 @@ def main() -> None:
         rows = token_rows(case["rows"])
         trainer = make_trainer(model, out / name, rows, **kwargs, **case["settings"])
         assert dist.get_world_size() == trainer.accelerator.num_processes == int(os.environ["WORLD_SIZE"])
+        if case.get("wrapper", "").startswith("FSDP"):
+            shard(trainer)
         calls.clear()
         trainer.train(resume_from_checkpoint=case.get("resume"))
         wrapper = type(trainer.model_wrapped)
