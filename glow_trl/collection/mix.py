@@ -55,7 +55,8 @@ class MixConfig(RowsConfig):
             Share of a benchmark question's own n-grams that a training question has to have to be left out.
         near_duplicate_threshold (`float`, *optional*):
             Leave out a completion that is this similar to another one of the same question and label: Jaccard index
-            of their 20-character windows, from 0.5 to 1. Exact repetitions are always left out.
+            of their 20-character windows, from 0.5 to 1. At 1 only exact repetitions are left out, without it none.
+            Questions are not compared with each other.
         truncated (`str`, *optional*, defaults to `"keep"`):
             Whether to `"keep"` or `"drop"` completions that were cut off: those whose `finish_reason` is `"length"`.
         min_tokens, max_tokens (`int`, *optional*):

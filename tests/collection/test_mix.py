@@ -221,6 +221,17 @@ def test_repetitions_and_contradicting_labels(tmp_path):
     assert all(row["duplicate_of"] in {"one", "two", "near"} and row["similarity"] >= 0.6 for row in duplicates)
 
 
+def test_repetitions_are_kept_if_nobody_asks_for_their_removal(tmp_path):
+    rows = made_up(10)
+    out = mix(tmp_path, rows * 3, validation_split=0)
+    kept = read(out / "train.jsonl")
+    assert len(kept) == 3 * len(rows) == len({row["sample_id"] for row in kept})
+    exact = mix(tmp_path, rows * 3, name="exact", validation_split=0, near_duplicate_threshold=1.0)
+    assert Counter(row["completion"] for row in read(exact / "train.jsonl")) == Counter(
+        row["completion"] for row in rows
+    )
+
+
 def test_benchmark_questions_reach_neither_training_nor_stage_2(tmp_path):
     rows = made_up(200)
     taken = sorted({row["problem"] for row in rows})[::10]

@@ -111,11 +111,11 @@ def summary(facts: dict[str, Any]) -> str:
 
 def unique_ids(facts: Facts) -> tuple[list[str], int]:
     """
-    The rows' ids, with a digest of question and completion behind those that several rows have.
+    The rows' ids, with a digest of question and completion behind those that several rows have, and a number behind
+    that where these rows repeat each other.
 
     Returns:
-        `tuple[list[str], int]`: the ids, unique but for rows that repeat each other in question and completion; and
-        how many differ from those in the data.
+        `tuple[list[str], int]`: the ids, all different, and how many of them differ from those in the data.
     """
     count = Counter(facts.sample_ids)
     taken = set(facts.sample_ids)
@@ -123,9 +123,12 @@ def unique_ids(facts: Facts) -> tuple[list[str], int]:
     for row, sample_id in enumerate(facts.sample_ids):
         if count[sample_id] > 1:
             renamed += 1
-            sample_id = f"{sample_id}-{int(facts.completion[row]):016x}"
+            stem = sample_id = f"{sample_id}-{int(facts.completion[row]):016x}"
+            repeats = 1
             while sample_id in taken:
-                sample_id += "+"
+                repeats += 1
+                sample_id = f"{stem}-{repeats}"
+            taken.add(sample_id)
         ids.append(sample_id)
     return ids, renamed
 
@@ -133,7 +136,7 @@ def unique_ids(facts: Facts) -> tuple[list[str], int]:
 def _gather(config: "MixConfig", index: ContaminationIndex | None, rejects: RejectsFile) -> Facts:
     builder = FactsBuilder(
         index,
-        sketches=config.near_duplicate_threshold is not None,
+        sketches=config.near_duplicate_threshold is not None and config.near_duplicate_threshold < 1,
         count_tokens=token_counter(config.model_name_or_path) if config.model_name_or_path else None,
     )
     try:

@@ -54,7 +54,8 @@ def select(facts: Facts, config: "MixConfig") -> Selection:
         hit = np.zeros(facts.num_questions, dtype=bool)
         hit[list(facts.hits)] = True
         selection.remove("benchmark contamination", hit[facts.question])
-    _remove_duplicates(selection, facts, priority, config.near_duplicate_threshold)
+    if config.near_duplicate_threshold is not None:
+        _remove_duplicates(selection, facts, priority, config.near_duplicate_threshold)
     if config.truncated == "drop":
         selection.remove("truncated completion", facts.truncated)
     if config.min_tokens is not None:
@@ -105,7 +106,7 @@ def _contradicting(facts: Facts) -> np.ndarray:
     return mask
 
 
-def _remove_duplicates(selection: Selection, facts: Facts, priority: np.ndarray, threshold: float | None) -> None:
+def _remove_duplicates(selection: Selection, facts: Facts, priority: np.ndarray, threshold: float) -> None:
     rows = np.flatnonzero(selection.kept)
     # Of the same completions the one whose id comes first, whatever the order of the files
     ids = np.array([digest(facts.sample_ids[row]) for row in rows], dtype=np.uint64)
@@ -117,7 +118,7 @@ def _remove_duplicates(selection: Selection, facts: Facts, priority: np.ndarray,
         selection.duplicates[int(row)] = (int(original), 1.0)
         removed[row] = True
     selection.remove("repeats a completion of the same question", removed)
-    if threshold is None:
+    if threshold == 1:
         return
     removed = np.zeros(len(facts), dtype=bool)
     group = facts.question * 2 + facts.positive
