@@ -1,0 +1,25 @@
+"""The shipped `mix.yaml` files: every setting is known, and every benchmark that they name exists."""
+
+from pathlib import Path
+
+import pytest
+
+from glow_trl.collection.mix import MixConfig
+from glow_trl.collection.mixing.benchmarks import resolve_benchmarks
+from glow_trl.config import parse_stage
+
+
+ROOT = Path(__file__).resolve().parents[2]
+FILES = sorted(ROOT.glob("recipes/*/mix.yaml"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
+def test_the_recipe_resolves(path):
+    ((config,), settings) = parse_stage([MixConfig], ["--config", str(path)], "glow-trl mix", "the mix stage")
+    assert settings["output_dir"] == config.output_dir
+    benchmarks, left_out = resolve_benchmarks(config.decontaminate)
+    assert {item.name for item in benchmarks} == set(config.decontaminate) and not left_out
+
+
+def test_there_is_one():
+    assert FILES
