@@ -1,19 +1,27 @@
 """
-What a step of GLOWTrainer costs over a step of TRL's SFTTrainer: time, tokens a second, peak memory.
+What a step of GLOWTrainer costs over a step of TRL's SFTTrainer, and beside a plain implementation of the released
+method (plain_glow.py): time, tokens a second, peak memory.
 
 ```shell
 python tests/benchmarks/bench_glow_step.py                       # hidden 256, 4 layers, vocabulary 8k, 256 tokens
 python tests/benchmarks/bench_glow_step.py --preset quickstart   # hidden 64, 2 layers, 46 tokens, batch 32 x 54
 python tests/benchmarks/bench_glow_step.py --preset gpu          # 0.5B, 152k vocabulary, 8k tokens, bf16
+python tests/benchmarks/bench_glow_step.py --num_processes 2     # data parallelism: DDP
+python tests/benchmarks/bench_glow_step.py --preset gpu --profile trace   # what the GPU and the host do in a step
 ```
 
-Both trainers train one model on the same batches in one process, in short blocks that take turns, so that what
-else the machine does falls on both; two neighboring blocks give one ratio of times. A block is a call of `train` over
-two epochs, of which the second counts: in the first, GLOW has no weights to compute. Memory is the peak of a process
-of its own for each trainer.
+The trainers train one model (each its own under data parallelism) on the same batches in one process, in short blocks
+that take turns, so that what else the machine does falls on all; two neighboring blocks give one ratio of times. A
+block is a call of `train` over two epochs, of which the second counts: in the first, GLOW has no weights to compute.
+Memory is the peak of a process of its own for each trainer. bench_glow_scaling.py repeats this for several sequence
+lengths and vocabularies.
+
+With `--profile DIR` each trainer's step is profiled instead: traces for chrome://tracing in DIR, and a table of the
+calls that make the host wait for the GPU, in which GLOWTrainer must not have more than SFTTrainer.
 """
 
 import argparse
+import copy
 import ctypes
 import gc
 import json
@@ -32,6 +40,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import torch
 from datasets import Dataset, disable_progress_bars
+from plain_glow import PlainGLOWTrainer
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -41,6 +50,21 @@ from trl import SFTConfig, SFTTrainer
 
 from glow_trl import GLOWConfig, GLOWTrainer
 from glow_trl.models import BuiltModelConfig, build_tokenizer
+
+
+TRAINERS = ("SFTTrainer", "GLOWTrainer", "plain")
+# What torchrun tells a process
+LAUNCHED = (
+    "RANK",
+    "LOCAL_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "TORCHELASTIC_RUN_ID",
+)
+# What makes the host wait for the GPU
+WAITS = ("aten::_local_scalar_dense", "cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize")
 
 
 PRESETS = {
@@ -98,8 +122,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=10, help="steps that count in a block")
     parser.add_argument("--blocks", type=int, default=20, help="blocks of each trainer")
     parser.add_argument("--no_memory", action="store_true", help="do not measure memory")
-    parser.add_argument("--max_ratio", type=float, help="exit with 1 if the median ratio of times is higher")
-    parser.add_argument("--memory_of", choices=["SFTTrainer", "GLOWTrainer"], help=argparse.SUPPRESS)
+    parser.add_argument("--trainers", nargs="+", choices=TRAINERS, default=list(TRAINERS))
+    parser.add_argument("--num_processes", type=int, default=1, help="data-parallel processes")
+    parser.add_argument("--profile", metavar="DIR", help="profile a step of each instead of timing them")
+    parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
+    parser.add_argument("--max_ratio", type=float, help="exit with 1 if GLOWTrainer's median ratio is higher")
+    parser.add_argument("--memory_of", choices=TRAINERS, help=argparse.SUPPRESS)
     parser.set_defaults(**PRESETS[parser.parse_known_args()[0].preset])
     return parser.parse_args()
 
@@ -129,7 +157,7 @@ def make_trainer(
 ) -> SFTTrainer:
     rng = random.Random(0)
     rows = []
-    for _ in range(options.steps * options.batch_size * options.gradient_accumulation_steps):
+    for _ in range(options.steps * options.batch_size * options.gradient_accumulation_steps * options.num_processes):
         length = rng.randint(options.seq_len // 2, options.seq_len)
         ids = [rng.randrange(options.vocab_size) for _ in range(length)]
         rows.append({"input_ids": ids, "labels": [-100] * (length // 4) + ids[length // 4 :]})
@@ -150,7 +178,7 @@ def make_trainer(
         "report_to": "none",
         "disable_tqdm": True,
     }
-    trainer_class, config_class = SFTTrainer, SFTConfig
+    trainer_class, config_class = PlainGLOWTrainer if name == "plain" else SFTTrainer, SFTConfig
     if name == "GLOWTrainer":
         trainer_class, config_class = GLOWTrainer, GLOWConfig
         settings |= {
@@ -185,15 +213,28 @@ def measure_memory(name: str, options: argparse.Namespace) -> None:
         peak = torch.cuda.max_memory_allocated()
     else:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(json.dumps(peak))
+    if os.environ.get("RANK", "0") == "0":
+        print(json.dumps(peak))
 
 
-def peak_memory(name: str, runs: int = 3) -> int:
+def launcher(options: argparse.Namespace) -> list[str]:
+    """The command that starts this file, with the processes that are asked for."""
+    if options.num_processes == 1:
+        return [sys.executable]
+    processes = ["--nproc_per_node", str(options.num_processes)]
+    return [sys.executable, "-m", "torch.distributed.run", "--standalone", *processes]
+
+
+def peak_memory(name: str, options: argparse.Namespace, runs: int = 3) -> int:
     """The least of a few processes' peaks: what an allocator does beyond need is chance."""
-    command = [sys.executable, *sys.argv, "--memory_of", name]
+    command = [*launcher(options), *sys.argv, "--memory_of", name]
     peaks = []
-    for _ in range(runs):
-        output = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True)
+    # In processes of their own, which must not take themselves for those of this launch
+    environment = {key: value for key, value in os.environ.items() if key not in LAUNCHED}
+    for _ in range(runs if options.num_processes == 1 else 1):
+        output = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True, env=environment
+        )
         peaks.append(json.loads(output.stdout.splitlines()[-1]))
     return min(peaks)
 
@@ -220,56 +261,105 @@ def main() -> None:
     if options.memory_of:
         measure_memory(options.memory_of, options)
         return
-    names = ("SFTTrainer", "GLOWTrainer")
+    if options.num_processes > 1 and "RANK" not in os.environ:
+        sys.exit(
+            subprocess.run([*launcher(options), *sys.argv], env={"OMP_NUM_THREADS": "1", **os.environ}).returncode
+        )
+    main_process = os.environ.get("RANK", "0") == "0"
+    device = "cpu" if options.cpu or not torch.cuda.is_available() else "cuda"
     with tempfile.TemporaryDirectory() as output_dir:
-        # One model and one optimizer, as where they lie in memory makes a difference too
-        model = make_model(options)
-        model.to("cpu" if options.cpu or not torch.cuda.is_available() else "cuda")
-        optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5)
-        trainers = [make_trainer(name, options, output_dir, model, optimizer) for name in names]
-        clocks = [StepTimes() for _ in names]
-        for trainer, clock in zip(trainers, clocks, strict=True):
-            trainer.add_callback(clock)
-            trainer.train()
-        # What the imports made need not be looked through again at the start of each block
-        gc.freeze()
-        times = [[] for _ in names]
-        for block in track(range(options.blocks), description="Pairs of blocks", console=Console(stderr=True)):
-            for who in (0, 1) if block % 2 == 0 else (1, 0):
-                trainers[who].train()
-                times[who].append((clocks[who].median(0), clocks[who].median(1)))
+        # One model and one optimizer, as where they lie in memory makes a difference too. DDP keeps hooks on its model
+        models = [make_model(options).to(device)]
+        models += [copy.deepcopy(models[0]) if options.num_processes > 1 else models[0] for _ in options.trainers[1:]]
+        shared = torch.optim.AdamW(models[0].parameters(), lr=1e-5) if options.num_processes == 1 else None
+        trainers = [
+            make_trainer(name, options, output_dir, model, shared)
+            for name, model in zip(options.trainers, models, strict=True)
+        ]
+        if options.profile:
+            profile_steps(options, trainers)
+            return
+        times = time_blocks(options, trainers, main_process)
+    if not main_process:
+        return
     samples = trainers[0].train_dataset["input_ids"]
     tokens = sum(map(len, samples)) * trainers[0].state.num_train_epochs / trainers[0].state.max_steps
-    memory = [None if options.no_memory else peak_memory(name) for name in names]
-    ratio = report(options, trainers[0].args.device, names, times, tokens, memory)
-    if options.max_ratio is not None and ratio > options.max_ratio:
+    memory = [None if options.no_memory else peak_memory(name, options) for name in options.trainers]
+    ratios = report(options, trainers[0].args.device, times, tokens, memory)
+    if options.max_ratio is not None and ratios.get("GLOWTrainer", 0) > options.max_ratio:
         sys.exit(1)
 
 
-def report(options, device, names, times, tokens, memory) -> float:
-    """Print the table. Returns the ratio of the times on the clock."""
+def time_blocks(options, trainers, main_process) -> list[list[tuple[float, float]]]:
+    """For each trainer and block the median step: seconds on the clock, seconds of CPU time."""
+    clocks = [StepTimes() for _ in trainers]
+    for trainer, clock in zip(trainers, clocks, strict=True):
+        trainer.add_callback(clock)
+        trainer.train()
+    # What the imports made need not be looked through again at the start of each block
+    gc.freeze()
+    times = [[] for _ in trainers]
+    console = Console(stderr=True, quiet=not main_process)
+    for block in track(range(options.blocks), description="Blocks", console=console):
+        order = range(len(trainers)) if block % 2 == 0 else reversed(range(len(trainers)))
+        for who in order:
+            trainers[who].train()
+            times[who].append((clocks[who].median(0), clocks[who].median(1)))
+    return times
+
+
+def profile_steps(options, trainers) -> None:
+    """Write a trace of each trainer's last steps, and print the calls that make the host wait."""
+    os.makedirs(options.profile, exist_ok=True)
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    if trainers[0].args.device.type == "cuda":
+        activities.append(torch.profiler.ProfilerActivity.CUDA)
+    table = Table(title="Calls in a step that make the host wait")
+    for column in ("", *WAITS):
+        table.add_column(column, justify="right" if column else "left")
+    for name, trainer in zip(options.trainers, trainers, strict=True):
+        trainer.train()
+        with torch.profiler.profile(activities=activities) as profile:
+            trainer.train()
+        profile.export_chrome_trace(os.path.join(options.profile, f"{name}.json"))
+        counts = {event.key: event.count for event in profile.key_averages()}
+        table.add_row(name, *(f"{counts.get(key, 0) / trainer.state.global_step:.2f}" for key in WAITS))
+    Console().print(table)
+
+
+def report(options, device, times, tokens, memory) -> dict[str, float]:
+    """Print the table. Returns the ratios of the times on the clock to those of the first trainer."""
     place = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     table = Table(
         title=f"hidden {options.hidden_size}, {options.layers} layers, vocabulary {options.vocab_size}, batch "
-        f"{options.batch_size} x {options.seq_len} x {options.gradient_accumulation_steps}, {options.layout} ({place})"
+        f"{options.batch_size} x {options.seq_len} x {options.gradient_accumulation_steps}, {options.layout}, "
+        f"{options.num_processes} processes ({place})"
     )
     for column in ("", "ms a step", "CPU ms a step", "tokens / s", "peak memory, MiB"):
         table.add_column(column, justify="right" if column else "left")
-    for name, blocks, peak in zip(names, times, memory, strict=True):
+    figures = {}
+    for name, blocks, peak in zip(options.trainers, times, memory, strict=True):
         wall, cpu = (statistics.median(column) for column in zip(*blocks, strict=True))
+        figures[name] = {"seconds": wall, "cpu_seconds": cpu, "tokens_per_second": tokens / wall, "bytes": peak}
         peak = "-" if peak is None else f"{peak / 2**20:.1f}"
         table.add_row(name, f"{1000 * wall:.2f}", f"{1000 * cpu:.2f}", f"{tokens / wall:,.0f}", peak)
-    quartiles = []
-    for clock in (0, 1):
-        ratios = [glow[clock] / sft[clock] for sft, glow in zip(*times, strict=True)]
-        quartiles.append(statistics.quantiles(ratios, n=4))
-    table.add_section()
-    memory_ratio = "-" if None in memory else f"{memory[1] / memory[0]:.4f}"
-    medians = [f"{middle:.4f}" for _, middle, _ in quartiles]
-    table.add_row(f"ratio, median of {options.blocks}", *medians, f"{1 / quartiles[0][1]:.4f}", memory_ratio)
-    table.add_row("middle half of them", *[f"{low:.3f} to {high:.3f}" for low, _, high in quartiles], "", "")
+    for name, blocks, peak in zip(options.trainers[1:], times[1:], memory[1:], strict=True):
+        quartiles = []
+        for clock in (0, 1):
+            ratios = [other[clock] / first[clock] for first, other in zip(times[0], blocks, strict=True)]
+            quartiles.append(statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3)
+        (_, wall, _), (_, cpu, _) = quartiles
+        figures[name] |= {"ratio": wall, "cpu_ratio": cpu}
+        memory_ratio = "-" if None in memory else f"{peak / memory[0]:.4f}"
+        table.add_section()
+        title = f"{name} / {options.trainers[0]}, median of {options.blocks}"
+        table.add_row(title, f"{wall:.4f}", f"{cpu:.4f}", f"{1 / wall:.4f}", memory_ratio)
+        table.add_row("middle half of them", *[f"{low:.3f} to {high:.3f}" for low, _, high in quartiles], "", "")
     Console().print(table)
-    return quartiles[0][1]
+    if options.json:
+        with open(options.json, "w") as file:
+            json.dump(figures, file)
+    return {name: figure["ratio"] for name, figure in figures.items() if "ratio" in figure}
 
 
 if __name__ == "__main__":
