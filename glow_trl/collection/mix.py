@@ -48,7 +48,8 @@ class MixConfig(RowsConfig):
             and the data card, `card.md` and `card.json`, with its picture, `lengths.svg`.
         decontaminate (`list[str]`, *optional*):
             Benchmarks whose questions must not be trained on: names of those that ship, YAML files of others, files
-            of questions; `all` for every one that ships, `local` for those whose data lie on this machine.
+            of questions; `all` for every one that ships, `local` for those whose data lie on this machine. Questions
+            are compared, completions are not. See [`~glow_trl.collection.mixing.decontamination.ContaminationIndex`].
         contamination_ngram (`int`, *optional*, defaults to `13`):
             Number of words of the n-grams that are compared.
         contamination_overlap (`float`, *optional*, defaults to `0.8`):

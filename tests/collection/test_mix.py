@@ -248,6 +248,17 @@ def test_benchmark_questions_reach_neither_training_nor_stage_2(tmp_path):
     assert (benchmark["questions_hit"], benchmark["rows"]) == (len(taken), len(hits))
 
 
+def test_two_benchmarks_of_one_name_are_both_compared(tmp_path):
+    rows = made_up(40)
+    first, second = sorted({row["problem"] for row in rows})[:2]
+    for name, problem in (("a", first), ("b", second)):
+        write_jsonl(tmp_path / name / "test.jsonl", [{"problem": problem, "answer": "1"}])
+    out = mix(tmp_path, rows, decontaminate=[str(tmp_path / name / "test.jsonl") for name in "aba"])
+    assert {row["problem"] for row in read(out / "contamination.jsonl")} == {first, second}
+    benchmarks = card_of(out)["contamination"]["benchmarks"]
+    assert [item["questions_hit"] for item in benchmarks] == [1, 1]
+
+
 def test_every_local_benchmark_is_compared(tmp_path, shared_data, monkeypatch):
     monkeypatch.setenv("GLOW_TRL_DATA", str(shared_data))
     rows = read(shared_data / "qa_gsm8k_train.jsonl")[:300] + read(shared_data / "qa_math500.jsonl")[:20]

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,14 @@ def resolve_benchmarks(entries: Sequence[str]) -> tuple[list[Benchmark], list[st
     """
     found: dict[str, Benchmark] = {}
     left_out: list[str] = []
+
+    def add(benchmark: Benchmark) -> None:
+        same = found.get(benchmark.name, benchmark)
+        if same.path != benchmark.path:
+            # Two of one name are told apart by where they come from
+            benchmark = replace(benchmark, name=f"{benchmark.name} ({benchmark.path})")
+        found.setdefault(benchmark.name, benchmark)
+
     for entry in entries:
         if entry in (ALL, LOCAL):
             for name in benchmark_names():
@@ -66,15 +74,14 @@ def resolve_benchmarks(entries: Sequence[str]) -> tuple[list[Benchmark], list[st
                 if (here and not os.path.isfile(benchmark.path)) or (not here and entry == LOCAL):
                     left_out.append(name)
                 else:
-                    found.setdefault(name, benchmark)
+                    add(benchmark)
         elif entry.endswith(FILE_SUFFIXES):
             path = expand_path(entry)
             if not os.path.isfile(path):
                 raise UserError(f"decontaminate: {path}: there is no such file")
-            found.setdefault(path, Benchmark(Path(path).stem, path))
+            add(Benchmark(Path(path).stem, path))
         else:
-            benchmark = _benchmark(get_benchmark(entry))
-            found.setdefault(benchmark.name, benchmark)
+            add(_benchmark(get_benchmark(entry)))
     return list(found.values()), [name for name in left_out if name not in found]
 
 
@@ -102,7 +109,7 @@ def load_benchmarks(benchmarks: Sequence[Benchmark]) -> tuple[list[BenchmarkQues
         except UserError as error:
             failures[benchmark.name] = error
             continue
-        counts[benchmark.name] = counts.get(benchmark.name, 0) + len(rows)
+        counts[benchmark.name] = len(rows)
         for number, row in enumerate(rows):
             choices = tuple(str(choice) for choice in row.get("choices") or ())
             questions.append(BenchmarkQuestion(benchmark.name, number, row["problem"], choices))

@@ -1,5 +1,6 @@
 """The two passes of `glow-trl mix`: facts about all rows, then the rows that are kept."""
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -140,7 +141,7 @@ def _gather(config: "MixConfig", index: ContaminationIndex | None, rejects: Reje
         count_tokens=token_counter(config.model_name_or_path) if config.model_name_or_path else None,
     )
     try:
-        for place, row in config.iter_placed(_REQUIRED, rejects):
+        for place, row in _tracked(config.iter_placed(_REQUIRED, rejects), "mix: reading", None):
             builder.add(place, row)
     except NoUsableRows as error:
         unlabelled = sum(count for reason, count in rejects.counts.items() if "'is_correct' is" in reason)
@@ -193,7 +194,7 @@ def _write(
             name: stack.enter_context(JsonlWriter(output_dir / f"{name}.jsonl"))
             for name in ("train", "validation", "contamination", "duplicates")
         }
-        for number, place, row in _again(config, facts):
+        for number, place, row in _tracked(_again(config, facts), "mix: writing", len(facts)):
             question = int(facts.question[number])
             row["sample_id"] = sample_ids[number]
             if side[number]:
@@ -229,6 +230,15 @@ def _again(config: "MixConfig", facts: Facts) -> Iterator[tuple[int, Place, dict
         yield number, place, row
     if count != len(facts):
         raise UserError(f"{', '.join(facts.files)}: the data changed while they were read; start again")
+
+
+def _tracked(rows: Iterator[Any], description: str, total: int | None) -> Iterator[Any]:
+    from rich.console import Console
+    from rich.progress import track
+
+    if not sys.stderr.isatty():
+        return rows
+    return track(rows, description, total=total, console=Console(stderr=True))
 
 
 def _ignore(reject: object) -> None:
