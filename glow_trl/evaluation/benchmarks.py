@@ -8,6 +8,7 @@ from .. import benchmarks
 from ..benchmarks import BenchmarkConfig
 from ..data import build_prompt
 from ..errors import UserError
+from ..generation import Prompt
 from ..handover import read_handover
 from .config import EvalConfig
 
@@ -55,9 +56,10 @@ def render_prompts(
     questions: Sequence[dict[str, Any]],
     benchmark: BenchmarkConfig,
     config: EvalConfig,
-    tokenizer: "PreTrainedTokenizerBase",
-) -> list[list[int]]:
-    """Token ids of each question's prompt.
+    tokenizer: "PreTrainedTokenizerBase | None",
+) -> list[Prompt]:
+    """Token ids of each question's prompt; without a tokenizer the conversations themselves, for engines that have
+    the chat template.
 
     System turn and template are those of the benchmark's entry, else those of `config`, else those that the checkpoint
     was trained with, which `glow-trl sft` recorded beside it, else the benchmark's defaults.
@@ -65,7 +67,7 @@ def render_prompts(
     Raises:
         UserError: the tokenizer has no chat template, or the prompt template lacks `{problem}`.
     """
-    if tokenizer.chat_template is None:
+    if tokenizer is not None and tokenizer.chat_template is None:
         raise UserError(
             f"{config.model_name_or_path}: the tokenizer has no chat template; save the one that was used in training "
             "with it (tokenizer.chat_template)"
@@ -74,6 +76,8 @@ def render_prompts(
     conversations = [
         build_prompt(row["problem"], system_prompt, template, row.get("choices") or None) for row in questions
     ]
+    if tokenizer is None:
+        return conversations
     return tokenizer.apply_chat_template(conversations, add_generation_prompt=True, return_dict=False)
 
 

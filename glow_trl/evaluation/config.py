@@ -7,7 +7,7 @@ from typing import Any, Literal
 from ..benchmarks import BenchmarkConfig, parse_entry
 from ..config import nearest
 from ..errors import UserError
-from ..generation import SamplingConfig
+from ..generation import SamplingConfig, engine_class
 
 
 @dataclass
@@ -48,13 +48,15 @@ class EvalConfig:
             The k of pass@k and majority@k; by default the powers of two up to `num_samples`.
         majority (`bool`, *optional*, defaults to `True`):
             Whether to compute majority@k, for every k of at least 2.
-        entropy (`bool`, *optional*, defaults to `True`):
+        entropy (`bool`, *optional*):
             Whether to measure the mean entropy per token of samples drawn at temperature 1. If the evaluation itself
-            samples at temperature 1 and top-p 1, its completions serve; otherwise one more is drawn per question.
+            samples at temperature 1 and top-p 1, its completions serve; otherwise one more is drawn per question. By
+            default it is measured where the engine has the model: a server gives no distributions.
         entropy_questions (`int`, *optional*, defaults to `200`):
             How many of a benchmark's questions those additional completions are drawn for.
         engine (`str`, *optional*, defaults to `"transformers"`):
-            `"transformers"`, `"vllm"`, or `package.module:Class`.
+            `"transformers"`, `"vllm"`, `"server"` (OpenAI's API; `model_name_or_path` is then the name that the
+            server gives the model), or `package.module:Class`.
         engine_options (`dict`, *optional*):
             Further arguments of the engine, `{tensor_parallel_size: 2}` for example.
         batch_size (`int`, *optional*, defaults to `512`):
@@ -95,11 +97,15 @@ class EvalConfig:
     seed: int = field(default=42, metadata={"help": "Seed of the samples."})
     k_values: list[int] | None = field(default=None, metadata={"help": "The k of pass@k and majority@k."})
     majority: bool = field(default=True, metadata={"help": "Whether to compute majority@k."})
-    entropy: bool = field(default=True, metadata={"help": "Whether to measure token entropy at temperature 1."})
+    entropy: bool | None = field(
+        default=None, metadata={"help": "Whether to measure token entropy at temperature 1 (default: if possible)."}
+    )
     entropy_questions: int = field(
         default=200, metadata={"help": "Questions for which completions at temperature 1 are drawn for it."}
     )
-    engine: str = field(default="transformers", metadata={"help": "transformers, vllm or package.module:Class."})
+    engine: str = field(
+        default="transformers", metadata={"help": "transformers, vllm, server or package.module:Class."}
+    )
     engine_options: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Further arguments of the engine."}
     )
@@ -153,6 +159,11 @@ class EvalConfig:
                     raise UserError(f"only: there is no benchmark {name!r}{close}")
             parsed = [benchmark for benchmark in parsed if benchmark.name in self.only]
         _ = self.sampling
+        if self.entropy and engine_class(self.engine).takes_messages:
+            raise UserError(
+                f"entropy: the engine '{self.engine}' gives samples and no distributions; leave entropy out, or "
+                "evaluate the checkpoint itself with the engine vllm or transformers"
+            )
         wrong = [k for k in self.resolved_k_values if not 1 <= k <= self.num_samples]
         if wrong:
             raise UserError(
@@ -162,6 +173,11 @@ class EvalConfig:
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
         return parsed
+
+    @property
+    def measures_entropy(self) -> bool:
+        """Whether policy entropy is measured."""
+        return self.entropy if self.entropy is not None else not engine_class(self.engine).takes_messages
 
     def is_in_domain(self, benchmark: BenchmarkConfig) -> bool:
         """Whether a benchmark counts as in-domain."""

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..generation.loading import local_folder
-from ..runs import fingerprint, make_writable, write_json
-from .config import BenchmarkConfig, EvalConfig
+from ..benchmarks import BenchmarkConfig
+from ..generation import Prompt
+from ..runs import make_writable, write_json
+from .config import EvalConfig
+from .models import model_identity
 
 
 _WORK = "work"
@@ -25,7 +27,7 @@ class Job:
     benchmark: BenchmarkConfig
     questions: list[dict[str, Any]]
     dropped: int
-    prompts: list[list[int]]
+    prompts: list[Prompt]
     fingerprints: dict[str, str]
     folder: Path
 
@@ -102,22 +104,15 @@ class OutputState:
         write_json(self.path, self._content)
 
 
-def job_fingerprints(config: EvalConfig, questions: list[dict[str, Any]], prompts: list[list[int]]) -> dict[str, str]:
-    """What a benchmark's completions, their verdicts and their entropy follow from.
-
-    Sizes of batches are left out on purpose: a run that went out of memory may go on with smaller ones.
-    """
-    folder = local_folder(config.model_name_or_path)
+def job_fingerprints(config: EvalConfig, questions: list[dict[str, Any]], prompts: list[Prompt]) -> dict[str, str]:
+    """What a benchmark's completions, their verdicts and their entropy follow from."""
     source = {
-        "model": config.model_name_or_path if folder is None else fingerprint(folder),
-        "engine": config.engine,
-        "options": config.engine_options,
-        "dtype": config.dtype,
+        **model_identity(config),
         "prompts": prompts,
         "sampling": dataclasses.asdict(config.sampling),
     }
     generation = _digest(source)
-    gold = [[row["answer"], row["kind"], row.get("choices")] for row in questions]
+    gold = [[row["answer"], row["kind"], row.get("choices"), row.get("tolerance")] for row in questions]
     protocol = None if config.sampling.is_untempered else config.entropy_questions
     return {
         "generation": generation,

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data import read_jsonl, write_jsonl
-from ..generation import Engine, Generation, SamplingConfig
+from ..generation import Engine, Generation, SamplingConfig, engine_class
 from ..generation.loading import load_tokenizer
 from ..runs import jsonable, make_writable, write_json
 from .benchmarks import load_questions, render_prompts
 from .config import EvalConfig
-from .entropy import completion_entropies, mean_token_entropy
+from .entropy import completion_entropies
 from .job import Job, OutputState, job_fingerprints
-from .metrics import benchmark_metrics
+from .metrics import benchmark_metrics, domain_averages, entropy_summary, subject_metrics
 from .models import ModelLoader
 from .store import SampleStore
 from .voting import answer_groups
@@ -42,7 +42,11 @@ def evaluate(config: EvalConfig, engine: Engine | None = None, console: "Console
             Where progress bars are drawn; none are without it.
 
     Returns:
-        `dict`: the content of `results.json`, `{"benchmarks": {NAME: {"domain", "n", "pass@1", ...}}, "seconds"}`.
+        `dict`: the content of `results.json`: `model_name_or_path`, `sampling`, `seconds`; `benchmarks`, by name what
+        [`~glow_trl.evaluation.metrics.benchmark_metrics`] gives, and `domain` (`"in"` or `"out"`), `group` (the
+        benchmark's own domain), `source` (file or data set, and a note on it), `bad_gold` (questions left out),
+        `entropy` with its interval and `entropy_protocol`, and for benchmarks that are split by subject `subjects` and
+        `subject_groups`; and `domains`, the averages of [`~glow_trl.evaluation.metrics.domain_averages`].
 
     Raises:
         UserError: bad input or configuration, or an output folder that cannot be written to.
@@ -51,7 +55,8 @@ def evaluate(config: EvalConfig, engine: Engine | None = None, console: "Console
     folder = Path(config.output_dir)
     make_writable(folder)
     loaded = [load_questions(benchmark, config) for benchmark in benchmarks]
-    tokenizer = load_tokenizer(config.model_name_or_path, config.trust_remote_code)
+    asks_messages = engine_class(config.engine).takes_messages if engine is None else engine.takes_messages
+    tokenizer = None if asks_messages else load_tokenizer(config.model_name_or_path, config.trust_remote_code)
     jobs = []
     for benchmark, (questions, dropped) in zip(benchmarks, loaded, strict=True):
         prompts = render_prompts(questions, benchmark, config, tokenizer)
@@ -64,21 +69,23 @@ def evaluate(config: EvalConfig, engine: Engine | None = None, console: "Console
     with _progress(console) as progress, ModelLoader(config, engine) as models:
         for job in jobs:
             if not job.generations_file.exists():
-                _generate(job, job.samples_file, len(job.questions), config.sampling, models, progress)
-                _score_samples(job, progress)
+                samples = _generate(job, job.samples_file, len(job.questions), config.sampling, models, progress)
+                _score_samples(job, samples, progress)
                 state.mark_scored(job)
             elif config.rescore or not state.is_scored(job):
                 _rescore(job, progress)
                 state.mark_scored(job)
-        if config.entropy:
+        if config.measures_entropy:
             _measure_entropy([job for job in jobs if not job.entropy_file.exists()], config, models, progress)
         if models.used:
             state.add_time()
 
+    summaries = {job.benchmark.name: _summarize(job, config) for job in jobs}
     results = {
         "model_name_or_path": config.model_name_or_path,
         "sampling": jsonable(dataclasses.asdict(config.sampling)),
-        "benchmarks": {job.benchmark.name: _summarize(job, config) for job in jobs},
+        "benchmarks": summaries,
+        "domains": domain_averages(summaries),
         "seconds": state.seconds,
     }
     write_json(folder / "results.json", results)
@@ -93,32 +100,34 @@ def _generate(
     sampling: SamplingConfig,
     models: ModelLoader,
     progress: "Progress",
-) -> dict[int, list[Generation]]:
+) -> dict[tuple[int, int], Generation]:
     """Completions of the first `count` questions, those from an earlier run included."""
     with SampleStore(file) as store:
-        if len(store.samples) < count:
-            task = progress.add_task(f"{job.benchmark.name}: generate", total=count, completed=len(store.samples))
-            for index, generations in models.engine().stream(job.prompts[:count], sampling, skip=set(store.samples)):
-                store.append(index, generations)
+        total = count * sampling.num_samples
+        if len(store.samples) < total:
+            task = progress.add_task(f"{job.benchmark.name}: generate", total=total, completed=len(store.samples))
+            stream = models.engine().stream_samples(job.prompts[:count], sampling, done=store.samples.keys())
+            for index, sample, generation in stream:
+                store.append(index, sample, generation)
                 progress.advance(task)
-        return dict(store.samples)
+        if len(store.samples) < total:
+            raise RuntimeError(f"the engine ended before it had drawn all samples of '{job.benchmark.name}'")
+        return dict(sorted(store.samples.items()))
 
 
-def _score_samples(job: Job, progress: "Progress") -> None:
-    with SampleStore(job.samples_file) as store:
-        rows = [
-            {
-                **job.questions[index],
-                "index": index,
-                "benchmark": job.benchmark.name,
-                "sample": sample,
-                "completion": generation.text,
-                "n_tokens": generation.n_tokens,
-                "finish_reason": generation.finish_reason,
-            }
-            for index in range(len(job.questions))
-            for sample, generation in enumerate(store.samples[index])
-        ]
+def _score_samples(job: Job, samples: dict[tuple[int, int], Generation], progress: "Progress") -> None:
+    rows = [
+        {
+            **job.questions[index],
+            "index": index,
+            "benchmark": job.benchmark.name,
+            "sample": sample,
+            "completion": generation.text,
+            "n_tokens": generation.n_tokens,
+            "finish_reason": generation.finish_reason,
+        }
+        for (index, sample), generation in samples.items()
+    ]
     write_jsonl(job.generations_file, _judged(rows, job.benchmark.name, progress))
 
 
@@ -147,11 +156,11 @@ def _judged(rows: list[dict[str, Any]], name: str, progress: "Progress") -> Iter
 
 def _measure_entropy(jobs: list[Job], config: EvalConfig, models: ModelLoader, progress: "Progress") -> None:
     """Write the entropy of completions drawn at temperature 1: the evaluation's own, or one more per question."""
-    drawn: list[tuple[Job, dict[int, list[Generation]]]] = []
+    drawn: list[tuple[Job, dict[tuple[int, int], Generation]]] = []
     for job in jobs:
         if config.sampling.is_untempered and job.samples_file.exists():
             with SampleStore(job.samples_file) as store:
-                drawn.append((job, dict(store.samples)))
+                drawn.append((job, dict(sorted(store.samples.items()))))
         else:
             sampling = SamplingConfig(1, 1.0, 1.0, config.max_new_tokens, config.seed)
             count = min(config.entropy_questions, len(job.questions))
@@ -160,13 +169,13 @@ def _measure_entropy(jobs: list[Job], config: EvalConfig, models: ModelLoader, p
         return
     model = models.transformers_model()
     for job, samples in drawn:
+        kept = {key: generation for key, generation in samples.items() if generation.token_ids}
         rows = [
-            {"index": index, "sample": sample, "n_tokens": generation.n_tokens}
-            for index, generations in sorted(samples.items())
-            for sample, generation in enumerate(generations)
+            {"index": index, "sample": sample, "n_tokens": len(generation.token_ids)}
+            for (index, sample), generation in kept.items()
         ]
         task = progress.add_task(f"{job.benchmark.name}: entropy", total=len(rows))
-        completions = [samples[row["index"]][row["sample"]].token_ids for row in rows]
+        completions = [generation.token_ids for generation in kept.values()]
         prompts = [job.prompts[row["index"]] for row in rows]
         sums = completion_entropies(model, prompts, completions, config.batch_tokens, config.batch_size)
         for position, total in sums:
@@ -178,23 +187,19 @@ def _measure_entropy(jobs: list[Job], config: EvalConfig, models: ModelLoader, p
 def _summarize(job: Job, config: EvalConfig) -> dict[str, Any]:
     rows = [row for _, row in read_jsonl(job.generations_file)]
     votes = answer_groups(rows) if config.majority and config.resolved_k_values[-1] > 1 else None
+    source = job.benchmark.source()
     summary = {
         "domain": "in" if config.is_in_domain(job.benchmark) else "out",
         "group": job.benchmark.domain,
+        "source": {"path": source.path, "note": source.note},
         **benchmark_metrics(rows, config.resolved_k_values, votes),
         "bad_gold": job.dropped,
     }
-    if config.entropy:
+    if job.benchmark.split_by_subject:
+        summary |= subject_metrics(rows, job.benchmark.subject_groups)
+    if config.measures_entropy:
         measured = [row for _, row in read_jsonl(job.entropy_file)]
-        lengths = [row["n_tokens"] for row in measured]
-        summary["entropy"] = mean_token_entropy([row["entropy"] * row["n_tokens"] for row in measured], lengths)
-        summary["entropy_protocol"] = {
-            "completions": len(measured),
-            "tokens": sum(lengths),
-            "temperature": 1.0,
-            "top_p": 1.0,
-            "max_new_tokens": config.max_new_tokens,
-        }
+        summary |= entropy_summary(measured, config.max_new_tokens)
     return summary
 
 

@@ -220,6 +220,23 @@ def grouped_mean(
         number = {}
         index = np.array([number.setdefault(group, len(number)) for group in groups])
         sums, counts = np.bincount(index, weights=values), np.bincount(index).astype(float)
+    return grouped_ratio(sums, counts, level, bounds)
+
+
+def grouped_ratio(
+    numerators: Sequence[float] | np.ndarray,
+    denominators: Sequence[float] | np.ndarray,
+    level: float = 0.95,
+    bounds: tuple[float, float] | None = None,
+) -> Estimate:
+    """Ratio of two sums over independent groups, such as entropy per token, with a confidence interval.
+
+    Args:
+        numerators (`Sequence[float]`): one for each group.
+        denominators (`Sequence[float]`): likewise, all positive.
+        level, bounds: as in [`grouped_mean`], which is the ratio of sums of values to their numbers.
+    """
+    sums, counts = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
     n_groups, mean = sums.size, float(sums.sum() / counts.sum())
     if n_groups == 1:
         low, high = (-math.inf, math.inf) if bounds is None else bounds
@@ -250,3 +267,21 @@ def grouped_mean(
         low + (high - low) * max(share, min(1.0, center + half)),
         n_groups,
     )
+
+
+def grouped_median(values: Sequence[float], groups: Sequence[Hashable], level: float = 0.95) -> Estimate:
+    """Median over samples, with Woodruff's (1952) interval: the values at both ends of the interval of the share of
+    samples up to the median, which treats the samples of one question as dependent.
+
+    Args:
+        values (`Sequence[float]`): one value per sample.
+        groups (`Sequence[Hashable]`): the question each sample belongs to.
+        level (`float`, *optional*, defaults to `0.95`): confidence level.
+    """
+    values = np.asarray(values, dtype=float)
+    median = float(np.median(values))
+    share = grouped_mean(values <= median, groups, level, bounds=(0, 1))
+    # Around one half, which is where the median is, whatever share of ties there is
+    half_low, half_high = share.mean - share.low, share.high - share.mean
+    low, high = np.quantile(values, [max(0.0, 0.5 - half_low), min(1.0, 0.5 + half_high)])
+    return Estimate(median, float(min(low, median)), float(max(high, median)), share.n_groups)

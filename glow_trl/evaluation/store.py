@@ -3,55 +3,72 @@
 import json
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from ..errors import UserError
 from ..generation import Generation
 
 
 class SampleStore:
-    """An append-only JSONL file with one line per question: all its completions.
+    """An append-only JSONL file with one line per completion.
 
     A last line that was cut off by a kill is dropped on opening.
 
     Args:
         path (`Path`): the file; it is made if it does not exist.
+
+    Attributes:
+        samples (`dict[tuple[int, int], Generation]`): what is saved, by the numbers of question and sample.
+
+    Raises:
+        UserError: the file cannot be opened, or a line in it is not one that was written here.
     """
 
     def __init__(self, path: Path):
         self.path = path
-        self.samples: dict[int, list[Generation]] = {}
+        self.samples: dict[tuple[int, int], Generation] = {}
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = path.open("a+b")
             self._file.seek(0)
             whole = 0
-            for line in self._file:
+            for number, line in enumerate(self._file, start=1):
                 if not line.endswith(b"\n"):
                     break
-                row = json.loads(line)
-                self.samples[row["index"]] = [
-                    Generation(item["text"], item["token_ids"], len(item["token_ids"]), item["finish_reason"])
-                    for item in row["samples"]
-                ]
+                self._read(line, number)
                 whole += len(line)
             self._file.truncate(whole)
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
-    def append(self, index: int, generations: list[Generation]) -> None:
-        """Save the completions of one question."""
-        items = [
-            {"text": item.text, "token_ids": item.token_ids, "finish_reason": item.finish_reason}
-            for item in generations
-        ]
-        line = json.dumps({"index": index, "samples": items}, ensure_ascii=False) + "\n"
+    def _read(self, line: bytes, number: int) -> None:
         try:
-            self._file.write(line.encode())
-            self._file.flush()
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
-        self.samples[index] = generations
+            row: dict[str, Any] = json.loads(line)
+            key = (row["index"], row["sample"])
+            generation = Generation(row["text"], row["token_ids"], row["n_tokens"], row["finish_reason"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{self.path}, line {number}: not a saved completion; delete the line, and it is drawn again"
+            ) from error
+        self.samples[key] = generation
+
+    def append(self, index: int, sample: int, generation: Generation) -> None:
+        """Save one completion.
+
+        Raises:
+            OSError: the disk is full, or went away.
+        """
+        row = {
+            "index": index,
+            "sample": sample,
+            "text": generation.text,
+            "token_ids": generation.token_ids,
+            "n_tokens": generation.n_tokens,
+            "finish_reason": generation.finish_reason,
+        }
+        self._file.write((json.dumps(row, ensure_ascii=False) + "\n").encode(errors="replace"))
+        self._file.flush()
+        self.samples[index, sample] = generation
 
     def close(self) -> None:
         self._file.close()

@@ -263,7 +263,7 @@ def test_mistakes_in_an_entry_are_named(entry, message):
     [
         ({"patterns": {"answer": "#### (.*)"}}, {"problem": "p", "answer": "12"}, "matches nothing"),
         ({"columns": {"problem": "qestion"}}, {"question": "p", "answer": "12"}, "did you mean question"),
-        ({}, {"problem": "p", "answer": ""}, "row 1: column 'answer'"),
+        ({}, {"problem": "p", "answer": None}, "row 1: column 'answer'"),
         ({}, {"problem": None, "answer": "1"}, "row 1: column 'problem'"),
         ({"choice_text": "text"}, {"problem": "p", "answer": "A", "choices": [{"t": "x"}, {"t": "y"}]}, "'text'"),
         (
