@@ -1,23 +1,33 @@
 """Labels trajectories: is each one's final answer right?"""
 
+import contextlib
 import logging
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from numbers import Number
 from typing import Any
 
 from ..config import parse_stage
-from ..data import write_jsonl
+from ..data import JsonlWriter, NoUsableRows, Place, Reject, RejectsFile
 from ..data.config import RowsConfig
 from ..errors import UserError
 from ..runs import StageRun
-from ..verifiers import Verdict, VerifierPool, check_gold
+from ..verifiers import Verdict
+from ..verifiers.kinds import Options
+from .judging import Judgement, ParallelJudge, Question, available_cores
+from .pass_rates import PassRates
 
 
 logger = logging.getLogger(__name__)
 
-_CHUNK = 512
+_UNJUDGED = {
+    "bad_gold": "the gold answer is unusable",
+    "timeout": "the comparison ran past its time limit",
+    "error": "the comparison broke (out of memory, say)",
+}
 
 
 @dataclass
@@ -28,8 +38,9 @@ class LabelConfig(RowsConfig):
     Parameters:
         output_dir (`str`):
             Where to write `trajectories.jsonl` (the rows with `is_correct`, `extracted` and `reason`),
-            `rejects.jsonl` (the rows that could not be judged, and why) and, when the rows bring an `is_correct` of
-            their own, `disagreements.jsonl`.
+            `pass_rates.jsonl` (for each question how many trajectories there are and how many are right),
+            `rejects.jsonl` (the rows that could not be judged: where they stand, and why) and, when the rows bring an
+            `is_correct` of their own, `disagreements.jsonl`.
         kind (`str`, *optional*, defaults to `"math"`):
             Verifier of the rows that have no `kind` of their own.
         timeout (`float`, *optional*, defaults to `5.0`):
@@ -47,79 +58,174 @@ class LabelConfig(RowsConfig):
         super().__post_init__()
         if not self.output_dir:
             raise UserError("output_dir is required: where to write the labelled trajectories")
+        if self.workers is not None and self.workers < 1:
+            raise UserError(f"workers is {self.workers}: it must be at least 1")
+        from ..verifiers.registry import KINDS
+
+        KINDS.find(self.kind)
 
 
 def label(config: LabelConfig, run: StageRun) -> dict[str, Any]:
     """
-    Label the trajectories and write them.
+    Label the trajectories and write them, one after another: memory does not grow with their texts. A run that was
+    interrupted starts over; it takes a minute for some 100,000 rows.
 
     Args:
         config ([`LabelConfig`]): the configuration.
         run ([`~glow_trl.runs.StageRun`]): the record of the run.
 
     Returns:
-        `dict`: counts of `rows`, `positive`, `negative`, `rejected`, and of the verdicts by `reason`; and with labels
-        in the data `compared`, `disagreements` and `agreement` (their share that agrees).
+        `dict`: counts of `rows`, `positive`, `negative`, `rejected`, of the rejects by why (`reject_reasons`) and of
+        the verdicts by `reasons`; rows whose gold answer its own verifier turns down (`unusable_gold`), and ids that
+        repeated another and were made unique (`repeated_ids`); of the questions how many there are, are
+        `always_solved` or `never_solved`, and their mean `pass_rate`; and with labels in the data `compared`,
+        `disagreements` and `agreement` (their share that agrees).
 
     Raises:
-        UserError: a row lacks something, or none of them can be judged.
+        UserError: no row can be used, or none of them can be judged.
+        OSError: the disk is full.
     """
-    from rich.progress import track
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-    rows = config.load(["problem", "completion", "answer"])
-    with VerifierPool(workers=config.workers, timeout=config.timeout) as pool:
-        gold = check_gold(rows, kind=config.kind, timeout=config.timeout, pool=pool)
-        if not gold.usable:
-            raise UserError(f"{gold.summary()}; correct the answers or their `kind`")
-        chunks = range(0, len(rows), _CHUNK)
-        verdicts: list[Verdict] = []
-        for start in track(chunks, description="label", disable=not sys.stderr.isatty()):
-            verdicts += _judge(rows[start : start + _CHUNK], config, pool)
-
-    judged = [(row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if verdict.judged]
-    if not judged:
-        raise UserError(f"none of the {len(rows)} trajectories could be judged")
-    rejects = ((row, verdict) for row, verdict in zip(rows, verdicts, strict=True) if not verdict.judged)
-    compared = [(row, verdict) for row, verdict in judged if row.get("is_correct") is not None]
-    disagreements = [(row, verdict) for row, verdict in compared if row["is_correct"] != verdict.correct]
-    write_jsonl(run.output_dir / "trajectories.jsonl", _labelled(judged))
-    rejected = write_jsonl(run.output_dir / "rejects.jsonl", _labelled(rejects))
-    positive = sum(verdict.correct is True for _, verdict in judged)
-    facts = {
-        "rows": len(rows),
-        "positive": positive,
-        "negative": len(judged) - positive,
-        "rejected": rejected,
-        "unusable_gold": len(gold.failures),
-        "reasons": dict(Counter(verdict.reason for verdict in verdicts).most_common()),
+    started = time.perf_counter()
+    judge = ParallelJudge(config.workers or available_cores(), config.timeout)
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("label"), TaskProgressColumn(show_speed=True), TimeElapsedColumn())
+    with (
+        RejectsFile(run.output_dir / "rejects.jsonl") as rejects,
+        _Output(run.output_dir / "trajectories.jsonl") as output,
+        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+    ):
+        task = progress.add_task("label", total=None)
+        for (place, row), judgement in judge(_usable_rows(config, rejects)):
+            progress.advance(task)
+            verdict = judgement.verdict
+            if not judgement.gold_is_usable:
+                output.unusable_gold += 1
+            if _is_judged(judgement):
+                output.add(row, verdict)
+            else:
+                reason = verdict.reason if not verdict.judged else "bad_gold"
+                output.reasons[reason] += 1
+                detail = f": {_UNJUDGED[reason]} ({row['answer']!r:.60})"
+                rejects(Reject(place.file, place.number, reason, detail, row, unit=place.unit))
+        if not output.judged:
+            raise NoUsableRows(
+                f"none of the {rejects.count:,} trajectories could be judged ({_counts(rejects.counts)}); see "
+                f"{run.output_dir / 'rejects.jsonl'}"
+            )
+    rows = output.judged + rejects.count
+    return {
+        "rows": rows,
+        "positive": output.positive,
+        "negative": output.judged - output.positive,
+        "rejected": rejects.count,
+        "reject_reasons": dict(rejects.counts.most_common()),
+        "unusable_gold": output.unusable_gold,
+        "repeated_ids": output.repeated_ids,
+        "reasons": dict(output.reasons.most_common()),
+        "rows_per_second": round(rows / (time.perf_counter() - started), 1),
+        **output.pass_rates.facts,
+        **output.comparison,
     }
-    if compared:
-        write_jsonl(
-            run.output_dir / "disagreements.jsonl",
-            _labelled((row | {"is_correct_given": row["is_correct"]}, verdict) for row, verdict in disagreements),
-        )
-        facts |= {
-            "compared": len(compared),
-            "disagreements": len(disagreements),
-            "agreement": 1 - len(disagreements) / len(compared),
+
+
+def _is_judged(judgement: Judgement) -> bool:
+    """A gold answer that fails its own verifier can still be matched, but what it does not match may be right."""
+    verdict = judgement.verdict
+    return verdict.judged and (judgement.gold_is_usable or verdict.correct is True)
+
+
+class _Output:
+    """The files of the rows that were judged, and what there is to say about them."""
+
+    def __init__(self, path):
+        self._path = path
+        self._ids: set[int] = set()
+        self._stack = contextlib.ExitStack()
+        self._disagreements: JsonlWriter | None = None
+        self.judged = self.positive = self.compared = self.unusable_gold = self.repeated_ids = 0
+        self.reasons: Counter[str] = Counter()
+
+    def add(self, row: dict[str, Any], verdict: Verdict) -> None:
+        given = row.get("is_correct")
+        row = row | {
+            "sample_id": self._unique(row["sample_id"]),
+            "is_correct": verdict.correct,
+            "extracted": verdict.extracted,
+            "reason": verdict.reason,
         }
-    return facts
+        self._rows.write(row)
+        self.pass_rates.add(row, verdict.correct)
+        self.judged += 1
+        self.positive += verdict.correct
+        self.reasons[verdict.reason] += 1
+        if given is not None:
+            if self._disagreements is None:
+                file = JsonlWriter(self._path.with_name("disagreements.jsonl"))
+                self._disagreements = self._stack.enter_context(file)
+            self.compared += 1
+            if given != verdict.correct:
+                self._disagreements.write(row | {"is_correct_given": given})
+
+    def _unique(self, sample_id: str) -> str:
+        """The id, with a number behind it if another row has it. Of each id a hash of 8 bytes is kept."""
+        name = sample_id
+        while hash(name) in self._ids:
+            name = f"{sample_id}#{self.judged + 1}" if name == sample_id else name + "#"
+        self.repeated_ids += name != sample_id
+        self._ids.add(hash(name))
+        return name
+
+    @property
+    def comparison(self) -> dict[str, Any]:
+        if not self.compared:
+            return {}
+        count = self._disagreements.count
+        return {"compared": self.compared, "disagreements": count, "agreement": 1 - count / self.compared}
+
+    def __enter__(self) -> "_Output":
+        self._rows = self._stack.enter_context(JsonlWriter(self._path))
+        self.pass_rates = self._stack.enter_context(PassRates(self._path.with_name("pass_rates.jsonl")))
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        self._stack.__exit__(kind, error, trace)
 
 
-def _judge(rows: list[dict[str, Any]], config: LabelConfig, pool: VerifierPool) -> list[Verdict]:
-    return pool.verify_batch(
-        [row["completion"] for row in rows],
-        [row["answer"] for row in rows],
-        [row.get("kind") or config.kind for row in rows],
-        timeout=config.timeout,
-        choices=[row.get("choices") for row in rows],
-        tolerances=[row.get("tolerance") for row in rows],
-    )
+def _usable_rows(config: LabelConfig, rejects: RejectsFile) -> Iterator[tuple[tuple[Place, dict], str, Question]]:
+    for place, row in config.iter_placed(("problem", "completion", "answer"), rejects):
+        kind = row.get("kind") or config.kind
+        choices, tolerance = row.get("choices"), row.get("tolerance")
+        problem = _problem(kind, choices, tolerance, row["answer"])
+        if problem is not None:
+            rejects(Reject(place.file, place.number, *problem, row, unit=place.unit))
+            continue
+        options = Options(tuple(map(str, choices)) if choices else None, tolerance)
+        question = Question(row["answer"], kind, options)
+        yield (place, row), row["completion"], question
 
 
-def _labelled(pairs: Iterable[tuple[dict[str, Any], Verdict]]) -> Iterator[dict[str, Any]]:
-    for row, verdict in pairs:
-        yield row | {"is_correct": verdict.correct, "extracted": verdict.extracted, "reason": verdict.reason}
+def _problem(kind: str, choices: Any, tolerance: Any, answer: Any) -> tuple[str, str] | None:
+    """What is wrong with what a row is to be judged by, and the detail."""
+    from ..verifiers.registry import KINDS
+
+    try:
+        KINDS.find(kind)
+    except UserError as error:
+        return "column 'kind' names no verifier", f": {error}"
+    if choices is not None and len(choices) > 26:
+        return "column 'choices' has more options than letters", f": {len(choices)}"
+    if tolerance is not None and (isinstance(tolerance, bool) or not isinstance(tolerance, Number) or tolerance < 0):
+        return "column 'tolerance' must be a number of 0 or more", f", found {tolerance!r:.40}"
+    if not isinstance(answer, str | int | float):
+        return "column 'answer' must be a string or a number", f", found {type(answer).__name__}"
+    return None
+
+
+def _counts(counts: Counter[str]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in counts.most_common())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -148,7 +254,8 @@ def summary(facts: dict[str, Any]) -> str:
     """One line about what was labelled."""
     text = f"{facts['rows']:,} trajectories: {facts['positive']:,} positive, {facts['negative']:,} negative"
     if facts["rejected"]:
-        text += f", {facts['rejected']:,} could not be judged (see rejects.jsonl)"
+        reasons = _counts(Counter(facts["reject_reasons"]))
+        text += f", {facts['rejected']:,} could not be judged ({reasons}; see rejects.jsonl)"
     if "agreement" in facts:
         text += (
             f"; {facts['agreement']:.2%} agree with the labels in the data, {facts['disagreements']:,} do not (see "

@@ -139,8 +139,12 @@ class VerifierPool:
         return self._judge(rows, timeout)
 
     def _judge(self, rows: list[tuple[str, object, str, Options]], timeout: float | None) -> list[Verdict]:
+        return self.settle([judge_quickly(*row) for row in rows], timeout)
+
+    def settle(self, results: Sequence[Verdict | Undecided], timeout: float | None = None) -> list[Verdict]:
+        """Verdicts for what [`judge_quickly`] found, here or in another process: computer algebra decides the rest."""
         timeout = self.timeout if timeout is None else _checked_timeout(timeout)
-        results = [_judge_quickly(*row) for row in rows]
+        results = list(results)
         open_rows: dict[tuple[str, str], list[int]] = {}
         known: dict[tuple[str, str], bool] = {}
         for index, result in enumerate(results):
@@ -176,7 +180,21 @@ def _options(choices: Sequence[str] | None, tolerance: float | None, require_box
     return Options(tuple(map(str, choices)) if choices else None, tolerance, require_boxed)
 
 
-def _judge_quickly(prediction: str, gold: object, kind: str, options: Options) -> Verdict | Undecided:
+def judge_quickly(prediction: str, gold: object, kind: str, options: Options) -> Verdict | Undecided:
+    """Judge one completion as far as that needs no computer algebra: exact arithmetic settles most.
+
+    Args:
+        prediction (`str`): the whole completion.
+        gold (`str` or number): the gold answer.
+        kind (`str`): the kind of verifier.
+        options ([`Options`]): what the row says about how it wants to be judged.
+
+    Returns:
+        [`Verdict`] or [`Undecided`]: the latter is for [`VerifierPool.settle`]. Both can be pickled.
+
+    Raises:
+        UserError: the kind is unknown.
+    """
     judge = KINDS.find(kind)
     if gold is None or not isinstance(gold, str | bool | Number):
         return Verdict(None, None, BAD_GOLD, kind)
