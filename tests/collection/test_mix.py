@@ -345,6 +345,7 @@ def test_rows_without_labels_or_tokens_or_finish_reasons(tmp_path):
     assert "finish_reason" in failure(truncated="drop")
     write_jsonl(tmp_path / "rows.jsonl", [{**row, "is_correct": None} for row in rows])
     assert "run `glow-trl label` first" in failure()
+    assert len(read(tmp_path / "out" / "rejects.jsonl")) == len(rows)
     write_jsonl(tmp_path / "rows.jsonl", [{**row, "is_correct": True} for row in rows])
     assert f"of {len(rows)}, {len(rows)} positive" in failure(mixture="negative")
 

@@ -117,7 +117,8 @@ def load_benchmarks(benchmarks: Sequence[Benchmark]) -> tuple[list[BenchmarkQues
         first = next(iter(failures.values()))
         available = [benchmark.name for benchmark in benchmarks if benchmark.name not in failures]
         raise UserError(
-            f"decontaminate: {', '.join(failures)} cannot be loaded ({first}). Make the data available, or leave them "
-            f"out: decontaminate: [{', '.join(available)}]; `local` means those whose data lie on this machine"
+            f"decontaminate: {', '.join(failures)} cannot be loaded ({first}). Put copies into the folder that "
+            f"GLOW_TRL_DATA names, or leave them out: decontaminate: [{', '.join(available)}]; `local` means those "
+            "whose data lie on this machine"
         )
     return questions, counts

@@ -31,8 +31,8 @@ def mix(config: "MixConfig", output_dir: Path) -> dict[str, Any]:
     """
     Mix trajectories and write the training set, see [`~glow_trl.collection.mix.MixConfig`].
 
-    The rows are read twice and stay in their files meanwhile: what is in memory of each is some 100 bytes, and another
-    500 with `near_duplicate_threshold`.
+    The rows are read twice and stay in their files meanwhile: what is in memory of each is some 500 bytes, and 1,000
+    more with `near_duplicate_threshold`. A run that was killed starts over.
 
     Args:
         config ([`~glow_trl.collection.mix.MixConfig`]): the settings.
@@ -146,7 +146,7 @@ def _gather(config: "MixConfig", index: ContaminationIndex | None, rejects: Reje
     except NoUsableRows as error:
         unlabelled = sum(count for reason, count in rejects.counts.items() if "'is_correct' is" in reason)
         if unlabelled and unlabelled * 2 > rejects.count:
-            raise UserError(
+            raise NoUsableRows(
                 f"{unlabelled:,} of {rejects.count:,} rows have no label (`is_correct`): run `glow-trl label` first "
                 "and mix the trajectories.jsonl that it writes"
             ) from error
