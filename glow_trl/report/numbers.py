@@ -32,7 +32,7 @@ def duration(seconds: float | None) -> str:
 
 def points(difference: float | None) -> str:
     """A difference of shares in percentage points, with its sign; empty for `None`."""
-    return "" if difference is None else f"{100 * difference:+.1f}"
+    return "" if difference is None else f"{100 * difference:+.1f}".replace("-", "−")
 
 
 def span(low: float | None, high: float | None) -> str:

@@ -16,6 +16,8 @@ from .scores import LEVELS, ScoreBook
 
 
 _TEMPLATES = "templates"
+# Lets a name of words joined by underscores break after them
+_BREAK = "_<wbr>"
 
 
 def render_page(data: RunData, summary: dict[str, Any]) -> str:
@@ -36,6 +38,7 @@ def render_page(data: RunData, summary: dict[str, Any]) -> str:
     )
     filters = (percent, interval, number, duration, points, p_value)
     environment.filters |= {function.__name__: function for function in filters}
+    environment.filters["breakable"] = lambda name: jinja2.utils.markupsafe.escape(name).replace("_", _BREAK)
     environment.globals["span"] = span
     environment.globals["Markup"] = jinja2.utils.markupsafe.Markup
     styles = resources.files("glow_trl.report").joinpath(_TEMPLATES, "report.css").read_text(encoding="utf-8")

@@ -1,5 +1,6 @@
 """What the annotation stages of a run found, as the report shows it."""
 
+from pathlib import Path
 from typing import Any
 
 from .numbers import number, percent
@@ -50,8 +51,24 @@ def pattern_sections(data: RunData) -> list[dict[str, Any]]:
 
 
 def loss_sections(data: RunData) -> list[dict[str, Any]]:
-    """The held-out losses in the run's folder: `name` of the folder, and `results` as in its `results.json`."""
-    return [{"name": name, "results": results} for name, results in data.stage_results("loss")]
+    """
+    The held-out losses in the run's folder: `name` of the folder, `model` and `data` in short, and `results` as in its
+    `results.json`.
+    """
+    return [
+        {
+            "name": name,
+            "model": _short(results.get("model_name_or_path", "")),
+            "data": [_short(path) for path in results.get("data") or []],
+            "results": results,
+        }
+        for name, results in data.stage_results("loss")
+    ]
+
+
+def _short(path: str) -> str:
+    """The last two parts of a path."""
+    return "/".join(Path(path).parts[-2:])
 
 
 def _sentences(results: dict[str, Any]) -> list[str]:

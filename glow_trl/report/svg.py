@@ -126,4 +126,4 @@ def _adapt(svg: str, prefix: str, label: str) -> str:
 
 
 def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")

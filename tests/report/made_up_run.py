@@ -44,7 +44,15 @@ def verdict(correct: bool, extracted: str | None) -> dict:
 
 def benchmark_row(rng, domain: str, accuracy: float, n: int = 400) -> dict:
     width = 1.96 * (accuracy * (1 - accuracy) / n) ** 0.5
-    row = {"domain": domain, "n": n, "samples": 8, "response_length": 20 + 10 * float(rng.random()), "truncated": 0.01}
+    protocol = {"completions": 8 * n, "tokens": 200 * n, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64}
+    row = {
+        "domain": domain,
+        "entropy_protocol": protocol,
+        "n": n,
+        "samples": 8,
+        "response_length": 20 + 10 * float(rng.random()),
+        "truncated": 0.01,
+    }
     for k in (1, 2, 4, 8):
         value = 1 - (1 - accuracy) ** (k**0.5)
         row[f"pass@{k}"] = value
@@ -59,7 +67,10 @@ def write_ledger(folder: Path, rng, share_positive: float, samples: int = 600, e
     is_correct = rng.random(samples) < share_positive
     write_rows(
         folder / "samples.jsonl",
-        [{"sample_id": f"train:{i}", "is_correct": bool(label)} for i, label in enumerate(is_correct)],
+        [
+            {"sample_id": f"train:{i}", "is_correct": bool(label), "source": ["web", "book <2>"][i % 2]}
+            for i, label in enumerate(is_correct)
+        ],
     )
     level = np.where(is_correct, 0.35, 0.55) + 0.1 * rng.random(samples)
     losses = np.stack(
@@ -71,13 +82,20 @@ def write_ledger(folder: Path, rng, share_positive: float, samples: int = 600, e
     return losses
 
 
-def write_generations(folder: Path, rng, accuracies: dict[str, float], questions: int = 30) -> None:
+def write_generations(
+    folder: Path, rng, accuracies: dict[str, float], questions: int = 40, samples: int = 8
+) -> dict[str, float]:
+    """Write generations and the entropies of their tokens; returns the accuracy that came out for each benchmark."""
+    measured = {}
     for name, accuracy in accuracies.items():
-        rows = []
+        rows, entropies = [], []
         for index in range(questions):
-            for sample in range(2):
+            for sample in range(samples):
                 correct = bool(rng.random() < accuracy)
                 extracted = "1" if correct else (None if rng.random() < 0.1 else "2")
+                entropies.append(
+                    {"index": index, "sample": sample, "n_tokens": 27, "entropy": float(0.4 * rng.random())}
+                )
                 rows.append(
                     {
                         "problem": f"g=1; h-{index}; i<3 & j>2 \\frac{{1}}{{2}}; h=?",
@@ -92,7 +110,61 @@ def write_generations(folder: Path, rng, accuracies: dict[str, float], questions
                         "verdict": verdict(correct, extracted),
                     }
                 )
+        measured[name] = sum(row["verdict"]["correct"] for row in rows) / len(rows)
         write_rows(folder / f"generations_{name}.jsonl", rows)
+        write_rows(folder / f"entropy_{name}.jsonl", entropies)
+    return measured
+
+
+def write_annotation(folder: Path, trajectories: list[dict]) -> None:
+    """An annotation by the stage itself, with a judge whose answers are made up."""
+    from glow_trl.analysis.patterns.annotator import Judgement
+    from glow_trl.analysis.patterns.answers import Found
+    from glow_trl.analysis.patterns.stage import summarize
+    from glow_trl.analysis.patterns.taxonomy import load_taxonomy
+
+    taxonomy = load_taxonomy("reasoning")
+    judgements = [
+        [
+            Judgement(None if (index + number) % 17 == 0 else [Found(taxonomy.ids[index % 22], "<b>\\boxed", True)])
+            for number in range(2)
+        ]
+        for index in range(len(trajectories))
+    ]
+    results = summarize(trajectories, judgements, None, taxonomy)
+    patterns = [vars(pattern) for pattern in taxonomy.patterns]
+    counts = {"judgements": 400, "valid": 376, "invalid": 24, "reasons": {"no_json": 20, "cut_off": 52}}
+    write_json(
+        folder / "results.json",
+        {
+            "taxonomy": {"name": "reasoning", "description": taxonomy.description, "patterns": patterns},
+            "judge": {"judge": "a:LLMJudge", "model": "some/model", "engine": "vllm"},
+            "judgements": counts | results.pop("quotes"),
+            **results,
+        },
+    )
+    write_rows(
+        folder / "annotations.jsonl",
+        [
+            {
+                **trajectory,
+                "patterns": ["unit_error"],
+                "judgements": [{"patterns": [{"id": "unit_error", "quote": "<b>h", "in_text": True}]}],
+            }
+            for trajectory in trajectories[:5]
+        ],
+    )
+    write_json(folder / "run.json", stage_run("annotate", 12.0))
+
+
+def write_heldout(folder: Path) -> None:
+    row = {"samples": 50, "problems": 20, "tokens": 900, "loss": 0.4321, "loss_ci": [0.4, 0.46], "loss_median": 0.42}
+    groups = {"all": {"all": row | {"token_loss": 0.44}}, "is_correct": {"negative": row | {"token_loss": 0.5}}}
+    write_json(
+        folder / "results.json",
+        {"model_name_or_path": "outputs/x/glow/sft", "data": ["data/held_out.jsonl"], "groups": groups},
+    )
+    write_json(folder / "run.json", stage_run("loss", 2.0))
 
 
 def make_run_folder(
@@ -132,12 +204,16 @@ def make_run_folder(
                 for name, row in BENCHMARKS.items()
             }
             evaluation = folder / arm / f"{stage}_eval"
-            rows = {name: benchmark_row(rng, BENCHMARKS[name][0], value) for name, value in accuracy.items()}
-            write_json(evaluation / "results.json", {"benchmarks": rows, "seconds": 9.5})
+            # One benchmark's generations are missing, as of an evaluation whose files were deleted
+            saved = {name: value for name, value in accuracy.items() if name in ("in-domain", "all words")}
+            measured = accuracy | write_generations(evaluation, rng, saved)
+            rows = {name: benchmark_row(rng, BENCHMARKS[name][0], value, n=40) for name, value in measured.items()}
+            for name in saved:
+                found = [json.loads(line) for line in (evaluation / f"entropy_{name}.jsonl").read_text().splitlines()]
+                rows[name]["entropy"] = sum(row["entropy"] for row in found) / len(found)
+            sampling = {"num_samples": 8, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64, "seed": 1}
+            write_json(evaluation / "results.json", {"sampling": sampling, "benchmarks": rows, "seconds": 9.5})
             write_json(evaluation / "run.json", stage_run("eval", 9.5))
-            write_generations(
-                evaluation, rng, {"in-domain": accuracy["in-domain"], "all words": accuracy["all words"]}
-            )
     trajectories = [
         {
             "problem": f"g={i}; h+1; h=?",
@@ -148,13 +224,15 @@ def make_run_folder(
             "reason": "match" if good else "mismatch",
             "pattern": "none" if good else ["slip by one", "stale <value>"][i % 2],
         }
-        for i, good in enumerate(rng.random(200) < 0.5)
+        for i, good in enumerate((rng.random(200) < 0.5).tolist())
     ]
     write_rows(
         folder / "label" / "trajectories.jsonl",
-        [{**row, "is_correct": bool(row["is_correct"])} for row in trajectories],
+        trajectories,
     )
     write_rows(folder / "label" / "disagreements.jsonl", [])
     write_json(folder / "label" / "run.json", stage_run("label", 3.1))
+    write_annotation(folder / "annotation", trajectories)
+    write_heldout(folder / "heldout_loss")
     write_json(folder / "run.json", stage_run("run", 300.0) | {"recipe": "recipes/quickstart"})
     return folder

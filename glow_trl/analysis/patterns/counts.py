@@ -113,8 +113,7 @@ def diversity(items: Sequence[Annotated]) -> dict[str, Any]:
     shares = np.bincount(index) / len(mentions)
     # The entropy is the mean surprise of a mention. To first order it varies as if the shares were known
     estimate = grouped_mean(-np.log(shares[index]), [problem for problem, _ in mentions])
-    low, high = max(0.0, estimate.low), min(math.log(len(names)) if estimate.n_groups == 1 else estimate.high, 700.0)
-    known = estimate.n_groups > 1
+    low, high, known = max(0.0, estimate.low), estimate.high, estimate.n_groups > 1
     return {
         "mentions": len(mentions),
         "distinct": len(names),

@@ -17,7 +17,7 @@ def pattern_chart(section: dict[str, Any]) -> list[str]:
     with Chart(
         "Trajectories with each pattern",
         "Share of the trajectories that show each pattern, by label, in percent",
-        (7.2, 0.9 + 0.3 * len(rows)),
+        (5.2, 0.9 + 0.28 * len(rows)),
     ) as chart:
         axes = chart.axes
         for place, row in enumerate(rows):

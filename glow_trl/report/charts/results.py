@@ -21,7 +21,7 @@ def accuracy_charts(data: RunData) -> list[str]:
     if len(data.arms) == 1:
         arm = next(iter(data.arms))
         rows = [(name, COLORS[f"arm-{arm}"], _results(data, name)[arm]) for name in data.benchmarks]
-        return [_accuracy_chart("Accuracy", "Accuracy on each benchmark", rows, (7.2, 1.0 + 0.4 * len(rows)))]
+        return [_accuracy_chart("Accuracy", "Accuracy on each benchmark", rows, (5.2, 1.0 + 0.36 * len(rows)))]
     charts = []
     for benchmark, domain in data.benchmarks.items():
         rows = [(arm, COLORS[f"arm-{arm}"], stages) for arm, stages in _results(data, benchmark).items() if stages]
@@ -100,7 +100,7 @@ def entropy_chart(section: dict[str, Any]) -> list[str]:
     title = "Policy entropy"
     height = 1.0 + len(rows) * (0.22 + 0.07 * len(columns))
     with Chart(
-        title, "Mean entropy per token of each arm and stage on each benchmark, in nats", (7.2, height)
+        title, "Mean entropy per token of each arm and stage on each benchmark, in nats", (5.2, height)
     ) as chart:
         axes = chart.axes
         arms = list(dict.fromkeys(arm for arm, _ in columns))

@@ -136,11 +136,11 @@ def map_chart(arm: ArmData, cartography: DataMap) -> tuple[str, int, int] | None
     others = np.setdiff1d(places, never)
     shown = rng.choice(others, _MOST_POINTS, replace=False) if others.size > _MOST_POINTS else others
     title = f"Data map, {arm.name}"
-    with Chart(title, f"Mean loss against variability of the samples of arm {arm.name}", (7.2, 4.0)) as chart:
+    with Chart(title, f"Mean loss against variability of the samples of arm {arm.name}", (5.2, 3.4)) as chart:
         axes = chart.axes
         for outcome, code in {**OUTCOMES, "unlabelled": -1}.items():
             color = COLORS.get(f"outcome-{outcome}", COLORS["muted"])
-            for chosen, marker, size, suffix in ((shown, ".", 14, ""), (shown_never, "x", 26, ", never improved")):
+            for chosen, marker, size, suffix in ((shown, ".", 22, ""), (shown_never, "x", 26, ", never improved")):
                 points = chosen[arm.ledger.is_correct[chosen] == code]
                 if points.size:
                     axes.scatter(
@@ -153,7 +153,7 @@ def map_chart(arm: ArmData, cartography: DataMap) -> tuple[str, int, int] | None
                         linewidths=1.2 if suffix else 0,
                         label=outcome + suffix,
                     )
-        axes.set_xlabel("variability: standard deviation of the loss over epochs, nats per token")
+        axes.set_xlabel("variability (standard deviation over epochs), nats per token")
         axes.set_ylabel("mean loss, nats per token")
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
