@@ -40,7 +40,9 @@ class CollectConfig(PromptedRowsConfig):
             Further arguments of the engine: `{base_url: http://localhost:8000/v1, concurrency: 64}`,
             `{tensor_parallel_size: 2}`.
         dtype (`str`, *optional*, defaults to `"auto"`):
-            Precision of the weights: `"auto"` (as saved), `"float32"`, `"bfloat16"` or `"float16"`.
+            Precision of the weights: `"auto"` (as saved; vLLM takes bfloat16 for float32), `"float32"`,
+            `"bfloat16"` or `"float16"`. This and the next two are for engines in this process: a server was started
+            with its own.
         max_model_len (`int`, *optional*):
             Most tokens of a prompt with its completion; by default what the model allows.
         trust_remote_code (`bool`, *optional*, defaults to `False`):
@@ -69,7 +71,7 @@ class CollectConfig(PromptedRowsConfig):
         seed (`int`, *optional*, defaults to `0`):
             Seed of the samples; each has one of its own, made from this one.
         unique_problems (`bool`, *optional*, defaults to `False`):
-            Ask each question once, however often the data have it.
+            Ask each question once, however often the data have it; `limit` then counts what is left.
         keep_columns (`list[str]`, *optional*):
             Columns of the questions to keep beside `problem`, `answer`, `kind`, `choices`, `tolerance` and `source`.
         questions_per_shard (`int`, *optional*, defaults to `128`):
@@ -259,13 +261,12 @@ def _tokenizer(config: CollectConfig, template: str | None) -> Any:
 
 def _create_engine(config: CollectConfig, template: str | None) -> Engine:
     options: dict[str, Any] = {}
+    is_remote = engine_class(config.engine).takes_messages
     for name, default in (("dtype", "auto"), ("trust_remote_code", False), ("max_model_len", None)):
-        if getattr(config, name) != default:
-            if config.engine == "server":
-                raise UserError(f"{name} is the server's to choose: give it where the server is started")
+        if not is_remote and getattr(config, name) != default:
             options[name] = getattr(config, name)
     options |= config.engine_options
-    if engine_class(config.engine).takes_messages:
+    if is_remote:
         if config.chat_template_kwargs:
             options["chat_template_kwargs"] = config.chat_template_kwargs
         if template is not None:

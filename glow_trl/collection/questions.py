@@ -1,5 +1,6 @@
 """The questions of a collection, and how a teacher is asked them."""
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,11 @@ def load_questions(
     seen: set[tuple] = set()
     ids: set[str] = set()
     repeated = 0
-    for place, row in config.iter_placed(("problem", "answer"), on_reject):
+    # Of unique questions, `limit` counts those that are kept
+    source = dataclasses.replace(config, limit=None) if config.unique_problems else config
+    for place, row in source.iter_placed(("problem", "answer"), on_reject):
+        if config.unique_problems and len(questions) == config.limit:
+            break
         key = (row["problem"], *map(str, row.get("choices") or ()))
         if config.unique_problems and key in seen:
             repeated += 1

@@ -204,6 +204,10 @@ def test_repeated_questions_are_asked_once_on_demand(collect, tiny_model, tmp_pa
     assert collect(*options, "--output_dir", tmp_path / "once", "--unique_problems", "true")[0] == 0
     assert len(rows_of(tmp_path / "once")) == 2
     assert json.loads((tmp_path / "once" / "run.json").read_text())["repeated"] == 1
+    write_jsonl(tmp_path / "questions.jsonl", [QUESTIONS[0]] * 3 + QUESTIONS)
+    limited = ["--unique_problems", "true", "--limit", 2]
+    assert collect(*options, *limited, "--output_dir", tmp_path / "limited")[0] == 0
+    assert [row["problem"] for row in rows_of(tmp_path / "limited")] == ["1+2=", "pick: "]
 
 
 def test_a_key_among_the_options_is_refused_and_not_recorded(collect, questions, tmp_path):
