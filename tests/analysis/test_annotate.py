@@ -308,3 +308,15 @@ def test_mistakes_are_named_in_one_line(taxonomy, tmp_path, options, message):
 def test_the_shipped_prompt_has_its_placeholders():
     prompt = read_prompt(None)
     assert all(name in prompt for name in ("{taxonomy}", "{problem}", "{completion}", "{reference}"))
+
+
+@pytest.mark.parametrize("recipe", ["quickstart", "gsm8k"])
+def test_the_recipes_files_resolve(recipe):
+    from glow_trl.analysis.patterns.config import AnnotateConfig
+    from glow_trl.config import parse_stage
+
+    path = HERE.parent.parent / "recipes" / recipe / "annotate.yaml"
+    (config,), given = parse_stage([AnnotateConfig], ["--config", str(path)], "glow-trl annotate", "annotate")
+    assert load_taxonomy(config.taxonomy).patterns and config.output_dir == f"outputs/{recipe}/annotation"
+    assert set(given) == set(yaml.safe_load(path.read_text()))
+    assert f"glow-trl annotate --config recipes/{recipe}/annotate.yaml" in path.read_text()
