@@ -3,7 +3,7 @@
 from typing import Any
 
 from .run_data import STAGES, RunData
-from .scores import ScoreBook, correct, domain_groups, domain_means, stage_change
+from .scores import Comparison, ScoreBook, correct, domain_groups, domain_means, stage_change
 
 
 def results_table(data: RunData, book: ScoreBook) -> dict[str, Any]:
@@ -12,35 +12,50 @@ def results_table(data: RunData, book: ScoreBook) -> dict[str, Any]:
 
     Returns:
         `dict`: `groups`, for each domain its `label`, `benchmarks` (rows with `name`, and for each arm its `cells`,
-        one a stage, and `change`) and `mean` (such a row for the average over its benchmarks); and `tests`, the number
-        of changes that were tested.
+        one a stage, and `change`) and `means` (such rows for averages over benchmarks); and `tests`, the number of
+        changes that were tested.
     """
-    changes = []
+    changes: list[Comparison | None] = []
+    domains, own_groups = domain_groups(data)
     groups = []
-    for label, names in domain_groups(data).items():
-        rows = []
-        for name in names:
-            cells = {}
-            for arm_name, arm in data.arms.items():
-                found = [_accuracy(arm.stages[stage].results, name) for stage in arm.stages]
-                change = stage_change(book, arm_name, name) if len(arm.stages) == len(STAGES) else None
-                changes.append(change)
-                cells[arm_name] = {"cells": found, "change": change or _plain_change(found)}
-            rows.append({"name": name, "arms": cells})
-        mean = None
-        if len(names) > 1:
-            cells = {}
-            for arm_name, arm in data.arms.items():
-                means = [domain_means(arm, stage, {label: names}).get(label) for stage in arm.stages]
-                found = [item and {"value": item.mean, "interval": [item.low, item.high]} for item in means]
-                change = None
-                if len(arm.stages) == len(STAGES):
-                    change = book.compare_mean(names, (arm_name, STAGES[0]), (arm_name, STAGES[1]))
-                changes.append(change)
-                cells[arm_name] = {"cells": found, "change": change or _plain_change(found)}
-            mean = {"name": f"mean of {len(names)}", "arms": cells}
-        groups.append({"label": label, "benchmarks": rows, "mean": mean})
+    for label, names in domains.items():
+        rows = [_row(data, book, name, name, changes) for name in names]
+        means = [_mean_row(data, book, f"mean of {len(names)}", names, changes)] if len(names) > 1 else []
+        groups.append({"label": label, "benchmarks": rows, "means": means})
+    if own_groups:
+        means = [
+            _mean_row(data, book, f"{group}, mean of {len(names)}", names, changes)
+            for group, names in own_groups.items()
+        ]
+        groups.append({"label": "Groups of the recipe", "benchmarks": [], "means": means})
     return {"groups": groups, "tests": correct(changes)}
+
+
+def _row(
+    data: RunData, book: ScoreBook, name: str, benchmark: str, changes: list[Comparison | None]
+) -> dict[str, Any]:
+    arms = {}
+    for arm_name, arm in data.arms.items():
+        cells = [_accuracy(arm.stages[stage].results, benchmark) for stage in arm.stages]
+        change = stage_change(book, arm_name, benchmark) if len(arm.stages) == len(STAGES) else None
+        changes.append(change)
+        arms[arm_name] = {"cells": cells, "change": change or _plain_change(cells)}
+    return {"name": name, "arms": arms}
+
+
+def _mean_row(
+    data: RunData, book: ScoreBook, name: str, benchmarks: list[str], changes: list[Comparison | None]
+) -> dict[str, Any]:
+    arms = {}
+    for arm_name, arm in data.arms.items():
+        means = [domain_means(arm, stage, {name: benchmarks}).get(name) for stage in arm.stages]
+        cells = [item and {"value": item.mean, "interval": [item.low, item.high]} for item in means]
+        change = None
+        if len(arm.stages) == len(STAGES):
+            change = book.compare_mean(benchmarks, (arm_name, STAGES[0]), (arm_name, STAGES[1]))
+        changes.append(change)
+        arms[arm_name] = {"cells": cells, "change": change or _plain_change(cells)}
+    return {"name": name, "arms": arms}
 
 
 def arms_table(data: RunData, book: ScoreBook) -> dict[str, Any] | None:
@@ -61,10 +76,12 @@ def arms_table(data: RunData, book: ScoreBook) -> dict[str, Any] | None:
         if name != reference.name and stage in arm.stages and stage in reference.stages
     ]
     rows = []
-    for label, names in domain_groups(data).items():
-        for name in names:
-            cells = [book.compare(name, (reference.name, stage), (arm, stage)) for stage, arm in columns]
-            rows.append({"name": name, "is_mean": False, "cells": cells})
+    domains, own_groups = domain_groups(data)
+    for label, names in [*domains.items(), *own_groups.items()]:
+        if label in domains:
+            for name in names:
+                cells = [book.compare(name, (reference.name, stage), (arm, stage)) for stage, arm in columns]
+                rows.append({"name": name, "is_mean": False, "cells": cells})
         if len(names) > 1:
             cells = [book.compare_mean(names, (reference.name, stage), (arm, stage)) for stage, arm in columns]
             rows.append({"name": f"{label}, mean of {len(names)}", "is_mean": True, "cells": cells})

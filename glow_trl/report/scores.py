@@ -127,8 +127,8 @@ def domain_means(arm: ArmData, stage: str, groups: dict[str, list[str]]) -> dict
     return means
 
 
-def domain_groups(data: RunData) -> dict[str, list[str]]:
-    """The benchmarks by domain: in, out, and the recipe's own groups where it has any."""
+def domain_groups(data: RunData) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """The benchmarks in and out of domain; and by the recipe's own groups of several, where it has any."""
     labels = {"in": "In-domain", "out": "Out-of-domain"}
     groups: dict[str, list[str]] = {}
     own: dict[str, list[str]] = {}
@@ -145,7 +145,7 @@ def domain_groups(data: RunData) -> dict[str, list[str]]:
         )
         if group not in (None, "in", "out"):
             own.setdefault(group, []).append(name)
-    return groups | {name: names for name, names in own.items() if names not in groups.values()}
+    return groups, {name: names for name, names in own.items() if len(names) > 1 and names not in groups.values()}
 
 
 def stage_change(book: ScoreBook, arm: str, benchmark: str) -> Comparison | None:

@@ -77,8 +77,8 @@ def test_changes_are_tested_question_by_question_and_corrected(small_run):
             assert change.low < change.difference < change.high and change.questions == 9
             expected.append((change.p, change))
     for arm in ("glow", "all"):
-        change = group["mean"]["arms"][arm]["change"]
-        cells = group["mean"]["arms"][arm]["cells"]
+        change = group["means"][0]["arms"][arm]["change"]
+        cells = group["means"][0]["arms"][arm]["cells"]
         assert change.difference == pytest.approx(cells[1]["value"] - cells[0]["value"])
         expected.append((change.p, change))
     assert table["tests"] == len(expected) == 6
@@ -116,21 +116,28 @@ def test_completions_drawn_in_different_ways_are_not_tested(small_run, undrawn):
     write_report(folder)
 
 
-def test_domains_and_the_recipes_own_groups(small_run):
+def test_domains_and_the_recipes_own_groups(small_run, undrawn):
     folder, _ = small_run
     for path in folder.glob("*/*_eval/results.json"):
         content = json.loads(path.read_text())
         content["benchmarks"]["one"] |= {"domain": "in", "group": "math"}
         content["benchmarks"]["two"]["group"] = "general"
-        content["benchmarks"]["three"] = content["benchmarks"]["two"] | {"group": "other"}
+        content["benchmarks"]["three"] = content["benchmarks"]["two"] | {"pass@1": 0.25, "pass@1_ci": [0.1, 0.4]}
+        content["benchmarks"]["four"] = content["benchmarks"]["two"] | {"group": "other"}
         path.write_text(json.dumps(content))
-    groups = domain_groups(read_run_folder(folder))
-    assert groups == {
-        "In-domain": ["one"],
-        "Out-of-domain": ["two", "three"],
-        "general": ["two"],
-        "other": ["three"],
-    }
+    data = read_run_folder(folder)
+    assert domain_groups(data) == (
+        {"In-domain": ["one"], "Out-of-domain": ["two", "three", "four"]},
+        {"general": ["two", "three"]},
+    )
+    groups = {group["label"]: group for group in results_table(data, ScoreBook(data))["groups"]}
+    assert [row["name"] for row in groups["Groups of the recipe"]["means"]] == ["general, mean of 2"]
+    cell = groups["Groups of the recipe"]["means"][0]["arms"]["glow"]["cells"][0]
+    rows = json.loads((folder / "glow" / "sft_eval" / "results.json").read_text())["benchmarks"]
+    assert cell["value"] == pytest.approx((rows["two"]["pass@1"] + rows["three"]["pass@1"]) / 2)
+    halves = [rows[name]["pass@1_ci"][1] - rows[name]["pass@1"] for name in ("two", "three")]
+    assert cell["interval"][1] - cell["value"] == pytest.approx(np.hypot(*halves) / 2)
+    write_report(folder)
 
 
 def test_relative_changes_of_the_entropy(tmp_path):
