@@ -1,16 +1,22 @@
 """Judging trajectories in several processes."""
 
+import contextlib
 import itertools
-import multiprocessing
 import os
-import threading
+import pickle
+import queue
+import signal
+import subprocess
+import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..verifiers import Verdict, VerifierPool
 from ..verifiers.gold import phrase
 from ..verifiers.kinds import Options, Undecided
@@ -93,13 +99,15 @@ class ParallelJudge:
         first = next(chunks, None)
         if first is None:
             return
-        # Started afresh: a fork would take along whatever threads there are
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(self._workers, context, _end_with_parent) as executor:
+        with contextlib.ExitStack() as stack:
+            idle: queue.SimpleQueue[_JudgeProcess] = queue.SimpleQueue()
+            for _ in range(self._workers):
+                idle.put(stack.enter_context(_JudgeProcess()))
+            threads = stack.enter_context(ThreadPoolExecutor(self._workers))
             waiting: deque = deque()
             try:
                 for chunk in itertools.chain([first], chunks):
-                    waiting.append((chunk, executor.submit(_judge, _without_rows(chunk))))
+                    waiting.append((chunk, threads.submit(_judge_elsewhere, idle, _without_rows(chunk))))
                     if len(waiting) >= 2 * self._workers:
                         chunk, future = waiting.popleft()
                         yield chunk, future.result()
@@ -107,7 +115,68 @@ class ParallelJudge:
                     chunk, future = waiting.popleft()
                     yield chunk, future.result()
             finally:
-                executor.shutdown(cancel_futures=True)
+                threads.shutdown(cancel_futures=True)
+
+
+class _JudgeProcess:
+    """
+    A program of its own that judges what it is sent. It never sees the caller's `__main__`, does not mind threads, and
+    ends when its input does: with the caller, whatever ends that.
+    """
+
+    def __enter__(self) -> "_JudgeProcess":
+        root = str(Path(__file__).resolve().parents[2])
+        paths = os.pathsep.join([root, *(path for path in sys.path if path)])
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-c", "from glow_trl.collection.judging import serve; serve()"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+        )
+        return self
+
+    def judge(self, rows: list[tuple[str, Question]]) -> list[_Quick] | None:
+        try:
+            pickle.dump(rows, self._process.stdin)
+            self._process.stdin.flush()
+            return pickle.load(self._process.stdout)
+        except (EOFError, BrokenPipeError) as error:
+            raise RuntimeError(f"a process that judges has ended with code {self._process.wait()}") from error
+
+    def __exit__(self, *_) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
+
+
+def serve() -> None:
+    """Judge what comes through standard input, until it ends; for [`_JudgeProcess`]."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller says when to end
+    channel, sys.stdout = sys.stdout.buffer, sys.stderr
+    while True:
+        try:
+            rows = pickle.load(sys.stdin.buffer)
+        except EOFError:
+            return
+        try:
+            judged = _judge(rows)
+        except UserError:  # a kind that was registered in the caller's process
+            judged = None
+        try:
+            pickle.dump(judged, channel)
+            channel.flush()
+        except BrokenPipeError:
+            os._exit(1)
+
+
+def _judge_elsewhere(idle: "queue.SimpleQueue[_JudgeProcess]", rows: list[tuple[str, Question]]) -> list[_Quick]:
+    process = idle.get()
+    try:
+        judged = process.judge(rows)
+    finally:
+        idle.put(process)
+    return _judge(rows) if judged is None else judged
 
 
 def _settle(pool: VerifierPool, results: list[Verdict | Undecided]) -> list[Verdict]:
@@ -147,13 +216,3 @@ def _judge(rows: list[tuple[str, Question]]) -> list[_Quick]:
         (judge_quickly(completion, question.answer, question.kind, question.options), _check_gold(question))
         for completion, question in rows
     ]
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed cannot end its children."""
-
-    def wait() -> None:
-        multiprocessing.parent_process().join()
-        os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()

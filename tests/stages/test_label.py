@@ -1,6 +1,7 @@
 """Labels: they agree with those of real data, and no row is lost."""
 
 import json
+import subprocess
 import sys
 import time
 
@@ -119,6 +120,39 @@ def test_repeated_ids_become_unique(glow_trl, tmp_path):
     ids = [row["sample_id"] for _, row in read_jsonl(tmp_path / "out" / "trajectories.jsonl")]
     assert ids == ["same", "same#2", "same#3", "other"]
     assert json.loads((tmp_path / "out" / "run.json").read_text())["repeated_ids"] == 2
+
+
+def test_a_kind_of_ones_own_is_judged_whatever_the_number_of_rows(glow_trl, tmp_path):
+    """Also beyond the rows after which other processes help: these do not know it."""
+    from glow_trl.verifiers import register_kind
+    from glow_trl.verifiers.registry import KINDS
+
+    register_kind("palindrome", lambda prediction, gold, options: prediction == prediction[::-1])
+    try:
+        rows = [{"problem": "p", "completion": text, "answer": "x"} for text in ("abba", "abca")] * 1500
+        write_jsonl(tmp_path / "rows.jsonl", rows)
+        options = ["--dataset_name", tmp_path / "rows.jsonl", "--kind", "palindrome", "--workers", 2]
+        code, said = glow_trl("label", *options, "--output_dir", tmp_path / "out")
+        assert code == 0 and "1,500 positive" in said
+    finally:
+        KINDS._judges.pop("palindrome")
+
+
+def test_a_script_of_any_form_may_label(shared_data, tmp_path):
+    """One without `if __name__ == "__main__"`, which processes that import their parent's script do not survive."""
+    argv = [
+        "label",
+        "--dataset_name",
+        str(shared_data / "traj_gsm8k_openai.jsonl"),
+        "--limit",
+        "1500",
+        "--workers",
+        "2",
+    ]
+    argv += ["--columns", '{"answer": "gold"}', "--output_dir", str(tmp_path / "out")]
+    (tmp_path / "script.py").write_text(f"from glow_trl.cli import main\nraise SystemExit(main({argv!r}))\n")
+    subprocess.run([sys.executable, str(tmp_path / "script.py")], check=True, capture_output=True)
+    assert sum(1 for _ in read_jsonl(tmp_path / "out" / "trajectories.jsonl")) == 1500
 
 
 @pytest.mark.slow
