@@ -284,6 +284,18 @@ def test_columns_kinds_of_file_and_patterns(tmp_path):
     assert read(out / "train.jsonl") == rows
 
 
+def test_texts_that_utf8_cannot_spell(tmp_path):
+    """Lone surrogates and null characters, which JSON can spell: the rows come through as they are."""
+    rows = made_up(10)
+    for row in rows:
+        for column in ("problem", "completion", "source", "sample_id"):
+            row[column] += "\ud800 \x00"
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(tmp_path / "other.jsonl", [{"problem": "nothing of the kind", "answer": "1"}])
+    settings = {"decontaminate": [str(tmp_path / "other.jsonl")], "near_duplicate_threshold": 0.9}
+    assert read(mix(tmp_path, None, validation_split=0, **settings) / "train.jsonl") == rows
+
+
 def test_tokens_are_counted_with_a_tokenizer_if_one_is_named(tmp_path, tiny_model):
     from transformers import AutoTokenizer
 
@@ -362,6 +374,7 @@ def test_a_run_that_is_complete_is_kept_and_one_that_differs_refused(tmp_path, c
     assert "differs in the content of" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_killed_runs_leave_no_torn_file_and_start_over(tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", made_up(1500))
     settings = {"dataset_name": str(tmp_path / "rows.jsonl"), "near_duplicate_threshold": 0.9, "mixture": "balanced"}

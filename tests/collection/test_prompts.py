@@ -91,6 +91,7 @@ def test_order_by_pass_rate_and_a_random_one_that_is_not_that_of_the_file(tmp_pa
     assert easy == sorted(easy, reverse=True) and hard == sorted(hard) and len(set(hard)) > 1
 
 
+@pytest.mark.slow
 def test_a_real_stage_1_orders_the_questions_and_a_real_stage_2_reads_them_in_order(tmp_path, tiny_model):
     """mix -> sft -> mix by the ledger -> grpo's data set, against the mean losses computed from its files here."""
     rows = sums()

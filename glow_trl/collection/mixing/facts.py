@@ -198,7 +198,8 @@ class FactsBuilder:
 
     def _number(self, column: str, name: object) -> int:
         names = self._names[column]
-        return names.setdefault(str(name), len(names))
+        # JSON can spell lone surrogates, the card cannot
+        return names.setdefault(str(name).encode("utf-8", "replace").decode("utf-8"), len(names))
 
     def _look_for_benchmarks(self) -> None:
         if not self._new_questions:
