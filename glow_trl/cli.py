@@ -20,6 +20,7 @@ _COMMANDS = {
     "eval": ("glow_trl.evaluation.stage", "evaluate a checkpoint on benchmarks"),
     "merge": ("glow_trl.merge", "merge an adapter into its model"),
     "compare": ("glow_trl.evaluation.compare", "compare two evaluations question by question"),
+    "entropy": ("glow_trl.evaluation.entropy_stage", "policy entropy of checkpoints, side by side"),
     "report": ("glow_trl.report.stage", "summary.json and report.html of a run's folder"),
     "dynamics": ("glow_trl.analysis.stage", "what training did to each sample: losses, gains, weights, a data map"),
     "loss": ("glow_trl.analysis.loss", "loss of a checkpoint on held-out trajectories"),

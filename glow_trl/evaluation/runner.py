@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 _VERIFIED_AT_ONCE = 4096
 
 
-def evaluate(config: EvalConfig, engine: Engine | None = None, console: "Console | None" = None) -> dict[str, Any]:
+def evaluate(
+    config: EvalConfig,
+    engine: Engine | None = None,
+    console: "Console | None" = None,
+    only_entropy: bool = False,
+) -> dict[str, Any]:
     """Generate, judge and summarize.
 
     Everything that can be wrong with configuration and data is found before the model is loaded. Completions are
@@ -40,6 +45,8 @@ def evaluate(config: EvalConfig, engine: Engine | None = None, console: "Console
             A loaded engine to use in place of the one that `config` names. It is not closed.
         console (`rich.console.Console`, *optional*):
             Where progress bars are drawn; none are without it.
+        only_entropy (`bool`, *optional*, defaults to `False`):
+            Measure policy entropy and nothing else; `results.json` is not written.
 
     Returns:
         `dict`: the content of `results.json`: `model_name_or_path`, `sampling`, `seconds`; `benchmarks`, by name what
@@ -67,7 +74,7 @@ def evaluate(config: EvalConfig, engine: Engine | None = None, console: "Console
     for job in jobs:
         state.open(job)
     with _progress(console) as progress, ModelLoader(config, engine) as models:
-        for job in jobs:
+        for job in [] if only_entropy else jobs:
             if not job.generations_file.exists():
                 samples = _generate(job, job.samples_file, len(job.questions), config.sampling, models, progress)
                 _score_samples(job, samples, progress)
@@ -80,6 +87,9 @@ def evaluate(config: EvalConfig, engine: Engine | None = None, console: "Console
         if models.used:
             state.add_time()
 
+    if only_entropy:
+        state.clean(jobs)
+        return {"benchmarks": {job.benchmark.name: _entropy_of(job, config) for job in jobs}, "seconds": state.seconds}
     summaries = {job.benchmark.name: _summarize(job, config) for job in jobs}
     results = {
         "model_name_or_path": config.model_name_or_path,
@@ -198,9 +208,12 @@ def _summarize(job: Job, config: EvalConfig) -> dict[str, Any]:
     if job.benchmark.split_by_subject:
         summary |= subject_metrics(rows, job.benchmark.subject_groups)
     if config.measures_entropy:
-        measured = [row for _, row in read_jsonl(job.entropy_file)]
-        summary |= entropy_summary(measured, config.max_new_tokens)
+        summary |= _entropy_of(job, config)
     return summary
+
+
+def _entropy_of(job: Job, config: EvalConfig) -> dict[str, Any]:
+    return entropy_summary([row for _, row in read_jsonl(job.entropy_file)], config.max_new_tokens)
 
 
 def _progress(console: "Console | None") -> "Progress":

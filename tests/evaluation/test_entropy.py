@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from transformers import Gemma2Config, Gemma2ForCausalLM
+from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
 from glow_trl.evaluation.entropy import completion_entropies, mean_token_entropy
 from glow_trl.generation.loading import load_model
@@ -75,14 +75,108 @@ def test_the_full_logits_are_never_built(tiny_model):
     assert torch.equal(model(input_ids=torch.tensor([prompts[0]])).logits, expected)
 
 
+def test_no_tensor_is_as_large_as_the_logits():
+    """With the vocabulary of Qwen2.5: what the operations make stays below half of tokens x vocabulary."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_leaves
+
+    torch.manual_seed(0)
+    config = Qwen2Config(
+        vocab_size=151_936,
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=2,
+    )
+    model = Qwen2ForCausalLM(config).eval()
+    prompts, completions = random_sequences(151_936, count=25)
+    sizes: list[tuple[int, tuple[int, ...]]] = []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, arguments=(), keywords=None):
+            result = function(*arguments, **(keywords or {}))
+            made = (leaf for leaf in tree_leaves(result) if isinstance(leaf, torch.Tensor) and not is_weight(leaf))
+            sizes.extend((leaf.numel(), tuple(leaf.shape)) for leaf in made)
+            return result
+
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+
+    def is_weight(tensor) -> bool:
+        return tensor.untyped_storage().data_ptr() in weights
+
+    with Watch():
+        assert len(list(completion_entropies(model, prompts, completions))) == 25
+    logits = (sum(map(len, prompts)) + sum(map(len, completions))) * 151_936
+    assert max(sizes)[0] < logits / 2, max(sizes)
+
+
 def test_one_forward_pass_of_the_samples(tiny_model):
+    """Each sample goes through the model once, and its tokens with little padding."""
     model = load_model(tiny_model)
-    prompts, completions = random_sequences(model.config.vocab_size)
-    rows = []
-    model.model.register_forward_hook(lambda module, args, output: rows.append(output.last_hidden_state.shape[0]))
+    prompts, completions = random_sequences(model.config.vocab_size, count=60)
+    shapes = []
+    model.model.register_forward_hook(lambda module, args, output: shapes.append(output.last_hidden_state.shape[:2]))
     list(completion_entropies(model, prompts, completions, batch_size=5))
-    assert sum(rows) == len(prompts)
+    assert sum(rows for rows, _ in shapes) == len(prompts)
+    tokens = sum(map(len, prompts)) + sum(map(len, completions))
+    assert tokens <= sum(rows * length for rows, length in shapes) <= 1.15 * tokens
 
 
 def test_mean_counts_tokens_and_not_completions():
     assert mean_token_entropy([1.0, 9.0], [1, 3]) == pytest.approx(2.5)
+
+
+def test_checkpoints_side_by_side(tmp_path, tiny_model):
+    """A model whose output weights are halved is less certain; the change and its interval say so."""
+    import json
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    from glow_trl.cli import main
+    from glow_trl.evaluation import compare_entropy
+
+    flat = tmp_path / "flat"
+    shutil.copytree(tiny_model, flat)
+    weights = load_file(flat / "model.safetensors")
+    weights["model.norm.weight"] *= 0.5
+    save_file(weights, flat / "model.safetensors", metadata={"format": "pt"})
+    questions = tmp_path / "sums.jsonl"
+    questions.write_text("".join(json.dumps({"problem": f"{a}+1=", "answer": str(a + 1)}) + "\n" for a in range(40)))
+    (tmp_path / "sums.yaml").write_text(json.dumps({"path": str(questions)}))
+    command = ["entropy", tiny_model, str(flat), "--benchmarks", str(tmp_path / "sums.yaml"), "--max_new_tokens", "12"]
+    assert main([*command, "--output_dir", str(tmp_path / "out"), "--entropy_questions", "30"]) == 0
+    found = json.loads((tmp_path / "out" / "entropy.json").read_text())["sums"]
+    assert list(found["models"]) == [tiny_model, str(flat)] and list(found["changes"]) == [str(flat)]
+    means = []
+    for path in (tiny_model, flat):
+        folder = next(item for item in (tmp_path / "out").iterdir() if item.name.endswith(str(path).split("/")[-1]))
+        rows = [json.loads(line) for line in (folder / "entropy_sums.jsonl").read_text().splitlines()]
+        assert len(rows) == 30
+        means.append(sum(row["entropy"] * row["n_tokens"] for row in rows) / sum(row["n_tokens"] for row in rows))
+        entry = found["models"][str(path)]
+        assert entry["entropy"] == pytest.approx(means[-1])
+        assert entry["entropy_ci"][0] < means[-1] < entry["entropy_ci"][1]
+        assert entry["entropy_protocol"]["questions"] == 30 and entry["entropy_protocol"]["temperature"] == 1
+    change = found["changes"][str(flat)]
+    assert change["relative_change"] == pytest.approx(means[1] / means[0] - 1) and change["ci"][0] > 0
+    again = compare_entropy(
+        [tiny_model, str(flat)],
+        tmp_path / "out",
+        benchmarks=[str(tmp_path / "sums.yaml")],
+        max_new_tokens=12,
+        entropy_questions=30,
+    )
+    assert again["sums"]["changes"] == found["changes"]
+
+
+def test_an_engine_without_a_model_here_is_named():
+    from glow_trl.errors import UserError
+    from glow_trl.evaluation import EvalConfig
+
+    settings = {"model_name_or_path": "m", "output_dir": "o", "benchmarks": ["gsm8k"], "engine": "server"}
+    with pytest.raises(UserError, match="'server' gives samples and no distributions"):
+        EvalConfig(**settings, entropy=True).resolve()
+    EvalConfig(**settings).resolve()
+    assert not EvalConfig(**settings).measures_entropy

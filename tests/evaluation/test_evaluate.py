@@ -401,6 +401,26 @@ def test_the_command_writes_its_record_and_is_killed_and_resumed(settings, tmp_p
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2])
+def test_killed_five_times_at_random_moments_the_numbers_are_the_same(settings, tmp_path, seed):
+    """SIGKILL while it loads, generates, judges, measures entropy or summarizes, wherever it happens to be."""
+    many = [{"problem": f"{a}+{b}=", "answer": str(a + b)} for a in range(8) for b in range(8)]
+    write_questions(tmp_path / "first.jsonl", many)
+    settings |= {"num_samples": 4, "max_new_tokens": 24, "temperature": 0.8}
+    (tmp_path / "settings.json").write_text(json.dumps(settings))
+    worker = Path(__file__).with_name("killed_worker.py")
+    result = subprocess.run(
+        [sys.executable, str(worker), str(tmp_path / "settings.json"), "5", str(seed)],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert json.loads(result.stdout.splitlines()[-1]) == {"killed": 5}
+    assert outputs(settings["output_dir"]) == outputs(settings["output_dir"] + "_straight")
+
+
+@pytest.mark.slow
 def test_the_command_says_what_is_wrong_in_one_line(settings, tmp_path):
     (tmp_path / "first.jsonl").write_text("")
     result = subprocess.run(command(settings, tmp_path), capture_output=True, text=True)

@@ -1,0 +1,134 @@
+"""Policy entropy of checkpoints side by side: `glow-trl entropy CHECKPOINT [CHECKPOINT ...] --benchmarks gsm8k`."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..report.numbers import number
+from .config import EvalConfig
+from .pairing import relative_change
+
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+
+
+def compare_entropy(
+    models: Sequence[str], output_dir: str | Path, console: Any = None, **settings: Any
+) -> dict[str, Any]:
+    """Measure the policy entropy of several checkpoints on the same questions.
+
+    For each question one completion is drawn at temperature 1 from the whole vocabulary; its entropy is the mean over
+    its tokens of the entropy of the distribution that each was drawn from, from one forward pass.
+
+    Args:
+        models (`Sequence[str]`):
+            Folders of checkpoints or model ids; the others are compared with the first.
+        output_dir (`str` or `Path`):
+            Where completions and their entropies go, in one folder for each checkpoint. Started again, the measurement
+            continues there.
+        console (`rich.console.Console`, *optional*):
+            Where progress bars are drawn.
+        **settings:
+            Arguments of [`EvalConfig`], such as `benchmarks`, `entropy_questions` (200), `max_new_tokens`, `seed`,
+            `engine` and the prompts.
+
+    Returns:
+        `dict`: `{NAME: {"models": {MODEL: {"entropy", "entropy_ci", "entropy_protocol"}}, "changes": {MODEL: {
+        "relative_change", "ci"}}}}` by benchmark. The 95 % intervals treat the tokens of a question as dependent, and
+        that of a change pairs the questions.
+
+    Raises:
+        UserError: bad input or configuration, or an engine that has no model in this process.
+    """
+    from ..data import read_jsonl
+    from .runner import evaluate
+
+    folders: dict[str, Path] = {}
+    for model in models:
+        name = _NOT_IN_NAMES.sub("_", str(model).strip("/."))[-100:]
+        while Path(output_dir, name) in folders.values():
+            name += "_"
+        folders[str(model)] = Path(output_dir, name)
+    found: dict[str, dict[str, Any]] = {}
+    sums: dict[str, dict[str, dict[int, list[float]]]] = {}
+    for model, folder in folders.items():
+        config = EvalConfig(model_name_or_path=model, output_dir=str(folder), entropy=True, **settings)
+        results = evaluate(config, console=console, only_entropy=True)
+        for name, row in results["benchmarks"].items():
+            found.setdefault(name, {"models": {}, "changes": {}})["models"][model] = row
+            totals = sums.setdefault(name, {}).setdefault(model, {})
+            for _, item in read_jsonl(folder / f"entropy_{name}.jsonl"):
+                pair = totals.setdefault(item["index"], [0.0, 0.0])
+                pair[0] += item["entropy"] * item["n_tokens"]
+                pair[1] += item["n_tokens"]
+    first, *others = folders
+    for name, totals in sums.items():
+        for model in others:
+            common = sorted(totals[first].keys() & totals[model].keys())
+            pairs = [tuple(zip(*(totals[item][index] for index in common), strict=True)) for item in (first, model)]
+            if common and all(sum(upper) > 0 for upper, _ in pairs):
+                change = relative_change(*pairs)
+                found[name]["changes"][model] = {"relative_change": change.mean, "ci": [change.low, change.high]}
+    return found
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print a table, and write `entropy.json`."""
+    from rich.console import Console
+
+    from ..runs import write_json
+
+    parser = argparse.ArgumentParser(
+        prog="glow-trl entropy",
+        description="Policy entropy of checkpoints, each compared with the first: the mean over tokens of samples at "
+        "temperature 1, over the whole vocabulary, in nats.",
+    )
+    parser.add_argument("models", nargs="+", metavar="CHECKPOINT", help="folders or model ids")
+    parser.add_argument("--benchmarks", nargs="+", required=True, help="shipped benchmarks by name, or YAML files")
+    parser.add_argument("--output_dir", required=True, help="where samples and entropies go")
+    parser.add_argument("--entropy_questions", type=int, default=200, help="questions of each benchmark")
+    parser.add_argument("--max_new_tokens", type=int, default=4096, help="completions are cut after this many tokens")
+    parser.add_argument("--seed", type=int, default=42, help="seed of the samples")
+    parser.add_argument("--engine", default="transformers", help="transformers or vllm, which draw the samples")
+    parser.add_argument("--system_prompt", help="system turn (default: as trained)")
+    parser.add_argument("--prompt_template", help="user turn with {problem} in it (default: as trained)")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    options = vars(parser.parse_args(sys.argv[1:] if argv is None else argv))
+    models, output_dir = options.pop("models"), options.pop("output_dir")
+    if len(set(models)) < len(models):
+        raise UserError("glow-trl entropy: a checkpoint is named twice")
+    found = compare_entropy(models, output_dir, Console(stderr=True), **options)
+    write_json(Path(output_dir) / "entropy.json", found)
+    Console().print(entropy_table(found))
+
+
+def entropy_table(found: dict[str, dict[str, Any]]) -> "Table":
+    """A table of what [`compare_entropy`] found, for the terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("benchmark")
+    table.add_column("checkpoint", overflow="fold")
+    for column in ("questions", "tokens", "entropy", "95 %", "change", "95 %"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, entry in found.items():
+        for model, row in entry["models"].items():
+            ends, protocol = row.get("entropy_ci"), row["entropy_protocol"]
+            cells = [name, model, f"{protocol['questions']:,}", f"{protocol['tokens']:,}", number(row["entropy"], 3)]
+            cells.append("" if ends is None else f"{ends[0]:.3f}–{ends[1]:.3f}")
+            change = entry["changes"].get(model)
+            if change is not None:
+                low, high = change["ci"]
+                cells += [f"{100 * change['relative_change']:+.1f} %", f"{100 * low:+.1f} to {100 * high:+.1f}"]
+            table.add_row(*map(Text, cells))
+    table.caption = "nats per token, temperature 1, whole vocabulary"
+    return table
