@@ -9,8 +9,6 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import UserError
-
 
 if TYPE_CHECKING:
     from transformers import TrainingArguments
@@ -52,26 +50,6 @@ def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
             return str(path)
         logger.warning("checkpoint %s is not complete and is passed over: %s", path, fault)
     return None
-
-
-def check_world_size(checkpoint: str | os.PathLike, num_processes: int) -> None:
-    """
-    Check that as many processes resume from a checkpoint as it can be resumed with. DeepSpeed cuts optimizer states to
-    the number of processes and loads them with no other; all others can be loaded with any number.
-
-    Args:
-        checkpoint (`str` or `os.PathLike`): folder of the checkpoint.
-        num_processes (`int`): number of processes of the run.
-
-    Raises:
-        UserError: it was written by another number of processes, and cannot be resumed with this one.
-    """
-    written_by = len(list(Path(checkpoint).glob("global_step*/*_optim_states.pt")))
-    if written_by not in (0, num_processes):
-        raise UserError(
-            f"{checkpoint} was written by {written_by} processes with DeepSpeed, which cannot load it with "
-            f"{num_processes}: resume with {written_by} processes"
-        )
 
 
 def make_resumable(args: "TrainingArguments") -> None:

@@ -13,8 +13,9 @@ from accelerate import PartialState
 from transformers import ProgressCallback, Trainer
 from trl import ModelConfig
 
-from .checkpoints import check_world_size, last_complete_checkpoint, make_resumable
+from .checkpoints import last_complete_checkpoint, make_resumable
 from .data import write_jsonl
+from .deepspeed_resume import fit_to_processes
 from .errors import UserError
 from .runs import StageRun
 
@@ -93,8 +94,8 @@ def train(trainer: Trainer, run: StageRun) -> None:
     checkpoint = trainer.args.resume_from_checkpoint or last_complete_checkpoint(run.output_dir)
     if checkpoint is not None:
         logger.warning("%s: resuming from %s", run.stage, checkpoint)
-        check_world_size(checkpoint, trainer.accelerator.num_processes)
     make_resumable(trainer.args)
+    fit_to_processes(trainer, checkpoint)
     run.start()
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(run.output_dir))

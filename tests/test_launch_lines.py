@@ -187,7 +187,7 @@ def test_lines_of_the_readme(workplace, monkeypatch):
 def test_lines_of_the_recipes(workplace, monkeypatch):
     """Likewise. Stage 1 of gsm8k leaves an adapter here, for the line that merges it."""
     path = workplace / "recipes" / "gsm8k" / "sft.yaml"
-    path.write_text(path.read_text() + "use_peft: true\nlora_target_modules: [q_proj]\n")
+    path.write_text(path.read_text() + "use_peft: true\nlora_target_modules: all-linear\n")
     lines = launch_lines("recipes/README.md")
     assert len(lines) >= 20 and sum(line.startswith("accelerate launch") for line in lines) >= 10
     monkeypatch.chdir(workplace)

@@ -6,16 +6,18 @@ from pathlib import Path
 import torch
 from accelerate.logging import get_logger
 from datasets import Dataset
-from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, IntervalStrategy
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from ..checkpoints import LEDGER_FILE, last_complete_checkpoint, make_resumable
+from ..deepspeed_resume import fit_to_processes
 from ..errors import UserError
 from ..weighting import glow_weights
+from .checks import reject_unsupported
 from .config import GLOWConfig
+from .hooks import LedgerCallback, OutputKeeper
 from .ledger import LossLedger
-from .metrics import WeightMetrics, epoch_metrics
+from .metrics import WeightMetrics
 from .normalization import MeanNormalizer
 from .samples import (
     NUM_TARGETS,
@@ -95,7 +97,7 @@ class GLOWTrainer(SFTTrainer):
         super().__init__(model, args, train_dataset=train_dataset, **kwargs)
 
         self._numbered_dataset = None
-        self._reject_unsupported()
+        reject_unsupported(self)
         make_resumable(self.args)
         self.data_collator = SampleIdCollator(self.data_collator)
         self.ledger = LossLedger(num_samples, self.args.device, fingerprint(self.train_dataset))
@@ -109,28 +111,7 @@ class GLOWTrainer(SFTTrainer):
         if not args.is_plain_sft:
             # Keeps `Trainer` from scaling for gradient accumulation: `compute_loss` does, for any model
             self.model_accepts_loss_kwargs = True
-        self.add_callback(_LedgerCallback(self))
-
-    def _reject_unsupported(self) -> None:
-        if self._is_vision_dataset:
-            raise UserError("GLOWTrainer does not support data sets with images")
-        parallelism = self.accelerator.parallelism_config
-        if parallelism is not None and parallelism.non_data_parallel_size > 1:
-            raise UserError(
-                "GLOWTrainer does not support sequence, context or tensor parallelism: a sample's loss must be "
-                "computed on one process. Use data parallelism (DDP, ZeRO or FSDP)"
-            )
-        accelerator_config = self.args.accelerator_config
-        if accelerator_config.split_batches or accelerator_config.dispatch_batches:
-            raise UserError("GLOWTrainer needs accelerator_config with split_batches and dispatch_batches off")
-        if self.args.train_sampling_strategy == "batch_rebalance":
-            raise UserError("GLOWTrainer does not support train_sampling_strategy='batch_rebalance'")
-        accumulated = self.args.gradient_accumulation_steps > 1
-        if self.args.glow_normalization == "mean" and accumulated and self.aux_loss_enabled:
-            raise UserError(
-                "glow_normalization='mean' with gradient_accumulation_steps > 1 would scale the auxiliary loss of a "
-                "mixture of experts as well: set gradient_accumulation_steps to 1, or glow_normalization='none'"
-            )
+        self.add_callback(LedgerCallback(self))
 
     def _prepare_dataset(self, dataset, processing_class, args, packing, formatting_func, dataset_name):
         if dataset is not self._numbered_dataset:
@@ -223,7 +204,7 @@ class GLOWTrainer(SFTTrainer):
         sample_ids = inputs.pop(SAMPLE_ID, None)
         inputs.pop(SAMPLE_ROW, None)
         num_targets = inputs.pop(NUM_TARGETS, None)
-        forward = _OutputKeeper(model)
+        forward = OutputKeeper(model)
         result = super().compute_loss(forward, inputs, return_outputs, num_items_in_batch)
         if not self.model.training:
             if self.args.is_plain_sft:
@@ -303,6 +284,7 @@ class GLOWTrainer(SFTTrainer):
                     f"there is no complete checkpoint in {self.args.output_dir}: start a new run, without "
                     "resume_from_checkpoint"
                 )
+        fit_to_processes(self, resume_from_checkpoint or None)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def _sync_ledger(self) -> None:
@@ -337,39 +319,3 @@ class GLOWTrainer(SFTTrainer):
         if checkpoint is not None:
             self.ledger.load(Path(checkpoint) / LEDGER_FILE)
             self._ledger_loaded = True
-
-
-class _OutputKeeper:
-    """Stands for the model in `SFTTrainer.compute_loss` and keeps the per-token outputs, which that drops."""
-
-    def __init__(self, model):
-        self.model = model
-        self.outputs = None
-
-    def __call__(self, **inputs):
-        outputs = self.model(**inputs)
-        if inputs.get("fused_lm_head"):
-            self.outputs = outputs
-        return outputs
-
-
-class _LedgerCallback(TrainerCallback):
-    """Tells the ledger where epochs begin and end."""
-
-    def __init__(self, trainer: GLOWTrainer):
-        self.trainer = trainer
-        self.epoch = None
-
-    def on_train_begin(self, args, state, control, **kwargs):
-        self.trainer._begin_training()
-        self.epoch = int(state.epoch or 0)
-
-    def on_epoch_begin(self, args, state, control, **kwargs):
-        self.epoch += 1
-        self.trainer.ledger.begin_epoch(self.epoch)
-
-    def on_epoch_end(self, args, state, control, **kwargs):
-        self.trainer._sync_ledger()
-        if args.logging_strategy != IntervalStrategy.NO:
-            # In an entry of their own: `SFTTrainer.log` would put the means of the last steps in as well
-            Trainer.log(self.trainer, epoch_metrics(self.trainer.ledger, args, self.trainer._is_correct))

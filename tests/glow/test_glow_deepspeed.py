@@ -9,7 +9,8 @@ import pytest
 import torch
 from glow_cases import WEIGHTS, largest_difference, launch, results_of, zero
 
-from glow_trl.checkpoints import check_world_size, last_complete_checkpoint
+from glow_trl.checkpoints import last_complete_checkpoint
+from glow_trl.deepspeed_resume import check_convertible, num_partitions
 from glow_trl.errors import UserError
 
 
@@ -56,13 +57,20 @@ def test_offload(launched, stage):
         torch.testing.assert_close(offloaded["current"], run["current"], rtol=1e-6, atol=0)
 
 
-@pytest.mark.parametrize("stage", [2, 3])
-def test_another_number_of_processes_is_refused(launched, stage):
-    """DeepSpeed cuts optimizer states to the number of processes."""
-    checkpoint = launched / f"run-{stage}" / "checkpoint-9"
-    check_world_size(checkpoint, 2)
-    with pytest.raises(UserError, match="written by 2 processes.*resume with 2"):
-        check_world_size(checkpoint, 4)
+def test_resume_on_another_number_of_processes(launched, tiny_model, tmp_path):
+    """Two processes and then one, with ZeRO-2; with ZeRO-3 it is refused."""
+    checkpoint = launched / "run-2" / "checkpoint-5"
+    settings = {**RESUMED, "per_device_train_batch_size": 4, "save_strategy": "no", "deepspeed": zero(2)}
+    case = {"rows": 22, "settings": settings, "wrapper": "DeepSpeedEngine", "resume": str(checkpoint)}
+    launch(tiny_model, tmp_path, {"one": case}, num_processes=1)
+    (result,), (expected, _) = results_of(tmp_path, "one", 1), results_of(launched, "run-2")
+    assert result["steps"] == expected["steps"] == 9
+    assert largest_difference(result["parameters"], expected["parameters"]) < 1e-5
+    torch.testing.assert_close(result["current"], expected["current"], rtol=1e-5, atol=0)
+    torch.testing.assert_close(result["previous"], expected["previous"], rtol=1e-5, atol=0)
+    assert num_partitions(checkpoint) == num_partitions(launched / "run-3" / "checkpoint-5") == 2
+    with pytest.raises(UserError, match="written by 2 processes with DeepSpeed ZeRO-3.*resume with 2 processes"):
+        check_convertible(checkpoint, 2, 1, 3)
 
 
 @pytest.mark.parametrize("stage", [2, 3])
