@@ -16,7 +16,7 @@ def dynamics_table(arm: str, results: dict[str, Any]) -> "Table":
     from rich.text import Text
 
     epochs = results["epochs"]
-    shown = epochs if len(epochs) <= 3 else [*epochs[:2], epochs[-1]]
+    shown = epochs[:1] if len(epochs) == 1 else [epochs[0], epochs[-1]]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=arm or None, title_justify="left")
     table.add_column("samples", min_width=22)
     columns = ["count", *(f"loss {epoch}" for epoch in shown), "weight", "at min, %"]

@@ -16,8 +16,6 @@ from .scores import LEVELS, ScoreBook
 
 
 _TEMPLATES = "templates"
-# Lets a name of words joined by underscores break after them
-_BREAK = "_<wbr>"
 
 
 def render_page(data: RunData, summary: dict[str, Any]) -> str:
@@ -38,7 +36,9 @@ def render_page(data: RunData, summary: dict[str, Any]) -> str:
     )
     filters = (percent, interval, number, duration, points, p_value)
     environment.filters |= {function.__name__: function for function in filters}
-    environment.filters["breakable"] = lambda name: jinja2.utils.markupsafe.escape(name).replace("_", _BREAK)
+    markup = jinja2.utils.markupsafe.Markup
+    # Lets a name of words joined by underscores break after them
+    environment.filters["breakable"] = lambda name: markup.escape(name).replace("_", markup("_<wbr>"))
     environment.globals["span"] = span
     environment.globals["Markup"] = jinja2.utils.markupsafe.Markup
     styles = resources.files("glow_trl.report").joinpath(_TEMPLATES, "report.css").read_text(encoding="utf-8")

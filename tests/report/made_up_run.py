@@ -68,7 +68,7 @@ def write_ledger(folder: Path, rng, share_positive: float, samples: int = 600, e
     write_rows(
         folder / "samples.jsonl",
         [
-            {"sample_id": f"train:{i}", "is_correct": bool(label), "source": ["web", "book <2>"][i % 2]}
+            {"sample_id": f"train:{i}", "is_correct": bool(label), "source": ["web", "book_<2>"][i % 2]}
             for i, label in enumerate(is_correct)
         ],
     )
