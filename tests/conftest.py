@@ -83,7 +83,7 @@ def openai_server(vllm_model, tmp_path_factory) -> str:
         server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     address = f"http://127.0.0.1:{port}/v1"
     try:
-        for _ in range(480):
+        for _ in range(1000):
             with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/models", timeout=5):
                 break
             assert server.poll() is None, log.read_text()[-3000:]

@@ -14,7 +14,7 @@ from ..generation.base import Prompt
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from .collect import CollectConfig
+    from .collect_config import CollectConfig
 
 # What a trajectory takes over from its question
 COLUMNS = ("problem", "answer", "kind", "choices", "tolerance", "source")

@@ -9,6 +9,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from faulty_proxy import FaultyProxy
 
 from glow_trl.data import write_jsonl
 
@@ -128,3 +129,17 @@ def test_a_killed_collection_from_a_server_ends_like_one_left_alone(questions, o
     assert answered_by(openai_server) - before == QUESTIONS * SAMPLES - kept[-1]
     assert content(tmp_path / "killed") == content(tmp_path / "straight")
     check_rows(tmp_path / "killed")
+
+    # The same with a server that dies and comes back at its address
+    straight = content(tmp_path / "straight")
+    with FaultyProxy(openai_server, lambda number, _: "die" if number == 150 else None) as proxy:
+        place = json.dumps({"base_url": proxy.url, "concurrency": 16, "max_retries": 1})
+        options[-1] = place
+        arguments = command(questions, tmp_path / "left", options)
+        result = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
+    assert result.returncode == 1 and "Traceback" not in result.stderr
+    assert "no connection" in result.stderr and "the same command continues" in result.stderr
+    assert 100 < len(whole_lines(tmp_path / "left")) <= 150
+    with FaultyProxy(openai_server, lambda *_: None, proxy.port):
+        run_to_the_end(arguments)
+    assert content(tmp_path / "left") == straight

@@ -110,6 +110,16 @@ def test_a_server_that_stays_away_is_an_error_after_the_retries(openai_server):
     assert len(drawn) == 4
 
 
+def test_a_server_that_dies_is_told_from_one_that_is_busy(openai_server):
+    with FaultyProxy(openai_server, lambda number, _: None if number < 4 else "die") as proxy:
+        engine = create_engine("server", "teacher", base_url=proxy.url, concurrency=2, max_retries=1)
+        drawn = []
+        with pytest.raises(ServiceError, match="no connection"):
+            for index, sample, _ in engine.stream_samples(CONVERSATIONS, SAMPLING):
+                drawn.append((index, sample))
+    assert len(drawn) >= 3
+
+
 def test_the_key_comes_from_the_environment(openai_server, monkeypatch):
     def guard(_, headers):
         return None if headers.get("Authorization") == "Bearer sesame" else message(401, "wrong key")

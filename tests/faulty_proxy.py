@@ -8,7 +8,8 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
-# What to do with a request: a status with headers and body to answer, "drop" (close the connection), or None (pass on)
+# What to do with a request: a status with headers and body to answer, "drop" (close the connection), "die" (and never
+# listen again), or None (pass on)
 Fault = tuple[int, dict[str, str], bytes] | str | None
 
 
@@ -32,6 +33,7 @@ class FaultyProxy:
         self.times: list[float] = []
         self.busiest = 0
         self._busy = 0
+        self._dead = False
         self._lock = threading.Lock()
 
         class Handler(BaseHTTPRequestHandler):
@@ -52,7 +54,10 @@ class FaultyProxy:
                     proxy.busiest = max(proxy.busiest, proxy._busy)
                 try:
                     wrong = fault(number, dict(self.headers))
-                    if wrong == "drop":
+                    if wrong == "die":
+                        proxy._dead = True
+                        proxy._server.socket.close()
+                    if wrong in ("drop", "die") or proxy._dead:
                         self.close_connection = True
                     elif wrong is not None:
                         self._answer(*wrong)
