@@ -1,6 +1,7 @@
 """Statistics of several samples per question: pass@k, majority@k, and intervals that respect the grouping."""
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -12,6 +13,8 @@ from .student import student_quantile
 
 
 _CAUTION = 1.5
+# Beside the most probable number of votes, others this much less probable change no digit
+_NEGLIGIBLE = 1e-18
 
 
 @dataclass(frozen=True)
@@ -130,32 +133,53 @@ def _sizes_without(sizes: dict[Hashable, int], answer: Hashable) -> tuple[int, .
 def _win_probability(size: int, others: tuple[int, ...], silent: int, k: int) -> float:
     """Probability that an answer with `size` samples wins the vote of `k` drawn without replacement, ties split.
 
-    Votes drawn without replacement are distributed as independent binomials given that they sum to `k`. Working with
-    those keeps every number between 0 and 1, however many samples there are.
+    Votes drawn without replacement are distributed as independent binomials given that they sum to `k`. Of the product
+    of their generating functions, cut where an answer would have more votes than the winner, one coefficient is
+    wanted; a discrete Fourier transform gives it for every number of winning votes at once. With `y` marking the
+    ties, the mean of `1 / (1 + ties)` is the integral over `y` from 0 to 1, which Gauss-Legendre nodes give exactly.
     """
     n = size + sum(others) + silent
-    total = _binomial(n, k / n)[k]
-    own = _binomial(size, k / n)
-    abstain = _binomial(silent, k / n)
-    won = 0.0
-    for votes in range(1, min(size, k) + 1):
-        rest = k - votes
-        # state[t, j]: probability that t other answers have as many votes, and j votes have gone to others so far
-        state = np.zeros((1, rest + 1))
-        state[0, : min(silent, rest) + 1] = abstain[: rest + 1]
-        for other in others:
-            share = _binomial(other, k / n)
-            fewer = share[: min(other, votes - 1, rest) + 1]
-            tie_possible = other >= votes and rest >= votes
-            following = np.zeros((state.shape[0] + tie_possible, rest + 1))
-            for taken, probability in enumerate(fewer):
-                following[: state.shape[0], taken:] += probability * state[:, : rest + 1 - taken]
-            if tie_possible:
-                following[1:, votes:] += share[votes] * state[:, : rest + 1 - votes]
-                following = following[: rest // votes + 1]
-            state = following
-        won += own[votes] * math.fsum(state[:, rest] / (1 + np.arange(state.shape[0])))
-    return won / total
+    share = k / n
+    own = _binomial(size, share)
+    votes = np.flatnonzero(own[: k + 1] > _NEGLIGIBLE * own.max())
+    votes = votes[votes > 0]
+    if votes.size == 0:
+        return 0.0
+    powers, weight = _unit_powers(n)
+    # The integrand's degree: so many others can tie with the fewest winning votes
+    degree = min(len(others), (k - int(votes[0])) // int(votes[0]))
+    nodes, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
+    nodes, weights = (nodes + 1) / 2, weights / 2
+    # product[v, j, m]: the product for votes[v] winning votes and y = nodes[j], at the m-th root of unity
+    product = np.broadcast_to(
+        _binomial(silent, share) @ powers[: silent + 1], (votes.size, nodes.size, weight.size)
+    ).copy()
+    for other, count in Counter(others).items():
+        terms = _binomial(other, share)[:, None] * powers[: other + 1]
+        fewer = np.cumsum(terms, axis=0)[np.minimum(votes - 1, other)]
+        tied = np.where((votes <= other)[:, None], terms[np.minimum(votes, other)], 0.0)
+        factor = fewer[:, None, :] + nodes[:, None] * tied[:, None, :]
+        while count:  # by squaring: NumPy's power of complex numbers goes through logarithms
+            if count & 1:
+                product *= factor
+            count >>= 1
+            if count:
+                factor *= factor
+    drawn = (np.tensordot(weights, product, (0, 1)) * powers[k - votes].conj()).real @ weight
+    won = float(own[votes] @ drawn) / float(_binomial(n, share)[k])
+    return min(1.0, max(0.0, won))
+
+
+@lru_cache(maxsize=8)
+def _unit_powers(n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The powers 0 to n (rows) of the roots of unity of order n + 1, one of each conjugate pair, and their weights."""
+    points = np.arange((n + 1) // 2 + 1)
+    powers = np.exp(-2j * np.pi * (np.outer(np.arange(n + 1), points) % (n + 1)) / (n + 1))
+    weight = np.full(points.size, 2.0)
+    weight[0] = 1.0
+    if n % 2:
+        weight[-1] = 1.0
+    return powers, weight / (n + 1)
 
 
 @lru_cache(maxsize=1024)

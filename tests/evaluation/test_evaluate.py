@@ -401,8 +401,7 @@ def test_the_command_writes_its_record_and_is_killed_and_resumed(settings, tmp_p
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2])
-def test_killed_five_times_at_random_moments_the_numbers_are_the_same(settings, tmp_path, seed):
+def test_killed_five_times_at_random_moments_the_numbers_are_the_same(settings, tmp_path):
     """SIGKILL while it loads, generates, judges, measures entropy or summarizes, wherever it happens to be."""
     many = [{"problem": f"{a}+{b}=", "answer": str(a + b)} for a in range(8) for b in range(8)]
     write_questions(tmp_path / "first.jsonl", many)
@@ -410,7 +409,7 @@ def test_killed_five_times_at_random_moments_the_numbers_are_the_same(settings, 
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     worker = Path(__file__).with_name("killed_worker.py")
     result = subprocess.run(
-        [sys.executable, str(worker), str(tmp_path / "settings.json"), "5", str(seed)],
+        [sys.executable, str(worker), str(tmp_path / "settings.json"), "5", "1"],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
