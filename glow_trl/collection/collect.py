@@ -153,7 +153,8 @@ def identity(config: CollectConfig, given: dict[str, Any]) -> dict[str, Any]:
     """The settings of `given` that decide which samples there are, without those on how fast they are drawn."""
     incidental = engine_class(config.engine).incidental_options
     options = {key: value for key, value in config.engine_options.items() if key not in incidental}
-    return given | ({"engine_options": options} if "engine_options" in given else {})
+    settings = {key: value for key, value in given.items() if key != "engine_options"}
+    return settings | ({"engine_options": options} if options else {})
 
 
 def inputs(config: CollectConfig) -> list[str]:
@@ -200,7 +201,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                     f"{error}; the samples so far are kept in {run.output_dir}, the same command continues"
                 ) from error
             raise
-        run.complete(**facts)
+        run.complete(engine_options=config.engine_options, **facts)
     logger.warning("collect: %s", summary(facts))
 
 

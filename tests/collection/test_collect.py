@@ -161,13 +161,14 @@ def test_how_fast_a_server_is_asked_may_change(collect, questions, tmp_path):
     """Only what decides about the samples binds a run."""
     from glow_trl.collection.collect import CollectConfig, identity
 
-    def config(**options):
-        engine_options = {"extra_body": {"a": 1}, **options}
+    def settings(given):
         values = {"dataset_name": questions, "model_name_or_path": "m", "output_dir": "o", "engine": "server"}
-        return identity(CollectConfig(**values, engine_options=engine_options), {"engine_options": engine_options})
+        return identity(CollectConfig(**values, **given), {"seed": 1, **given})
 
-    assert config(base_url="http://a/v1", concurrency=3) == config(requests_per_minute=3) == config()
-    assert config()["engine_options"] == {"extra_body": {"a": 1}}
+    same = [{}, {"engine_options": {}}, {"engine_options": {"base_url": "http://a/v1", "requests_per_minute": 3}}]
+    assert [settings(given) for given in same] == [{"seed": 1}] * 3
+    other = {"engine_options": {"base_url": "http://a/v1", "extra_body": {"a": 1}}}
+    assert settings(other) == {"seed": 1, "engine_options": {"extra_body": {"a": 1}}}
 
 
 def test_questions_that_cannot_be_asked_are_put_aside(collect, tiny_model, tmp_path):
