@@ -427,3 +427,34 @@ def test_the_command_says_what_is_wrong_in_one_line(settings, tmp_path):
     assert "Traceback" not in result.stderr and len(result.stderr.strip().splitlines()) == 1
     result = subprocess.run(command(settings, tmp_path, "--num_sample", "2"), capture_output=True, text=True)
     assert result.returncode == 2 and "--num_samples" in result.stderr
+
+
+@pytest.mark.slow
+def test_a_server_is_evaluated_and_killed_runs_ask_only_for_what_is_missing(settings, openai_server):
+    """A real server: conversations go to it, nothing is loaded here, and policy entropy is left out."""
+    settings |= {"model_name_or_path": "teacher", "engine": "server", "engine_options": {"base_url": openai_server}}
+    results = evaluate(EvalConfig(**settings))
+    first = results["benchmarks"]["first"]
+    assert first["n"] == 20 and first["samples"] == 3 and "entropy" not in first
+    rows = rows_of(settings["output_dir"], "first")
+    assert len(rows) == 60 and all(1 <= row["n_tokens"] <= 12 for row in rows)
+
+    config = EvalConfig(**settings | {"output_dir": settings["output_dir"] + "_2"})
+    with create_engine("server", "teacher", base_url=openai_server) as engine:
+        stream, asked = engine.stream_samples, []
+
+        def interrupted(prompts, sampling, done=()):
+            assert prompts[0] == [{"role": "user", "content": "0+0="}]
+            for number, item in enumerate(stream(prompts, sampling, done)):
+                if number == 25 and not asked:
+                    asked.append(number)
+                    raise KeyboardInterrupt
+                yield item
+
+        engine.stream_samples = interrupted
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(config, engine)
+        saved = (Path(config.output_dir) / "work" / "first.samples.jsonl").read_text().splitlines()
+        assert len(saved) == 25
+        evaluate(config, engine)
+    assert outputs(config.output_dir) == outputs(settings["output_dir"])
