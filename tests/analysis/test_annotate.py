@@ -211,7 +211,7 @@ def learned_judge(tmp_path_factory):
         '{"patterns": [{"id": "slap", "quote": "1"}]}',
     ]
     settings = {"model_name_or_path": "m", "engine": "transformers", "engine_options": None, "temperature": 0.0}
-    settings |= {"top_p": 1.0, "max_new_tokens": 40, "seed": 0, "show_answer": False}
+    settings |= {"top_p": 1.0, "max_new_tokens": 40, "seed": 0, "show_answer": False, "chat_template_kwargs": None}
     judge = LLMJudge(load_taxonomy(str(folder / "small.yaml")), settings | {"prompt_file": str(folder / "prompt.md")})
     rows = [{"problem": "a=1; b+1; b=?", "completion": f"{i}: 1+1={2 + i}", "is_correct": i == 0} for i in range(4)]
     taught = [
@@ -272,7 +272,7 @@ def test_a_model_that_cannot_judge_leaves_only_invalid_judgements(learned_judge,
 
 def test_the_judge_sees_neither_label_nor_gold_answer_unless_told(taxonomy):
     settings = {"model_name_or_path": "m", "engine": "transformers", "engine_options": None, "temperature": 0.5}
-    settings |= {"top_p": 1.0, "max_new_tokens": 40, "seed": 0, "prompt_file": None}
+    settings |= {"top_p": 1.0, "max_new_tokens": 40, "seed": 0, "prompt_file": None, "chat_template_kwargs": None}
     row = {"problem": "What {completion}?", "completion": "so {problem} 77", "answer": "4711", "is_correct": False}
     blind = LLMJudge(load_taxonomy(taxonomy), settings | {"show_answer": False}).messages(row)[0]["content"]
     told = LLMJudge(load_taxonomy(taxonomy), settings | {"show_answer": True}).messages(row)[0]["content"]
@@ -320,3 +320,21 @@ def test_the_recipes_files_resolve(recipe):
     assert load_taxonomy(config.taxonomy).patterns and config.output_dir == f"outputs/{recipe}/annotation"
     assert set(given) == set(yaml.safe_load(path.read_text()))
     assert f"glow-trl annotate --config recipes/{recipe}/annotate.yaml" in path.read_text()
+
+
+@pytest.mark.slow
+def test_a_model_behind_a_server_judges_conversations(openai_server, taxonomy, tmp_path):
+    """vLLM's real server with an untrained model: invalid answers are retried and counted, a trajectory that is too
+    long for the model is refused once, and a second run asks for nothing."""
+    (tmp_path / "prompt.md").write_text("{taxonomy}|{problem}|{completion}")
+    rows = [{"problem": "1+1=?", "completion": text} for text in ("so 2", "so 3", "5" * 600)]
+    argv = ["--dataset_name", write_rows(tmp_path / "data.jsonl", rows), "--taxonomy", taxonomy]
+    argv += ["--prompt_file", str(tmp_path / "prompt.md"), "--cache_dir", str(tmp_path / "cache")]
+    argv += ["--engine", "server", "--model_name_or_path", "teacher", "--max_new_tokens", "12", "--max_retries", "1"]
+    argv += ["--num_judgements", "2", "--engine_options", json.dumps({"base_url": openai_server})]
+    for name, asked in (("first", 2 * 2 * 2 + 2), ("second", 0)):
+        main([*argv, "--output_dir", str(tmp_path / name)])
+        results = json.loads((tmp_path / name / "results.json").read_text())
+        assert results["judge"]["model"] == "teacher" and results["judgements"]["asked"] == asked
+        reasons = results["judgements"]["reasons"]
+        assert reasons.pop("refused") == 2 and set(reasons) <= {"no_json", "cut_off"} and sum(reasons.values()) == 8

@@ -46,6 +46,8 @@ class AnnotateConfig(RowsConfig):
             counted.
         show_answer (`bool`, *optional*, defaults to `False`):
             Whether the judge is told the gold answer. By default it knows neither that nor the label.
+        chat_template_kwargs (`dict`, *optional*):
+            Variables of the judge's chat template, `{enable_thinking: false}` for example.
         prompt_file (`str`, *optional*):
             A text with `{taxonomy}`, `{problem}` and `{completion}` in place of the shipped prompt.
         per_label (`int`, *optional*):
@@ -70,6 +72,9 @@ class AnnotateConfig(RowsConfig):
     max_retries: int = field(default=2, metadata={"help": "Further attempts for an invalid answer."})
     require_quotes: bool = field(default=False, metadata={"help": "Whether quotes must stand in the trajectory."})
     show_answer: bool = field(default=False, metadata={"help": "Whether the judge is told the gold answer."})
+    chat_template_kwargs: dict[str, Any] | str | None = field(
+        default=None, metadata={"help": "Variables of the judge's chat template."}
+    )
     prompt_file: str | None = field(default=None, metadata={"help": "A text in place of the shipped prompt."})
     per_label: int | None = field(default=None, metadata={"help": "At most so many trajectories of each label."})
     truth_column: str | None = field(default=None, metadata={"help": "Column with the true patterns."})

@@ -125,7 +125,7 @@ class LLMJudge(Judge):
     Args:
         taxonomy ([`Taxonomy`]): the patterns.
         settings (`dict`): `model_name_or_path`, `engine`, `engine_options`, `temperature`, `top_p`, `max_new_tokens`,
-            `seed`, `prompt_file`, `show_answer`.
+            `seed`, `prompt_file`, `show_answer`, `chat_template_kwargs`.
     """
 
     def __init__(self, taxonomy: Taxonomy, settings: Mapping[str, Any]):
@@ -139,6 +139,9 @@ class LLMJudge(Judge):
         self._settings = dict(settings)
         self._options = as_mapping(settings["engine_options"], "engine_options")
         self._class = engine_class(settings["engine"])
+        self._template_kwargs = as_mapping(settings["chat_template_kwargs"], "chat_template_kwargs")
+        if self._class.takes_messages and self._template_kwargs:
+            self._options.setdefault("chat_template_kwargs", self._template_kwargs)
         self._sampling = SamplingConfig(
             1, settings["temperature"], settings["top_p"], settings["max_new_tokens"], settings["seed"]
         )
@@ -162,6 +165,7 @@ class LLMJudge(Judge):
             "model": name if folder is None else fingerprint(folder),
             "engine": self._settings["engine"],
             "engine_options": options,
+            "chat_template_kwargs": self._template_kwargs,
             "sampling": {key: value for key, value in sampling.items() if key != "num_samples"},
             "prompt": self._prompt,
             "show_answer": self._settings["show_answer"],
@@ -222,7 +226,11 @@ class LLMJudge(Judge):
         from ...generation.prompts import render_conversation
 
         messages = self.messages(row)
-        return messages if self._engine.takes_messages else render_conversation(messages, self._tokenizer)
+        return (
+            messages
+            if self._engine.takes_messages
+            else render_conversation(messages, self._tokenizer, self._template_kwargs)
+        )
 
 
 def read_prompt(path: str | None) -> str:
