@@ -5,27 +5,23 @@ import json
 import logging
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..config import parse_stage
-from ..data import build_prompt, write_jsonl
-from ..data.config import PromptedRowsConfig
+from ..data import write_jsonl
 from ..errors import UserError
 from ..generation.loading import load_model, load_tokenizer, local_folder
-from ..handover import read_handover
-from ..runs import StageRun, read_run, write_json
+from ..runs import StageRun, write_json
 from .append_log import AppendLog
 from .dynamics import groups_of
 from .ledger import LABEL_COLUMN, LedgerData
+from .loss_config import LossConfig
+from .loss_samples import TrainedAs, tokenize
+from .tables import loss_table
 
-
-if TYPE_CHECKING:
-    from rich.table import Table
-    from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -34,140 +30,6 @@ RESULTS_FILE = "results.json"
 _WORK_FILE = "losses.work.jsonl"
 _DEFAULT_COLUMNS = ("source", "model", "pattern")
 _INCIDENTAL = ("batch_size", "batch_tokens", "by", "most_values")
-# `SFTConfig`'s default
-_TRAINED_MAX_LENGTH = 1024
-
-
-@dataclass
-class LossConfig(PromptedRowsConfig):
-    r"""
-    Which checkpoint's loss to measure, on what: [`~glow_trl.data.config.PromptedRowsConfig`] with trajectories, and
-
-    Parameters:
-        model_name_or_path (`str`):
-            The checkpoint: a folder (full model or PEFT adapter) or a model id on the Hub. Prompts are rendered with
-            the tokenizer saved with it, and with the system turn and template that it was trained with, where that is
-            recorded beside it and nothing else is set.
-        output_dir (`str`):
-            Where to write `losses.jsonl` and `results.json`. Started again with the same settings, what is measured
-            already is kept.
-        max_length (`int`, *optional*):
-            Sequences are cut after so many tokens; 0 for no cut. By default as the checkpoint was trained, where that
-            is recorded beside it, else no cut.
-        by (`list[str]`, *optional*):
-            Columns to tell the trajectories apart by; `a+b` for each combination of two. By default the label, and of
-            `source`, `model` and `pattern` those that have more than one value.
-        most_values (`int`, *optional*, defaults to `20`):
-            Values of a column that are told apart.
-        batch_size (`int`, *optional*, defaults to `512`):
-            Most sequences in a batch.
-        batch_tokens (`int`, *optional*, defaults to `65536`):
-            Most tokens in a batch. Lower it if memory runs out.
-        dtype (`str`, *optional*, defaults to `"auto"`):
-            Precision of the weights: `"auto"` (as saved), `"float32"`, `"bfloat16"` or `"float16"`.
-        trust_remote_code (`bool`, *optional*, defaults to `False`):
-            Whether code that comes with the checkpoint may run.
-    """
-
-    model_name_or_path: str | None = field(default=None, metadata={"help": "Checkpoint folder or model id."})
-    output_dir: str | None = field(default=None, metadata={"help": "Where to write the losses."})
-    max_length: int | None = field(
-        default=None, metadata={"help": "Tokens that sequences are cut after (default: as trained; 0: no cut)."}
-    )
-    by: list[str] | None = field(default=None, metadata={"help": "Columns to tell the trajectories apart by."})
-    most_values: int = field(default=20, metadata={"help": "Values of a column that are told apart."})
-    batch_size: int = field(default=512, metadata={"help": "Most sequences in a batch."})
-    batch_tokens: int = field(default=65536, metadata={"help": "Most tokens in a batch."})
-    dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
-    trust_remote_code: bool = field(default=False, metadata={"help": "Whether the checkpoint's code may run."})
-
-    def __post_init__(self):
-        super().__post_init__()
-        for name in ("model_name_or_path", "output_dir"):
-            if not getattr(self, name):
-                raise UserError(f"{name} is not set: give it in the configuration file or as --{name}")
-        for name in ("batch_size", "batch_tokens"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
-        if self.most_values < 2:
-            raise UserError(f"most_values is {self.most_values}: it must be at least 2")
-        if self.max_length is not None and self.max_length < 0:
-            raise UserError(f"max_length is {self.max_length}: it must be 0 (no cut) or more")
-
-
-@dataclass(frozen=True)
-class TrainedAs:
-    """How a checkpoint's training samples were made.
-
-    Args:
-        system_prompt (`str` or `None`), prompt_template (`str` or `None`): of the prompts.
-        max_length (`int` or `None`): tokens that sequences are cut after.
-        completion_only (`bool`): whether the loss leaves the prompt out.
-    """
-
-    system_prompt: str | None
-    prompt_template: str | None
-    max_length: int | None
-    completion_only: bool
-
-    @classmethod
-    def of(cls, config: LossConfig) -> "TrainedAs":
-        """What `config` says, and what it leaves open as it is recorded beside the checkpoint."""
-        folder = local_folder(config.model_name_or_path)
-        handover = (read_handover(folder) if folder is not None else None) or {}
-        run = (read_run(folder) if folder is not None else None) or {}
-        trained = (run.get("config") or {}) if run.get("stage") == "sft" else None
-        recorded = None if trained is None else trained.get("max_length", _TRAINED_MAX_LENGTH)
-        max_length = recorded if config.max_length is None else config.max_length or None
-
-        def prompt(name: str) -> str | None:
-            given = getattr(config, name)
-            return (handover.get(name) if given is None else given) or None
-
-        return cls(
-            system_prompt=prompt("system_prompt"),
-            prompt_template=prompt("prompt_template"),
-            max_length=max_length,
-            completion_only=(trained or {}).get("completion_only_loss") is not False,
-        )
-
-
-def tokenize(
-    rows: Sequence[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase", trained: TrainedAs
-) -> list[tuple[list[int], list[int]]]:
-    """
-    Token ids of each trajectory's prompt and targets, as [`~trl.SFTTrainer`] makes them of a conversational
-    prompt-completion sample: the targets begin where prompt and whole part, and the whole is cut at its end.
-
-    Args:
-        rows (`list[dict]`): trajectories.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): the tokenizer, with a chat template.
-        trained ([`TrainedAs`]): how the samples are made.
-
-    Returns:
-        `list[tuple[list[int], list[int]]]`: prompt and targets; no targets for a sample that the cut leaves none.
-    """
-    if tokenizer.chat_template is None:
-        raise UserError("the tokenizer has no chat template; save the one that was used in training with it")
-    prompts = [
-        build_prompt(row["problem"], trained.system_prompt, trained.prompt_template, row.get("choices") or None)
-        for row in rows
-    ]
-    wholes = [
-        [*prompt, {"role": "assistant", "content": row["completion"]}]
-        for prompt, row in zip(prompts, rows, strict=True)
-    ]
-    prompt_ids = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=False)
-    whole_ids = tokenizer.apply_chat_template(wholes, return_dict=False)
-    samples = []
-    for prompt, whole in zip(prompt_ids, whole_ids, strict=True):
-        length = 0
-        if trained.completion_only:
-            while length < min(len(prompt), len(whole)) and prompt[length] == whole[length]:
-                length += 1
-        whole = whole[: trained.max_length]
-        samples.append((whole[:length], whole[length:]))
-    return samples
 
 
 def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
@@ -350,28 +212,6 @@ def _keep_losses(output_dir: Path) -> None:
     lines = (output_dir / LOSSES_FILE).read_text(encoding="utf-8").splitlines()
     rows = ((index, json.loads(line)["loss"]) for index, line in enumerate(lines))
     write_jsonl(output_dir / _WORK_FILE, ({"row": index, "loss": loss} for index, loss in rows if loss is not None))
-
-
-def loss_table(results: dict[str, Any]) -> "Table":
-    """The losses by column, as a table for the terminal."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    from ..report.numbers import number
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("trajectories", min_width=22)
-    for title in ("count", "loss", "95 %", "median", "per token"):
-        table.add_column(title, justify="right", no_wrap=True)
-    for column, groups in results["groups"].items():
-        if column != "all":
-            table.add_row(Text(f"by {column}", style="bold"))
-        for value, row in groups.items():
-            ends = "" if row["loss_ci"] is None else "–".join(number(end, 4) for end in row["loss_ci"])
-            cells = [value if column == "all" else f"  {value}", f"{row['samples']:,}", number(row["loss"], 4), ends]
-            table.add_row(*map(Text, [*cells, number(row["loss_median"], 4), number(row["token_loss"], 4)]))
-    return table
 
 
 if __name__ == "__main__":

@@ -34,3 +34,23 @@ def dynamics_table(arm: str, results: dict[str, Any]) -> "Table":
             cells += [number(rows[-1].get("weight"), 3), percent(rows[-1].get("at_min"))]
             table.add_row(*map(Text, [*cells, percent(counts["never_improved_share"])]))
     return table
+
+
+def loss_table(results: dict[str, Any]) -> "Table":
+    """The losses by column, as a table for the terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("trajectories", min_width=22)
+    for title in ("count", "loss", "95 %", "median", "per token"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for column, groups in results["groups"].items():
+        if column != "all":
+            table.add_row(Text(f"by {column}", style="bold"))
+        for value, row in groups.items():
+            ends = "" if row["loss_ci"] is None else "–".join(number(end, 4) for end in row["loss_ci"])
+            cells = [value if column == "all" else f"  {value}", f"{row['samples']:,}", number(row["loss"], 4), ends]
+            table.add_row(*map(Text, [*cells, number(row["loss_median"], 4), number(row["token_loss"], 4)]))
+    return table

@@ -12,7 +12,9 @@ import pytest
 import torch
 
 from glow_trl.analysis import loss as loss_module
-from glow_trl.analysis.loss import LossConfig, TrainedAs, main, tokenize
+from glow_trl.analysis.loss import main
+from glow_trl.analysis.loss_config import LossConfig
+from glow_trl.analysis.loss_samples import TrainedAs, tokenize
 from glow_trl.errors import UserError
 from glow_trl.generation.loading import load_model, load_tokenizer
 

@@ -1,0 +1,94 @@
+"""Trajectories as the token ids that a checkpoint was, or would have been, trained on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..data import build_prompt
+from ..errors import UserError
+from ..generation.loading import local_folder
+from ..handover import read_handover
+from ..runs import read_run
+from .loss_config import LossConfig
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# `SFTConfig`'s default
+_TRAINED_MAX_LENGTH = 1024
+
+
+@dataclass(frozen=True)
+class TrainedAs:
+    """How a checkpoint's training samples were made.
+
+    Args:
+        system_prompt (`str` or `None`), prompt_template (`str` or `None`): of the prompts.
+        max_length (`int` or `None`): tokens that sequences are cut after.
+        completion_only (`bool`): whether the loss leaves the prompt out.
+    """
+
+    system_prompt: str | None
+    prompt_template: str | None
+    max_length: int | None
+    completion_only: bool
+
+    @classmethod
+    def of(cls, config: LossConfig) -> "TrainedAs":
+        """What `config` says, and what it leaves open as it is recorded beside the checkpoint."""
+        folder = local_folder(config.model_name_or_path)
+        handover = (read_handover(folder) if folder is not None else None) or {}
+        run = (read_run(folder) if folder is not None else None) or {}
+        trained = (run.get("config") or {}) if run.get("stage") == "sft" else None
+        recorded = None if trained is None else trained.get("max_length", _TRAINED_MAX_LENGTH)
+        max_length = recorded if config.max_length is None else config.max_length or None
+
+        def prompt(name: str) -> str | None:
+            given = getattr(config, name)
+            return (handover.get(name) if given is None else given) or None
+
+        return cls(
+            system_prompt=prompt("system_prompt"),
+            prompt_template=prompt("prompt_template"),
+            max_length=max_length,
+            completion_only=(trained or {}).get("completion_only_loss") is not False,
+        )
+
+
+def tokenize(
+    rows: Sequence[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase", trained: TrainedAs
+) -> list[tuple[list[int], list[int]]]:
+    """
+    Token ids of each trajectory's prompt and targets, as [`~trl.SFTTrainer`] makes them of a conversational
+    prompt-completion sample: the targets begin where prompt and whole part, and the whole is cut at its end.
+
+    Args:
+        rows (`list[dict]`): trajectories.
+        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): the tokenizer, with a chat template.
+        trained ([`TrainedAs`]): how the samples are made.
+
+    Returns:
+        `list[tuple[list[int], list[int]]]`: prompt and targets; no targets for a sample that the cut leaves none.
+    """
+    if tokenizer.chat_template is None:
+        raise UserError("the tokenizer has no chat template; save the one that was used in training with it")
+    prompts = [
+        build_prompt(row["problem"], trained.system_prompt, trained.prompt_template, row.get("choices") or None)
+        for row in rows
+    ]
+    wholes = [
+        [*prompt, {"role": "assistant", "content": row["completion"]}]
+        for prompt, row in zip(prompts, rows, strict=True)
+    ]
+    prompt_ids = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=False)
+    whole_ids = tokenizer.apply_chat_template(wholes, return_dict=False)
+    samples = []
+    for prompt, whole in zip(prompt_ids, whole_ids, strict=True):
+        length = 0
+        if trained.completion_only:
+            while length < min(len(prompt), len(whole)) and prompt[length] == whole[length]:
+                length += 1
+        whole = whole[: trained.max_length]
+        samples.append((whole[:length], whole[length:]))
+    return samples
