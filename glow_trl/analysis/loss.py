@@ -1,5 +1,6 @@
 """Loss of a checkpoint on trajectories that it need not have been trained on: `glow-trl loss --config FILE`."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -201,7 +202,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             results = measure(config, run)
         except BaseException:
-            run.interrupt()
+            # On a full disk this fails as well, and the first error is the one to report
+            with contextlib.suppress(UserError):
+                run.interrupt()
             raise
         run.complete(shown=by)
     Console().print(loss_table(results))

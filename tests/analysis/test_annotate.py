@@ -338,3 +338,25 @@ def test_a_model_behind_a_server_judges_conversations(openai_server, taxonomy, t
         assert results["judge"]["model"] == "teacher" and results["judgements"]["asked"] == asked
         reasons = results["judgements"]["reasons"]
         assert reasons.pop("refused") == 2 and set(reasons) <= {"no_json", "cut_off"} and sum(reasons.values()) == 8
+
+
+def test_a_full_disk_ends_the_run_and_keeps_what_is_saved(scripted, tmp_path, monkeypatch, capsys):
+    """The disk fills up while answers are saved: exit code 1, one line, and the next start asks for the rest."""
+    import errno
+
+    from glow_trl.analysis.append_log import AppendLog
+    from glow_trl.cli import run_stage
+
+    append, texts = AppendLog.append, [f"slip {index}" for index in range(6)]
+
+    def fill_up(log, *rows):
+        if '"attempt"' in log.path.read_text() and log.path.read_text().count("\n") >= 4:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(log.path))
+        append(log, *rows)
+
+    monkeypatch.setattr(AppendLog, "append", fill_up)
+    assert run_stage(lambda argv: scripted(texts)) == 1
+    assert "make room and run the same command again" in capsys.readouterr().err
+    monkeypatch.setattr(AppendLog, "append", append)
+    results, _, asked = scripted(texts)
+    assert len(asked) == 2 and results["judgements"]["valid"] == 6

@@ -1,5 +1,6 @@
 """The annotation stage: `glow-trl annotate --config annotate.yaml [--key value ...]`."""
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -231,7 +232,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             results = annotate(config, run.output_dir)
         except BaseException:
-            run.interrupt()
+            # On a full disk this fails as well, and the first error is the one to report
+            with contextlib.suppress(UserError):
+                run.interrupt()
             raise
         run.complete(settings=changeable)
     console = Console()
