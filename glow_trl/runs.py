@@ -36,6 +36,19 @@ _INCIDENTAL = {
     "overwrite_output_dir",
     "dataloader_num_workers",
     "dataset_num_proc",
+    # When a run stops, and where its server is
+    "guard_patience",
+    "guard_min_reward_share",
+    "guard_max_clipped_ratio",
+    "guard_max_kl",
+    "guard_max_entropy",
+    "start_vllm_server",
+    "vllm_server_devices",
+    "vllm_server_args",
+    "vllm_server_host",
+    "vllm_server_port",
+    "vllm_server_base_url",
+    "vllm_server_timeout",
 }
 _HASHED_WHOLE = 16 << 20
 

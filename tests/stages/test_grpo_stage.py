@@ -57,6 +57,10 @@ def test_a_collapse_stops_the_run_with_a_message_and_a_checkpoint(grpo, tmp_path
     assert (tmp_path / "out" / "checkpoint-1" / "trainer_state.json").is_file()
     run = json.loads((tmp_path / "out" / "run.json").read_text())
     assert run["status"] == "running" and "entropy" in run["collapsed"]
+    # As the message says, with other thresholds it goes on
+    code, error = grpo("--guard_max_entropy", 100, "--guard_max_clipped_ratio", 2, "--guard_patience", 1)
+    assert code == 0 and "checkpoint-1" in error
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "complete"
 
 
 def test_a_checkpoint_of_stage_one_is_held_to_its_prompts(grpo, glow_trl, tiny_model, trajectories, tmp_path):
