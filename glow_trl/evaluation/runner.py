@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..data import read_jsonl, write_jsonl
+from ..errors import UserError
 from ..generation import Engine, Generation, SamplingConfig, engine_class
 from ..generation.loading import load_tokenizer
 from ..runs import jsonable, make_writable, write_json
@@ -52,6 +53,7 @@ def evaluate(
         `dict`: the content of `results.json`: `model_name_or_path`, `sampling`, `seconds`; `benchmarks`, by name what
         [`~glow_trl.evaluation.metrics.benchmark_metrics`] gives, and `domain` (`"in"` or `"out"`), `group` (the
         benchmark's own domain), `source` (file or data set, and a note on it), `bad_gold` (questions left out),
+        `refused` (questions too long for the model, which count as not answered),
         `entropy` with its interval and `entropy_protocol`, and for benchmarks that are split by subject `subjects` and
         `subject_groups`; and `domains`, the averages of [`~glow_trl.evaluation.metrics.domain_averages`].
 
@@ -116,10 +118,21 @@ def _generate(
         total = count * sampling.num_samples
         if len(store.samples) < total:
             task = progress.add_task(f"{job.benchmark.name}: generate", total=total, completed=len(store.samples))
-            stream = models.engine().stream_samples(job.prompts[:count], sampling, done=store.samples.keys())
+            refused: dict[int, str] = {}
+            stream = models.engine().stream_samples(
+                job.prompts[:count], sampling, done=store.samples.keys(), on_refused=refused.__setitem__
+            )
             for index, sample, generation in stream:
                 store.append(index, sample, generation)
                 progress.advance(task)
+            if len(refused) == count:
+                raise UserError(
+                    f"benchmark '{job.benchmark.name}': no question can be asked: {next(iter(refused.values()))}"
+                )
+            # A question that is too long for the model is one that it does not answer
+            for index in refused:
+                for sample in range(sampling.num_samples):
+                    store.append(index, sample, Generation("", [], 0, "length"))
         if len(store.samples) < total:
             raise RuntimeError(f"the engine ended before it had drawn all samples of '{job.benchmark.name}'")
         return dict(sorted(store.samples.items()))
@@ -204,6 +217,7 @@ def _summarize(job: Job, config: EvalConfig) -> dict[str, Any]:
         "source": {"path": source.path, "note": source.note},
         **benchmark_metrics(rows, config.resolved_k_values, votes),
         "bad_gold": job.dropped,
+        "refused": len({row["index"] for row in rows if row["n_tokens"] == 0}),
     }
     if job.benchmark.split_by_subject:
         summary |= subject_metrics(rows, job.benchmark.subject_groups)

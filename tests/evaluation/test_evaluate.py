@@ -281,6 +281,19 @@ def test_unusable_gold_answers_stop_the_evaluation_or_are_dropped_and_counted(se
     assert (results["benchmarks"]["first"]["n"], results["benchmarks"]["first"]["bad_gold"]) == (20, 1)
 
 
+def test_a_question_too_long_for_the_model_is_one_that_it_does_not_answer(settings, tmp_path):
+    long = {"problem": "1+" * 400 + "1=", "answer": "401"}
+    write_questions(tmp_path / "first.jsonl", [QUESTIONS[0], long, QUESTIONS[1]])
+    config = EvalConfig(**settings | {"only": ["first"]})
+    first = evaluate(config)["benchmarks"]["first"]
+    assert (first["n"], first["refused"]) == (3, 1) and first["entropy_protocol"]["questions"] == 2
+    rows = [row for row in rows_of(config.output_dir, "first") if row["index"] == 1]
+    assert [row["verdict"]["reason"] for row in rows] == ["no_answer"] * 3
+    write_questions(tmp_path / "first.jsonl", [long])
+    with pytest.raises(UserError, match="'first': no question can be asked.*tokens"):
+        evaluate(config)
+
+
 def test_multiple_choice_questions_show_their_options_and_are_judged_by_letter(settings, tmp_path, tiny_model):
     from glow_trl.generation.loading import load_tokenizer
 
