@@ -44,7 +44,7 @@ def test_accelerate_reads_it(path):
 
 # As for GPUs, but on two processes on CPU. The other files are started by test_launch_lines.py, but for two kinds:
 # `fsdp2` is silently DDP on CPU, and tested through `fully_shard` in tests/glow/test_glow_processes.py; with the files
-# that offload, DeepSpeed first compiles an optimizer for minutes: tests/glow/test_glow_deepspeed.py offloads without it.
+# that offload, DeepSpeed first compiles an optimizer for minutes: test_glow_deepspeed.py offloads without it.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "stage"),
