@@ -4,8 +4,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -90,11 +88,6 @@ def completion_forwards(
                     fused_lm_head=True,
                 )
             yield batch, output
-
-
-def mean_token_entropy(sums: Sequence[float], lengths: Sequence[int]) -> float:
-    """Mean over all tokens of all completions."""
-    return float(np.sum(sums) / np.sum(lengths))
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from glow_trl.evaluation.entropy import completion_entropies, mean_token_entropy
+from glow_trl.evaluation.entropy import completion_entropies
 from glow_trl.generation.loading import load_model
 
 
@@ -121,10 +121,6 @@ def test_one_forward_pass_of_the_samples(tiny_model):
     assert sum(rows for rows, _ in shapes) == len(prompts)
     tokens = sum(map(len, prompts)) + sum(map(len, completions))
     assert tokens <= sum(rows * length for rows, length in shapes) <= 1.15 * tokens
-
-
-def test_mean_counts_tokens_and_not_completions():
-    assert mean_token_entropy([1.0, 9.0], [1, 3]) == pytest.approx(2.5)
 
 
 def test_checkpoints_side_by_side(tmp_path, tiny_model):
