@@ -84,7 +84,9 @@ def measure_overhead(folder: Path, data: Path, engine_name: str, questions: int,
             for row in rows
         ]
         sampling = EvalConfig(**settings, output_dir="x").sampling
+        # What is imported or started once counts for neither
         engine.generate(prompts[:8], sampling)
+        evaluate(EvalConfig(**settings, output_dir=str(folder / "warm"), limit=2), engine)
         for number in range(rounds):
             for name in ("bare", "eval") if number % 2 else ("eval", "bare"):
                 start = time.perf_counter()
