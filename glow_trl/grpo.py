@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_peft_config, get_quantization_config
+from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_quantization_config
 
 from .config import nearest, parse_stage
 from .data import build_prompt
@@ -31,6 +31,7 @@ from .handover import check_handover, read_handover, write_handover
 from .merge import merge_adapter
 from .runs import StageRun
 from .training import (
+    adapter_to_train,
     is_main_process,
     leave_process_group,
     model_init_kwargs,
@@ -268,7 +269,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             reward_funcs=reward_funcs,
             train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
             processing_class=tokenizer,
-            peft_config=get_peft_config(model_args),
+            peft_config=adapter_to_train(model_args),
             quantization_config=get_quantization_config(model_args),
             callbacks=[guard],
         )

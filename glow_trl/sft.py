@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from datasets import Dataset
 from transformers import TrainerCallback
-from trl import ModelConfig, get_peft_config, get_quantization_config
+from trl import ModelConfig, get_quantization_config
 
 from .config import parse_stage
 from .data import build_prompt, write_jsonl
@@ -26,7 +26,15 @@ from .generation.loading import load_tokenizer
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
 from .handover import check_end_token, end_token_share, write_handover
 from .runs import StageRun
-from .training import is_main_process, leave_process_group, model_init_kwargs, quiet_libraries, required_model, train
+from .training import (
+    adapter_to_train,
+    is_main_process,
+    leave_process_group,
+    model_init_kwargs,
+    quiet_libraries,
+    required_model,
+    train,
+)
 
 
 logger = logging.getLogger(__name__)
@@ -141,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         args=args,
         train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
         processing_class=tokenizer,
-        peft_config=get_peft_config(model_args),
+        peft_config=adapter_to_train(model_args),
         quantization_config=get_quantization_config(model_args),
     )
     # The trainer sets end token and chat template as the configuration says, so they are checked after it

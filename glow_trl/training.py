@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import re
 import sys
 from typing import Any
 
@@ -10,8 +11,9 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
+from peft import PeftConfig
 from transformers import ProgressCallback, Trainer
-from trl import ModelConfig
+from trl import ModelConfig, get_peft_config
 
 from .checkpoints import last_complete_checkpoint, make_resumable
 from .data import write_jsonl
@@ -30,6 +32,20 @@ _ROWS_WORTH_A_BAR = 20_000
 def is_main_process() -> bool:
     """Whether this is the only process of the run, or the first of several, by what their launcher set."""
     return int(os.environ.get("RANK", "0")) == 0
+
+
+def adapter_to_train(model_args: ModelConfig) -> PeftConfig | None:
+    """
+    The adapter that `use_peft`, `lora_r`, ... describe; `None` without `use_peft`.
+
+    TRL makes a text of a list with one module, which PEFT would take for a pattern of the whole name. Here it stays
+    the module's name.
+    """
+    config = get_peft_config(model_args)
+    modules = getattr(config, "target_modules", None)
+    if isinstance(modules, str) and modules != "all-linear" and re.fullmatch(r"\w+", modules):
+        config.target_modules = {modules}
+    return config
 
 
 def required_model(model_args: ModelConfig) -> str:

@@ -5,8 +5,10 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
+from trl import ModelConfig
 
 from glow_trl.data import write_jsonl
+from glow_trl.training import adapter_to_train
 
 from .conftest import CPU
 
@@ -28,6 +30,19 @@ def adapter(glow_trl, tiny_model, trajectories, tmp_path):
     assert json.loads((tmp_path / "sft" / "adapter_config.json").read_text())["base_model_name_or_path"] == tiny_model
     assert not (tmp_path / "sft" / "model.safetensors").exists()
     return tmp_path / "sft"
+
+
+def test_one_module_is_a_module_and_not_a_pattern():
+    """TRL makes a text of the list."""
+    for given, expected in (
+        (["q_proj"], {"q_proj"}),
+        (["q_proj", "v_proj"], {"q_proj", "v_proj"}),
+        (["all-linear"], "all-linear"),
+        ([r".*q_proj"], r".*q_proj"),
+    ):
+        config = adapter_to_train(ModelConfig(use_peft=True, lora_target_modules=given))
+        assert config.target_modules == expected
+    assert adapter_to_train(ModelConfig()) is None
 
 
 def changed(a: dict, b: dict) -> set[str]:
