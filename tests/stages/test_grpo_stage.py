@@ -1,8 +1,8 @@
 """The GRPO stage: checked before it starts, stopped when it collapses, resumed when it was killed."""
 
+import importlib.metadata
 import json
 import shutil
-from importlib.util import find_spec
 
 import pytest
 
@@ -101,14 +101,21 @@ def test_bad_configuration_is_one_line(grpo, argv, message):
     assert code == 2 and message in error and "Traceback" not in error
 
 
-@pytest.mark.skipif(find_spec("vllm") is not None, reason="vllm is installed")
-def test_a_missing_extra_is_named(grpo):
+def test_a_missing_extra_is_named(grpo, monkeypatch):
+    """That it is missing is pretended."""
+    monkeypatch.setattr("glow_trl.grpo.find_spec", lambda name: None)
     code, error = grpo("--use_vllm", "true")
     assert code == 2 and "use_vllm needs `vllm`" in error and "pip install 'glow-trl[vllm]'" in error
 
 
-@pytest.mark.skipif(find_spec("deepspeed") is not None, reason="deepspeed is installed")
-def test_deepspeed_that_is_missing_is_named(grpo, tmp_path):
+def test_deepspeed_that_is_missing_is_named(grpo, tmp_path, monkeypatch):
+    """That it is missing is pretended, with the error that transformers then raises."""
+
+    def missing(package):
+        if package == "deepspeed":
+            raise importlib.metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr("transformers.integrations.deepspeed.dep_version_check", missing)
     (tmp_path / "zero2.json").write_text('{"zero_optimization": {"stage": 2}, "train_batch_size": "auto"}')
     code, error = grpo("--deepspeed", tmp_path / "zero2.json")
     assert code == 2 and "pip install 'glow-trl[deepspeed]'" in error and "Traceback" not in error
