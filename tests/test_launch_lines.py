@@ -142,7 +142,9 @@ def run_line(line: str, workplace: Path) -> None:
         shrink_accelerate(path, num_processes)
     words = shlex.split(line)
     if line == "make demo":
-        plan = subprocess.run(["make", "--dry-run", "demo"], cwd=ROOT, capture_output=True, text=True, check=True)
+        plan = subprocess.run(
+            ["make", "--no-print-directory", "--dry-run", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
         words = shlex.split(plan.stdout.splitlines()[-1])
         assert words[0].endswith("bin/glow-trl")
         words[0] = "glow-trl"

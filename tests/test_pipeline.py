@@ -60,7 +60,11 @@ def states(folder):
     """Weights of every model of a run, and what was measured of them."""
     weights = {path.relative_to(folder): load_file(path) for path in sorted(folder.glob("*/*/model.safetensors"))}
     arms = json.loads((folder / "summary.json").read_text())["arms"]
-    return weights, {(arm, stage): arms[arm][stage]["benchmarks"] for arm in arms for stage in arms[arm]}
+    rows = {(arm, stage): arms[arm][stage]["benchmarks"] for arm in arms for stage in arms[arm]}
+    for benchmarks in rows.values():
+        for row in benchmarks.values():
+            row["source"].pop("path")  # it lies in the run's folder
+    return weights, rows
 
 
 @pytest.mark.slow

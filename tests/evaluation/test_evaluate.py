@@ -157,8 +157,8 @@ def test_interrupted_and_resumed_equals_straight(settings, tmp_path, stops):
         engine = create_engine("transformers", config.model_name_or_path, batch_size=8)
         stream, left = engine.stream_samples, [stop]
 
-        def interrupted(prompts, sampling, done=(), stream=stream, left=left):
-            for item in stream(prompts, sampling, done):
+        def interrupted(prompts, sampling, done=(), on_refused=None, stream=stream, left=left):
+            for item in stream(prompts, sampling, done, on_refused):
                 if left[0] == 0:
                     raise KeyboardInterrupt
                 left[0] -= 1
@@ -456,9 +456,9 @@ def test_a_server_is_evaluated_and_killed_runs_ask_only_for_what_is_missing(sett
     with create_engine("server", "teacher", base_url=openai_server) as engine:
         stream, asked = engine.stream_samples, []
 
-        def interrupted(prompts, sampling, done=()):
+        def interrupted(prompts, sampling, done=(), on_refused=None):
             assert prompts[0] == [{"role": "user", "content": "0+0="}]
-            for number, item in enumerate(stream(prompts, sampling, done)):
+            for number, item in enumerate(stream(prompts, sampling, done, on_refused)):
                 if number == 25 and not asked:
                     asked.append(number)
                     raise KeyboardInterrupt
