@@ -5,13 +5,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
+from transformers import Trainer, TrainerCallback
 
 from .errors import UserError
-
-
-if TYPE_CHECKING:
-    from transformers import Trainer
 
 
 logger = logging.getLogger(__name__)
@@ -19,11 +17,11 @@ logger = logging.getLogger(__name__)
 _UNIVERSAL = "latest_universal"
 
 
-def fit_to_processes(trainer: "Trainer", checkpoint: str | None) -> None:
+def fit_to_processes(trainer: Trainer, checkpoint: str | None) -> None:
     """
     Let a trainer resume from a checkpoint of another number of processes. DeepSpeed cuts optimizer states to the
-    number of processes; with ZeRO-1 and ZeRO-2 they are converted, in the checkpoint's folder, to DeepSpeed's
-    universal format. Without DeepSpeed there is nothing to do. To be called by all processes.
+    number of processes; they are converted, in the checkpoint's folder, to DeepSpeed's universal format. Without
+    DeepSpeed there is nothing to do. To be called by all processes.
 
     Args:
         trainer ([`~transformers.Trainer`]): the trainer, before `train`.
@@ -35,13 +33,16 @@ def fit_to_processes(trainer: "Trainer", checkpoint: str | None) -> None:
     plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
     if plugin is None:
         return
+    # Of a call of `train` before
+    trainer.remove_callback(_StateOfEachGroup)
     written_by = 0 if checkpoint is None else num_partitions(checkpoint)
     convert = written_by not in (0, trainer.accelerator.num_processes)
     if convert:
-        check_convertible(checkpoint, written_by, trainer.accelerator.num_processes, plugin.zero_stage)
         with trainer.accelerator.main_process_first():
             if not (Path(checkpoint) / _UNIVERSAL).exists():
                 _convert(Path(checkpoint))
+        if plugin.zero_stage == 3:
+            trainer.add_callback(_StateOfEachGroup(trainer, Path(checkpoint)))
     plugin.deepspeed_config.setdefault("checkpoint", {})["load_universal"] = convert
 
 
@@ -53,17 +54,28 @@ def num_partitions(checkpoint: str | Path) -> int:
     return len(list((checkpoint / (checkpoint / "latest").read_text().strip()).glob("*_optim_states.pt")))
 
 
-def check_convertible(checkpoint: str | Path, written_by: int, num_processes: int, zero_stage: int) -> None:
+class _StateOfEachGroup(TrainerCallback):
     """
-    Raises:
-        UserError: the states are those of a ZeRO stage that are not converted.
+    Mends what DeepSpeed 0.19 restores wrongly of ZeRO-3 from the universal format: all parameter groups share one
+    tensor for Adam's count of steps, which so counts each step once for every group, and have the hyperparameters of
+    the first, such as its weight decay.
     """
-    # Of ZeRO-3, DeepSpeed 0.19 restores Adam's averages but not its count of steps
-    if zero_stage not in (1, 2):
-        raise UserError(
-            f"{checkpoint} was written by {written_by} processes with DeepSpeed ZeRO-{zero_stage}, which cannot go on "
-            f"with {num_processes}: resume with {written_by} processes"
-        )
+
+    def __init__(self, trainer: Trainer, checkpoint: Path):
+        self.trainer = trainer
+        self.checkpoint = checkpoint
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        optimizer = self.trainer.model_wrapped.optimizer.optimizer
+        for parameter_state in optimizer.state.values():
+            if torch.is_tensor(parameter_state.get("step")):
+                parameter_state["step"] = parameter_state["step"].clone()
+        universal = self.checkpoint / (self.checkpoint / _UNIVERSAL).read_text().strip()
+        file = universal / "zero" / "optimizer_state.pt"
+        # Holds moments too, which are left on disk
+        saved = torch.load(file, map_location="cpu", weights_only=False, mmap=True)
+        for group, saved_group in zip(optimizer.param_groups, saved["param_groups"], strict=True):
+            group.update({key: value for key, value in saved_group.items() if key != "params"})
 
 
 def _convert(checkpoint: Path) -> None:

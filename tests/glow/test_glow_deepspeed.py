@@ -10,8 +10,7 @@ import torch
 from glow_cases import WEIGHTS, largest_difference, launch, results_of, zero
 
 from glow_trl.checkpoints import last_complete_checkpoint
-from glow_trl.deepspeed_resume import check_convertible, num_partitions
-from glow_trl.errors import UserError
+from glow_trl.deepspeed_resume import num_partitions
 
 
 pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed")
@@ -22,6 +21,8 @@ RESUMED = {
     "gradient_accumulation_steps": 2,
     "optim": "adamw_torch",
     "learning_rate": 5e-3,
+    # Of the matrices alone: two groups of parameters
+    "weight_decay": 0.1,
     "save_strategy": "steps",
     "save_steps": 1,
     **WEIGHTS,
@@ -33,10 +34,12 @@ def launched(tiny_model, tmp_path_factory) -> Path:
     """The folder of results."""
     out = tmp_path_factory.mktemp("deepspeed")
     cases = {}
-    for stage in (2, 3):
+    for stage in (1, 2, 3):
         shared = {"rows": 22, "wrapper": "DeepSpeedEngine"}
         cases[f"run-{stage}"] = {"settings": {**RESUMED, "deepspeed": zero(stage)}, **shared}
         cases[f"resumed-{stage}"] = {**cases[f"run-{stage}"], "resume": str(out / f"run-{stage}" / "checkpoint-5")}
+        if stage == 1:
+            continue
         offload = {"offload_optimizer": {"device": "cpu"}}
         if stage == 3:
             offload["offload_param"] = {"device": "cpu"}
@@ -57,23 +60,33 @@ def test_offload(launched, stage):
         torch.testing.assert_close(offloaded["current"], run["current"], rtol=1e-6, atol=0)
 
 
-def test_resume_on_another_number_of_processes(launched, tiny_model, tmp_path):
-    """Two processes and then one, with ZeRO-2; with ZeRO-3 it is refused."""
-    checkpoint = launched / "run-2" / "checkpoint-5"
-    settings = {**RESUMED, "per_device_train_batch_size": 4, "save_strategy": "no", "deepspeed": zero(2)}
-    case = {"rows": 22, "settings": settings, "wrapper": "DeepSpeedEngine", "resume": str(checkpoint)}
-    launch(tiny_model, tmp_path, {"one": case}, num_processes=1)
-    (result,), (expected, _) = results_of(tmp_path, "one", 1), results_of(launched, "run-2")
-    assert result["steps"] == expected["steps"] == 9
-    assert largest_difference(result["parameters"], expected["parameters"]) < 1e-5
-    torch.testing.assert_close(result["current"], expected["current"], rtol=1e-5, atol=0)
-    torch.testing.assert_close(result["previous"], expected["previous"], rtol=1e-5, atol=0)
-    assert num_partitions(checkpoint) == num_partitions(launched / "run-3" / "checkpoint-5") == 2
-    with pytest.raises(UserError, match="written by 2 processes with DeepSpeed ZeRO-3.*resume with 2 processes"):
-        check_convertible(checkpoint, 2, 1, 3)
+@pytest.fixture(scope="module", params=[1, 4], ids=["one", "four"])
+def resumed_elsewhere(request, launched, tiny_model, tmp_path_factory) -> tuple[Path, int]:
+    """The folder of results and the number of processes of runs that two processes began."""
+    out = tmp_path_factory.mktemp(f"elsewhere{request.param}")
+    cases = {}
+    for stage in (1, 2, 3):
+        checkpoint = launched / f"run-{stage}" / "checkpoint-5"
+        assert num_partitions(checkpoint) == 2
+        settings = {**RESUMED, "per_device_train_batch_size": 4 // request.param, "save_strategy": "no"}
+        settings["deepspeed"] = zero(stage)
+        cases[str(stage)] = {"rows": 22, "settings": settings, "wrapper": "DeepSpeedEngine", "resume": str(checkpoint)}
+    launch(tiny_model, out, cases, request.param)
+    return out, request.param
 
 
-@pytest.mark.parametrize("stage", [2, 3])
+@pytest.mark.parametrize("stage", [1, 2, 3])
+def test_resume_on_another_number_of_processes(launched, resumed_elsewhere, stage):
+    """In the middle of an epoch, with the moments of Adam and two groups of parameters."""
+    expected, _ = results_of(launched, f"run-{stage}")
+    for result in results_of(resumed_elsewhere[0], str(stage), resumed_elsewhere[1]):
+        assert result["steps"] == expected["steps"] == 9 and result["zero_stage"] == stage
+        assert largest_difference(result["parameters"], expected["parameters"]) < 1e-5
+        torch.testing.assert_close(result["current"], expected["current"], rtol=1e-5, atol=0)
+        torch.testing.assert_close(result["previous"], expected["previous"], rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
 def test_resume(launched, stage):
     """From the middle of an epoch, to the bit, and from a checkpoint that is known as complete."""
     for resumed, run in zip(
