@@ -1,12 +1,14 @@
-"""The files for accelerate: it can read them, and training starts under those that other tests do not start."""
+"""Both stages start under each of the files for accelerate, and train with what the file says."""
 
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from safetensors.torch import load_file
 
 from glow_trl.data import write_jsonl
 from glow_trl.recipes import write_settings
@@ -14,71 +16,116 @@ from glow_trl.runs import read_run
 
 
 ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = sorted((ROOT / "accelerate_configs").glob("*.yaml"))
+CONFIGS = {path.stem: path for path in (ROOT / "accelerate_configs").glob("*.yaml")}
 NAMES = {
-    "cpu",
-    "single_gpu",
-    "ddp",
-    "fsdp2",
-    "zero1",
-    "zero2",
-    "zero2_offload",
-    "zero3",
-    "zero3_offload",
-    "multi_node",
+    *("cpu", "single_gpu", "ddp", "fsdp2", "multi_node"),
+    *("zero1", "zero2", "zero2_offload", "zero3", "zero3_offload"),
 }
 
 
 def test_all_are_there():
-    assert {path.stem for path in CONFIGS} == NAMES
+    assert CONFIGS.keys() == NAMES
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_accelerate_reads_it(path):
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_accelerate_reads_it(name):
     """Known keys only, and a comment that says what it is for."""
     from accelerate.commands.config.config_args import load_config_from_file
 
-    config = load_config_from_file(str(path))
-    assert config.num_processes >= 1 and path.read_text().startswith("# ")
+    config = load_config_from_file(str(CONFIGS[name]))
+    assert config.num_processes >= 1 and CONFIGS[name].read_text().startswith("# ")
 
 
-# As for GPUs, but on two processes on CPU. The other files are started by test_launch_lines.py, but for two kinds:
-# `fsdp2` is silently DDP on CPU, and tested through `fully_shard` in tests/glow/test_glow_processes.py; with the files
-# that offload, DeepSpeed first compiles an optimizer for minutes: test_glow_deepspeed.py offloads without it.
+def on_cpu(name: str, folder: Path) -> tuple[Path, int]:
+    """A copy of the file for CPU, and the number of processes: two where there are several."""
+    config = yaml.safe_load(CONFIGS[name].read_text())
+    num_processes = min(config["num_processes"], 2)
+    config |= {"use_cpu": True, "mixed_precision": "no", "num_processes": num_processes}
+    write_settings(folder / "accelerate.yaml", config)
+    return folder / "accelerate.yaml", num_processes
+
+
+def launch(config: Path, module: list[str], settings: Path, num_machines: int) -> None:
+    """Run a stage with `accelerate launch`, started once for each machine."""
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", str(config)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    machines = []
+    for rank in range(num_machines):
+        place = ["--machine_rank", str(rank), "--main_process_port", str(port)] if num_machines > 1 else []
+        machines.append(
+            subprocess.Popen(
+                [*command, *place, "-m", *module, "--config", str(settings)],
+                cwd=settings.parent,
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    try:
+        # DeepSpeed compiles an optimizer, once, for the files that offload
+        errors = [machine.communicate(timeout=900)[1] for machine in machines]
+    finally:
+        for machine in machines:
+            machine.kill()
+    assert all(machine.returncode == 0 for machine in machines), errors[0][-4000:]
+
+
+def parts_of(checkpoint: Path) -> dict[str, int]:
+    """Into how many parts a checkpoint is cut: by DeepSpeed, and by FSDP2."""
+    return {
+        "deepspeed": len(list(checkpoint.glob("global_step*/*_optim_states.pt"))),
+        "weights": len(list(checkpoint.glob("global_step*/zero_pp_rank_*_model_states.pt"))),
+        "fsdp": len(list(checkpoint.glob("pytorch_model_fsdp.bin"))),
+    }
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("name", "stage"),
-    [("ddp", "sft"), ("ddp", "grpo"), ("zero1", "grpo")],
-)
-def test_training_starts(name, stage, tiny_model, tmp_path):
-    config = yaml.safe_load((ROOT / "accelerate_configs" / f"{name}.yaml").read_text())
-    write_settings(
-        tmp_path / "accelerate.yaml", config | {"use_cpu": True, "mixed_precision": "no", "num_processes": 2}
-    )
+@pytest.mark.parametrize("name", sorted(NAMES))
+def test_both_stages(name, tiny_model, tmp_path):
+    """As for GPUs, but on CPU: stage 2 goes on from what stage 1 leaves."""
+    config, num_processes = on_cpu(name, tmp_path)
+    num_machines = yaml.safe_load(CONFIGS[name].read_text())["num_machines"]
     rows = ({"problem": f"{a}+1=?", "completion": f"\\boxed{{{a + 1}}}", "answer": str(a + 1)} for a in range(8))
     write_jsonl(tmp_path / "rows.jsonl", rows)
-    settings = {
-        "model_name_or_path": tiny_model,
+    shared = {
         "dataset_name": str(tmp_path / "rows.jsonl"),
-        "output_dir": str(tmp_path / "out"),
         "use_cpu": True,
         "bf16": False,
         "per_device_train_batch_size": 2,
         "gradient_checkpointing": False,
         "max_steps": 2,
+        "learning_rate": 1.0e-3,
         "report_to": "none",
         "save_strategy": "steps",
         "save_steps": 2,
     }
-    settings |= {"weighting": "uniform"} if stage == "sft" else {"num_generations": 2, "max_completion_length": 8}
-    write_settings(tmp_path / "stage.yaml", settings)
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file"]
-    command += [str(tmp_path / "accelerate.yaml"), "-m", f"glow_trl.{stage}", "--config", str(tmp_path / "stage.yaml")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr[-4000:]
-    assert read_run(tmp_path / "out")["status"] == "complete"
-    checkpoint = tmp_path / "out" / "checkpoint-2"
-    # One for each process
-    assert len(list(checkpoint.glob("rng_state_*.pth"))) == 2
-    assert len(list(checkpoint.glob("global_step2/*_optim_states.pt"))) == (2 if name.startswith("zero") else 0)
+    stages = {
+        "sft": {"weighting": "uniform", "eos_token": "<|im_end|>"},
+        "grpo": {"num_generations": 2, "max_completion_length": 8},
+    }
+    model = tiny_model
+    for stage, settings in stages.items():
+        output_dir = tmp_path / stage
+        settings = {"model_name_or_path": str(model), "output_dir": str(output_dir), **shared, **settings}
+        write_settings(tmp_path / f"{stage}.yaml", settings)
+        module = [f"glow_trl.{stage}"]
+        if name == "fsdp2":
+            module = ["tests.fsdp2_on_cpu", *module]
+        launch(config, module, tmp_path / f"{stage}.yaml", num_machines)
+        assert read_run(output_dir)["status"] == "complete"
+        checkpoint = output_dir / "checkpoint-2"
+        assert len(list(checkpoint.glob("rng_state*.pth"))) == num_processes
+        assert parts_of(checkpoint) == {
+            "deepspeed": num_processes if "deepspeed_config" in yaml.safe_load(config.read_text()) else 0,
+            "weights": num_processes if "zero3" in name or name == "multi_node" else 0,
+            "fsdp": name == "fsdp2",
+        }
+        before, after = (load_file(Path(folder) / "model.safetensors") for folder in (model, output_dir))
+        # `transformers` saves a tied output head too where it gets copies of the weights
+        assert before.keys() - {"lm_head.weight"} == after.keys() - {"lm_head.weight"}
+        assert stage == "grpo" or not all((before[key] == after[key]).all() for key in before)
+        model = output_dir

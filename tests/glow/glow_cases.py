@@ -102,6 +102,19 @@ def zero(stage: int, **options: Any) -> dict[str, Any]:
     }
 
 
+# As in accelerate_configs/fsdp2.yaml
+FSDP2 = {
+    "fsdp": True,
+    "fsdp_config": {
+        "version": 2,
+        "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+        "reshard_after_forward": True,
+        "cpu_ram_efficient_loading": True,
+        "state_dict_type": "FULL_STATE_DICT",
+    },
+}
+
+
 def launch(model: str, out: Path, cases: dict[str, dict], num_processes: int = 2, timeout: int = 500) -> None:
     """Run cases of glow_ddp_worker.py, which says what they are made of, in processes started by torchrun."""
     (out / "cases.json").write_text(json.dumps(cases))

@@ -13,9 +13,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from glow_cases import logged, make_trainer, parameters, token_rows
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.fsdp import FSDPModule
 from trl import SFTConfig, SFTTrainer
+
+from tests.fsdp2_on_cpu import use_fsdp2
 
 
 COLLECTIVES = [
@@ -53,18 +54,6 @@ def count_collectives() -> collections.Counter:
     return calls
 
 
-def shard(trainer) -> None:
-    """
-    Use FSDP2. accelerate takes DDP in its place on CPU, without a word, so the model is sharded here with what
-    accelerate would use, and kept from being wrapped again.
-    """
-    mesh = init_device_mesh("cpu", (dist.get_world_size(),))
-    for layer in trainer.model.model.layers:
-        fully_shard(layer, mesh=mesh)
-    fully_shard(trainer.model, mesh=mesh)
-    trainer.accelerator.prepare_model = lambda model, **kwargs: model
-
-
 def whole_parameters(trainer) -> dict[str, torch.Tensor]:
     """The parameters of the model, gathered where DeepSpeed or FSDP2 has cut them in pieces."""
     if isinstance(trainer.model, FSDPModule):
@@ -81,13 +70,14 @@ def whole_parameters(trainer) -> dict[str, torch.Tensor]:
 def main() -> None:
     model, out = sys.argv[1], Path(sys.argv[2])
     calls = count_collectives()
+    use_fsdp2()
     for name, case in json.loads((out / "cases.json").read_text()).items():
         kwargs = {"trainer": SFTTrainer, "config": SFTConfig} if case.get("sft") else {}
         rows = token_rows(case["rows"])
+        # Set by accelerate, in the case before
+        os.environ.pop("ACCELERATE_USE_FSDP", None)
         trainer = make_trainer(model, out / name, rows, **kwargs, **case["settings"])
         assert dist.get_world_size() == trainer.accelerator.num_processes == int(os.environ["WORLD_SIZE"])
-        if case.get("wrapper", "").startswith("FSDP"):
-            shard(trainer)
         calls.clear()
         trainer.train(resume_from_checkpoint=case.get("resume"))
         wrapper = type(trainer.model_wrapped)

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from glow_cases import WEIGHTS, largest_difference, launch, make_trainer, parameters, results_of, token_rows, zero
+from glow_cases import (
+    FSDP2,
+    WEIGHTS,
+    largest_difference,
+    launch,
+    make_trainer,
+    parameters,
+    results_of,
+    token_rows,
+    zero,
+)
 from glow_reference import epoch_order, train_reference
 
 
@@ -21,7 +31,6 @@ SETTINGS = {**WEIGHTS, "learning_rate": 0.1}
 LEDGERS = {"rtol": 1e-6, "atol": 0}
 WRAPPERS = {
     "ddp": "DistributedDataParallel",
-    # Through `fully_shard`, as accelerate does not use it on CPU
     "fsdp2": "FSDPQwen2ForCausalLM",
     "zero2": "DeepSpeedEngine",
     "zero3": "DeepSpeedEngine",
@@ -71,6 +80,8 @@ def launched(request, tiny_model, tmp_path_factory) -> tuple[Path, int]:
             settings = settings_of(name, request.param)
             if kind.startswith("zero"):
                 settings["deepspeed"] = zero(int(kind[-1]))
+            if kind == "fsdp2":
+                settings |= FSDP2
             cases[f"{name}-{kind}"] = {"rows": ROWS, "settings": settings, "wrapper": wrapper}
     launch(tiny_model, out, cases, request.param)
     return out, request.param
