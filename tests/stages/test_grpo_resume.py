@@ -1,4 +1,7 @@
-"""A GRPO run that is killed and resumed ends as one that was not: weights, prompts, completions, rewards, guard."""
+"""
+A GRPO run that is killed and resumed ends as one that was not: weights, prompts, completions, rewards, guard. With
+questions in a random order, and in the order of the losses of stage 1.
+"""
 
 import json
 import os
@@ -12,6 +15,7 @@ import pytest
 from safetensors.torch import load_file
 
 from glow_trl.checkpoints import last_complete_checkpoint
+from glow_trl.cli import main
 from glow_trl.data import read_jsonl, write_jsonl
 from glow_trl.guard import CollapseGuard, GuardConfig
 
@@ -34,12 +38,13 @@ def letters_reward(completions, prompts, log_extra, **kwargs) -> list[float]:
     return [sum(character.isalpha() for character in completion[0]["content"]) / 8 for completion in completions]
 
 
-def command(model: str, questions: Path, output_dir: Path) -> list[str]:
+def command(model: str, questions: Path, output_dir: Path, shuffle: bool = True) -> list[str]:
     options = ["--model_name_or_path", model, "--dataset_name", questions, "--output_dir", output_dir]
     options += ["--per_device_train_batch_size", 4, "--gradient_accumulation_steps", 2, "--num_generations", 4]
     options += ["--max_completion_length", 8, "--max_steps", STEPS, "--logging_steps", 1, "--save_steps", 1]
     options += ["--reward_funcs", "tests.stages.test_grpo_resume.letters_reward", "--learning_rate", 1e-3]
     options += ["--guard_max_clipped_ratio", 2, "--guard_patience", 2, "--report_to", "none", *CPU]
+    options += ["--shuffle_dataset", shuffle]
     return [sys.executable, "-m", "glow_trl.grpo", *map(str, options)]
 
 
@@ -65,42 +70,72 @@ def inputs(tiny_model, tmp_path_factory) -> tuple[str, Path]:
     return tiny_model, path
 
 
-def test_killed_and_resumed(inputs, tmp_path):
+@pytest.fixture(scope="module")
+def hard_first(tiny_model, tmp_path_factory) -> tuple[str, Path]:
+    """What stage 1 leaves, and the questions of its trajectories in the order of their losses in the ledger."""
+    folder = tmp_path_factory.mktemp("hard_first")
+    rows = []
+    for a in range(4):
+        for b in range(4):
+            for answer in (a + b, a + b + 1):
+                completion = f"{'=' * (3 * a + b)}\\boxed{{{answer}}}"
+                rows.append({"problem": f"{a}+{b}=?", "completion": completion, "answer": str(a + b)})
+    write_jsonl(folder / "rows.jsonl", rows)
+    label = ["label", "--dataset_name", folder / "rows.jsonl", "--output_dir", folder / "label"]
+    labelled = folder / "label" / "trajectories.jsonl"
+    sft = ["sft", "--model_name_or_path", tiny_model, "--dataset_name", labelled, "--output_dir", folder / "sft"]
+    sft += ["--num_train_epochs", 2, "--eos_token", "<|im_end|>", "--report_to", "none", "--save_strategy", "no", *CPU]
+    mix = ["mix", "--dataset_name", labelled, "--output_dir", folder / "mix", "--validation_split", 0]
+    mix += ["--prompt_order", "hard_first", "--ledger", folder / "sft" / "ledger"]
+    for argv in (label, sft, mix):
+        assert main([str(part) for part in argv]) == 0
+    return str(folder / "sft"), folder / "mix" / "prompts.jsonl"
+
+
+def kill_and_resume(command: list[str], output_dir: Path) -> None:
     """
-    Killed when its fourth checkpoint begins to be written; then the last complete checkpoint is damaged as well. It
+    Kill a run when its fourth checkpoint begins to be written, and damage the last complete checkpoint as well. It
     goes on from the one before, and says so.
     """
-    straight, killed = tmp_path / "straight", tmp_path / "killed"
-    run = subprocess.run(
-        command(*inputs, straight), env=environment(straight), capture_output=True, text=True, timeout=300
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-
-    process = subprocess.Popen(command(*inputs, killed), env=environment(killed), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=environment(output_dir), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
-    while not (killed / "checkpoint-4").exists():
+    while not (output_dir / "checkpoint-4").exists():
         assert time.monotonic() < deadline and process.poll() is None, process.stderr.read()[-3000:]
         time.sleep(0.001)
     process.kill()
     assert process.wait() == -signal.SIGKILL
     process.stderr.close()
-    whole = Path(last_complete_checkpoint(killed))
+    whole = Path(last_complete_checkpoint(output_dir))
     assert whole.name in ("checkpoint-3", "checkpoint-4")
     weights = whole / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
 
-    run = subprocess.run(
-        command(*inputs, killed), env=environment(killed), capture_output=True, text=True, timeout=300
-    )
+    run = subprocess.run(command, env=environment(output_dir), capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
     before = f"checkpoint-{int(whole.name[-1]) - 1}"
     assert f"{whole} is not complete and is passed over: model.safetensors has" in run.stderr
-    assert f"resuming from {killed / before}" in run.stderr
+    assert f"resuming from {output_dir / before}" in run.stderr
+
+
+@pytest.mark.parametrize("order", ["random", "ledger"])
+def test_killed_and_resumed(order, request, tmp_path):
+    model, questions = request.getfixturevalue("inputs" if order == "random" else "hard_first")
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    commands = [command(model, questions, folder, order == "random") for folder in (straight, killed)]
+    run = subprocess.run(commands[0], env=environment(straight), capture_output=True, text=True, timeout=300)
+    assert run.returncode == 0, run.stderr[-3000:]
+    kill_and_resume(commands[1], killed)
 
     expected = load_file(straight / "model.safetensors")
     result = load_file(killed / "model.safetensors")
     assert expected.keys() == result.keys() and all((expected[name] == result[name]).all() for name in expected)
     assert seen(killed) == seen(straight) and len(seen(straight)) == STEPS
+    asked = [dict.fromkeys(problem for _, problem, _ in rows) for _, rows in sorted(seen(killed).items())]
+    problems = [row["problem"] for _, row in read_jsonl(questions)]
+    # Two questions a step, all of them once
+    in_order = [list(step) for step in asked] == [problems[at : at + 2] for at in range(0, 2 * STEPS, 2)]
+    assert in_order == (order == "ledger") and len(problems) == 2 * STEPS
+    assert order == "random" or problems != sorted(problems)
     logs = [[row for _, row in read_jsonl(folder / "log.jsonl") if "reward" in row] for folder in (straight, killed)]
     assert len(logs[0]) == STEPS
     times = {"step_time", "sampling/step_time"}
