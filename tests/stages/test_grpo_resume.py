@@ -5,6 +5,7 @@ questions in a random order, and in the order of the losses of stage 1.
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -12,12 +13,14 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from safetensors.torch import load_file
 
 from glow_trl.checkpoints import last_complete_checkpoint
 from glow_trl.cli import main
 from glow_trl.data import read_jsonl, write_jsonl
 from glow_trl.guard import CollapseGuard, GuardConfig
+from glow_trl.recipes import write_settings
 
 from .conftest import CPU
 
@@ -29,9 +32,14 @@ STEPS = 8
 
 
 def letters_reward(completions, prompts, log_extra, **kwargs) -> list[float]:
-    """Varies among the completions of any model; the prompts go into the folder that the environment names."""
-    with open(os.environ["GLOW_TRL_TEST_PROMPTS"], "a") as file:
-        step = kwargs["trainer_state"].global_step
+    """
+    Varies among the completions of any model; the prompts go into the folder that the environment names, which may
+    also name a process and a step in which this process is killed.
+    """
+    step, rank = kwargs["trainer_state"].global_step, os.environ.get("RANK", "0")
+    if os.environ.get("GLOW_TRL_TEST_KILL") == f"{rank}:{step}":
+        os.kill(os.getpid(), signal.SIGKILL)
+    with open(Path(os.environ["GLOW_TRL_TEST_PROMPTS"]) / f"prompts-{rank}.jsonl", "a") as file:
         pairs = zip(prompts, completions, strict=True)
         rows = [[step, prompt[-1]["content"], completion[0]["content"]] for prompt, completion in pairs]
         file.write(json.dumps(rows) + "\n")
@@ -48,15 +56,15 @@ def command(model: str, questions: Path, output_dir: Path, shuffle: bool = True)
     return [sys.executable, "-m", "glow_trl.grpo", *map(str, options)]
 
 
-def environment(output_dir: Path) -> dict[str, str]:
+def environment(output_dir: Path, **variables: str) -> dict[str, str]:
     output_dir.mkdir(exist_ok=True)
-    prompts = str(output_dir / "prompts.jsonl")
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOW_TRL_TEST_PROMPTS": prompts}
+    variables |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOW_TRL_TEST_PROMPTS": str(output_dir)}
+    return {**os.environ, **variables}
 
 
-def seen(output_dir: Path) -> dict[int, list]:
+def seen(output_dir: Path, rank: int = 0) -> dict[int, list]:
     """Step to the prompts and completions of its last attempt."""
-    return {rows[0][0]: rows for _, rows in read_rows(output_dir / "prompts.jsonl")}
+    return {rows[0][0]: rows for _, rows in read_rows(output_dir / f"prompts-{rank}.jsonl")}
 
 
 def read_rows(path: Path):
@@ -117,6 +125,20 @@ def kill_and_resume(command: list[str], output_dir: Path) -> None:
     assert f"resuming from {output_dir / before}" in run.stderr
 
 
+def check_same_end(straight: Path, killed: Path, num_processes: int = 1) -> None:
+    """Weights, prompts, completions, and all that was logged but times."""
+    expected = load_file(straight / "model.safetensors")
+    result = load_file(killed / "model.safetensors")
+    assert expected.keys() == result.keys() and all((expected[name] == result[name]).all() for name in expected)
+    for rank in range(num_processes):
+        assert seen(killed, rank) == seen(straight, rank) and len(seen(straight, rank)) == STEPS
+    logs = [[row for _, row in read_jsonl(folder / "log.jsonl") if "reward" in row] for folder in (straight, killed)]
+    assert len(logs[0]) == STEPS
+    times = {"step_time", "sampling/step_time"}
+    for entry, other in zip(*logs, strict=True):
+        assert {k: v for k, v in entry.items() if k not in times} == {k: v for k, v in other.items() if k not in times}
+
+
 @pytest.mark.parametrize("order", ["random", "ledger"])
 def test_killed_and_resumed(order, request, tmp_path):
     model, questions = request.getfixturevalue("inputs" if order == "random" else "hard_first")
@@ -126,21 +148,41 @@ def test_killed_and_resumed(order, request, tmp_path):
     assert run.returncode == 0, run.stderr[-3000:]
     kill_and_resume(commands[1], killed)
 
-    expected = load_file(straight / "model.safetensors")
-    result = load_file(killed / "model.safetensors")
-    assert expected.keys() == result.keys() and all((expected[name] == result[name]).all() for name in expected)
-    assert seen(killed) == seen(straight) and len(seen(straight)) == STEPS
+    check_same_end(straight, killed)
     asked = [dict.fromkeys(problem for _, problem, _ in rows) for _, rows in sorted(seen(killed).items())]
     problems = [row["problem"] for _, row in read_jsonl(questions)]
     # Two questions a step, all of them once
     in_order = [list(step) for step in asked] == [problems[at : at + 2] for at in range(0, 2 * STEPS, 2)]
     assert in_order == (order == "ledger") and len(problems) == 2 * STEPS
     assert order == "random" or problems != sorted(problems)
-    logs = [[row for _, row in read_jsonl(folder / "log.jsonl") if "reward" in row] for folder in (straight, killed)]
-    assert len(logs[0]) == STEPS
-    times = {"step_time", "sampling/step_time"}
-    for entry, other in zip(*logs, strict=True):
-        assert {k: v for k, v in entry.items() if k not in times} == {k: v for k, v in other.items() if k not in times}
+
+
+@pytest.mark.parametrize("name", ["ddp", "zero2"])
+def test_one_of_two_processes_killed(name, inputs, tmp_path):
+    """At a random step; the launcher ends the other, and both go on from the last complete checkpoint."""
+    config = yaml.safe_load((ROOT / "accelerate_configs" / f"{name}.yaml").read_text())
+    write_settings(tmp_path / "ddp.yaml", config | {"use_cpu": True, "mixed_precision": "no", "num_processes": 2})
+    launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", str(tmp_path / "ddp.yaml")]
+    rng = random.Random(name)
+    rank, step = rng.randrange(2), rng.randrange(1, STEPS)
+
+    def run(folder: str, **variables: str) -> subprocess.CompletedProcess:
+        python, *stage = command(*inputs, tmp_path / folder)
+        return subprocess.run(
+            [python, *launcher, *stage],
+            env=environment(tmp_path / folder, **variables),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+
+    straight = run("straight")
+    assert straight.returncode == 0, straight.stderr[-3000:]
+    assert run("killed", GLOW_TRL_TEST_KILL=f"{rank}:{step}").returncode != 0
+    resumed = run("killed")
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert f"resuming from {tmp_path / 'killed' / f'checkpoint-{step}'}" in resumed.stderr
+    check_same_end(tmp_path / "straight", tmp_path / "killed", num_processes=2)
 
 
 def test_a_resumed_guard_knows_what_was(tmp_path):
