@@ -84,9 +84,12 @@ def parts_of(checkpoint: Path) -> dict[str, int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(NAMES))
-def test_both_stages(name, tiny_model, tmp_path):
-    """As for GPUs, but on CPU: stage 2 goes on from what stage 1 leaves."""
+@pytest.mark.parametrize(
+    ("name", "adapter"),
+    [*((name, False) for name in sorted(NAMES)), ("fsdp2", True), ("zero2", True), ("zero3", True)],
+)
+def test_both_stages(name, adapter, tiny_model, tmp_path):
+    """As for GPUs, but on CPU: stage 2 goes on from what stage 1 leaves, a model or an adapter."""
     config, num_processes = on_cpu(name, tmp_path)
     num_machines = yaml.safe_load(CONFIGS[name].read_text())["num_machines"]
     rows = ({"problem": f"{a}+1=?", "completion": f"\\boxed{{{a + 1}}}", "answer": str(a + 1)} for a in range(8))
@@ -107,6 +110,10 @@ def test_both_stages(name, tiny_model, tmp_path):
         "sft": {"weighting": "uniform", "eos_token": "<|im_end|>"},
         "grpo": {"num_generations": 2, "max_completion_length": 8},
     }
+    weights = "model.safetensors"
+    if adapter:
+        weights = "adapter_model.safetensors"
+        stages["sft"] |= {"use_peft": True, "lora_r": 4, "lora_target_modules": "all-linear"}
     model = tiny_model
     for stage, settings in stages.items():
         output_dir = tmp_path / stage
@@ -124,8 +131,12 @@ def test_both_stages(name, tiny_model, tmp_path):
             "weights": num_processes if "zero3" in name or name == "multi_node" else 0,
             "fsdp": name == "fsdp2",
         }
-        before, after = (load_file(Path(folder) / "model.safetensors") for folder in (model, output_dir))
-        # `transformers` saves a tied output head too where it gets copies of the weights
-        assert before.keys() - {"lm_head.weight"} == after.keys() - {"lm_head.weight"}
-        assert stage == "grpo" or not all((before[key] == after[key]).all() for key in before)
+        after = load_file(output_dir / weights)
+        if adapter and stage == "sft":
+            assert all("lora_" in key and value.any() for key, value in after.items()) and len(after) == 28
+        else:
+            before = load_file(Path(model) / weights)
+            # `transformers` saves a tied output head too where it gets copies of the weights
+            assert before.keys() - {"lm_head.weight"} == after.keys() - {"lm_head.weight"}
+            assert stage == "grpo" or not all((before[key] == after[key]).all() for key in before)
         model = output_dir

@@ -29,8 +29,9 @@ def main() -> None:
     parser.add_argument("--vocab_size", type=int, nargs="+", default=[32000, 151936] if gpu else [2048, 32768])
     options, rest = parser.parse_known_args()
     step = str(Path(__file__).with_name("bench_glow_step.py"))
-    small = ["--hidden_size", "64", "--layers", "2", "--batch_size", "4", "--steps", "4", "--blocks", "4"]
-    preset = ["--preset", "gpu", "--steps", "4", "--blocks", "4"] if gpu else small
+    small = ["--hidden_size", "64", "--layers", "2", "--batch_size", "4", "--steps", "2"]
+    preset = ["--preset", "gpu", "--steps", "4"] if gpu else small
+    preset += ["--blocks", "4", "--memory_runs", "1"]
     table = Table(title="GLOW beside SFTTrainer and a plain implementation")
     for column in ("tokens", "vocabulary", "", "ms a step", "tokens / s", "peak MiB", "time ratio", "memory ratio"):
         table.add_column(column, justify="right")

@@ -33,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -122,6 +123,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=10, help="steps that count in a block")
     parser.add_argument("--blocks", type=int, default=20, help="blocks of each trainer")
     parser.add_argument("--no_memory", action="store_true", help="do not measure memory")
+    parser.add_argument("--memory_runs", type=int, default=3, help="runs to measure memory, of which the least counts")
     parser.add_argument("--trainers", nargs="+", choices=TRAINERS, default=list(TRAINERS))
     parser.add_argument("--num_processes", type=int, default=1, help="data-parallel processes")
     parser.add_argument("--profile", metavar="DIR", help="profile a step of each instead of timing them")
@@ -212,9 +214,19 @@ def measure_memory(name: str, options: argparse.Namespace) -> None:
     if trainer.args.device.type == "cuda":
         peak = torch.cuda.max_memory_allocated()
     else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        peak = resident_peak()
     if os.environ.get("RANK", "0") == "0":
         print(json.dumps(peak))
+
+
+def resident_peak() -> int:
+    """Peak of the memory of this process in bytes."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not `ru_maxrss`, which Linux makes at least what the parent had
+        (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        return 1024 * int(peak)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def launcher(options: argparse.Namespace) -> list[str]:
@@ -225,13 +237,13 @@ def launcher(options: argparse.Namespace) -> list[str]:
     return [sys.executable, "-m", "torch.distributed.run", "--standalone", *processes]
 
 
-def peak_memory(name: str, options: argparse.Namespace, runs: int = 3) -> int:
+def peak_memory(name: str, options: argparse.Namespace) -> int:
     """The least of a few processes' peaks: what an allocator does beyond need is chance."""
     command = [*launcher(options), *sys.argv, "--memory_of", name]
     peaks = []
     # In processes of their own, which must not take themselves for those of this launch
     environment = {key: value for key, value in os.environ.items() if key not in LAUNCHED}
-    for _ in range(runs if options.num_processes == 1 else 1):
+    for _ in range(options.memory_runs if options.num_processes == 1 else 1):
         output = subprocess.run(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True, text=True, env=environment
         )

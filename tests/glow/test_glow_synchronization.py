@@ -1,0 +1,86 @@
+"""
+A step of GLOW makes the host wait for the device no more often than a step of `SFTTrainer`: counted on CPU, by the
+operators that would wait on a GPU. `bench_glow_step.py --profile` shows it on a GPU.
+"""
+
+import collections
+
+import pytest
+import torch
+from glow_cases import WEIGHTS, make_trainer, token_rows
+from torch.utils._python_dispatch import TorchDispatchMode
+from trl import SFTConfig, SFTTrainer
+
+
+aten = torch.ops.aten
+# The host needs their results: a number, or the size of what they return
+WAITING = {
+    aten._local_scalar_dense,
+    aten.nonzero,
+    aten.masked_select,
+    aten.equal,
+    aten._unique2,
+    aten.unique_dim,
+    aten.repeat_interleave,
+    aten.bincount,
+}
+# With a mask in place of positions they look for these first
+INDEXING = {aten.index, aten.index_put, aten.index_put_, aten._index_put_impl_}
+
+
+class WaitingOperators(TorchDispatchMode):
+    """Counts them while it is entered."""
+
+    def __init__(self):
+        super().__init__()
+        self.counts = collections.Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        packet = function.overloadpacket
+        by_mask = packet in INDEXING and any(index is not None and index.dtype == torch.bool for index in args[1])
+        if packet in WAITING or by_mask:
+            self.counts[str(packet)] += 1
+        return function(*args, **(kwargs or {}))
+
+
+def waits(model, folder, epochs: int, **settings) -> collections.Counter:
+    """The operators of a whole training."""
+    trainer = make_trainer(
+        model, folder, token_rows(16), num_train_epochs=epochs, logging_strategy="no", max_grad_norm=1.0, **settings
+    )
+    with WaitingOperators() as mode:
+        trainer.train()
+    return mode.counts
+
+
+def waits_by_epoch(model, folder, **settings) -> dict[str, int]:
+    """Those of an epoch, without what a training does once."""
+    first, second = (waits(model, folder, epochs, **settings) for epochs in (3, 5))
+    return {name: (second[name] - first[name]) / 2 for name in second if second[name] != first[name]}
+
+
+def test_operators_are_seen():
+    x = torch.arange(4)
+    with WaitingOperators() as mode:
+        x.sum().item()
+        x[x > 1]
+        x[x > 1] = torch.tensor([1, 1])
+        x[torch.tensor([1])]
+    assert sum(mode.counts.values()) >= 3 and {"aten._local_scalar_dense", "aten.index"} <= mode.counts.keys()
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"gradient_accumulation_steps": 2},
+        {"padding_free": True},
+        {"packing": True, "max_length": 32},
+    ],
+    ids=["padded", "accumulated", "padding_free", "packed"],
+)
+@pytest.mark.parametrize("glow", [{}, {"glow_normalization": "mean"}, {"loss_reduction": "token"}], ids=str)
+def test_no_more_than_sft(tiny_model, tmp_path, settings, glow):
+    settings = {**settings, "per_device_train_batch_size": 2}
+    expected = waits_by_epoch(tiny_model, tmp_path, trainer=SFTTrainer, config=SFTConfig, **settings)
+    assert waits_by_epoch(tiny_model, tmp_path, **settings, **WEIGHTS, **glow) == expected
