@@ -22,15 +22,33 @@ def bench(name: str, *argv, folder: Path) -> str:
     return run.stdout
 
 
+SIZE = ["--hidden_size", 16, "--layers", 1, "--heads", 2, "--batch_size", 2, "--steps", 2]
+
+
 def test_glow_step_on_two_processes(tmp_path):
-    """Also what bench_glow_scaling.py reads."""
-    size = ["--hidden_size", 16, "--layers", 1, "--heads", 2, "--vocab_size", 64, "--seq_len", 16, "--batch_size", 2]
-    options = ["--num_processes", 2, "--steps", 2, "--blocks", 2, "--no_memory", "--json", tmp_path / "figures.json"]
+    size = [*SIZE, "--vocab_size", 64, "--seq_len", 16]
+    options = ["--num_processes", 2, "--blocks", 2, "--no_memory", "--json", tmp_path / "figures.json"]
     table = bench("bench_glow_step.py", *size, *options, folder=tmp_path)
     assert "2 processes" in table and "tokens / s" in table
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert list(figures) == ["SFTTrainer", "GLOWTrainer", "plain"]
     assert all(figure["seconds"] > 0 for figure in figures.values()) and figures["plain"]["ratio"] > 0
+
+
+def test_glow_scaling(tmp_path):
+    sizes = ["--seq_len", 16, "--vocab_size", 64, 2048, "--blocks", 1, "--trainers", "SFTTrainer", "GLOWTrainer"]
+    table = bench("bench_glow_scaling.py", *sizes, *SIZE, "--no_memory", folder=tmp_path)
+    assert table.count("SFTTrainer") == table.count("GLOWTrainer") + 1 == 3 and "2,048" in table
+
+
+def test_profile(tmp_path):
+    """The steps of GLOW make the host wait as often as those of `SFTTrainer`."""
+    size = [*SIZE, "--vocab_size", 64, "--seq_len", 16]
+    table = bench("bench_glow_step.py", *size, "--profile", tmp_path / "traces", folder=tmp_path)
+    rows = [line.split("│") for line in table.splitlines() if line.startswith("│")]
+    waits = {row[1].strip(): float(row[2]) for row in rows}
+    assert waits["GLOWTrainer"] == waits["SFTTrainer"] > 0
+    assert {path.stem for path in (tmp_path / "traces").iterdir()} == waits.keys()
 
 
 def test_ledger(tmp_path):
