@@ -21,7 +21,7 @@ from accelerate import PartialState
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_quantization_config
 
-from .config import nearest, parse_stage
+from .config import nearest
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .errors import MissingExtraError, TrainingCollapsed, UserError
@@ -30,6 +30,7 @@ from .guard import CollapseGuard, GuardConfig
 from .handover import check_handover, read_handover, write_handover
 from .merge import merge_adapter
 from .runs import StageRun
+from .step_size import parse_training_stage, samples_per_step
 from .training import (
     adapter_to_train,
     is_main_process,
@@ -233,11 +234,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     types = (GRPOStageConfig, GuardConfig, GRPOConfig, ModelConfig)
-    (config, guard_config, args, model_args), settings = parse_stage(types, argv, "glow-trl grpo", "the GRPO stage")
+    (config, guard_config, args, model_args), settings = parse_training_stage(
+        types, argv, "glow-trl grpo", "the GRPO stage"
+    )
     if args.use_vllm and find_spec("vllm") is None:
         raise MissingExtraError("vllm", "vllm", "use_vllm")
     inputs = [*config.files, model_args.model_name_or_path or ""]
-    run = StageRun("grpo", args.output_dir, settings, inputs, is_main_process())
+    run = StageRun("grpo", args.output_dir, settings, inputs, is_main_process(), samples_per_step(args))
     if run.is_complete:
         logger.warning("grpo: %s is complete, nothing to do", run.output_dir)
         return

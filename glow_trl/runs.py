@@ -36,6 +36,19 @@ _INCIDENTAL = {
     "overwrite_output_dir",
     "dataloader_num_workers",
     "dataset_num_proc",
+    # Where and how fast a step is computed
+    "use_cpu",
+    "gradient_checkpointing",
+    "gradient_checkpointing_kwargs",
+    "dataloader_pin_memory",
+    "dataloader_persistent_workers",
+    "dataloader_prefetch_factor",
+    "ddp_timeout",
+    "per_device_eval_batch_size",
+    "vllm_mode",
+    "vllm_gpu_memory_utilization",
+    "vllm_tensor_parallel_size",
+    "vllm_enable_sleep_mode",
     # When a run stops, and where its server is
     "guard_patience",
     "guard_min_reward_share",
@@ -49,6 +62,13 @@ _INCIDENTAL = {
     "vllm_server_port",
     "vllm_server_base_url",
     "vllm_server_timeout",
+}
+# How the samples of an optimizer step are divided
+DIVISION = {
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "steps_per_generation",
+    "generation_batch_size",
 }
 _HASHED_WHOLE = 16 << 20
 
@@ -68,6 +88,8 @@ class StageRun:
             Files and folders that the stage reads. Their fingerprints are recorded.
         main_process (`bool`, *optional*, defaults to `True`):
             Whether this process writes. The other processes of a distributed run only read.
+        samples_per_step (`int`, *optional*):
+            Samples of an optimizer step on all processes. A run may go on with them divided in another way.
 
     Raises:
         UserError: the folder cannot be written to, or holds a run with other settings or inputs.
@@ -80,6 +102,7 @@ class StageRun:
         settings: Mapping[str, Any],
         inputs: Iterable[str | os.PathLike] = (),
         main_process: bool = True,
+        samples_per_step: int | None = None,
     ):
         self.stage = stage
         self.output_dir = Path(output_dir)
@@ -92,6 +115,7 @@ class StageRun:
             "config": jsonable(settings),
             "data": {str(path): fingerprint(path) for path in inputs},
             "seed": settings.get("seed"),
+            "samples_per_step": samples_per_step,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             **provenance(),
         }
@@ -109,6 +133,11 @@ class StageRun:
         ours, theirs = _identity(self.record), _identity(earlier)
         if ours == theirs:
             return
+        if self.record["samples_per_step"] is not None:
+            if self.record["samples_per_step"] == earlier.get("samples_per_step"):
+                ours, theirs = _identity(self.record, DIVISION), _identity(earlier, DIVISION)
+                if ours == theirs:
+                    return
         differences = []
         for part in ("config", "data"):
             for key in sorted(ours[part].keys() | theirs[part].keys()):
@@ -231,8 +260,9 @@ def jsonable(value: Any) -> Any:
     return getattr(value, "value", None) if isinstance(getattr(value, "value", None), str) else str(value)
 
 
-def _identity(record: Mapping[str, Any]) -> dict[str, Any]:
-    config = {key: value for key, value in (record.get("config") or {}).items() if key not in _INCIDENTAL}
+def _identity(record: Mapping[str, Any], without: set[str] = frozenset()) -> dict[str, Any]:
+    left_out = _INCIDENTAL | without
+    config = {key: value for key, value in (record.get("config") or {}).items() if key not in left_out}
     return {"stage": record.get("stage"), "config": config, "data": record.get("data") or {}}
 
 

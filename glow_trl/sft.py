@@ -18,7 +18,6 @@ from datasets import Dataset
 from transformers import TrainerCallback
 from trl import ModelConfig, get_quantization_config
 
-from .config import parse_stage
 from .data import build_prompt, write_jsonl
 from .data.config import PromptedRowsConfig
 from .errors import UserError
@@ -26,6 +25,7 @@ from .generation.loading import load_tokenizer
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
 from .handover import check_end_token, end_token_share, write_handover
 from .runs import StageRun
+from .step_size import parse_training_stage, samples_per_step
 from .training import (
     adapter_to_train,
     is_main_process,
@@ -132,8 +132,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     argv = sys.argv[1:] if argv is None else argv
     types = (SFTStageConfig, GLOWConfig, ModelConfig)
-    (config, args, model_args), settings = parse_stage(types, argv, "glow-trl sft", "the SFT stage")
-    run = StageRun("sft", args.output_dir, settings, config.files, is_main_process())
+    (config, args, model_args), settings = parse_training_stage(types, argv, "glow-trl sft", "the SFT stage")
+    run = StageRun("sft", args.output_dir, settings, config.files, is_main_process(), samples_per_step(args))
     if run.is_complete:
         logger.warning("sft: %s is complete, nothing to do", run.output_dir)
         return

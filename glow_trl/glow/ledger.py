@@ -26,6 +26,9 @@ class LossLedger:
             host-device synchronization.
         fingerprint (`str`, *optional*):
             Names the training data. A saved ledger loads only into one with the same fingerprint.
+        samples_per_step (`int`, *optional*):
+            Samples of an optimizer step, on all processes. A saved ledger loads only into one with the same number:
+            with another, the steps of the checkpoint would be another part of an epoch.
 
     Attributes:
         epoch (`int`):
@@ -36,11 +39,18 @@ class LossLedger:
             Loss at the visit in epoch `epoch`, likewise.
     """
 
-    def __init__(self, num_samples: int, device: torch.device | str = "cpu", fingerprint: str | None = None):
+    def __init__(
+        self,
+        num_samples: int,
+        device: torch.device | str = "cpu",
+        fingerprint: str | None = None,
+        samples_per_step: int | None = None,
+    ):
         if num_samples <= 0:
             raise UserError("a ledger needs at least one sample; the training set is empty")
         self.epoch = 0
         self.fingerprint = fingerprint
+        self.samples_per_step = samples_per_step
         # One slot more than there are samples takes what `record` is told to leave out, without a branch on the host
         self._previous = torch.full((num_samples + 1,), torch.nan, dtype=torch.float32, device=device)
         self._current = self._previous.clone()
@@ -143,7 +153,9 @@ class LossLedger:
         path = Path(path)
         partial = path.with_name(path.name + ".partial")
         tensors = {"previous": self.previous.cpu().contiguous(), "current": self.current.cpu().contiguous()}
-        save_file(tensors, partial, metadata={"epoch": str(self.epoch), "fingerprint": self.fingerprint or ""})
+        metadata = {"epoch": str(self.epoch), "fingerprint": self.fingerprint or ""}
+        metadata["samples_per_step"] = str(self.samples_per_step or "")
+        save_file(tensors, partial, metadata=metadata)
         os.replace(partial, path)
 
     def load(self, path: str | os.PathLike) -> None:
@@ -151,7 +163,7 @@ class LossLedger:
         Restore what [`~LossLedger.save`] wrote.
 
         Raises:
-            UserError: the file is missing or damaged, or belongs to other training data.
+            UserError: the file is missing or damaged, or belongs to other training data or to steps of another size.
         """
         path = Path(path)
         if not path.is_file():
@@ -162,6 +174,7 @@ class LossLedger:
         try:
             with safe_open(path, framework="pt") as file:
                 epoch, fingerprint = int(file.metadata()["epoch"]), file.metadata()["fingerprint"] or None
+                samples_per_step = int(file.metadata().get("samples_per_step") or 0) or None
                 previous, current = file.get_tensor("previous"), file.get_tensor("current")
             if previous.shape != current.shape:
                 raise ValueError(f"shapes {list(previous.shape)} and {list(current.shape)}")
@@ -176,6 +189,12 @@ class LossLedger:
             raise UserError(
                 f"{path} was written for other training data of the same size. Resume with the data of the "
                 "checkpoint, or start a new run"
+            )
+        if None not in (samples_per_step, self.samples_per_step) and samples_per_step != self.samples_per_step:
+            raise UserError(
+                f"{path} was written with {samples_per_step} samples in a step, and there are {self.samples_per_step} "
+                "now: set per_device_train_batch_size and gradient_accumulation_steps so that their product times "
+                f"the number of processes is {samples_per_step}"
             )
         self.previous.copy_(previous)
         self.current.copy_(current)

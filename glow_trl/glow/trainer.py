@@ -12,6 +12,7 @@ from trl import SFTTrainer
 from ..checkpoints import LEDGER_FILE, last_complete_checkpoint, make_resumable
 from ..deepspeed_resume import fit_to_processes
 from ..errors import UserError
+from ..step_size import samples_per_step
 from ..weighting import glow_weights
 from .checks import reject_unsupported
 from .config import GLOWConfig
@@ -100,7 +101,9 @@ class GLOWTrainer(SFTTrainer):
         reject_unsupported(self)
         make_resumable(self.args)
         self.data_collator = SampleIdCollator(self.data_collator)
-        self.ledger = LossLedger(num_samples, self.args.device, fingerprint(self.train_dataset))
+        self.ledger = LossLedger(
+            num_samples, self.args.device, fingerprint(self.train_dataset), samples_per_step(self.args)
+        )
         self._is_correct = is_correct
         self._weight_metrics = WeightMetrics(args.glow_min_weight, args.glow_max_weight)
         self._ledger_loaded = False

@@ -96,6 +96,12 @@ def test_files_of_other_data(tmp_path):
         LossLedger(6, fingerprint="abc").load(path)
     with pytest.raises(UserError, match="other training data"):
         LossLedger(5, fingerprint="abd").load(path)
+    LossLedger(5, samples_per_step=8).save(path)
+    LossLedger(5).load(path)
+    LossLedger(5, samples_per_step=8).load(path)
+    with pytest.raises(UserError, match="written with 8 samples in a step, and there are 16 now"):
+        LossLedger(5, samples_per_step=16).load(path)
+    LossLedger(5, fingerprint="abc").save(path)
     LossLedger(5).load(path)
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(UserError, match="is damaged"):

@@ -149,40 +149,54 @@ def test_killed_and_resumed(order, request, tmp_path):
     kill_and_resume(commands[1], killed)
 
     check_same_end(straight, killed)
-    asked = [dict.fromkeys(problem for _, problem, _ in rows) for _, rows in sorted(seen(killed).items())]
+    steps = [dict.fromkeys(problem for _, problem, _ in rows) for _, rows in sorted(seen(killed).items())]
     problems = [row["problem"] for _, row in read_jsonl(questions)]
     # Two questions a step, all of them once
-    in_order = [list(step) for step in asked] == [problems[at : at + 2] for at in range(0, 2 * STEPS, 2)]
+    in_order = [list(step) for step in steps] == [problems[at : at + 2] for at in range(0, 2 * STEPS, 2)]
     assert in_order == (order == "ledger") and len(problems) == 2 * STEPS
     assert order == "random" or problems != sorted(problems)
 
 
-@pytest.mark.parametrize("name", ["ddp", "zero2"])
-def test_one_of_two_processes_killed(name, inputs, tmp_path):
-    """At a random step; the launcher ends the other, and both go on from the last complete checkpoint."""
-    config = yaml.safe_load((ROOT / "accelerate_configs" / f"{name}.yaml").read_text())
-    write_settings(tmp_path / "ddp.yaml", config | {"use_cpu": True, "mixed_precision": "no", "num_processes": 2})
-    launcher = ["-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", str(tmp_path / "ddp.yaml")]
-    rng = random.Random(name)
-    rank, step = rng.randrange(2), rng.randrange(1, STEPS)
+def asked(output_dir: Path) -> list[set[str]]:
+    """The questions of each step, on all processes."""
+    ranks = [seen(output_dir, rank) for rank in range(len(list(output_dir.glob("prompts-*.jsonl"))))]
+    return [{problem for steps in ranks for _, problem, _ in steps.get(step, [])} for step in range(STEPS)]
 
-    def run(folder: str, **variables: str) -> subprocess.CompletedProcess:
+
+@pytest.mark.parametrize(("name", "remaining"), [("ddp", 2), ("zero2", 2), ("zero3", 1)])
+def test_one_of_two_processes_killed(name, remaining, inputs, tmp_path):
+    """
+    At a random step; the launcher ends the other, and both go on from the last complete checkpoint. Where only one
+    goes on, with the same settings, it has as many samples in a step and the same questions in the same order.
+    """
+
+    def run(folder: str, num_processes: int = 2, **variables: str) -> subprocess.CompletedProcess:
+        config = yaml.safe_load((ROOT / "accelerate_configs" / f"{name}.yaml").read_text())
+        config |= {"use_cpu": True, "mixed_precision": "no", "num_processes": num_processes}
+        write_settings(tmp_path / "accelerate.yaml", config)
+        launcher = ["accelerate.commands.accelerate_cli", "launch", "--config_file", str(tmp_path / "accelerate.yaml")]
         python, *stage = command(*inputs, tmp_path / folder)
         return subprocess.run(
-            [python, *launcher, *stage],
+            [python, "-m", *launcher, *stage],
             env=environment(tmp_path / folder, **variables),
             capture_output=True,
             text=True,
             timeout=300,
         )
 
+    rng = random.Random(name)
+    rank, step = rng.randrange(2), rng.randrange(1, STEPS)
     straight = run("straight")
     assert straight.returncode == 0, straight.stderr[-3000:]
     assert run("killed", GLOW_TRL_TEST_KILL=f"{rank}:{step}").returncode != 0
-    resumed = run("killed")
+    resumed = run("killed", remaining)
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     assert f"resuming from {tmp_path / 'killed' / f'checkpoint-{step}'}" in resumed.stderr
-    check_same_end(tmp_path / "straight", tmp_path / "killed", num_processes=2)
+    if remaining == 2:
+        check_same_end(tmp_path / "straight", tmp_path / "killed", num_processes=2)
+    else:
+        assert "goes on with gradient_accumulation_steps: 4, as there are 1 processes now" in resumed.stderr
+        assert asked(tmp_path / "killed") == asked(tmp_path / "straight")
 
 
 def test_a_resumed_guard_knows_what_was(tmp_path):

@@ -1,0 +1,96 @@
+"""A node dies: stage 1 goes on with the processes that are left, from the same files, and ends as if nothing was."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from glow_trl.data import read_jsonl
+from glow_trl.recipes import write_settings
+
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def start(name: str, num_processes: int, settings: dict, folder: Path) -> psutil.Popen:
+    """`accelerate launch` of the stage, on CPU."""
+    config = yaml.safe_load((ROOT / "accelerate_configs" / f"{name}.yaml").read_text())
+    config |= {"use_cpu": True, "mixed_precision": "no", "num_processes": num_processes}
+    if num_processes == 1 and name == "ddp":
+        config["distributed_type"] = "NO"
+    write_settings(folder / "accelerate.yaml", config)
+    write_settings(folder / "sft.yaml", settings)
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    command += ["--config_file", str(folder / "accelerate.yaml"), "-m", "glow_trl.sft"]
+    return psutil.Popen(
+        [*command, "--config", str(folder / "sft.yaml")],
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: psutil.Popen) -> str:
+    errors = process.communicate(timeout=300)[1]
+    assert process.returncode == 0, errors[-3000:]
+    return errors
+
+
+@pytest.mark.parametrize("name", ["ddp", "zero3"])
+def test_two_processes_and_then_one(name, tiny_model, trajectories, tmp_path):
+    """All processes are killed in the second epoch of three; weights, ledger and losses are those of one process."""
+    settings = {
+        "model_name_or_path": tiny_model,
+        "dataset_name": trajectories,
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "per_device_train_batch_size": 3,
+        "num_train_epochs": 3,
+        "learning_rate": 1.0e-3,
+        "weight_decay": 0.1,
+        "logging_steps": 1,
+        "save_strategy": "steps",
+        "save_steps": 1,
+        "eos_token": "<|im_end|>",
+        "report_to": "none",
+    }
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    finish(start("cpu", 1, settings | {"output_dir": str(straight), "gradient_accumulation_steps": 2}, tmp_path))
+
+    # 40 samples, 6 a step
+    process = start(name, 2, settings | {"output_dir": str(killed)}, tmp_path)
+    deadline = time.monotonic() + 200
+    while not (killed / "checkpoint-10").exists():
+        assert time.monotonic() < deadline and process.poll() is None, process.communicate()[1][-3000:]
+        time.sleep(0.01)
+    # The launcher last, as it would end the others in good order
+    for victim in reversed([process, *process.children(recursive=True)]):
+        victim.kill()
+    process.communicate()
+    errors = finish(start(name, 1, settings | {"output_dir": str(killed)}, tmp_path))
+    assert "goes on with gradient_accumulation_steps: 2, as there are 1 processes now" in errors
+    assert "resuming from" in errors
+
+    expected, result = (load_file(folder / "model.safetensors") for folder in (straight, killed))
+    for key, value in expected.items():
+        torch.testing.assert_close(result[key], value, rtol=0, atol=1e-5)
+    for epoch in (1, 2, 3):
+        losses = [np.load(folder / "ledger" / f"epoch-{epoch:03d}.npy") for folder in (straight, killed)]
+        np.testing.assert_allclose(*losses, rtol=1e-5)
+        assert np.isfinite(losses[0]).all()
+    logs = [
+        [row["loss"] for _, row in read_jsonl(folder / "log.jsonl") if "loss" in row] for folder in (straight, killed)
+    ]
+    assert len(logs[0]) == 21
+    np.testing.assert_allclose(*logs, rtol=1e-4)

@@ -1,0 +1,101 @@
+"""A run that goes on on another number of processes keeps the number of samples in a step."""
+
+import logging
+
+import pytest
+from trl import GRPOConfig, SFTConfig
+
+from glow_trl.errors import UserError
+from glow_trl.runs import StageRun
+from glow_trl.step_size import parse_training_stage, samples_per_step
+
+
+CPU = ["--use_cpu", "true", "--bf16", "false"]
+
+
+def parse(folder, *options, config=SFTConfig):
+    (args,), settings = parse_training_stage(
+        [config], ["--output_dir", str(folder), *CPU, *map(str, options)], "glow-trl sft", "the SFT stage"
+    )
+    return args, settings
+
+
+def begun(folder, *options, num_processes: int, config=SFTConfig) -> StageRun:
+    """A run that so many processes have begun; here there is one."""
+    args, settings = parse(folder / "elsewhere", *options, config=config)
+    settings["output_dir"] = str(folder)
+    run = StageRun("sft", folder, settings, samples_per_step=samples_per_step(args) * num_processes)
+    run.start()
+    return run
+
+
+def test_accumulation_makes_up_for_processes(tmp_path, caplog):
+    options = ["--per_device_train_batch_size", 2, "--gradient_accumulation_steps", 3]
+    begun(tmp_path, *options, num_processes=4)
+    args, settings = parse(tmp_path, *options)
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (2, 12)
+    assert samples_per_step(args) == 24
+    assert f"{tmp_path} goes on with gradient_accumulation_steps: 12, as there are 1 processes now" in caplog.text
+    # What the user set is what is recorded, so that more processes may take over again
+    assert settings["gradient_accumulation_steps"] == 3
+    assert not StageRun("sft", tmp_path, settings, samples_per_step=24).is_complete
+
+
+def test_what_is_not_set_has_its_default(tmp_path):
+    begun(tmp_path, num_processes=2)
+    args, _ = parse(tmp_path)
+    assert (args.per_device_train_batch_size, args.gradient_accumulation_steps) == (8, 2)
+
+
+def test_the_user_may_divide_them(tmp_path, caplog):
+    """By the other settings; the run that is there takes it as its own."""
+    begun(tmp_path, "--per_device_train_batch_size", 2, num_processes=4)
+    args, settings = parse(tmp_path, "--per_device_train_batch_size", 8)
+    assert args.gradient_accumulation_steps == 1 and caplog.text == ""
+    assert not StageRun("sft", tmp_path, settings, samples_per_step=8).is_complete
+
+
+def test_other_numbers_of_samples_are_refused(tmp_path):
+    begun(tmp_path, "--per_device_train_batch_size", 2, num_processes=4)
+    args, settings = parse(tmp_path, "--per_device_train_batch_size", 4)
+    assert args.gradient_accumulation_steps == 1
+    with pytest.raises(UserError, match="differs in per_device_train_batch_size: 2 -> 4"):
+        StageRun("sft", tmp_path, settings, samples_per_step=samples_per_step(args))
+
+
+def test_what_cannot_be_divided(tmp_path):
+    run = begun(tmp_path, "--per_device_train_batch_size", 4, num_processes=3)
+    run.record["samples_per_step"] = 6
+    run.start()
+    with pytest.raises(UserError, match=r"6 samples in a step.*1 processes.*per_device_train_batch_size: 4.* is 6"):
+        parse(tmp_path, "--per_device_train_batch_size", 4)
+
+
+def test_a_complete_run_is_left_alone(tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    begun(tmp_path, num_processes=4).complete()
+    args, settings = parse(tmp_path)
+    assert args.gradient_accumulation_steps == 1
+    assert StageRun("sft", tmp_path, settings, samples_per_step=samples_per_step(args)).is_complete
+
+
+@pytest.mark.parametrize(
+    ("options", "steps"),
+    [([], 4), (["--steps_per_generation", 4], 8), (["--generation_batch_size", 64], 8)],
+    ids=["default", "steps_per_generation", "generation_batch_size"],
+)
+def test_generations(tmp_path, options, steps):
+    """As many completions are generated at a time."""
+    options = [
+        "--per_device_train_batch_size",
+        8,
+        "--gradient_accumulation_steps",
+        2,
+        "--num_generations",
+        4,
+        *options,
+    ]
+    begun(tmp_path, *options, num_processes=2, config=GRPOConfig)
+    args, _ = parse(tmp_path, *options, config=GRPOConfig)
+    assert (args.gradient_accumulation_steps, args.steps_per_generation) == (4, steps)
+    assert args.generation_batch_size == 8 * steps
