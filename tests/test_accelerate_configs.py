@@ -1,13 +1,12 @@
 """Both stages start under each of the files for accelerate, and train with what the file says."""
 
-import os
 import socket
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from launching import CONFIGS, environment, launch_command, on_cpu
 from safetensors.torch import load_file
 
 from glow_trl.data import write_jsonl
@@ -15,8 +14,6 @@ from glow_trl.recipes import write_settings
 from glow_trl.runs import read_run
 
 
-ROOT = Path(__file__).resolve().parents[1]
-CONFIGS = {path.stem: path for path in (ROOT / "accelerate_configs").glob("*.yaml")}
 NAMES = {
     *("cpu", "single_gpu", "ddp", "fsdp2", "multi_node"),
     *("zero1", "zero2", "zero2_offload", "zero3", "zero3_offload"),
@@ -36,19 +33,8 @@ def test_accelerate_reads_it(name):
     assert config.num_processes >= 1 and CONFIGS[name].read_text().startswith("# ")
 
 
-def on_cpu(name: str, folder: Path) -> tuple[Path, int]:
-    """A copy of the file for CPU, and the number of processes: two where there are several."""
-    config = yaml.safe_load(CONFIGS[name].read_text())
-    num_processes = min(config["num_processes"], 2)
-    config |= {"use_cpu": True, "mixed_precision": "no", "num_processes": num_processes}
-    write_settings(folder / "accelerate.yaml", config)
-    return folder / "accelerate.yaml", num_processes
-
-
 def launch(config: Path, module: list[str], settings: Path, num_machines: int) -> None:
     """Run a stage with `accelerate launch`, started once for each machine."""
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch", "--config_file", str(config)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -57,9 +43,9 @@ def launch(config: Path, module: list[str], settings: Path, num_machines: int) -
         place = ["--machine_rank", str(rank), "--main_process_port", str(port)] if num_machines > 1 else []
         machines.append(
             subprocess.Popen(
-                [*command, *place, "-m", *module, "--config", str(settings)],
+                launch_command(config, *place, "-m", *module, "--config", str(settings)),
                 cwd=settings.parent,
-                env=environment,
+                env=environment(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 text=True,
@@ -90,8 +76,9 @@ def parts_of(checkpoint: Path) -> dict[str, int]:
 )
 def test_both_stages(name, adapter, tiny_model, tmp_path):
     """As for GPUs, but on CPU: stage 2 goes on from what stage 1 leaves, a model or an adapter."""
-    config, num_processes = on_cpu(name, tmp_path)
-    num_machines = yaml.safe_load(CONFIGS[name].read_text())["num_machines"]
+    content = yaml.safe_load(CONFIGS[name].read_text())
+    num_processes = min(content["num_processes"], 2)
+    config = on_cpu(name, tmp_path, num_processes)
     rows = ({"problem": f"{a}+1=?", "completion": f"\\boxed{{{a + 1}}}", "answer": str(a + 1)} for a in range(8))
     write_jsonl(tmp_path / "rows.jsonl", rows)
     shared = {
@@ -122,12 +109,12 @@ def test_both_stages(name, adapter, tiny_model, tmp_path):
         module = [f"glow_trl.{stage}"]
         if name == "fsdp2":
             module = ["tests.fsdp2_on_cpu", *module]
-        launch(config, module, tmp_path / f"{stage}.yaml", num_machines)
+        launch(config, module, tmp_path / f"{stage}.yaml", content["num_machines"])
         assert read_run(output_dir)["status"] == "complete"
         checkpoint = output_dir / "checkpoint-2"
         assert len(list(checkpoint.glob("rng_state*.pth"))) == num_processes
         assert parts_of(checkpoint) == {
-            "deepspeed": num_processes if "deepspeed_config" in yaml.safe_load(config.read_text()) else 0,
+            "deepspeed": num_processes if "deepspeed_config" in content else 0,
             "weights": num_processes if "zero3" in name or name == "multi_node" else 0,
             "fsdp": name == "fsdp2",
         }

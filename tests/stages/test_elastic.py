@@ -1,8 +1,6 @@
 """A node dies: stage 1 goes on with the processes that are left, from the same files, and ends as if nothing was."""
 
-import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -10,7 +8,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
-import yaml
+from launching import environment, launch_command, on_cpu
 from safetensors.torch import load_file
 
 from glow_trl.data import read_jsonl
@@ -19,25 +17,13 @@ from glow_trl.recipes import write_settings
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
-
 
 def start(name: str, num_processes: int, settings: dict, folder: Path) -> psutil.Popen:
     """`accelerate launch` of the stage, on CPU."""
-    config = yaml.safe_load((ROOT / "accelerate_configs" / f"{name}.yaml").read_text())
-    config |= {"use_cpu": True, "mixed_precision": "no", "num_processes": num_processes}
-    if num_processes == 1 and name == "ddp":
-        config["distributed_type"] = "NO"
-    write_settings(folder / "accelerate.yaml", config)
     write_settings(folder / "sft.yaml", settings)
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
-    command += ["--config_file", str(folder / "accelerate.yaml"), "-m", "glow_trl.sft"]
-    return psutil.Popen(
-        [*command, "--config", str(folder / "sft.yaml")],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    config = on_cpu(name, folder, num_processes)
+    command = launch_command(config, "-m", "glow_trl.sft", "--config", str(folder / "sft.yaml"))
+    return psutil.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
 
 
 def finish(process: psutil.Popen) -> str:
@@ -46,8 +32,8 @@ def finish(process: psutil.Popen) -> str:
     return errors
 
 
-@pytest.mark.parametrize("name", ["ddp", "zero3"])
-def test_two_processes_and_then_one(name, tiny_model, trajectories, tmp_path):
+@pytest.mark.parametrize(("name", "adapter"), [("ddp", False), ("zero3", False), ("zero3", True)])
+def test_two_processes_and_then_one(name, adapter, tiny_model, trajectories, tmp_path):
     """All processes are killed in the second epoch of three; weights, ledger and losses are those of one process."""
     settings = {
         "model_name_or_path": tiny_model,
@@ -65,8 +51,17 @@ def test_two_processes_and_then_one(name, tiny_model, trajectories, tmp_path):
         "eos_token": "<|im_end|>",
         "report_to": "none",
     }
+    weights = "model.safetensors"
+    if adapter:
+        weights = "adapter_model.safetensors"
+        settings |= {"use_peft": True, "lora_r": 4, "lora_dropout": 0.0, "lora_target_modules": "all-linear"}
     straight, killed = tmp_path / "straight", tmp_path / "killed"
-    finish(start("cpu", 1, settings | {"output_dir": str(straight), "gradient_accumulation_steps": 2}, tmp_path))
+    if adapter:
+        # Which adapter it begins with depends on how the model is made
+        finish(start(name, 2, settings | {"output_dir": str(straight)}, tmp_path))
+    else:
+        settings_of_one = settings | {"output_dir": str(straight), "gradient_accumulation_steps": 2}
+        finish(start("cpu", 1, settings_of_one, tmp_path))
 
     # 40 samples, 6 a step
     process = start(name, 2, settings | {"output_dir": str(killed)}, tmp_path)
@@ -82,7 +77,7 @@ def test_two_processes_and_then_one(name, tiny_model, trajectories, tmp_path):
     assert "goes on with gradient_accumulation_steps: 2, as there are 1 processes now" in errors
     assert "resuming from" in errors
 
-    expected, result = (load_file(folder / "model.safetensors") for folder in (straight, killed))
+    expected, result = (load_file(folder / weights) for folder in (straight, killed))
     for key, value in expected.items():
         torch.testing.assert_close(result[key], value, rtol=0, atol=1e-5)
     for epoch in (1, 2, 3):

@@ -13,21 +13,19 @@ import time
 from pathlib import Path
 
 import pytest
-import yaml
+from launching import environment, launch_command, on_cpu
 from safetensors.torch import load_file
 
 from glow_trl.checkpoints import last_complete_checkpoint
 from glow_trl.cli import main
 from glow_trl.data import read_jsonl, write_jsonl
 from glow_trl.guard import CollapseGuard, GuardConfig
-from glow_trl.recipes import write_settings
 
 from .conftest import CPU
 
 
 pytestmark = pytest.mark.slow
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = 8
 
 
@@ -56,10 +54,9 @@ def command(model: str, questions: Path, output_dir: Path, shuffle: bool = True)
     return [sys.executable, "-m", "glow_trl.grpo", *map(str, options)]
 
 
-def environment(output_dir: Path, **variables: str) -> dict[str, str]:
+def environment_of(output_dir: Path, **variables: str) -> dict[str, str]:
     output_dir.mkdir(exist_ok=True)
-    variables |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "GLOW_TRL_TEST_PROMPTS": str(output_dir)}
-    return {**os.environ, **variables}
+    return environment(GLOW_TRL_TEST_PROMPTS=str(output_dir), **variables)
 
 
 def seen(output_dir: Path, rank: int = 0) -> dict[int, list]:
@@ -105,7 +102,7 @@ def kill_and_resume(command: list[str], output_dir: Path) -> None:
     Kill a run when its fourth checkpoint begins to be written, and damage the last complete checkpoint as well. It
     goes on from the one before, and says so.
     """
-    process = subprocess.Popen(command, env=environment(output_dir), stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=environment_of(output_dir), stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 200
     while not (output_dir / "checkpoint-4").exists():
         assert time.monotonic() < deadline and process.poll() is None, process.stderr.read()[-3000:]
@@ -118,7 +115,7 @@ def kill_and_resume(command: list[str], output_dir: Path) -> None:
     weights = whole / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
 
-    run = subprocess.run(command, env=environment(output_dir), capture_output=True, text=True, timeout=300)
+    run = subprocess.run(command, env=environment_of(output_dir), capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
     before = f"checkpoint-{int(whole.name[-1]) - 1}"
     assert f"{whole} is not complete and is passed over: model.safetensors has" in run.stderr
@@ -144,7 +141,7 @@ def test_killed_and_resumed(order, request, tmp_path):
     model, questions = request.getfixturevalue("inputs" if order == "random" else "hard_first")
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     commands = [command(model, questions, folder, order == "random") for folder in (straight, killed)]
-    run = subprocess.run(commands[0], env=environment(straight), capture_output=True, text=True, timeout=300)
+    run = subprocess.run(commands[0], env=environment_of(straight), capture_output=True, text=True, timeout=300)
     assert run.returncode == 0, run.stderr[-3000:]
     kill_and_resume(commands[1], killed)
 
@@ -171,14 +168,10 @@ def test_one_of_two_processes_killed(name, remaining, inputs, tmp_path):
     """
 
     def run(folder: str, num_processes: int = 2, **variables: str) -> subprocess.CompletedProcess:
-        config = yaml.safe_load((ROOT / "accelerate_configs" / f"{name}.yaml").read_text())
-        config |= {"use_cpu": True, "mixed_precision": "no", "num_processes": num_processes}
-        write_settings(tmp_path / "accelerate.yaml", config)
-        launcher = ["accelerate.commands.accelerate_cli", "launch", "--config_file", str(tmp_path / "accelerate.yaml")]
-        python, *stage = command(*inputs, tmp_path / folder)
+        _, *stage = command(*inputs, tmp_path / folder)
         return subprocess.run(
-            [python, "-m", *launcher, *stage],
-            env=environment(tmp_path / folder, **variables),
+            launch_command(on_cpu(name, tmp_path, num_processes), *stage),
+            env=environment_of(tmp_path / folder, **variables),
             capture_output=True,
             text=True,
             timeout=300,
