@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .errors import ServiceError, TrainingCollapsed, UserError
+from .processes import ENDS_WITH_PARENT, end_with_parent
 
 
 _COMMANDS = {
@@ -61,6 +62,8 @@ def run_stage(main: Callable[[Sequence[str] | None], int | None], argv: Sequence
         when interrupted. Other errors are raised.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    if ENDS_WITH_PARENT in os.environ:
+        end_with_parent()
     try:
         return main(argv) or 0
     except UserError as error:

@@ -174,13 +174,7 @@ class Pipeline:
         config = folder / "config.new.yaml"
         write_settings(config, settings)
         if self.accelerate_config is not None and stage in _TRAINING_STAGES:
-            launcher = [
-                sys.executable,
-                "-m",
-                "accelerate.commands.launch",
-                "--config_file",
-                str(self.accelerate_config),
-            ]
+            launcher = [sys.executable, "-m", "glow_trl.launch", "--config_file", str(self.accelerate_config)]
             result = subprocess.run([*launcher, "-m", module, "--config", str(config)])
             if result.returncode:
                 raise StageFailed(2 if result.returncode == 2 else 1)

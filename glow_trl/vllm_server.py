@@ -1,6 +1,5 @@
 """The vLLM server of a GRPO run with `vllm_mode: server`, started with the run and stopped after it."""
 
-import ctypes
 import logging
 import os
 import signal
@@ -14,11 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from .errors import UserError
+from .processes import end_with_parent
 
 
 logger = logging.getLogger(__name__)
 
-_PR_SET_PDEATHSIG = 1
 # What torchrun and accelerate tell the processes of the training, of which the server is none
 _LAUNCHER = ("RANK", "LOCAL_RANK", "GROUP_RANK", "ROLE_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "GROUP_WORLD_SIZE")
 _LAUNCHER_PREFIXES = ("MASTER_", "TORCHELASTIC_", "ACCELERATE_", "ROLE_", "FSDP_")
@@ -100,7 +99,8 @@ class VLLMServer:
                 stdin=subprocess.DEVNULL,
                 env=_environment(os.environ, self.devices),
                 start_new_session=True,
-                preexec_fn=_end_with_parent if sys.platform == "linux" else None,
+                # A run that is killed must not leave a server behind, which would keep its GPUs and its port
+                preexec_fn=end_with_parent,
             )
         try:
             self._wait()
@@ -156,8 +156,3 @@ def _environment(environment: Mapping[str, str], devices: str | None) -> dict[st
     if devices is not None:
         kept["CUDA_VISIBLE_DEVICES"] = devices
     return kept
-
-
-def _end_with_parent() -> None:
-    # A run that is killed must not leave a server behind, which would keep its GPUs and its port
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -10,8 +10,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import yaml
+from launching import on_cpu
 from safetensors.torch import load_file
 
 from glow_trl.errors import UserError
@@ -212,3 +214,25 @@ def test_deepspeed_is_asked_for_before_anything_is_done(recipe, tmp_path, monkey
     with pytest.raises(UserError, match=r"pip install 'glow-trl\[deepspeed\]'"):
         main([str(recipe), "--output_dir", str(tmp_path / "out"), "--accelerate_config", "zero3"])
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "num_processes"), [("cpu", 1), ("ddp", 2)])
+def test_launched_stages_are_the_runs_own(recipe, tmp_path, name, num_processes):
+    """What is wrong with a stage is said as without a launcher, and the stage ends with a run that is killed."""
+    launched = ["--accelerate_config", str(on_cpu(name, tmp_path, num_processes))]
+    process = start(recipe, tmp_path / "wrong", *launched, "--sft.learning_rate", "fast")
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 2 and "Traceback" not in errors
+    assert "glow-trl: error: " in errors and "learning_rate" in errors
+
+    process = psutil.Process(start(recipe, tmp_path / "killed", *launched, "--sft.max_steps", "1000000").pid)
+    deadline = time.monotonic() + 240
+    while not (tmp_path / "killed" / "glow" / "sft" / "checkpoint-2").exists():
+        assert process.is_running() and time.monotonic() < deadline
+        time.sleep(0.05)
+    family = process.children(recursive=True)
+    assert len(family) > num_processes
+    process.kill()
+    _, alive = psutil.wait_procs(family, timeout=60)
+    assert not alive
