@@ -30,7 +30,7 @@ from .guard import CollapseGuard, GuardConfig
 from .handover import check_handover, read_handover, write_handover
 from .merge import merge_adapter
 from .runs import StageRun
-from .step_size import parse_training_stage, samples_per_step
+from .step_size import parse_training_stage, step_size
 from .training import (
     adapter_to_train,
     is_main_process,
@@ -240,7 +240,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.use_vllm and find_spec("vllm") is None:
         raise MissingExtraError("vllm", "vllm", "use_vllm")
     inputs = [*config.files, model_args.model_name_or_path or ""]
-    run = StageRun("grpo", args.output_dir, settings, inputs, is_main_process(), samples_per_step(args))
+    run = StageRun("grpo", args.output_dir, settings, inputs, is_main_process(), step_size(args))
     if run.is_complete:
         logger.warning("grpo: %s is complete, nothing to do", run.output_dir)
         return

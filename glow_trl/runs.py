@@ -63,13 +63,8 @@ _INCIDENTAL = {
     "vllm_server_base_url",
     "vllm_server_timeout",
 }
-# How the samples of an optimizer step are divided
-DIVISION = {
-    "per_device_train_batch_size",
-    "gradient_accumulation_steps",
-    "steps_per_generation",
-    "generation_batch_size",
-}
+# How the samples of a step are divided
+DIVISION = {"per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation"}
 _HASHED_WHOLE = 16 << 20
 
 
@@ -88,8 +83,8 @@ class StageRun:
             Files and folders that the stage reads. Their fingerprints are recorded.
         main_process (`bool`, *optional*, defaults to `True`):
             Whether this process writes. The other processes of a distributed run only read.
-        samples_per_step (`int`, *optional*):
-            Samples of an optimizer step on all processes. A run may go on with them divided in another way.
+        step_size (`dict`, *optional*):
+            What [`~glow_trl.step_size.step_size`] gives. A run may go on with the same divided in another way.
 
     Raises:
         UserError: the folder cannot be written to, or holds a run with other settings or inputs.
@@ -102,7 +97,7 @@ class StageRun:
         settings: Mapping[str, Any],
         inputs: Iterable[str | os.PathLike] = (),
         main_process: bool = True,
-        samples_per_step: int | None = None,
+        step_size: Mapping[str, int] | None = None,
     ):
         self.stage = stage
         self.output_dir = Path(output_dir)
@@ -115,7 +110,7 @@ class StageRun:
             "config": jsonable(settings),
             "data": {str(path): fingerprint(path) for path in inputs},
             "seed": settings.get("seed"),
-            "samples_per_step": samples_per_step,
+            **({} if step_size is None else {"step_size": dict(step_size)}),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             **provenance(),
         }
@@ -133,11 +128,10 @@ class StageRun:
         ours, theirs = _identity(self.record), _identity(earlier)
         if ours == theirs:
             return
-        if self.record["samples_per_step"] is not None:
-            if self.record["samples_per_step"] == earlier.get("samples_per_step"):
-                ours, theirs = _identity(self.record, DIVISION), _identity(earlier, DIVISION)
-                if ours == theirs:
-                    return
+        if "step_size" in self.record and self.record["step_size"] == earlier.get("step_size"):
+            ours, theirs = _identity(self.record, DIVISION), _identity(earlier, DIVISION)
+            if ours == theirs:
+                return
         differences = []
         for part in ("config", "data"):
             for key in sorted(ours[part].keys() | theirs[part].keys()):

@@ -25,7 +25,7 @@ from .generation.loading import load_tokenizer
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
 from .handover import check_end_token, end_token_share, write_handover
 from .runs import StageRun
-from .step_size import parse_training_stage, samples_per_step
+from .step_size import parse_training_stage, step_size
 from .training import (
     adapter_to_train,
     is_main_process,
@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     argv = sys.argv[1:] if argv is None else argv
     types = (SFTStageConfig, GLOWConfig, ModelConfig)
     (config, args, model_args), settings = parse_training_stage(types, argv, "glow-trl sft", "the SFT stage")
-    run = StageRun("sft", args.output_dir, settings, config.files, is_main_process(), samples_per_step(args))
+    run = StageRun("sft", args.output_dir, settings, config.files, is_main_process(), step_size(args))
     if run.is_complete:
         logger.warning("sft: %s is complete, nothing to do", run.output_dir)
         return

@@ -1,4 +1,4 @@
-"""The samples of an optimizer step: kept where a run goes on on another number of processes."""
+"""How many samples an optimizer step has: kept where a run goes on on another number of processes."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,14 @@ logger = logging.getLogger(__name__)
 def samples_per_step(args: TrainingArguments) -> int:
     """Samples of an optimizer step, on all processes."""
     return args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+
+
+def step_size(args: TrainingArguments) -> dict[str, int]:
+    """Numbers of samples on all processes: of an optimizer step, and with GRPO of the completions made at a time."""
+    sizes = {"samples": samples_per_step(args)}
+    if getattr(args, "generation_batch_size", None) is not None:
+        sizes["completions"] = args.generation_batch_size
+    return sizes
 
 
 def parse_training_stage(
@@ -44,7 +52,7 @@ def _division_to_keep(
     args: TrainingArguments, settings: Mapping[str, Any], earlier: Mapping[str, Any]
 ) -> dict[str, int]:
     """What to change for the run `earlier` to go on; nothing if it is not the number of processes that differs."""
-    wanted = earlier.get("samples_per_step")
+    wanted = earlier.get("step_size", {}).get("samples")
     if wanted in (None, samples_per_step(args)) or earlier.get("status") == "complete":
         return {}
     if any(earlier["config"].get(name) != jsonable(settings.get(name)) for name in DIVISION):

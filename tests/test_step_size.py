@@ -7,7 +7,7 @@ from trl import GRPOConfig, SFTConfig
 
 from glow_trl.errors import UserError
 from glow_trl.runs import StageRun
-from glow_trl.step_size import parse_training_stage, samples_per_step
+from glow_trl.step_size import parse_training_stage, samples_per_step, step_size
 
 
 CPU = ["--use_cpu", "true", "--bf16", "false"]
@@ -24,7 +24,10 @@ def begun(folder, *options, num_processes: int, config=SFTConfig) -> StageRun:
     """A run that so many processes have begun; here there is one."""
     args, settings = parse(folder / "elsewhere", *options, config=config)
     settings["output_dir"] = str(folder)
-    run = StageRun("sft", folder, settings, samples_per_step=samples_per_step(args) * num_processes)
+    sizes = {name: size * num_processes for name, size in step_size(args).items()}
+    if "generation_batch_size" in settings:
+        sizes["completions"] = args.generation_batch_size
+    run = StageRun("sft", folder, settings, step_size=sizes)
     run.start()
     return run
 
@@ -38,7 +41,7 @@ def test_accumulation_makes_up_for_processes(tmp_path, caplog):
     assert f"{tmp_path} goes on with gradient_accumulation_steps: 12, as there are 1 processes now" in caplog.text
     # What the user set is what is recorded, so that more processes may take over again
     assert settings["gradient_accumulation_steps"] == 3
-    assert not StageRun("sft", tmp_path, settings, samples_per_step=24).is_complete
+    assert not StageRun("sft", tmp_path, settings, step_size=step_size(args)).is_complete
 
 
 def test_what_is_not_set_has_its_default(tmp_path):
@@ -52,7 +55,7 @@ def test_the_user_may_divide_them(tmp_path, caplog):
     begun(tmp_path, "--per_device_train_batch_size", 2, num_processes=4)
     args, settings = parse(tmp_path, "--per_device_train_batch_size", 8)
     assert args.gradient_accumulation_steps == 1 and caplog.text == ""
-    assert not StageRun("sft", tmp_path, settings, samples_per_step=8).is_complete
+    assert not StageRun("sft", tmp_path, settings, step_size=step_size(args)).is_complete
 
 
 def test_other_numbers_of_samples_are_refused(tmp_path):
@@ -60,12 +63,12 @@ def test_other_numbers_of_samples_are_refused(tmp_path):
     args, settings = parse(tmp_path, "--per_device_train_batch_size", 4)
     assert args.gradient_accumulation_steps == 1
     with pytest.raises(UserError, match="differs in per_device_train_batch_size: 2 -> 4"):
-        StageRun("sft", tmp_path, settings, samples_per_step=samples_per_step(args))
+        StageRun("sft", tmp_path, settings, step_size=step_size(args))
 
 
 def test_what_cannot_be_divided(tmp_path):
     run = begun(tmp_path, "--per_device_train_batch_size", 4, num_processes=3)
-    run.record["samples_per_step"] = 6
+    run.record["step_size"] = {"samples": 6}
     run.start()
     with pytest.raises(UserError, match=r"6 samples in a step.*1 processes.*per_device_train_batch_size: 4.* is 6"):
         parse(tmp_path, "--per_device_train_batch_size", 4)
@@ -76,7 +79,7 @@ def test_a_complete_run_is_left_alone(tmp_path, caplog):
     begun(tmp_path, num_processes=4).complete()
     args, settings = parse(tmp_path)
     assert args.gradient_accumulation_steps == 1
-    assert StageRun("sft", tmp_path, settings, samples_per_step=samples_per_step(args)).is_complete
+    assert StageRun("sft", tmp_path, settings, step_size=step_size(args)).is_complete
 
 
 @pytest.mark.parametrize(
@@ -99,3 +102,13 @@ def test_generations(tmp_path, options, steps):
     args, _ = parse(tmp_path, *options, config=GRPOConfig)
     assert (args.gradient_accumulation_steps, args.steps_per_generation) == (4, steps)
     assert args.generation_batch_size == 8 * steps
+
+
+def test_other_numbers_of_completions_are_refused(tmp_path):
+    """With as many samples in a step."""
+    options = ["--gradient_accumulation_steps", 4, "--num_generations", 4]
+    begun(tmp_path, *options, num_processes=1, config=GRPOConfig)
+    args, settings = parse(tmp_path, *options, "--steps_per_generation", 8, config=GRPOConfig)
+    assert step_size(args) == {"samples": 32, "completions": 64}
+    with pytest.raises(UserError, match="differs in steps_per_generation: None -> 8"):
+        StageRun("sft", tmp_path, settings, step_size=step_size(args))
