@@ -1,7 +1,7 @@
 """
 Runs a module with FSDP2 on CPU: `accelerate launch --config_file FILE -m tests.fsdp2_on_cpu MODULE ...`. accelerate
 takes DDP in its place there, without a word. All that it does for FSDP2 on a GPU is done here: wrapping, loading,
-checkpoints.
+checkpoints. On a GPU this changes nothing.
 """
 
 import importlib
@@ -18,7 +18,7 @@ _init = AcceleratorState.__init__
 def _init_with_fsdp(self, *args, fsdp_plugin=None, **kwargs) -> None:
     first = AcceleratorState._shared_state == {}
     _init(self, *args, fsdp_plugin=fsdp_plugin, **kwargs)
-    if first and fsdp_plugin is not None:
+    if first and fsdp_plugin is not None and self.distributed_type != DistributedType.FSDP:
         assert self.distributed_type == DistributedType.MULTI_CPU, self.distributed_type
         # The one is made from the other again and again
         self.distributed_type = PartialState._shared_state["distributed_type"] = DistributedType.FSDP

@@ -51,6 +51,12 @@ def test_profile(tmp_path):
     assert {path.stem for path in (tmp_path / "traces").iterdir()} == waits.keys()
 
 
+def test_parallel(tmp_path):
+    """This one also fails where processes differ from one."""
+    table = bench("bench_parallel.py", "--kinds", "fsdp2", folder=tmp_path)
+    assert "FSDPQwen2ForCausalLM" in table and "2 processes against one" in table
+
+
 def test_ledger(tmp_path):
     table = bench("bench_ledger.py", "--samples", 100, 1000, "--repeats", 1, folder=tmp_path)
     assert "1,000" in table and "sync, ms" in table
