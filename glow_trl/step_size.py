@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from transformers import TrainingArguments
+from transformers import Trainer, TrainingArguments
 
 from .config import parse_stage
 from .errors import UserError
@@ -25,6 +25,16 @@ def step_size(args: TrainingArguments) -> dict[str, int]:
     if getattr(args, "generation_batch_size", None) is not None:
         sizes["completions"] = args.generation_batch_size
     return sizes
+
+
+def set_accumulation(trainer: Trainer, steps: int) -> None:
+    """Change `gradient_accumulation_steps` of a trainer that has not begun to train."""
+    trainer.args.gradient_accumulation_steps = steps
+    plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
+    if plugin is not None:
+        plugin.deepspeed_config["gradient_accumulation_steps"] = steps
+        if "train_batch_size" in plugin.deepspeed_config:
+            plugin.deepspeed_config["train_batch_size"] = samples_per_step(trainer.args)
 
 
 def parse_training_stage(

@@ -10,6 +10,15 @@ from safetensors.torch import save_file
 from ..errors import UserError
 
 
+def saved_samples_per_step(path: str | os.PathLike) -> int | None:
+    """Samples of an optimizer step of the run that wrote a ledger; `None` where that is not known."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            return int(file.metadata()["samples_per_step"]) or None
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
+
+
 class LossLedger:
     """
     Loss of each training sample at its visit in the current epoch and in the previous one: two float32 numbers, 8
@@ -174,7 +183,6 @@ class LossLedger:
         try:
             with safe_open(path, framework="pt") as file:
                 epoch, fingerprint = int(file.metadata()["epoch"]), file.metadata()["fingerprint"] or None
-                samples_per_step = int(file.metadata().get("samples_per_step") or 0) or None
                 previous, current = file.get_tensor("previous"), file.get_tensor("current")
             if previous.shape != current.shape:
                 raise ValueError(f"shapes {list(previous.shape)} and {list(current.shape)}")
@@ -190,6 +198,7 @@ class LossLedger:
                 f"{path} was written for other training data of the same size. Resume with the data of the "
                 "checkpoint, or start a new run"
             )
+        samples_per_step = saved_samples_per_step(path)
         if None not in (samples_per_step, self.samples_per_step) and samples_per_step != self.samples_per_step:
             raise UserError(
                 f"{path} was written with {samples_per_step} samples in a step, and there are {self.samples_per_step} "

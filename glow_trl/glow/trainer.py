@@ -12,12 +12,12 @@ from trl import SFTTrainer
 from ..checkpoints import LEDGER_FILE, last_complete_checkpoint, make_resumable
 from ..deepspeed_resume import fit_to_processes
 from ..errors import UserError
-from ..step_size import samples_per_step
+from ..step_size import samples_per_step, set_accumulation
 from ..weighting import glow_weights
 from .checks import reject_unsupported
 from .config import GLOWConfig
 from .hooks import LedgerCallback, OutputKeeper
-from .ledger import LossLedger
+from .ledger import LossLedger, saved_samples_per_step
 from .metrics import WeightMetrics
 from .normalization import MeanNormalizer
 from .samples import (
@@ -287,8 +287,28 @@ class GLOWTrainer(SFTTrainer):
                     f"there is no complete checkpoint in {self.args.output_dir}: start a new run, without "
                     "resume_from_checkpoint"
                 )
+        if resume_from_checkpoint:
+            self._keep_samples_per_step(Path(resume_from_checkpoint))
         fit_to_processes(self, resume_from_checkpoint or None)
         return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def _keep_samples_per_step(self, checkpoint: Path) -> None:
+        """Let `gradient_accumulation_steps` make up for another number of processes, if it can."""
+        samples = saved_samples_per_step(checkpoint / LEDGER_FILE)
+        if samples in (None, self.ledger.samples_per_step):
+            return
+        steps, rest = divmod(samples, self.args.train_batch_size * self.args.world_size)
+        if rest:
+            # Loading the ledger says what to do
+            return
+        logger.warning(
+            f"{checkpoint} has {samples} samples in a step: going on with gradient_accumulation_steps={steps}"
+        )
+        set_accumulation(self, steps)
+        self.ledger.samples_per_step = samples
+        reject_unsupported(self)
+        if self._normalizer is not None:
+            self._normalizer.accumulated = steps > 1
 
     def _sync_ledger(self) -> None:
         """Merge the ledgers of the processes, unless that was done since the last step."""
