@@ -2,10 +2,6 @@
 `accelerate launch` as [`glow_trl.pipeline`] starts it: it ends as the stage does that it starts, with its exit code
 and without a traceback of its own, and the two end with the run, so that one that is killed leaves nothing behind that
 trains on in its folder.
-
-```shell
-python -m glow_trl.launch --config_file accelerate_configs/ddp.yaml -m glow_trl.sft --config FILE
-```
 """
 
 import os
