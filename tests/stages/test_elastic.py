@@ -32,7 +32,7 @@ def finish(process: psutil.Popen) -> str:
     return errors
 
 
-@pytest.mark.parametrize(("name", "adapter"), [("ddp", False), ("zero3", False), ("zero3", True)])
+@pytest.mark.parametrize(("name", "adapter"), [("ddp", False), ("zero3", True)])
 def test_two_processes_and_then_one(name, adapter, tiny_model, trajectories, tmp_path):
     """All processes are killed in the second epoch of three; weights, ledger and losses are those of one process."""
     settings = {
