@@ -52,6 +52,12 @@ def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
     return None
 
 
+def num_processes_of(checkpoint: str | os.PathLike) -> int:
+    """How many processes wrote a checkpoint."""
+    # Of one process it is `rng_state.pth`
+    return max(1, len(list(Path(checkpoint).glob("rng_state_*.pth"))))
+
+
 def make_resumable(args: "TrainingArguments") -> None:
     """
     Let a run of several processes on CPU load optimizer states. accelerate calls the device of such a run `cpu:0`, and

@@ -36,8 +36,8 @@ class LossLedger:
         fingerprint (`str`, *optional*):
             Names the training data. A saved ledger loads only into one with the same fingerprint.
         samples_per_step (`int`, *optional*):
-            Samples of an optimizer step, on all processes. A saved ledger loads only into one with the same number:
-            with another, the steps of the checkpoint would be another part of an epoch.
+            Samples of an optimizer step, on all processes. Saved with the ledger, for
+            [`~glow_trl.glow.ledger.saved_samples_per_step`].
 
     Attributes:
         epoch (`int`):
@@ -172,7 +172,7 @@ class LossLedger:
         Restore what [`~LossLedger.save`] wrote.
 
         Raises:
-            UserError: the file is missing or damaged, or belongs to other training data or to steps of another size.
+            UserError: the file is missing or damaged, or belongs to other training data.
         """
         path = Path(path)
         if not path.is_file():
@@ -197,13 +197,6 @@ class LossLedger:
             raise UserError(
                 f"{path} was written for other training data of the same size. Resume with the data of the "
                 "checkpoint, or start a new run"
-            )
-        samples_per_step = saved_samples_per_step(path)
-        if None not in (samples_per_step, self.samples_per_step) and samples_per_step != self.samples_per_step:
-            raise UserError(
-                f"{path} was written with {samples_per_step} samples in a step, and there are {self.samples_per_step} "
-                "now: set per_device_train_batch_size and gradient_accumulation_steps so that their product times "
-                f"the number of processes is {samples_per_step}"
             )
         self.previous.copy_(previous)
         self.current.copy_(current)

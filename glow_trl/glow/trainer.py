@@ -9,7 +9,7 @@ from datasets import Dataset
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
-from ..checkpoints import LEDGER_FILE, last_complete_checkpoint, make_resumable
+from ..checkpoints import LEDGER_FILE, last_complete_checkpoint, make_resumable, num_processes_of
 from ..deepspeed_resume import fit_to_processes
 from ..errors import UserError
 from ..step_size import samples_per_step, set_accumulation
@@ -298,12 +298,13 @@ class GLOWTrainer(SFTTrainer):
         if samples in (None, self.ledger.samples_per_step):
             return
         steps, rest = divmod(samples, self.args.train_batch_size * self.args.world_size)
-        if rest:
-            # Loading the ledger says what to do
+        if rest or num_processes_of(checkpoint) == self.args.world_size:
+            logger.warning(
+                f"{checkpoint} has {samples} samples in a step, and there are {self.ledger.samples_per_step} now: its "
+                "steps are another part of an epoch, and some samples are visited twice or not at all in this one"
+            )
             return
-        logger.warning(
-            f"{checkpoint} has {samples} samples in a step: going on with gradient_accumulation_steps={steps}"
-        )
+        logger.warning(f"{checkpoint} has {samples} samples in a step: gradient_accumulation_steps is now {steps}")
         set_accumulation(self, steps)
         self.ledger.samples_per_step = samples
         reject_unsupported(self)

@@ -30,11 +30,16 @@ def test_train_on_for_more_epochs(tiny_model, tmp_path):
 
 
 @pytest.mark.parametrize("batch_size", [2, 6])
-def test_resume_with_another_batch_size(tiny_model, tmp_path, batch_size):
-    """Steps and epochs then mean other things than they did, but the ledger goes on and no epoch is repeated in it."""
+def test_resume_with_another_batch_size(tiny_model, tmp_path, batch_size, caplog):
+    """
+    Steps and epochs then mean other things than they did, and this is said, but the ledger goes on and no epoch is
+    repeated in it. Nothing makes up for what the user changed.
+    """
     make_trainer(tiny_model, tmp_path, ROWS, save_strategy="steps", save_steps=1, **BATCH).train()
     trainer = make_trainer(tiny_model, tmp_path, ROWS, **{**BATCH, "per_device_train_batch_size": batch_size})
     trainer.train(resume_from_checkpoint=str(tmp_path / "checkpoint-5"))
+    assert f"has 4 samples in a step, and there are {batch_size} now" in caplog.text
+    assert trainer.args.gradient_accumulation_steps == 1
     assert trainer.ledger.epoch >= 2 and not trainer.ledger.previous.isnan().any()
 
 
