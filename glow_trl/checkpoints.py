@@ -20,6 +20,7 @@ LEDGER_FILE = "ledger.safetensors"
 TRAINER_STATE_FILE = "trainer_state.json"
 
 _FOLDER = re.compile(r"checkpoint-(\d+)")
+_RANK = re.compile(r"(?:rng_state|zero_pp_rank)_(\d+)")
 _WEIGHTS = ("model", "pytorch_model", "adapter_model")
 # Up to this size a file is read whole and compared with its checksums
 _SMALL = 64 << 20
@@ -56,6 +57,17 @@ def num_processes_of(checkpoint: str | os.PathLike) -> int:
     """How many processes wrote a checkpoint."""
     # Of one process it is `rng_state.pth`
     return max(1, len(list(Path(checkpoint).glob("rng_state_*.pth"))))
+
+
+def remove_other_ranks(checkpoint: str | os.PathLike, num_processes: int) -> None:
+    """
+    Remove from a checkpoint what more processes than these left there: a run that died over it, in whose place fewer
+    have written it again. DeepSpeed would take all the parts that it finds for those of one run.
+    """
+    for pattern in ("rng_state_*.pth", "global_step*/*zero_pp_rank_*.pt"):
+        for path in Path(checkpoint).glob(pattern):
+            if int(_RANK.search(path.name)[1]) >= num_processes:
+                path.unlink(missing_ok=True)
 
 
 def make_resumable(args: "TrainingArguments") -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import torch
 from transformers import Trainer, TrainerCallback
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from .checkpoints import remove_other_ranks
 from .errors import UserError
 
 
@@ -21,7 +23,7 @@ def fit_to_processes(trainer: Trainer, checkpoint: str | None) -> None:
     """
     Let a trainer resume from a checkpoint of another number of processes. DeepSpeed cuts optimizer states to the
     number of processes; they are converted, in the checkpoint's folder, to DeepSpeed's universal format. Without
-    DeepSpeed there is nothing to do. To be called by all processes.
+    DeepSpeed there is nothing to convert. To be called by all processes.
 
     Args:
         trainer ([`~transformers.Trainer`]): the trainer, before `train`.
@@ -30,11 +32,13 @@ def fit_to_processes(trainer: Trainer, checkpoint: str | None) -> None:
     Raises:
         UserError: the numbers differ and the states cannot be converted.
     """
+    # Of a call of `train` before
+    for callback in (_OwnRanksOnly, _StateOfEachGroup):
+        trainer.remove_callback(callback)
+    trainer.add_callback(_OwnRanksOnly)
     plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
     if plugin is None:
         return
-    # Of a call of `train` before
-    trainer.remove_callback(_StateOfEachGroup)
     written_by = 0 if checkpoint is None else num_partitions(checkpoint)
     convert = written_by not in (0, trainer.accelerator.num_processes)
     if convert:
@@ -52,6 +56,15 @@ def num_partitions(checkpoint: str | Path) -> int:
     if not (checkpoint / "latest").is_file():
         return 0
     return len(list((checkpoint / (checkpoint / "latest").read_text().strip()).glob("*_optim_states.pt")))
+
+
+class _OwnRanksOnly(TrainerCallback):
+    """Leaves no parts of more processes in a checkpoint that is written over theirs."""
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_local_process_zero:
+            checkpoint = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            remove_other_ranks(checkpoint, args.world_size)
 
 
 class _StateOfEachGroup(TrainerCallback):

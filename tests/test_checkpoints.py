@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from glow_trl.checkpoints import last_complete_checkpoint, make_resumable
+from glow_trl.checkpoints import (
+    last_complete_checkpoint,
+    make_resumable,
+    num_processes_of,
+    remove_other_ranks,
+)
 
 
 sys.path.insert(0, str(Path(__file__).parent / "glow"))
@@ -234,3 +239,19 @@ def test_make_resumable_leaves_other_devices_alone():
         args = Arguments(before)
         make_resumable(args)
         assert args.device == torch.device(after)
+
+
+def test_parts_of_more_processes_are_removed(tmp_path):
+    names = ["rng_state_{}.pth", "global_step3/zero_pp_rank_{}_mp_rank_00_model_states.pt"]
+    names += ["global_step3/bf16_zero_pp_rank_{}_mp_rank_00_optim_states.pt"]
+    (tmp_path / "global_step3").mkdir()
+    for name in names:
+        for rank in (0, 1, 2, 10):
+            (tmp_path / name.format(rank)).touch()
+    others = [tmp_path / "global_step3" / "mp_rank_00_model_states.pt", tmp_path / "model.safetensors"]
+    for path in others:
+        path.touch()
+    remove_other_ranks(tmp_path, 2)
+    assert num_processes_of(tmp_path) == 2 and all(path.exists() for path in others)
+    for name in names:
+        assert [(tmp_path / name.format(rank)).exists() for rank in (0, 1, 2, 10)] == [True, True, False, False]

@@ -89,15 +89,7 @@ def test_a_complete_run_is_left_alone(tmp_path, caplog):
 )
 def test_generations(tmp_path, options, steps):
     """As many completions are generated at a time."""
-    options = [
-        "--per_device_train_batch_size",
-        8,
-        "--gradient_accumulation_steps",
-        2,
-        "--num_generations",
-        4,
-        *options,
-    ]
+    options = ["--gradient_accumulation_steps", 2, "--num_generations", 4, *options]
     begun(tmp_path, *options, num_processes=2, config=GRPOConfig)
     args, _ = parse(tmp_path, *options, config=GRPOConfig)
     assert (args.gradient_accumulation_steps, args.steps_per_generation) == (4, steps)

@@ -11,6 +11,8 @@ from glow_cases import WEIGHTS, make_trainer, token_rows
 from torch.utils._python_dispatch import TorchDispatchMode
 from trl import SFTConfig, SFTTrainer
 
+from glow_trl import GLOWTrainer
+
 
 aten = torch.ops.aten
 # The host needs their results: a number, or the size of what they return
@@ -83,4 +85,17 @@ def test_operators_are_seen():
 def test_no_more_than_sft(tiny_model, tmp_path, settings, glow):
     settings = {**settings, "per_device_train_batch_size": 2}
     expected = waits_by_epoch(tiny_model, tmp_path, trainer=SFTTrainer, config=SFTConfig, **settings)
+    assert expected["aten._local_scalar_dense"] > 0
     assert waits_by_epoch(tiny_model, tmp_path, **settings, **WEIGHTS, **glow) == expected
+
+
+def test_one_more_is_seen(tiny_model, tmp_path):
+    class Waiting(GLOWTrainer):
+        def _weighted_loss(self, *args):
+            loss = super()._weighted_loss(*args)
+            loss.item()
+            return loss
+
+    usual, more = (waits_by_epoch(tiny_model, tmp_path, trainer=kind, **WEIGHTS) for kind in (GLOWTrainer, Waiting))
+    # Batches of 8 of 16 samples
+    assert more["aten._local_scalar_dense"] == usual["aten._local_scalar_dense"] + 2

@@ -12,6 +12,7 @@ from launching import environment, launch_command, on_cpu
 from safetensors.torch import load_file
 
 from glow_trl.data import read_jsonl
+from glow_trl.deepspeed_resume import num_partitions
 from glow_trl.recipes import write_settings
 
 
@@ -73,7 +74,14 @@ def test_two_processes_and_then_one(name, adapter, tiny_model, trajectories, tmp
     for victim in reversed([process, *process.children(recursive=True)]):
         victim.kill()
     process.communicate()
+    if name == "zero3":
+        # Two were writing a checkpoint that one will write again
+        parts = killed / "checkpoint-20" / "global_step20"
+        parts.mkdir(parents=True)
+        for rank in range(2):
+            (parts / f"zero_pp_rank_{rank}_mp_rank_00_optim_states.pt").touch()
     errors = finish(start(name, 1, settings | {"output_dir": str(killed)}, tmp_path))
+    assert num_partitions(killed / "checkpoint-20") == (1 if name == "zero3" else 0)
     assert "goes on with gradient_accumulation_steps: 2, as there are 1 processes now" in errors
     assert "resuming from" in errors
 
