@@ -8,24 +8,24 @@ import sys
 from collections.abc import Callable, Sequence
 
 from .errors import ServiceError, TrainingCollapsed, UserError
-from .processes import ENDS_WITH_PARENT, end_with_parent
+from .stages.processes import ENDS_WITH_PARENT, end_with_parent
 
 
 _COMMANDS = {
-    "run": ("glow_trl.pipeline", "all stages of a recipe in order, resuming where it stopped"),
+    "run": ("glow_trl.recipes.pipeline", "all stages of a recipe in order, resuming where it stopped"),
     "collect": ("glow_trl.collection.collect", "trajectories from a teacher: n answers to each question"),
     "label": ("glow_trl.collection.label", "verify trajectories: which are correct, which are not"),
     "mix": ("glow_trl.collection.mix", "mix labelled trajectories into training sets, with a data card"),
     "sft": ("glow_trl.sft", "stage 1: GLOW-weighted supervised fine-tuning"),
     "grpo": ("glow_trl.grpo", "stage 2: GRPO with verifier rewards"),
-    "eval": ("glow_trl.evaluation.stage", "evaluate a checkpoint on benchmarks"),
-    "merge": ("glow_trl.merge", "merge an adapter into its model"),
+    "eval": ("glow_trl.evaluation.eval", "evaluate a checkpoint on benchmarks"),
+    "merge": ("glow_trl.training.merge", "merge an adapter into its model"),
     "compare": ("glow_trl.evaluation.compare", "compare two evaluations question by question"),
-    "entropy": ("glow_trl.evaluation.entropy_stage", "policy entropy of checkpoints, side by side"),
-    "report": ("glow_trl.report.stage", "summary.json and report.html of a run's folder"),
-    "dynamics": ("glow_trl.analysis.stage", "what training did to each sample: losses, gains, weights, a data map"),
+    "entropy": ("glow_trl.evaluation.entropy", "policy entropy of checkpoints, side by side"),
+    "report": ("glow_trl.report.report", "summary.json and report.html of a run's folder"),
+    "dynamics": ("glow_trl.analysis.dynamics", "what training did to each sample: losses, gains, weights, a data map"),
     "loss": ("glow_trl.analysis.loss", "loss of a checkpoint on held-out trajectories"),
-    "annotate": ("glow_trl.analysis.patterns.stage", "which patterns of faulty reasoning trajectories show"),
+    "annotate": ("glow_trl.analysis.annotate", "which patterns of faulty reasoning trajectories show"),
     "verify": ("glow_trl.verifiers.verify_file", "verify a JSONL file of predictions and gold answers"),
 }
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -109,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"glow-trl {__version__}")
         return 0
     if command not in _COMMANDS:
-        from .config import nearest
+        from .stages.config import nearest
 
         close = nearest(command, set(_COMMANDS)) or f"; there are {', '.join(_COMMANDS)}"
         return _fail(f"unknown command {command!r}{close}", 2)

@@ -21,17 +21,15 @@ from accelerate import PartialState
 from datasets import Dataset
 from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_quantization_config
 
-from .config import nearest
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .errors import MissingExtraError, TrainingCollapsed, UserError
 from .generation.loading import adapter_config, load_tokenizer
-from .guard import CollapseGuard, GuardConfig
-from .handover import check_handover, read_handover, write_handover
-from .merge import merge_adapter
-from .runs import StageRun
-from .step_size import parse_training_stage, step_size
-from .training import (
+from .stages.config import nearest
+from .stages.record import StageRun
+from .training.guard import CollapseGuard, GuardConfig
+from .training.handover import check_handover, read_handover, write_handover
+from .training.loop import (
     adapter_to_train,
     is_main_process,
     leave_process_group,
@@ -40,8 +38,10 @@ from .training import (
     required_model,
     train,
 )
+from .training.merge import merge_adapter
+from .training.step_size import parse_training_stage, step_size
+from .training.vllm_server import VLLMServer, server_command
 from .verifiers import check_gold
-from .vllm_server import VLLMServer, server_command
 
 
 logger = logging.getLogger(__name__)

@@ -23,10 +23,9 @@ from .data.config import PromptedRowsConfig
 from .errors import UserError
 from .generation.loading import load_tokenizer
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
-from .handover import check_end_token, end_token_share, write_handover
-from .runs import StageRun
-from .step_size import parse_training_stage, step_size
-from .training import (
+from .stages.record import StageRun
+from .training.handover import check_end_token, end_token_share, write_handover
+from .training.loop import (
     adapter_to_train,
     is_main_process,
     leave_process_group,
@@ -35,6 +34,7 @@ from .training import (
     required_model,
     train,
 )
+from .training.step_size import parse_training_stage, step_size
 
 
 logger = logging.getLogger(__name__)

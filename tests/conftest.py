@@ -32,7 +32,7 @@ def shared_data() -> Path:
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory) -> str:
     """Folder of a two-layer Qwen2 model of some thousand parameters, with a word-level tokenizer and chat template."""
-    from glow_trl.models import BuiltModelConfig, build_model
+    from glow_trl.recipes.built_model import BuiltModelConfig, build_model
 
     path = tmp_path_factory.mktemp("tiny_model")
     config = BuiltModelConfig(hidden_size=32, intermediate_size=64, num_attention_heads=2, num_key_value_heads=2)
@@ -45,7 +45,7 @@ def vllm_model(tmp_path_factory) -> str:
     """Folder of a model that vLLM runs: its attention wants a head dimension of at least 32. float32."""
     if importlib.util.find_spec("vllm") is None:
         pytest.skip("vllm is not installed")
-    from glow_trl.models import BuiltModelConfig, build_model
+    from glow_trl.recipes.built_model import BuiltModelConfig, build_model
 
     path = tmp_path_factory.mktemp("vllm_model")
     config = BuiltModelConfig(hidden_size=64, intermediate_size=64, num_attention_heads=2, num_key_value_heads=2)

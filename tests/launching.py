@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from glow_trl.recipes import write_settings
+from glow_trl.recipes.recipe import write_settings
 
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,8 +10,8 @@ from launching import CONFIGS, environment, launch_command, on_cpu
 from safetensors.torch import load_file
 
 from glow_trl.data import write_jsonl
-from glow_trl.recipes import write_settings
-from glow_trl.runs import read_run
+from glow_trl.recipes.recipe import write_settings
+from glow_trl.stages.record import read_run
 
 
 NAMES = {

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glow_trl.checkpoints import (
+from glow_trl.training.checkpoints import (
     last_complete_checkpoint,
     make_resumable,
     num_processes_of,

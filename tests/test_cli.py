@@ -25,7 +25,7 @@ def test_help_needs_no_heavy_import():
     assert "usage: glow-trl" in result.stdout and result.stdout.strip().endswith("[]"), result.stderr
 
 
-@pytest.mark.parametrize("module", ["glow_trl", "glow_trl.verifiers", "glow_trl.data", "glow_trl.config"])
+@pytest.mark.parametrize("module", ["glow_trl", "glow_trl.verifiers", "glow_trl.data", "glow_trl.stages.config"])
 def test_light_modules_stay_light(module):
     code = (
         f"import sys, {module}; print(sorted({{'torch','transformers','trl','datasets','sympy'}} & set(sys.modules)))"

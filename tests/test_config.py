@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from glow_trl.config import parse_stage
 from glow_trl.errors import UserError
+from glow_trl.stages.config import parse_stage
 
 
 @dataclass

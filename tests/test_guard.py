@@ -5,7 +5,7 @@ import math
 import pytest
 from transformers import TrainerControl, TrainerState
 
-from glow_trl.guard import CollapseGuard, GuardConfig
+from glow_trl.training.guard import CollapseGuard, GuardConfig
 
 
 def watch(logs, **settings):

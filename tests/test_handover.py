@@ -7,7 +7,7 @@ from datasets import Dataset
 from transformers import AutoTokenizer
 
 from glow_trl.errors import UserError
-from glow_trl.handover import check_end_token, check_handover, end_token_share, write_handover
+from glow_trl.training.handover import check_end_token, check_handover, end_token_share, write_handover
 
 
 @pytest.fixture

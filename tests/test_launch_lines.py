@@ -21,7 +21,7 @@ from accelerate.commands.launch import launch_command_parser
 
 from glow_trl.cli import main, run_stage
 from glow_trl.data import write_jsonl
-from glow_trl.runs import read_run
+from glow_trl.stages.record import read_run
 
 
 pytestmark = pytest.mark.slow

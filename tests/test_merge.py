@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from glow_trl.cli import main
 from glow_trl.errors import UserError
-from glow_trl.handover import check_handover, read_handover, write_handover
-from glow_trl.merge import merge_adapter
+from glow_trl.training.handover import check_handover, read_handover, write_handover
+from glow_trl.training.merge import merge_adapter
 
 
 @pytest.fixture(scope="module", params=["float32", "bfloat16"])
@@ -86,7 +86,7 @@ def test_what_is_refused(adapter, tmp_path, monkeypatch, capsys, argv, message):
 
 def test_an_adapter_of_another_model_is_refused(adapter, tmp_path):
     """Nothing is left behind."""
-    from glow_trl.models import BuiltModelConfig, build_model
+    from glow_trl.recipes.built_model import BuiltModelConfig, build_model
 
     build_model(BuiltModelConfig(hidden_size=16), ["abc"], tmp_path / "other")
     with pytest.raises(UserError, match="cannot be merged"):

@@ -6,8 +6,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2ForCausalLM
 
 from glow_trl.data.jsonl import read_jsonl
 from glow_trl.errors import UserError
-from glow_trl.models import BuiltModelConfig, build_model, build_tokenizer
 from glow_trl.quickstart import VOCABULARY, QuickstartConfig, write_data
+from glow_trl.recipes.built_model import BuiltModelConfig, build_model, build_tokenizer
 
 
 TEXTS = [

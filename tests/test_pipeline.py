@@ -17,8 +17,8 @@ from launching import on_cpu
 from safetensors.torch import load_file
 
 from glow_trl.errors import UserError
-from glow_trl.pipeline import main
-from glow_trl.recipes import ARMS
+from glow_trl.recipes.pipeline import main
+from glow_trl.recipes.recipe import ARMS
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -210,7 +210,7 @@ def test_a_bad_command_line_is_named(recipe, argv, message):
 
 def test_deepspeed_is_asked_for_before_anything_is_done(recipe, tmp_path, monkeypatch):
     """Where it is not installed; here that is pretended."""
-    monkeypatch.setattr("glow_trl.pipeline.find_spec", lambda name: None)
+    monkeypatch.setattr("glow_trl.recipes.pipeline.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'glow-trl\[deepspeed\]'"):
         main([str(recipe), "--output_dir", str(tmp_path / "out"), "--accelerate_config", "zero3"])
     assert not (tmp_path / "out").exists()

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from glow_trl.config import parse_stage
 from glow_trl.errors import UserError
-from glow_trl.handover import read_handover
-from glow_trl.pipeline import Pipeline
-from glow_trl.recipes import ARMS, Recipe, build, stage_types, write_settings
+from glow_trl.recipes.pipeline import Pipeline
+from glow_trl.recipes.recipe import ARMS, Recipe, build, stage_types, write_settings
+from glow_trl.stages.config import parse_stage
+from glow_trl.training.handover import read_handover
 
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -141,7 +141,7 @@ def test_stage_two_must_ask_as_stage_one_taught(tmp_path):
 
 
 def test_build_names_the_nearest_key():
-    from glow_trl.models import BuiltModelConfig
+    from glow_trl.recipes.built_model import BuiltModelConfig
 
     with pytest.raises(UserError, match="unknown key 'hiden_size'; did you mean hidden_size"):
         build(BuiltModelConfig, {"hiden_size": 3}, "recipe.yaml")

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from glow_trl.errors import UserError
-from glow_trl.runs import StageRun, fingerprint, read_run
+from glow_trl.stages.record import StageRun, fingerprint, read_run
 
 
 def test_a_complete_run_is_recognized_and_one_that_stopped_is_not(tmp_path):

@@ -6,8 +6,8 @@ import pytest
 from trl import GRPOConfig, SFTConfig
 
 from glow_trl.errors import UserError
-from glow_trl.runs import StageRun
-from glow_trl.step_size import parse_training_stage, samples_per_step, step_size
+from glow_trl.stages.record import StageRun
+from glow_trl.training.step_size import parse_training_stage, samples_per_step, step_size
 
 
 CPU = ["--use_cpu", "true", "--bf16", "false"]

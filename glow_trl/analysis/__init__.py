@@ -3,9 +3,9 @@
 Importing this package loads neither torch nor TRL.
 """
 
+from ..data.loss_history import LedgerData, Weighting, read_ledger
 from .data_map import DataMap, data_map
-from .dynamics import epoch_table, group_tables
-from .ledger import LedgerData, Weighting, read_ledger
+from .groups import epoch_table, group_tables
 
 
 __all__ = ["DataMap", "LedgerData", "Weighting", "data_map", "epoch_table", "group_tables", "read_ledger"]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .ledger import LedgerData
+from ..data.loss_history import LedgerData
 
 
 DEFINITION = (

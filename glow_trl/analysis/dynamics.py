@@ -1,132 +1,271 @@
-"""Loss, gain and weight of the samples in each epoch, for all of them and by any of their columns."""
+"""Training dynamics of a run: `glow-trl dynamics FOLDER [--by COLUMN ...] [--export FILE.parquet]`."""
 
-from collections import Counter
+import dataclasses
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .ledger import LABEL_COLUMN, LedgerData, Weighting
+from ..data import load_rows, write_jsonl
+from ..data.loss_history import LABEL_COLUMN, LedgerData, Weighting, read_ledger
+from ..errors import UserError
+from ..stages.config import as_mapping, parse_stage
+from ..stages.record import make_writable, provenance, read_run, write_json
+from .data_map import DEFINITION, DataMap, data_map
+from .export import long_table, sample_table, write_parquet
+from .groups import group_tables, groups_of
+from .tables import dynamics_table
 
 
-ALL = "all"
-OTHER = "(other)"
-UNKNOWN = "(none)"
+RESULTS_FILE = "dynamics.json"
+SAMPLES_FILE = "samples.parquet"
+LONG_FILE = "samples_long.parquet"
+NEVER_IMPROVED_FILE = "never_improved.jsonl"
+_DEFAULT_COLUMNS = ("source", "model", "pattern")
+_LEDGER = "ledger"
 
 
-def epoch_table(
-    ledger: LedgerData, weighting: Weighting | None = None, chosen: np.ndarray | None = None
-) -> list[dict[str, Any]]:
+@dataclass
+class DynamicsConfig:
+    r"""
+    What to analyze, and how.
+
+    Parameters:
+        run_dir (`str`):
+            An SFT stage's folder, the folder of an arm, or a whole run's; also the first argument of the command.
+        output_dir (`str`, *optional*):
+            Where to write; by default `dynamics` in the folder of the SFT stage. With several arms, a folder for each
+            is made in it.
+        by (`list[str]`, *optional*):
+            Columns to tell the samples apart by; `a+b` for each combination of two. By default the label, and of
+            `source`, `model` and `pattern` those that have more than one value.
+        data (`list[str]`, *optional*):
+            Files with further columns of the trajectories, joined by `sample_id`. By default what the stage was
+            trained on, when a column of `by` is only there.
+        columns (`dict[str, str]`, *optional*):
+            Columns that are named otherwise in these files.
+        most_values (`int`, *optional*, defaults to `20`):
+            Values of a column that are told apart; the rarer ones are put together.
+        reference_epoch (`int`, *optional*):
+            Epoch that later ones are compared with to find the samples that never improve; by default the first.
+        min_improvement (`float`, *optional*, defaults to `0.0`):
+            Fall of the loss, in nats per token, that counts as an improvement.
+        export (`str`, *optional*):
+            Where to write the table of the samples; by default `samples.parquet` in `output_dir`.
+        long (`bool`, *optional*, defaults to `False`):
+            Whether to write `samples_long.parquet` as well, one row for each sample and epoch.
     """
-    One row for each epoch, over the samples visited in it.
 
-    Args:
-        ledger ([`LedgerData`]):
-            The losses.
-        weighting ([`Weighting`], *optional*):
-            How samples were weighted; without it there is nothing about weights.
-        chosen (`np.ndarray` of shape `(samples,)`, bool, *optional*):
-            Which samples count; by default all.
+    run_dir: str | None = field(default=None, metadata={"help": "Folder of an SFT stage, an arm or a run."})
+    output_dir: str | None = field(default=None, metadata={"help": "Where to write (default: in the stage's folder)."})
+    by: list[str] | None = field(default=None, metadata={"help": "Columns to tell the samples apart by."})
+    data: list[str] | None = field(default=None, metadata={"help": "Files with further columns of the samples."})
+    columns: dict[str, str] | str | None = field(
+        default=None, metadata={"help": "Columns named otherwise in these files."}
+    )
+    most_values: int = field(default=20, metadata={"help": "Values of a column that are told apart."})
+    reference_epoch: int | None = field(
+        default=None, metadata={"help": "Epoch that later ones are compared with (default: the first)."}
+    )
+    min_improvement: float = field(default=0.0, metadata={"help": "Fall of the loss that counts, in nats per token."})
+    export: str | None = field(default=None, metadata={"help": "Where to write the table of the samples."})
+    long: bool = field(default=False, metadata={"help": "Whether to write one row a sample and epoch as well."})
 
-    Returns:
-        `list[dict]`: `epoch`, `samples` (visited), `loss` and its `loss_std`, `loss_q25`, `loss_median`, `loss_q75`
-        in nats per token; `gain`, `gain_std`, `gain_q05`, ..., `gain_q95`, `improved` (share with a gain above zero);
-        `weight`, `weight_std`, `weight_q05`, ..., and `at_min`, `at_max`, the shares of the samples with a gain whose
-        weight is at a clip bound. `None` where nothing is known.
+    def __post_init__(self):
+        if not self.run_dir:
+            raise UserError("name the folder of an SFT stage or of a run: glow-trl dynamics outputs/quickstart")
+        if self.most_values < 2:
+            raise UserError(f"most_values is {self.most_values}: it must be at least 2")
+        if not np.isfinite(self.min_improvement) or self.min_improvement < 0:
+            raise UserError(f"min_improvement is {self.min_improvement}: it must be 0 or more, in nats per token")
+        if self.export is not None and not self.export.endswith(".parquet"):
+            raise UserError(f"export is {self.export!r}: the name must end in .parquet")
+        self.columns = as_mapping(self.columns, "columns")
+
+
+def sft_folders(folder: Path) -> dict[str, Path]:
     """
-    chosen = np.ones(len(ledger), dtype=bool) if chosen is None else chosen
-    table = []
-    for position, epoch in enumerate(ledger.epochs):
-        losses = _known(ledger.losses[position][chosen])
-        gains = _known(ledger.gain(position)[chosen])
-        row: dict[str, Any] = {"epoch": epoch, "samples": int(losses.size)}
-        row |= _moments("loss", losses, {"q25": 0.25, "median": 0.5, "q75": 0.75})
-        row |= _moments("gain", gains, _SPREAD)
-        row["improved"] = float(np.mean(gains > 0)) if gains.size else None
-        if weighting is not None:
-            row |= _moments("weight", _known(ledger.weights(position, weighting)[chosen]), _SPREAD)
-            # Bounds bind only where a weight follows from a gain
-            weighted = weighting.weighting == "glow" and epoch > weighting.warmup_epochs and gains.size > 0
-            ranked = weighting.weights(gains, epoch)
-            row["at_min"] = float(np.mean(ranked <= weighting.min_weight)) if weighted else None
-            row["at_max"] = float(np.mean(ranked >= weighting.max_weight)) if weighted else None
-        table.append(row)
-    return table
-
-
-_SPREAD = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
-
-
-def groups_of(ledger: LedgerData, by: str, most: int = 20) -> dict[str, np.ndarray]:
-    """
-    The samples by the values of a column, or of several joined by `+`.
-
-    Args:
-        ledger ([`LedgerData`]): the losses.
-        by (`str`): `"source"`, or `"is_correct+source"` for each combination.
-        most (`int`, *optional*, defaults to `20`): the less frequent values beyond so many become `"(other)"`.
-
-    Returns:
-        `dict[str, np.ndarray]`: for each value, most frequent first, a mask of shape `(samples,)`. Samples without a
-        value stand under `"(none)"`.
+    The SFT stages in a folder by arm; one without a name (`""`) if the folder is a stage's or an arm's.
 
     Raises:
-        UserError: there is no such column.
+        UserError: there is none that has recorded an epoch.
     """
-    columns = [ledger.values(name) for name in by.split("+")]
-    values = [" · ".join(map(_text, row)) for row in zip(*columns, strict=True)]
-    frequent = [value for value, _ in sorted(Counter(values).items(), key=lambda item: (-item[1], item[0]))]
-    kept = frequent if len(frequent) <= most else frequent[: most - 1]
-    array = np.array(values, dtype=object)
-    groups = {value: array == value for value in kept}
-    if len(kept) < len(frequent):
-        groups[OTHER] = ~np.any(list(groups.values()), axis=0)
-    return groups
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder")
+    for stage in (folder, folder / "sft"):
+        if any((stage / _LEDGER).glob("epoch-*.npy")):
+            return {"": stage}
+    found = {path.parent.parent.parent.name: path.parent.parent for path in folder.glob("*/sft/ledger/epoch-*.npy")}
+    if not found:
+        raise UserError(
+            f"{folder}: no losses found (looked for ledger/epoch-001.npy in it, in sft and in */sft); GLOW SFT writes "
+            "them at the end of each epoch"
+        )
+    return dict(sorted(found.items()))
 
 
-def group_tables(
-    ledger: LedgerData, weighting: Weighting | None = None, by: Sequence[str] = (LABEL_COLUMN,), most: int = 20
-) -> dict[str, dict[str, list[dict[str, Any]]]]:
+def analyze(config: DynamicsConfig) -> dict[str, dict[str, Any]]:
     """
-    [`epoch_table`] of all samples, and of the samples with each value of the columns.
+    Analyze the SFT stages of a folder and write what comes out.
 
     Args:
-        ledger ([`LedgerData`]): the losses.
-        weighting ([`Weighting`], *optional*): how samples were weighted.
-        by (`list[str]`, *optional*): the columns; see [`groups_of`].
-        most (`int`, *optional*, defaults to `20`): values of a column that are told apart.
+        config ([`DynamicsConfig`]): the configuration.
 
     Returns:
-        `dict`: `{"all": {"all": table}, column: {value: table}}`.
+        `dict`: the content of each arm's `dynamics.json`, by arm.
 
     Raises:
-        UserError: there is no such column.
+        UserError: there is no ledger, a column or epoch is not there, or a file cannot be written.
     """
-    tables = {ALL: {ALL: epoch_table(ledger, weighting)}}
-    for column in by:
-        groups = groups_of(ledger, column, most)
-        tables[column] = {value: epoch_table(ledger, weighting, mask) for value, mask in groups.items()}
-    return tables
+    stages = sft_folders(Path(config.run_dir))
+    if len(stages) > 1 and config.export is not None:
+        raise UserError(
+            f"export names one file and {config.run_dir} has {len(stages)} arms ({', '.join(stages)}); name the "
+            "folder of one, or use output_dir"
+        )
+    results = {}
+    for arm, stage in stages.items():
+        output_dir = stage / "dynamics" if config.output_dir is None else Path(config.output_dir) / arm
+        make_writable(output_dir)
+        results[arm] = _analyze_stage(config, stage, output_dir)
+    return results
 
 
-def _text(value: Any) -> str:
-    if value is None:
-        return UNKNOWN
-    if isinstance(value, list | tuple):
-        return ", ".join(map(_text, value)) or UNKNOWN
-    return str(value)
-
-
-def _known(values: np.ndarray) -> np.ndarray:
-    return values[~np.isnan(values)]
-
-
-def _moments(name: str, values: np.ndarray, quantiles: dict[str, float]) -> dict[str, float | None]:
-    if not values.size:
-        return dict.fromkeys([name, f"{name}_std", *(f"{name}_{key}" for key in quantiles)])
-    marks = np.quantile(values, list(quantiles.values()))
-    return {
-        name: float(values.mean()),
-        f"{name}_std": float(values.std()),
-        **{f"{name}_{key}": float(mark) for key, mark in zip(quantiles, marks, strict=True)},
+def _analyze_stage(config: DynamicsConfig, stage: Path, output_dir: Path) -> dict[str, Any]:
+    ledger = read_ledger(stage / _LEDGER)
+    if ledger is None:
+        raise UserError(f"{stage / _LEDGER}: none of the files of losses can be read")
+    if config.reference_epoch is not None and config.reference_epoch not in ledger.epochs:
+        raise UserError(
+            f"reference_epoch: epoch {config.reference_epoch} was not recorded in {stage / _LEDGER}, which has "
+            f"{', '.join(map(str, ledger.epochs))}"
+        )
+    run = (read_run(stage) or {}).get("config") or {}
+    by = _columns(config, ledger, run)
+    weighting = Weighting.from_config(run)
+    cartography = data_map(ledger, config.reference_epoch, config.min_improvement)
+    results = {
+        "samples": len(ledger),
+        "visited": int((~np.isnan(ledger.losses)).any(axis=0).sum()),
+        "epochs": ledger.epochs,
+        "weighting": dataclasses.asdict(weighting),
+        "groups": group_tables(ledger, weighting, by, config.most_values),
+        "data_map": _map_summary(ledger, cartography, by, config.most_values),
+        **provenance(),
     }
+    never = np.flatnonzero(cartography.never_improved)
+    order = never[np.argsort(-cartography.mean_loss[never], kind="stable")]
+    write_jsonl(output_dir / NEVER_IMPROVED_FILE, (_never_row(ledger, cartography, index) for index in order))
+    export = output_dir / SAMPLES_FILE if config.export is None else Path(config.export)
+    write_parquet(export, sample_table(ledger, weighting, cartography))
+    if config.long:
+        write_parquet(export.with_name(LONG_FILE), long_table(ledger, weighting))
+    write_json(output_dir / RESULTS_FILE, results)
+    return results | {"files": {"results": str(output_dir / RESULTS_FILE), "samples": str(export)}}
+
+
+def _columns(config: DynamicsConfig, ledger: LedgerData, run: dict[str, Any]) -> list[str]:
+    """The columns to tell the samples apart by, joined to the ledger where they come from other files."""
+    wanted = list(config.by or [])
+    names = list(dict.fromkeys(name for entry in wanted for name in entry.split("+")))
+    # The label is always there, if only as "unknown"
+    missing = [name for name in names if name not in (LABEL_COLUMN, *ledger.columns)]
+    if config.data or missing:
+        sources = config.data or run.get("dataset_name")
+        if not sources:
+            raise UserError(
+                f"by: the samples have no column {missing[0]!r} (there are "
+                f"{', '.join([LABEL_COLUMN, *ledger.columns])}); name the file that has it as --data"
+            )
+        mapping = config.columns if config.data else as_mapping(run.get("columns"), "columns")
+        rows = load_rows(
+            sources,
+            split=run.get("dataset_train_split", "train"),
+            config_name=run.get("dataset_config"),
+            columns=mapping,
+        )
+        known = {name for row in rows for name in row}
+        for name in missing:
+            if name not in known:
+                raise UserError(f"by: neither the samples nor {sources} have a column {name!r}")
+        ledger.join(rows, missing if missing else [name for name in names if name in known])
+    if wanted:
+        return list(dict.fromkeys([LABEL_COLUMN, *wanted]))
+    found = [name for name in _DEFAULT_COLUMNS if len(set(map(str, ledger.columns.get(name, [])))) > 1]
+    return [LABEL_COLUMN, *found]
+
+
+def _map_summary(ledger: LedgerData, cartography: DataMap, by: Sequence[str], most: int) -> dict[str, Any]:
+    groups = {"all": {"all": np.ones(len(ledger), dtype=bool)}}
+    groups |= {column: groups_of(ledger, column, most) for column in by}
+    return {
+        "definition": DEFINITION,
+        "reference_epoch": cartography.reference_epoch,
+        "min_improvement": cartography.min_improvement,
+        "groups": {
+            column: {value: _map_counts(cartography, mask) for value, mask in values.items()}
+            for column, values in groups.items()
+        },
+    }
+
+
+def _map_counts(cartography: DataMap, mask: np.ndarray) -> dict[str, Any]:
+    known = int((cartography.known & mask).sum())
+    never = int((cartography.never_improved & mask).sum())
+    means = cartography.mean_loss[mask & ~np.isnan(cartography.mean_loss)]
+    spread = cartography.variability[mask & ~np.isnan(cartography.variability)]
+    return {
+        "samples": int(mask.sum()),
+        "comparable": known,
+        "never_improved": never,
+        "never_improved_share": never / known if known else None,
+        "mean_loss": float(means.mean()) if means.size else None,
+        "variability": float(spread.mean()) if spread.size else None,
+    }
+
+
+def _never_row(ledger: LedgerData, cartography: DataMap, index: int) -> dict[str, Any]:
+    label = int(ledger.is_correct[index])
+    return {
+        "sample_id": ledger.sample_ids[index] if ledger.sample_ids else f"row {index}",
+        **({} if label < 0 else {LABEL_COLUMN: bool(label)}),
+        **{name: values[index] for name, values in ledger.columns.items() if values[index] is not None},
+        "mean_loss": float(cartography.mean_loss[index]),
+        "variability": float(cartography.variability[index]),
+        "losses": {
+            str(epoch): float(ledger.losses[row, index])
+            for row, epoch in enumerate(ledger.epochs)
+            if not np.isnan(ledger.losses[row, index])
+        },
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """
+    Analyze and print the losses by label.
+
+    Args:
+        argv (`list[str]`, *optional*): `FOLDER --key value ...`; by default the command line.
+
+    Raises:
+        UserError: something is wrong with the folder or the configuration.
+    """
+    from rich.console import Console
+
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if argv and not argv[0].startswith("-"):
+        argv[:1] = ["--run_dir", argv[0]]
+    (config,), _ = parse_stage([DynamicsConfig], argv, "glow-trl dynamics", "dynamics")
+    console = Console()
+    for arm, results in analyze(config).items():
+        console.print(dynamics_table(arm, results))
+        counts = results["data_map"]["groups"]["all"]["all"]
+        console.print(
+            f"{counts['never_improved']:,} of {counts['comparable']:,} samples never improved; written: "
+            f"{results['files']['results']}, {results['files']['samples']}",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.loss_history import LABEL_COLUMN, LedgerData, Weighting
 from ..errors import UserError
 from .data_map import DataMap
-from .ledger import LABEL_COLUMN, LedgerData, Weighting
 
 
 if TYPE_CHECKING:

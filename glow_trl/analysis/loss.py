@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from ..config import parse_stage
 from ..data import write_jsonl
+from ..data.append_log import AppendLog
+from ..data.loss_history import LABEL_COLUMN, LedgerData
 from ..errors import UserError
 from ..generation.loading import load_model, load_tokenizer, local_folder
-from ..runs import StageRun, write_json
-from .append_log import AppendLog
-from .dynamics import groups_of
-from .ledger import LABEL_COLUMN, LedgerData
+from ..stages.config import parse_stage
+from ..stages.record import StageRun, write_json
+from .groups import groups_of
 from .loss_config import LossConfig
 from .loss_samples import TrainedAs, tokenize
 from .tables import loss_table
@@ -39,7 +39,7 @@ def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
 
     Args:
         config ([`LossConfig`]): the configuration.
-        run ([`~glow_trl.runs.StageRun`]): the record of the run.
+        run ([`~glow_trl.stages.record.StageRun`]): the record of the run.
 
     Returns:
         `dict`: the content of `results.json`.
@@ -86,7 +86,7 @@ def _losses(config: LossConfig, samples: Sequence[tuple[list[int], list[int]]]) 
     from rich.console import Console
     from rich.progress import track
 
-    from ..evaluation.entropy import completion_forwards
+    from ..generation.forward import completion_forwards
 
     if not samples:
         return
@@ -141,7 +141,7 @@ def _summaries(
 
 
 def _summary(losses: np.ndarray, counts: np.ndarray, problems: np.ndarray) -> dict[str, Any]:
-    from ..evaluation.statistics import grouped_mean
+    from ..statistics.estimates import grouped_mean
 
     estimate = grouped_mean(losses, problems)
     quartiles = np.quantile(losses, [0.25, 0.5, 0.75])

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ..data import build_prompt
 from ..errors import UserError
 from ..generation.loading import local_folder
-from ..handover import read_handover
-from ..runs import read_run
+from ..stages.record import read_run
+from ..training.handover import read_handover
 from .loss_config import LossConfig
 
 

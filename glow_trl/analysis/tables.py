@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ..report.numbers import number, percent
+from ..statistics.numbers import number, percent
 
 
 if TYPE_CHECKING:

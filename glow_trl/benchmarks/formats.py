@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config import nearest
 from ..errors import UserError
+from ..stages.config import nearest
 
 
 FORMAT_KEYS = ("columns", "patterns", "choice_pattern", "choice_columns", "choice_text", "choice_id")

@@ -5,8 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..config import nearest, read_yaml
 from ..errors import UserError
+from ..stages.config import nearest, read_yaml
 from .config import BenchmarkConfig
 from .formats import FORMAT_KEYS, RowFormat
 

@@ -7,15 +7,15 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..config import as_mapping, parse_stage
 from ..data import Reject, RejectsFile
 from ..errors import ServiceError, UserError
 from ..generation import Engine, create_engine, engine_class
-from ..runs import StageRun, make_writable
-from .collect_config import CollectConfig
-from .lock import exclusive
-from .questions import Prompts, load_questions, read_template
-from .shards import SampleShards
+from ..stages.config import as_mapping, parse_stage
+from ..stages.lock import exclusive
+from ..stages.record import StageRun, make_writable
+from .collecting.config import CollectConfig
+from .collecting.questions import Prompts, load_questions, read_template
+from .collecting.shards import SampleShards
 
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ def collect(config: CollectConfig, run: StageRun, engine: Engine | None = None) 
 
     Args:
         config ([`CollectConfig`]): the configuration.
-        run ([`~glow_trl.runs.StageRun`]): the record of the run.
+        run ([`~glow_trl.stages.record.StageRun`]): the record of the run.
         engine ([`~glow_trl.generation.Engine`], *optional*): a loaded engine to use in place of the one that `config`
             names. It is not closed.
 

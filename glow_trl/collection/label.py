@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from numbers import Number
 from typing import Any
 
-from ..config import parse_stage
 from ..data import JsonlWriter, NoUsableRows, Place, Reject, RejectsFile
 from ..data.config import RowsConfig
 from ..errors import UserError
-from ..runs import StageRun
+from ..stages.config import parse_stage
+from ..stages.record import StageRun
 from ..verifiers import Verdict
-from ..verifiers.kinds import Options
-from .judging import Judgement, ParallelJudge, Question, available_cores
-from .pass_rates import PassRates
+from ..verifiers.kinds.kind import Options
+from .labelling.judging import Judgement, ParallelJudge, Question, available_cores
+from .labelling.pass_rates import PassRates
 
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ class LabelConfig(RowsConfig):
             raise UserError("output_dir is required: where to write the labelled trajectories")
         if self.workers is not None and self.workers < 1:
             raise UserError(f"workers is {self.workers}: it must be at least 1")
-        from ..verifiers.registry import KINDS
+        from ..verifiers.kinds.registry import KINDS
 
         KINDS.find(self.kind)
 
@@ -72,7 +72,7 @@ def label(config: LabelConfig, run: StageRun) -> dict[str, Any]:
 
     Args:
         config ([`LabelConfig`]): the configuration.
-        run ([`~glow_trl.runs.StageRun`]): the record of the run.
+        run ([`~glow_trl.stages.record.StageRun`]): the record of the run.
 
     Returns:
         `dict`: counts of `rows`, `positive`, `negative`, `rejected`, of the rejects by why (`reject_reasons`) and of
@@ -209,7 +209,7 @@ def _usable_rows(config: LabelConfig, rejects: RejectsFile) -> Iterator[tuple[tu
 
 def _problem(kind: str, choices: Any, tolerance: Any, answer: Any) -> tuple[str, str] | None:
     """What is wrong with what a row is to be judged by, and the detail."""
-    from ..verifiers.registry import KINDS
+    from ..verifiers.kinds.registry import KINDS
 
     try:
         KINDS.find(kind)

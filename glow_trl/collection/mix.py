@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..config import nearest, parse_stage
 from ..data.config import RowsConfig
 from ..errors import UserError
-from ..runs import RUN_FILE, StageRun
+from ..stages.config import nearest, parse_stage
+from ..stages.record import RUN_FILE, StageRun
 
 
 logger = logging.getLogger(__name__)

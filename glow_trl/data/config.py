@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..config import as_mapping
 from ..errors import UserError
+from ..stages.config import as_mapping
 from .load import Place, iter_placed_rows, load_rows
 from .paths import expand_names, is_local
 from .rejects import Reject

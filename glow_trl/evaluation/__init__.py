@@ -1,11 +1,11 @@
 """Benchmarks, statistics and policy entropy. Importing this package loads neither torch nor transformers."""
 
 from ..benchmarks import BenchmarkConfig
+from ..statistics.estimates import Estimate, grouped_mean, majority_at_k, pass_at_k
 from .compare import compare_runs
 from .config import EvalConfig
-from .entropy_stage import compare_entropy
+from .entropy import compare_entropy
 from .runner import evaluate
-from .statistics import Estimate, grouped_mean, majority_at_k, pass_at_k
 from .voting import answer_groups
 
 

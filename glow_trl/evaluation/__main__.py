@@ -1,7 +1,7 @@
 import sys
 
 from ..cli import run_stage
-from .stage import main
+from .eval import main
 
 
 sys.exit(run_stage(main))

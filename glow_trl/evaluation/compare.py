@@ -11,8 +11,8 @@ import numpy as np
 
 from ..data import read_jsonl
 from ..errors import UserError
-from .pairing import Difference, combined, holm, paired_difference, relative_change
-from .statistics import Estimate, pass_at_k
+from ..statistics.estimates import Estimate, pass_at_k
+from ..statistics.pairing import Difference, combined, holm, paired_difference, relative_change
 
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compare two evaluations and print the differences."""
     from rich.console import Console
 
-    from ..runs import write_json
+    from ..stages.record import write_json
 
     parser = argparse.ArgumentParser(
         prog="glow-trl compare",
@@ -233,7 +233,7 @@ def comparison_table(comparison: dict[str, Any]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from ..report.numbers import number
+    from ..statistics.numbers import number
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("benchmark", min_width=12)
@@ -268,7 +268,7 @@ def comparison_table(comparison: dict[str, Any]) -> "Table":
 
 
 def _difference_cells(entry: dict[str, Any]) -> list[str]:
-    from ..report.numbers import percent
+    from ..statistics.numbers import percent
 
     interval = "" if entry["ci"] is None else f"{100 * entry['ci'][0]:+.1f} to {100 * entry['ci'][1]:+.1f}"
     return [percent(entry["first"]), percent(entry["second"]), f"{100 * entry['difference']:+.1f}", interval]

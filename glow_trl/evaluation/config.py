@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..benchmarks import BenchmarkConfig, parse_entry
-from ..config import nearest
 from ..errors import UserError
 from ..generation import SamplingConfig, engine_class
+from ..stages.config import nearest
 
 
 @dataclass

@@ -1,107 +1,134 @@
-"""Entropy of a model's next-token distribution along completions, without ever building the full logits."""
+"""Policy entropy of checkpoints side by side: `glow-trl entropy CHECKPOINT [CHECKPOINT ...] --benchmarks gsm8k`."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from ..errors import UserError
+from ..statistics.numbers import number
+from ..statistics.pairing import relative_change
+from .config import EvalConfig
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from rich.table import Table
 
-_IGNORED = -100
+_NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
-def completion_entropies(
-    model: "PreTrainedModel",
-    prompts: Sequence[Sequence[int]],
-    completions: Sequence[Sequence[int]],
-    batch_tokens: int = 65536,
-    batch_size: int = 512,
-) -> Iterator[tuple[int, float]]:
-    """Sum over a completion's tokens of the entropy of the distribution that each was drawn from, in nats.
+def compare_entropy(
+    models: Sequence[str], output_dir: str | Path, console: Any = None, **settings: Any
+) -> dict[str, Any]:
+    """Measure the policy entropy of several checkpoints on the same questions.
 
-    One forward pass over prompt and completion, at temperature 1 and over the whole vocabulary. TRL's fused language
-    model head reduces the logits tile by tile, so that memory does not grow with the vocabulary.
+    For each question one completion is drawn at temperature 1 from the whole vocabulary; its entropy is the mean over
+    its tokens of the entropy of the distribution that each was drawn from, from one forward pass.
 
     Args:
-        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
-            A causal language model in evaluation mode.
-        prompts (`Sequence[Sequence[int]]`):
-            Token ids of the prompts, none of them empty.
-        completions (`Sequence[Sequence[int]]`):
-            Token ids of the completions, with the end token where the model produced one.
-        batch_tokens (`int`, *optional*, defaults to `65536`):
-            Most tokens in a batch.
-        batch_size (`int`, *optional*, defaults to `512`):
-            Most sequences in a batch.
+        models (`Sequence[str]`):
+            Folders of checkpoints or model ids; the others are compared with the first.
+        output_dir (`str` or `Path`):
+            Where completions and their entropies go, in one folder for each checkpoint. Started again, the measurement
+            continues there.
+        console (`rich.console.Console`, *optional*):
+            Where progress bars are drawn.
+        **settings:
+            Arguments of [`EvalConfig`], such as `benchmarks`, `entropy_questions` (200), `max_new_tokens`, `seed`,
+            `engine` and the prompts.
 
-    Yields:
-        `tuple[int, float]`: the position of a completion and its sum of entropies, batch by batch, longest first.
-        Divide by the number of tokens for the mean.
+    Returns:
+        `dict`: `{NAME: {"models": {MODEL: {"entropy", "entropy_ci", "entropy_protocol"}}, "changes": {MODEL: {
+        "relative_change", "ci"}}}}` by benchmark. The 95 % intervals treat the tokens of a question as dependent, and
+        that of a change pairs the questions.
+
+    Raises:
+        UserError: bad input or configuration, or an engine that has no model in this process.
     """
-    for batch, output in completion_forwards(model, prompts, completions, ("entropy",), batch_tokens, batch_size):
-        yield from zip(batch, output.entropy.double().sum(dim=1).tolist(), strict=True)
+    from ..data import read_jsonl
+    from .runner import evaluate
+
+    folders: dict[str, Path] = {}
+    for model in models:
+        name = _NOT_IN_NAMES.sub("_", str(model).strip("/."))[-100:]
+        while Path(output_dir, name) in folders.values():
+            name += "_"
+        folders[str(model)] = Path(output_dir, name)
+    found: dict[str, dict[str, Any]] = {}
+    sums: dict[str, dict[str, dict[int, list[float]]]] = {}
+    for model, folder in folders.items():
+        config = EvalConfig(model_name_or_path=model, output_dir=str(folder), entropy=True, **settings)
+        results = evaluate(config, console=console, only_entropy=True)
+        for name, row in results["benchmarks"].items():
+            found.setdefault(name, {"models": {}, "changes": {}})["models"][model] = row
+            totals = sums.setdefault(name, {}).setdefault(model, {})
+            for _, item in read_jsonl(folder / f"entropy_{name}.jsonl"):
+                pair = totals.setdefault(item["index"], [0.0, 0.0])
+                pair[0] += item["entropy"] * item["n_tokens"]
+                pair[1] += item["n_tokens"]
+    first, *others = folders
+    for name, totals in sums.items():
+        for model in others:
+            common = sorted(totals[first].keys() & totals[model].keys())
+            pairs = [tuple(zip(*(totals[item][index] for index in common), strict=True)) for item in (first, model)]
+            if common and all(sum(upper) > 0 for upper, _ in pairs):
+                change = relative_change(*pairs)
+                found[name]["changes"][model] = {"relative_change": change.mean, "ci": [change.low, change.high]}
+    return found
 
 
-def completion_forwards(
-    model: "PreTrainedModel",
-    prompts: Sequence[Sequence[int]],
-    completions: Sequence[Sequence[int]],
-    outputs: tuple[str, ...],
-    batch_tokens: int = 65536,
-    batch_size: int = 512,
-) -> Iterator[tuple[list[int], Any]]:
-    """One forward pass over prompt and completion for what TRL's fused head computes at each completion token.
+def main(argv: Sequence[str] | None = None) -> None:
+    """Measure, print a table, and write `entropy.json`."""
+    from rich.console import Console
 
-    Args:
-        model, prompts, completions, batch_tokens, batch_size: as in [`completion_entropies`].
-        outputs (`tuple[str]`): what to compute besides `log_probs`: `"entropy"` or nothing.
+    from ..stages.record import write_json
 
-    Yields:
-        `tuple[list[int], FusedCausalLMOutput]`: the positions of the completions of a batch, longest first, and the
-        output, whose fields have the shape `(len(batch), longest - 1)` and are zero outside the completions.
-    """
-    import torch
-
-    lengths = [len(prompt) + len(completion) for prompt, completion in zip(prompts, completions, strict=True)]
-    order = sorted(range(len(lengths)), key=lambda index: -lengths[index])
-    with _fused_head(model, outputs) as forward:
-        start = 0
-        while start < len(order):
-            longest = lengths[order[start]]
-            batch = order[start : start + max(1, min(batch_size, batch_tokens // longest))]
-            start += len(batch)
-            input_ids = torch.zeros((len(batch), longest), dtype=torch.long)
-            attention_mask = torch.zeros_like(input_ids)
-            labels = torch.full_like(input_ids, _IGNORED)
-            for row, index in enumerate(batch):
-                tokens = torch.tensor([*prompts[index], *completions[index]])
-                input_ids[row, : len(tokens)] = tokens
-                attention_mask[row, : len(tokens)] = 1
-                labels[row, len(prompts[index]) : len(tokens)] = tokens[len(prompts[index]) :]
-            # Not around the loop: whoever takes the batches may want gradients in between
-            with torch.no_grad():
-                output = forward(
-                    input_ids=input_ids.to(model.device),
-                    attention_mask=attention_mask.to(model.device),
-                    labels=labels.to(model.device),
-                    fused_lm_head=True,
-                )
-            yield batch, output
+    parser = argparse.ArgumentParser(
+        prog="glow-trl entropy",
+        description="Policy entropy of checkpoints, each compared with the first: the mean over tokens of samples at "
+        "temperature 1, over the whole vocabulary, in nats.",
+    )
+    parser.add_argument("models", nargs="+", metavar="CHECKPOINT", help="folders or model ids")
+    parser.add_argument("--benchmarks", nargs="+", required=True, help="shipped benchmarks by name, or YAML files")
+    parser.add_argument("--output_dir", required=True, help="where samples and entropies go")
+    parser.add_argument("--entropy_questions", type=int, default=200, help="questions of each benchmark")
+    parser.add_argument("--max_new_tokens", type=int, default=4096, help="completions are cut after this many tokens")
+    parser.add_argument("--seed", type=int, default=42, help="seed of the samples")
+    parser.add_argument("--engine", default="transformers", help="transformers or vllm, which draw the samples")
+    parser.add_argument("--system_prompt", help="system turn (default: as trained)")
+    parser.add_argument("--prompt_template", help="user turn with {problem} in it (default: as trained)")
+    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
+    options = vars(parser.parse_args(sys.argv[1:] if argv is None else argv))
+    models, output_dir = options.pop("models"), options.pop("output_dir")
+    if len(set(models)) < len(models):
+        raise UserError("glow-trl entropy: a checkpoint is named twice")
+    found = compare_entropy(models, output_dir, Console(stderr=True), **options)
+    write_json(Path(output_dir) / "entropy.json", found)
+    Console().print(entropy_table(found))
 
 
-@contextmanager
-def _fused_head(model: "PreTrainedModel", outputs: tuple[str, ...]):
-    """The model's forward with TRL's fused head, which is taken off again afterwards."""
-    from trl.trainer import add_fused_lm_head
+def entropy_table(found: dict[str, dict[str, Any]]) -> "Table":
+    """A table of what [`compare_entropy`] found, for the terminal."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
 
-    base = model.get_base_model() if hasattr(model, "get_base_model") else model
-    before = vars(base).get("forward")
-    add_fused_lm_head(base, outputs=("log_probs", *outputs))
-    try:
-        yield model
-    finally:
-        if before is None:
-            del base.forward
-        else:
-            base.forward = before
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("benchmark")
+    table.add_column("checkpoint", overflow="fold")
+    for column in ("questions", "tokens", "entropy", "95 %", "change", "95 %"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for name, entry in found.items():
+        for model, row in entry["models"].items():
+            ends, protocol = row.get("entropy_ci"), row["entropy_protocol"]
+            cells = [name, model, f"{protocol['questions']:,}", f"{protocol['tokens']:,}", number(row["entropy"], 3)]
+            cells.append("" if ends is None else f"{ends[0]:.3f}–{ends[1]:.3f}")
+            change = entry["changes"].get(model)
+            if change is not None:
+                low, high = change["ci"]
+                cells += [f"{100 * change['relative_change']:+.1f} %", f"{100 * low:+.1f} to {100 * high:+.1f}"]
+            table.add_row(*map(Text, cells))
+    table.caption = "nats per token, temperature 1, whole vocabulary"
+    return table

@@ -12,9 +12,9 @@ from typing import Any
 from .. import __version__
 from ..benchmarks import BenchmarkConfig
 from ..generation import Prompt
-from ..runs import make_writable, write_json
+from ..stages.record import make_writable, write_json
 from .config import EvalConfig
-from .models import model_identity
+from .model_loader import model_identity
 
 
 _WORK = "work"

@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 
+from ..statistics.estimates import Estimate, grouped_mean, grouped_median, grouped_ratio, majority_at_k, pass_at_k
+from ..statistics.pairing import combined
 from ..verifiers.verdict import BAD_GOLD, ERROR, NO_ANSWER, TIMEOUT
-from .pairing import combined
-from .statistics import Estimate, grouped_mean, grouped_median, grouped_ratio, majority_at_k, pass_at_k
 
 
 _UNJUDGED = (TIMEOUT, ERROR, BAD_GOLD)

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from ..data import read_jsonl, write_jsonl
 from ..errors import UserError
 from ..generation import Engine, Generation, SamplingConfig, engine_class
+from ..generation.forward import completion_entropies
 from ..generation.loading import load_tokenizer
-from ..runs import jsonable, make_writable, write_json
-from .benchmarks import load_questions, render_prompts
+from ..stages.record import jsonable, make_writable, write_json
 from .config import EvalConfig
-from .entropy import completion_entropies
 from .job import Job, OutputState, job_fingerprints
 from .metrics import benchmark_metrics, domain_averages, entropy_summary, subject_metrics
-from .models import ModelLoader
+from .model_loader import ModelLoader
+from .questions import load_questions, render_prompts
 from .store import SampleStore
 from .voting import answer_groups
 

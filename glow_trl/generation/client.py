@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from ..config import one_line
 from ..errors import ServiceError, UserError
+from ..stages.config import one_line
 
 
 logger = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from typing import Any
 
 import httpx
 
-from ..config import as_mapping, one_line
 from ..errors import UserError
+from ..stages.config import as_mapping, one_line
 from .base import Generation, OnRefused, Prompt, SampleEngine, SamplingConfig, refuse, sample_seed
 from .client import Client, RateLimit, Refused, error_message
 from .prompts import is_conversation

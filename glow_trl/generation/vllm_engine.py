@@ -6,8 +6,8 @@ import os
 from collections.abc import Container, Iterator, Sequence
 from typing import Any
 
-from ..config import one_line
 from ..errors import MissingExtraError, UserError
+from ..stages.config import one_line
 from .base import Generation, OnRefused, Prompt, SampleEngine, SamplingConfig, cut_at_stop, refuse, sample_seed
 from .loading import adapter_config, end_token_ids, load_tokenizer
 

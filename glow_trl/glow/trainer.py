@@ -9,10 +9,10 @@ from datasets import Dataset
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
-from ..checkpoints import LEDGER_FILE, last_complete_checkpoint, make_resumable, num_processes_of
-from ..deepspeed_resume import fit_to_processes
 from ..errors import UserError
-from ..step_size import samples_per_step, set_accumulation
+from ..training.checkpoints import LEDGER_FILE, last_complete_checkpoint, make_resumable, num_processes_of
+from ..training.deepspeed import fit_to_processes
+from ..training.step_size import samples_per_step, set_accumulation
 from ..weighting import glow_weights
 from .checks import reject_unsupported
 from .config import GLOWConfig

@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 
 from ..analysis.data_map import DEFINITION, DataMap, data_map
-from ..analysis.dynamics import UNKNOWN, epoch_table, groups_of
-from ..analysis.ledger import LABEL_COLUMN, LABELS, LedgerData, Weighting
+from ..analysis.groups import UNKNOWN, epoch_table, groups_of
+from ..data.loss_history import LABEL_COLUMN, LABELS, LedgerData, Weighting
 from .run_data import ArmData
 
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..evaluation.pairing import relative_change
+from ..statistics.pairing import relative_change
 from .run_data import STAGES, RunData, StageData, rows_of
 
 

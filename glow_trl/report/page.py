@@ -4,12 +4,12 @@ import json
 from importlib import resources
 from typing import Any
 
+from ..statistics.numbers import duration, interval, number, p_value, percent, points, span
 from . import charts
 from .comparison import arms_table, results_table
 from .dynamics import arm_map, column_tables, map_facts, weight_table, weighting_of
 from .entropy import entropy_section
 from .examples import evaluation_examples, training_examples, trajectory_counts
-from .numbers import duration, interval, number, p_value, percent, points, span
 from .patterns import loss_sections, pattern_sections
 from .run_data import STAGES, ArmData, RunData
 from .scores import LEVELS, ScoreBook

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from .numbers import number, percent
+from ..statistics.numbers import number, percent
 from .run_data import RunData, rows_of
 from .scores import LEVELS
 

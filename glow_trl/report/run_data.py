@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ..analysis.ledger import LedgerData, read_ledger
 from ..data import MalformedLine, read_jsonl
+from ..data.loss_history import LedgerData, read_ledger
 from ..errors import UserError
 
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..evaluation.pairing import combined, holm, paired_difference, sign_flip_test
-from ..evaluation.statistics import Estimate
+from ..statistics.estimates import Estimate
+from ..statistics.pairing import combined, holm, paired_difference, sign_flip_test
 from .run_data import STAGES, ArmData, RunData, StageData, rows_of
 
 

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from .numbers import interval, number, percent
+from ..statistics.numbers import interval, number, percent
 
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..runs import write_json
+from ..stages.record import write_json
 from .run_data import read_run_folder
 from .summary import summarize
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from ..verifiers.boxes import final_part, last_boxes
+from ..verifiers.extraction.boxes import final_part, last_boxes
 from .completions import completion_text
 
 

@@ -4,9 +4,9 @@ Importing this starts nothing and loads neither torch nor any computer algebra.
 """
 
 from .gold import GoldFailure, GoldReport, check_gold
-from .kinds import Options
+from .kinds.kind import Options
+from .kinds.registry import KINDS, register_kind
 from .pool import DEFAULT_TIMEOUT, VerifierPool, default_pool, verify, verify_batch
-from .registry import KINDS, register_kind
 from .verdict import REASONS, Verdict
 
 

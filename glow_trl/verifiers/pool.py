@@ -9,10 +9,10 @@ from functools import lru_cache
 from numbers import Number
 
 from ..errors import UserError
-from .kinds import Options, Undecided
-from .processes import Outcome, Workers
-from .registry import KINDS
+from .kinds.kind import Options, Undecided
+from .kinds.registry import KINDS
 from .verdict import BAD_GOLD, MATCH, Verdict
+from .workers.supervisor import Outcome, Workers
 
 
 DEFAULT_TIMEOUT = 5.0

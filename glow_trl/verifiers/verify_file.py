@@ -13,8 +13,8 @@ from typing import TextIO
 
 from ..data.jsonl import MalformedLine, read_jsonl
 from ..errors import UserError
+from .kinds.registry import KINDS
 from .pool import DEFAULT_TIMEOUT, VerifierPool
-from .registry import KINDS
 from .verdict import BAD_GOLD, MATCH, REASONS, Verdict
 
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 import yaml
 
+from glow_trl.analysis.annotate import main
 from glow_trl.analysis.patterns.judges import LLMJudge, read_prompt
-from glow_trl.analysis.patterns.stage import main
 from glow_trl.analysis.patterns.taxonomy import load_taxonomy
 from glow_trl.errors import UserError
 
@@ -157,7 +157,7 @@ def test_a_killed_run_goes_on_where_it_stopped(taxonomy, tmp_path):
     rows = [{"problem": f"q{i}", "completion": f"{'bad 1 ' if i % 3 else ''}slip {i}"} for i in range(30)]
     data = write_rows(tmp_path / "data.jsonl", rows)
     out, log = tmp_path / "out", tmp_path / "asked.jsonl"
-    command = [sys.executable, "-m", "glow_trl.analysis.patterns.stage", "--dataset_name", data, "--output_dir"]
+    command = [sys.executable, "-m", "glow_trl.analysis.annotate", "--dataset_name", data, "--output_dir"]
     command += [str(out), "--taxonomy", taxonomy, "--judge", "scripted_judge:ScriptedJudge", "--num_judgements", "2"]
     environment = os.environ | {"PYTHONPATH": str(HERE), "JUDGE_LOG": str(log), "OMP_NUM_THREADS": "1"}
 
@@ -194,7 +194,7 @@ CHARACTERS = '0123456789+-*=;: abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVW
 def learned_judge(tmp_path_factory):
     """A small model that learned by heart to answer some trajectories in the required form, and not others; with the
     folder's taxonomy and prompt."""
-    from glow_trl.models import BuiltModelConfig, build_model
+    from glow_trl.recipes.built_model import BuiltModelConfig, build_model
     from glow_trl.sft import main as sft
 
     folder = tmp_path_factory.mktemp("judge")
@@ -313,7 +313,7 @@ def test_the_shipped_prompt_has_its_placeholders():
 @pytest.mark.parametrize("recipe", ["quickstart", "gsm8k"])
 def test_the_recipes_files_resolve(recipe):
     from glow_trl.analysis.patterns.config import AnnotateConfig
-    from glow_trl.config import parse_stage
+    from glow_trl.stages.config import parse_stage
 
     path = HERE.parent.parent / "recipes" / recipe / "annotate.yaml"
     (config,), given = parse_stage([AnnotateConfig], ["--config", str(path)], "glow-trl annotate", "annotate")
@@ -344,8 +344,8 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_saved(scripted, tmp_path, mo
     """The disk fills up while answers are saved: exit code 1, one line, and the next start asks for the rest."""
     import errno
 
-    from glow_trl.analysis.append_log import AppendLog
     from glow_trl.cli import run_stage
+    from glow_trl.data.append_log import AppendLog
 
     append, texts = AppendLog.append, [f"slip {index}" for index in range(6)]
 

@@ -11,8 +11,8 @@ import pytest
 from sft_folders import made_up, write_sft_folder
 
 from glow_trl.analysis import Weighting, data_map, epoch_table, group_tables, read_ledger
-from glow_trl.analysis.dynamics import groups_of
-from glow_trl.analysis.stage import DynamicsConfig, analyze, main
+from glow_trl.analysis.dynamics import DynamicsConfig, analyze, main
+from glow_trl.analysis.groups import groups_of
 from glow_trl.errors import UserError
 
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from glow_trl.analysis.patterns import load_taxonomy
-from glow_trl.analysis.patterns.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha, percent_agreement
 from glow_trl.analysis.patterns.counts import Annotated, count_patterns, diversity, grouped_difference
 from glow_trl.analysis.patterns.truth import compare_with_truth, true_patterns
 from glow_trl.errors import UserError
+from glow_trl.statistics.agreement import cohen_kappa, fleiss_kappa, krippendorff_alpha, percent_agreement
 
 
 def annotated(problem, label, *patterns):

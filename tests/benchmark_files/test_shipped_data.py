@@ -6,7 +6,7 @@ from glow_trl.benchmarks import benchmark_names, get_benchmark, load_questions
 from glow_trl.data import build_prompt
 from glow_trl.verifiers import check_gold, verify_batch
 from glow_trl.verifiers.gold import phrase
-from glow_trl.verifiers.kind_math import gold_answer
+from glow_trl.verifiers.kinds.math import gold_answer
 
 
 COPIES = {

@@ -23,12 +23,12 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_trl.collection.collect import CollectConfig, collect
-from glow_trl.collection.questions import Prompts, load_questions
+from glow_trl.collection.collecting.questions import Prompts, load_questions
 from glow_trl.data import write_jsonl
 from glow_trl.generation import create_engine
 from glow_trl.generation.loading import load_tokenizer
-from glow_trl.models import BuiltModelConfig, build_model
-from glow_trl.runs import StageRun
+from glow_trl.recipes.built_model import BuiltModelConfig, build_model
+from glow_trl.stages.record import StageRun
 
 
 LIMIT = 1.05

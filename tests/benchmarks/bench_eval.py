@@ -28,7 +28,7 @@ from rich.table import Table
 
 from glow_trl.evaluation import EvalConfig, evaluate
 from glow_trl.generation import Engine, create_engine
-from glow_trl.models import BuiltModelConfig, build_model
+from glow_trl.recipes.built_model import BuiltModelConfig, build_model
 
 
 TRAJECTORIES = {

@@ -50,7 +50,7 @@ from transformers.utils import logging
 from trl import SFTConfig, SFTTrainer
 
 from glow_trl import GLOWConfig, GLOWTrainer
-from glow_trl.models import BuiltModelConfig, build_tokenizer
+from glow_trl.recipes.built_model import BuiltModelConfig, build_tokenizer
 
 
 TRAINERS = ("SFTTrainer", "GLOWTrainer", "plain")

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from transformers import PrinterCallback
 
-from glow_trl.models import BuiltModelConfig, build_model
+from glow_trl.recipes.built_model import BuiltModelConfig, build_model
 
 
 TESTS = Path(__file__).resolve().parents[1]

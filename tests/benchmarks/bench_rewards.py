@@ -32,7 +32,7 @@ from transformers.utils import logging
 from trl import GRPOConfig, GRPOTrainer
 
 from glow_trl.data import read_jsonl
-from glow_trl.models import BuiltModelConfig, build_model
+from glow_trl.recipes.built_model import BuiltModelConfig, build_model
 from glow_trl.rewards import accuracy_reward, answer_format_reward
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from glow_trl.cli import main
-from glow_trl.collection.shards import SampleShards
+from glow_trl.collection.collecting.shards import SampleShards
 from glow_trl.data import load_rows, read_jsonl, write_jsonl
 from glow_trl.errors import ServiceError, UserError
 from glow_trl.generation import Engine, Generation, SamplingConfig, create_engine, render_conversation
@@ -260,7 +260,7 @@ def test_a_second_process_is_turned_away(collect, questions, tiny_model, tmp_pat
         [
             sys.executable,
             "-c",
-            "import sys, time, pathlib; from glow_trl.collection.lock import exclusive\n"
+            "import sys, time, pathlib; from glow_trl.stages.lock import exclusive\n"
             "with exclusive(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)",
             str(out),
         ],

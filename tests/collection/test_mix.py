@@ -16,7 +16,7 @@ from glow_trl.cli import main as cli
 from glow_trl.collection.mix import MixConfig
 from glow_trl.data import read_jsonl, write_jsonl
 from glow_trl.errors import UserError
-from glow_trl.runs import read_run
+from glow_trl.stages.record import read_run
 
 
 def read(path):

@@ -6,7 +6,7 @@ import pytest
 
 from glow_trl.collection.mix import MixConfig
 from glow_trl.collection.mixing.benchmarks import resolve_benchmarks
-from glow_trl.config import parse_stage
+from glow_trl.stages.config import parse_stage
 
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from glow_trl.collection.questions import Prompts
-from glow_trl.config import parse_stage
-from glow_trl.recipes import stage_types
+from glow_trl.collection.collecting.questions import Prompts
+from glow_trl.recipes.recipe import stage_types
+from glow_trl.stages.config import parse_stage
 
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "qwen3-8b-teacher"

@@ -165,7 +165,7 @@ def test_metrics_of_known_rows():
 def test_median_intervals_hold_the_truth():
     import numpy as np
 
-    from glow_trl.evaluation.statistics import grouped_median
+    from glow_trl.statistics.estimates import grouped_median
 
     rng = np.random.default_rng(0)
     groups = np.repeat(np.arange(60), 4)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import Gemma2Config, Gemma2ForCausalLM, Qwen2Config, Qwen2ForCausalLM
 
-from glow_trl.evaluation.entropy import completion_entropies
+from glow_trl.generation.forward import completion_entropies
 from glow_trl.generation.loading import load_model
 
 

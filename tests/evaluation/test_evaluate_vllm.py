@@ -8,7 +8,7 @@ import pytest
 
 from glow_trl.data import write_jsonl
 from glow_trl.evaluation import EvalConfig, evaluate
-from glow_trl.models import BuiltModelConfig, build_model
+from glow_trl.recipes.built_model import BuiltModelConfig, build_model
 
 
 pytestmark = [

@@ -4,8 +4,8 @@ import pytest
 
 from glow_trl.data import write_jsonl
 from glow_trl.errors import UserError
-from glow_trl.evaluation.benchmarks import load_questions
 from glow_trl.evaluation.config import BenchmarkConfig, EvalConfig
+from glow_trl.evaluation.questions import load_questions
 
 
 def test_questions_of_a_file_are_left_out_before_the_limit(tmp_path):

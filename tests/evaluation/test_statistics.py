@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from glow_trl.evaluation import grouped_mean, majority_at_k, pass_at_k
-from glow_trl.evaluation.student import student_quantile
+from glow_trl.statistics.student import student_quantile
 
 
 @pytest.mark.parametrize("n", range(1, 8))

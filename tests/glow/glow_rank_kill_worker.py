@@ -22,7 +22,7 @@ from accelerate import PartialState
 from glow_cases import WEIGHTS, logged, make_trainer, parameters, token_rows
 from transformers import TrainerCallback
 
-from glow_trl.checkpoints import last_complete_checkpoint
+from glow_trl.training.checkpoints import last_complete_checkpoint
 
 
 SETTINGS = {

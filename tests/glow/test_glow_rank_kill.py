@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from glow_trl.checkpoints import last_complete_checkpoint
+from glow_trl.training.checkpoints import last_complete_checkpoint
 
 
 pytestmark = pytest.mark.slow

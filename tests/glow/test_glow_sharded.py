@@ -9,8 +9,8 @@ import pytest
 import torch
 from glow_cases import FSDP2, WEIGHTS, largest_difference, launch, results_of, zero
 
-from glow_trl.checkpoints import last_complete_checkpoint
-from glow_trl.deepspeed_resume import num_partitions
+from glow_trl.training.checkpoints import last_complete_checkpoint
+from glow_trl.training.deepspeed import num_partitions
 
 
 pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed")

@@ -118,9 +118,9 @@ def write_generations(
 
 def write_annotation(folder: Path, trajectories: list[dict]) -> None:
     """An annotation by the stage itself, with a judge whose answers are made up."""
+    from glow_trl.analysis.annotate import summarize
     from glow_trl.analysis.patterns.annotator import Judgement
     from glow_trl.analysis.patterns.answers import Found
-    from glow_trl.analysis.patterns.stage import summarize
     from glow_trl.analysis.patterns.taxonomy import load_taxonomy
 
     taxonomy = load_taxonomy("reasoning")

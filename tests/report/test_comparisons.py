@@ -9,13 +9,13 @@ import pytest
 from made_up_run import make_run_folder, write_json, write_ledger, write_rows
 from test_report import Page
 
-from glow_trl.evaluation.statistics import grouped_mean
 from glow_trl.report import write_report
 from glow_trl.report.comparison import arms_table, results_table
 from glow_trl.report.entropy import entropy_section
 from glow_trl.report.patterns import pattern_sections
 from glow_trl.report.run_data import read_run_folder
 from glow_trl.report.scores import ScoreBook, domain_groups
+from glow_trl.statistics.estimates import grouped_mean
 
 
 def write_evaluation(folder, scores: dict[str, list[list[bool]]], domain="out", **sampling) -> None:

@@ -14,9 +14,9 @@ from rich.console import Console
 from glow_trl.errors import UserError
 from glow_trl.report import print_summary, write_report
 from glow_trl.report.dynamics import weight_table, weighting_of
-from glow_trl.report.numbers import duration
+from glow_trl.report.report import main
 from glow_trl.report.run_data import read_run_folder
-from glow_trl.report.stage import main
+from glow_trl.statistics.numbers import duration
 
 
 ARMS = ("glow", "positive", "negative", "all")

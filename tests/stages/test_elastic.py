@@ -12,8 +12,8 @@ from launching import environment, launch_command, on_cpu
 from safetensors.torch import load_file
 
 from glow_trl.data import read_jsonl
-from glow_trl.deepspeed_resume import num_partitions
-from glow_trl.recipes import write_settings
+from glow_trl.recipes.recipe import write_settings
+from glow_trl.training.deepspeed import num_partitions
 
 
 pytestmark = pytest.mark.slow

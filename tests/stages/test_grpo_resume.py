@@ -16,10 +16,10 @@ import pytest
 from launching import environment, launch_command, on_cpu
 from safetensors.torch import load_file
 
-from glow_trl.checkpoints import last_complete_checkpoint
 from glow_trl.cli import main
 from glow_trl.data import read_jsonl, write_jsonl
-from glow_trl.guard import CollapseGuard, GuardConfig
+from glow_trl.training.checkpoints import last_complete_checkpoint
+from glow_trl.training.guard import CollapseGuard, GuardConfig
 
 from .conftest import CPU
 

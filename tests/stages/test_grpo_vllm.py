@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from glow_trl.data import read_jsonl, write_jsonl
-from glow_trl.recipes import write_settings
+from glow_trl.recipes.recipe import write_settings
 
 from .conftest import CPU
 
@@ -42,7 +42,7 @@ ENVIRONMENT = {
 @pytest.fixture(scope="module")
 def inputs(tmp_path_factory) -> Path:
     """A folder with a model, whose heads are as wide as vLLM needs them, and questions."""
-    from glow_trl.models import BuiltModelConfig, build_model
+    from glow_trl.recipes.built_model import BuiltModelConfig, build_model
 
     folder = tmp_path_factory.mktemp("vllm")
     config = BuiltModelConfig(hidden_size=64, intermediate_size=64, num_attention_heads=2, num_key_value_heads=2)

@@ -125,7 +125,7 @@ def test_repeated_ids_become_unique(glow_trl, tmp_path):
 def test_a_kind_of_ones_own_is_judged_whatever_the_number_of_rows(glow_trl, tmp_path):
     """Also beyond the rows after which other processes help: these do not know it."""
     from glow_trl.verifiers import register_kind
-    from glow_trl.verifiers.registry import KINDS
+    from glow_trl.verifiers.kinds.registry import KINDS
 
     register_kind("palindrome", lambda prediction, gold, options: prediction == prediction[::-1])
     try:

@@ -8,7 +8,7 @@ from safetensors.torch import load_file
 from trl import ModelConfig
 
 from glow_trl.data import write_jsonl
-from glow_trl.training import adapter_to_train
+from glow_trl.training.loop import adapter_to_train
 
 from .conftest import CPU
 

@@ -3,8 +3,8 @@
 import pytest
 
 from glow_trl.verifiers import verify
-from glow_trl.verifiers.boxes import ending
-from glow_trl.verifiers.extraction import extract_math
+from glow_trl.verifiers.extraction.boxes import ending
+from glow_trl.verifiers.extraction.final_answer import extract_math
 
 
 CHOICES = ["London", "Paris", "Rome", "Berlin"]

@@ -5,8 +5,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from glow_trl.verifiers import verify
-from glow_trl.verifiers.expression import read
-from glow_trl.verifiers.residues import equal
+from glow_trl.verifiers.equality.expression import read
+from glow_trl.verifiers.equality.residues import equal
 
 
 CALM = settings(max_examples=150, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...data.append_log import AppendLog
 from ...errors import UserError
-from ..append_log import AppendLog
 from .answers import REFUSED, Found, InvalidAnswer, parse_answer
 from .judges import Answer, Judge
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from ...evaluation.pairing import holm
-from ...evaluation.statistics import Estimate, grouped_mean
-from ...evaluation.student import student_quantile
-from ..ledger import LABELS
+from ...data.loss_history import LABELS
+from ...statistics.estimates import Estimate, grouped_mean
+from ...statistics.pairing import holm
+from ...statistics.student import student_quantile
 from .taxonomy import Taxonomy
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any
 
-from ...config import nearest
 from ...errors import UserError
+from ...stages.config import nearest
 from .answers import REFUSED
 from .taxonomy import Taxonomy
 
@@ -130,9 +130,9 @@ class LLMJudge(Judge):
 
     def __init__(self, taxonomy: Taxonomy, settings: Mapping[str, Any]):
         super().__init__(taxonomy, settings)
-        from ...config import as_mapping
         from ...generation import SamplingConfig
         from ...generation.registry import engine_class
+        from ...stages.config import as_mapping
 
         if not settings["model_name_or_path"]:
             raise UserError("model_name_or_path is not set: the model that judges")
@@ -153,7 +153,7 @@ class LLMJudge(Judge):
     @property
     def identity(self) -> dict[str, Any]:
         from ...generation.loading import local_folder
-        from ...runs import fingerprint
+        from ...stages.record import fingerprint
 
         name = self._settings["model_name_or_path"]
         # The name under which a server has a model is no folder, even if there is one

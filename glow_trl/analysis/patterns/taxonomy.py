@@ -8,8 +8,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from ...config import nearest, read_yaml
 from ...errors import UserError
+from ...stages.config import nearest, read_yaml
 
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")

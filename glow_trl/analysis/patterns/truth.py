@@ -3,9 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...config import nearest
 from ...errors import UserError
-from .agreement import cohen_kappa
+from ...stages.config import nearest
+from ...statistics.agreement import cohen_kappa
 from .taxonomy import Taxonomy
 
 

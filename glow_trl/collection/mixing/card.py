@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...runs import fingerprint, jsonable, write_json
+from ...stages.record import fingerprint, jsonable, write_json
 from .facts import Facts
 from .lengths import length_plot, length_statistics
 from .prompts import PromptSet

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ...analysis.data_map import DataMap
-from ...analysis.ledger import Weighting
+from ...data.loss_history import Weighting
 from ..dynamics import OUTCOMES, weighted_epochs
 from ..run_data import ArmData, RunData
 from ..svg import COLORS, Chart

@@ -1,0 +1,1 @@
+"""What `glow-trl collect` is made of."""

@@ -1,0 +1,222 @@
+"""Samples on disk: JSONL shards that are appended to, and survive whatever ends the process."""
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ...data import read_jsonl
+from ...errors import UserError
+
+
+# A power failure costs the samples of so many seconds; a killed process costs none
+_SYNC_SECONDS = 5.0
+
+
+class SampleShards:
+    """
+    The samples of a collection, a row each, in files `trajectories-00000-of-00004.jsonl`, ...
+
+    Shard `i` has the samples of the questions from `i * questions_per_shard` on. A sample is written as it comes; when
+    a shard is complete it is rewritten in the order of questions and samples, so that the finished files do not depend
+    on what came when, nor on interruptions. Opening reads what is there: a last line that was cut off, lines that are
+    no rows and repeated samples are dropped.
+
+    Args:
+        folder (`Path`): where the shards are.
+        problems (`list[str]`): the question that each sample belongs to, by its `index`.
+        num_samples (`int`): samples of each question.
+        questions_per_shard (`int`): questions of each shard.
+
+    Attributes:
+        rows (`int`), tokens (`int`), truncated (`int`): how many rows there are, the sum of their `n_tokens`, and how
+            many have the `finish_reason` `"length"`.
+
+    Raises:
+        UserError: a file cannot be read or written, or holds the samples of other questions.
+        OSError: the disk is full.
+    """
+
+    def __init__(self, folder: Path, problems: list[str], num_samples: int, questions_per_shard: int):
+        self._folder = folder
+        self._problems = problems
+        self._num_samples = num_samples
+        self._questions_per_shard = questions_per_shard
+        self._count = -(-len(problems) // questions_per_shard)
+        self._done = bytearray(len(problems) * num_samples)
+        self._missing = [num_samples * len(self._questions(shard)) for shard in range(self._count)]
+        self._open: dict[int, BinaryIO] = {}
+        self._unsynced: set[int] = set()
+        self._synced = time.monotonic()
+        self.rows = self.tokens = self.truncated = 0
+        for shard in range(self._count):
+            self._load(shard)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every question has all its samples."""
+        return not any(self._missing)
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files, in order."""
+        return [self._path(shard) for shard in range(self._count)]
+
+    def __contains__(self, pair: tuple[int, int]) -> bool:
+        """Whether a question, by its index, has a sample, by its number."""
+        return bool(self._done[pair[0] * self._num_samples + pair[1]])
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Save a sample; its `index` and `sample` say which."""
+        shard = row["index"] // self._questions_per_shard
+        file = self._open.get(shard)
+        if file is None:
+            file = self._open[shard] = self._path(shard).open("ab", buffering=0)
+        _write_whole(file, _encode(row))
+        self._unsynced.add(shard)
+        self._count_in(shard, row)
+        if not self._missing[shard]:
+            self._finish(shard)
+        elif time.monotonic() - self._synced > _SYNC_SECONDS:
+            self.sync()
+
+    def sync(self) -> None:
+        """Have the disk keep what was written."""
+        for shard in self._unsynced & self._open.keys():
+            os.fsync(self._open[shard].fileno())
+        self._unsynced.clear()
+        self._synced = time.monotonic()
+
+    def close(self) -> None:
+        """Close the files. What is missing stays missing: questions that cannot be answered have no samples."""
+        try:
+            self.sync()
+        finally:
+            for file in self._open.values():
+                file.close()
+            self._open.clear()
+
+    def finish(self) -> None:
+        """Order the shards that lack samples of questions which cannot be answered."""
+        for shard in range(self._count):
+            if self._missing[shard] and self._path(shard).exists():
+                self._finish(shard)
+
+    def __enter__(self) -> "SampleShards":
+        return self
+
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        # A full disk must not hide the error that it was found by
+        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
+            self.close()
+
+    def _questions(self, shard: int) -> range:
+        start = shard * self._questions_per_shard
+        return range(start, min(start + self._questions_per_shard, len(self._problems)))
+
+    def _path(self, shard: int) -> Path:
+        return self._folder / f"trajectories-{shard:05d}-of-{self._count:05d}.jsonl"
+
+    def _load(self, shard: int) -> None:
+        path = self._path(shard)
+        path.with_name(path.name + ".partial").unlink(missing_ok=True)
+        if not path.exists():
+            return
+        _drop_torn_line(path)
+        bad: list[Any] = []
+        keys = []
+        for line, row in read_jsonl(path, on_malformed=bad.append):
+            key = self._key(row, shard, f"{path}, line {line}")
+            if key is None or key in self:
+                bad.append(line)
+                continue
+            keys.append(key)
+            self._count_in(shard, row)
+        if bad or (not self._missing[shard] and keys != sorted(keys)):
+            self._finish(shard)
+
+    def _key(self, row: dict[str, Any], shard: int, where: str) -> tuple[int, int] | None:
+        index, sample = row.get("index"), row.get("sample")
+        if type(index) is not int or type(sample) is not int:
+            return None
+        if index not in self._questions(shard) or not 0 <= sample < self._num_samples:
+            return None
+        if row.get("problem") != self._problems[index]:
+            raise UserError(
+                f"{where}: a sample of another question than the one that now has this place: the questions have "
+                "changed. Choose another output_dir, or delete that folder to start over"
+            )
+        return index, sample
+
+    def _count_in(self, shard: int, row: dict[str, Any]) -> None:
+        self._done[row["index"] * self._num_samples + row["sample"]] = 1
+        self._missing[shard] -= 1
+        self.rows += 1
+        self.tokens += row.get("n_tokens") or 0
+        self.truncated += row.get("finish_reason") == "length"
+
+    def _finish(self, shard: int) -> None:
+        """Write a shard in order, each sample once."""
+        file = self._open.pop(shard, None)
+        if file is not None:
+            file.close()
+        path = self._path(shard)
+        partial = path.with_name(path.name + ".partial")
+        rows: dict[tuple[int, int], dict[str, Any]] = {}
+        for _, row in read_jsonl(path, on_malformed=lambda _: None):
+            key = self._key(row, shard, str(path))
+            if key is not None:
+                rows.setdefault(key, row)
+        with partial.open("wb") as ordered:
+            for key in sorted(rows):
+                ordered.write(_encode(rows[key]))
+            ordered.flush()
+            os.fsync(ordered.fileno())
+        os.replace(partial, path)
+        self._unsynced.discard(shard)
+
+
+def _encode(row: dict[str, Any]) -> bytes:
+    try:
+        text = json.dumps(row, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # a lone surrogate: JSON can spell it, UTF-8 cannot
+        text = json.dumps(row).encode()
+    return text + b"\n"
+
+
+def _write_whole(file: BinaryIO, line: bytes) -> None:
+    """Append a line, or nothing of it: a disk that is full takes the first part of a line."""
+    end = os.fstat(file.fileno()).st_size
+    try:
+        view = memoryview(line)
+        while view:
+            view = view[file.write(view) :]
+    except OSError:
+        with contextlib.suppress(OSError):
+            file.truncate(end)
+        raise
+
+
+def _drop_torn_line(path: Path) -> None:
+    with path.open("r+b") as file:
+        end = file.seek(0, os.SEEK_END)
+        whole = 0
+        for start in _blocks_from_end(end):
+            file.seek(start)
+            newline = file.read(min(_BLOCK, end - start)).rfind(b"\n")
+            if newline >= 0:
+                whole = start + newline + 1
+                break
+        if whole < end:
+            file.truncate(whole)
+
+
+_BLOCK = 1 << 16
+
+
+def _blocks_from_end(end: int) -> Iterator[int]:
+    for start in range(max(0, end - _BLOCK), -_BLOCK, -_BLOCK):
+        yield max(0, start)

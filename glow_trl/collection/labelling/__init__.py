@@ -1,0 +1,1 @@
+"""What `glow-trl label` is made of."""

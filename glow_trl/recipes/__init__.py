@@ -1,0 +1,1 @@
+"""Recipes: folders of YAML files, and the run of all their stages."""

@@ -1,0 +1,41 @@
+"""
+`accelerate launch` as [`glow_trl.recipes.pipeline`] starts it: it ends as the stage does that it starts, with its exit
+code and without a traceback of its own, and the two end with the run, so that one that is killed leaves nothing behind
+that trains on in its folder.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from ..stages.processes import ENDS_WITH_PARENT, end_with_parent
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Launch a stage.
+
+    Args:
+        argv (`list[str]`, *optional*): arguments of `accelerate launch`; by default the command line.
+
+    Returns:
+        `int`: exit code of the stage's first process that failed, 1 if a signal ended it; 0 if none failed.
+    """
+    from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+
+    end_with_parent()
+    os.environ[ENDS_WITH_PARENT] = "1"
+    try:
+        launch_command(launch_command_parser().parse_args(argv))
+    except ChildFailedError as error:
+        _, failure = error.get_first_failure()
+        return max(failure.exitcode, 1)
+    except subprocess.CalledProcessError as error:
+        return max(error.returncode, 1)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

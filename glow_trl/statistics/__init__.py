@@ -1,0 +1,1 @@
+"""Estimates with intervals, paired tests and agreement; numbers only, no files."""

@@ -1,0 +1,135 @@
+"""What the two training stages share: loading model and tokenizer, and the run around a TRL trainer."""
+
+import logging
+import math
+import os
+import re
+import sys
+from typing import Any
+
+import datasets
+import torch
+import transformers
+from accelerate import PartialState
+from peft import PeftConfig
+from transformers import ProgressCallback, Trainer
+from trl import ModelConfig, get_peft_config
+
+from ..data import write_jsonl
+from ..errors import UserError
+from ..stages.record import StageRun
+from .checkpoints import last_complete_checkpoint, make_resumable
+from .deepspeed import fit_to_processes
+
+
+logger = logging.getLogger(__name__)
+
+LOG_FILE = "log.jsonl"
+
+_ROWS_WORTH_A_BAR = 20_000
+
+
+def is_main_process() -> bool:
+    """Whether this is the only process of the run, or the first of several, by what their launcher set."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def adapter_to_train(model_args: ModelConfig) -> PeftConfig | None:
+    """
+    The adapter that `use_peft`, `lora_r`, ... describe; `None` without `use_peft`.
+
+    TRL makes a text of a list with one module, which PEFT would take for a pattern of the whole name. Here it stays
+    the module's name.
+    """
+    config = get_peft_config(model_args)
+    modules = getattr(config, "target_modules", None)
+    if isinstance(modules, str) and modules != "all-linear" and re.fullmatch(r"\w+", modules):
+        config.target_modules = {modules}
+    return config
+
+
+def required_model(model_args: ModelConfig) -> str:
+    """
+    The model's name or folder.
+
+    Raises:
+        UserError: none is given.
+    """
+    if not model_args.model_name_or_path:
+        raise UserError("model_name_or_path is required: a folder or a model on the Hub")
+    return model_args.model_name_or_path
+
+
+def model_init_kwargs(model_args: ModelConfig) -> dict[str, Any]:
+    """Keyword arguments of `from_pretrained` that a [`~trl.ModelConfig`] stands for."""
+    return {
+        "revision": model_args.model_revision,
+        "attn_implementation": model_args.attn_implementation,
+        "dtype": model_args.dtype,
+    }
+
+
+def quiet_libraries(num_rows: int) -> None:
+    """Turn off the progress bars of what takes no time with so many rows; those of the work itself stay."""
+    transformers.utils.logging.disable_progress_bar()
+    if num_rows < _ROWS_WORTH_A_BAR:
+        datasets.disable_progress_bars()
+    else:
+        datasets.enable_progress_bars()
+
+
+class LogProgress(ProgressCallback):
+    """The progress bar of `transformers`, with the latest figures at its end instead of a line for each log."""
+
+    shown = ("loss", "reward", "entropy", "glow/mean_weight", "completions/clipped_ratio")
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        super().on_train_begin(args, state, control, **kwargs)
+        if self.training_bar is not None and not sys.stderr.isatty():
+            # In a log file every refresh is a line
+            self.training_bar.mininterval = 30.0
+
+    def on_log(self, args, state, control, logs=None, **kwargs):
+        if state.is_world_process_zero and self.training_bar is not None:
+            figures = {name.split("/")[-1]: f"{logs[name]:.3g}" for name in self.shown if name in (logs or {})}
+            if figures:
+                self.training_bar.set_postfix(figures, refresh=False)
+
+
+def train(trainer: Trainer, run: StageRun) -> None:
+    """
+    Train, from the last complete checkpoint in the output folder if there is one, and save model, tokenizer and log.
+
+    Args:
+        trainer ([`~transformers.Trainer`]): the trainer.
+        run ([`~glow_trl.stages.record.StageRun`]): the record of the run.
+    """
+    if not trainer.args.disable_tqdm:
+        trainer.remove_callback(ProgressCallback)
+        trainer.add_callback(LogProgress)
+    checkpoint = trainer.args.resume_from_checkpoint or last_complete_checkpoint(run.output_dir)
+    if checkpoint is not None:
+        logger.warning("%s: resuming from %s", run.stage, checkpoint)
+    make_resumable(trainer.args)
+    fit_to_processes(trainer, checkpoint)
+    run.start()
+    trainer.train(resume_from_checkpoint=checkpoint)
+    trainer.save_model(str(run.output_dir))
+    if trainer.is_world_process_zero():
+        write_jsonl(run.output_dir / LOG_FILE, (json_floats(entry) for entry in trainer.state.log_history))
+
+
+def json_floats(entry: dict[str, Any]) -> dict[str, Any]:
+    """A log entry with strings for what JSON has no number for."""
+    return {
+        key: str(value) if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in entry.items()
+    }
+
+
+def leave_process_group() -> None:
+    """End the process group in good order: a process that leaves early can abort the others."""
+    state = PartialState()
+    state.wait_for_everyone()
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

@@ -1,0 +1,121 @@
+"""
+Merging an adapter into its model.
+
+```shell
+glow-trl merge outputs/NAME/glow/sft --output outputs/NAME/glow/merged
+```
+"""
+
+import argparse
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import UserError
+from ..generation.loading import adapter_config, load_tokenizer
+from .handover import HANDOVER_FILE
+
+
+logger = logging.getLogger(__name__)
+
+
+def merge_adapter(
+    adapter: str | os.PathLike,
+    output_dir: str | os.PathLike,
+    base_model: str | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+) -> None:
+    """
+    Merge a PEFT adapter into its base model, and save the whole model with the adapter's tokenizer, chat template and
+    hand-over record. The product of the adapter's matrices is added in float32 and rounded once, to the data type of
+    the base model: in bfloat16 the product would lose most of its digits before it is added.
+
+    Args:
+        adapter (`str` or `os.PathLike`): folder of the adapter.
+        output_dir (`str` or `os.PathLike`): where to save; it must not exist yet, or be empty. It appears under its
+            name only when it is whole.
+        base_model (`str`, *optional*): the base model, if it is no longer where the adapter's configuration says.
+        revision (`str`, *optional*): revision of the base model on the Hub.
+        trust_remote_code (`bool`, *optional*, defaults to `False`): whether code that comes with the model may run.
+
+    Raises:
+        UserError: `adapter` is not one, its base model cannot be loaded, or the output folder is in use.
+    """
+    adapter, output_dir = Path(adapter).expanduser(), Path(output_dir).expanduser()
+    if not adapter.is_dir():
+        raise UserError(f"{adapter}: there is no such folder; give the folder of an adapter")
+    config = adapter_config(str(adapter) if adapter.is_absolute() else f"./{adapter}")
+    if config is None:
+        raise UserError(
+            f"{adapter} has no adapter_config.json, so it is not an adapter; a whole model needs no merging"
+        )
+    if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
+        raise UserError(f"--output {output_dir} exists and is not empty; choose another folder or delete it")
+    base_model = base_model or config["base_model_name_or_path"]
+    tokenizer = load_tokenizer(str(adapter), trust_remote_code=trust_remote_code)
+
+    import torch
+    from peft import PeftConfig, PeftModel
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    options = {"revision": revision or config.get("revision") or "main", "trust_remote_code": trust_remote_code}
+    try:
+        dtype = AutoConfig.from_pretrained(base_model, **options).dtype or torch.float32
+        model = AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.float32, **options)
+        peft_config = PeftConfig.from_pretrained(adapter)
+        peft_config.inference_mode = True
+        model = PeftModel.from_pretrained(model, adapter, config=peft_config)
+    except (OSError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{adapter} cannot be merged into {base_model} ({first}); --base_model names the model if it has moved"
+        ) from error
+    model = model.merge_and_unload(safe_merge=True).to(dtype)
+    model.config.dtype = dtype
+
+    partial = output_dir.with_name(f".{output_dir.name}.partial.{os.getpid()}")
+    try:
+        partial.mkdir(parents=True)
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        for name in (HANDOVER_FILE, "generation_config.json"):
+            if (adapter / name).is_file():
+                shutil.copy2(adapter / name, partial / name)
+        os.replace(partial, output_dir)
+    except OSError as error:
+        if error.errno is not None and error.filename and not os.access(partial.parent, os.W_OK):
+            raise UserError(f"--output {output_dir}: cannot be written ({error.strerror or error})") from error
+        raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        raise UserError(f"{self.prog}: {message}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """
+    `ADAPTER --output DIR [--base_model MODEL]`.
+
+    Raises:
+        UserError: something is wrong with the command line, the adapter or its model.
+    """
+    parser = _Parser(
+        prog="glow-trl merge",
+        description="Merge an adapter into its model, with the adapter's tokenizer and hand-over record.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("adapter", help="folder of the adapter")
+    parser.add_argument("--output", required=True, help="folder of the merged model, which must not exist yet")
+    parser.add_argument("--base_model", help="the base model, if it is not where the adapter's configuration says")
+    parser.add_argument("--revision", help="revision of the base model on the Hub")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the model")
+    options = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
+    merge_adapter(options.adapter, options.output, options.base_model, options.revision, options.trust_remote_code)
+    logger.warning("merge: %s holds the whole model", options.output)

@@ -1,0 +1,1 @@
+"""Reading answers, and deciding whether two are equal."""

@@ -1,0 +1,148 @@
+"""The part of a completion that answers, and the boxes in it."""
+
+import re
+from dataclasses import dataclass
+
+from ..equality.latex import closing_brace
+
+
+# Only this much of the end of a completion is searched for a closing; boxes are looked for in all of it.
+TAIL = 2000
+MAX_BOXES = 12
+MAX_TRIES = 40  # boxes that never close, and boxes in boxes
+MAX_BOX = 4000
+MAX_TAG = 4000
+
+_SPECIAL = re.compile(r"<\|[a-z_0-9]{1,40}\|>|</s>|<eos>|<end_of_turn>")
+_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
+_BOX_JOINT = re.compile(
+    r"""(?:[\s$.,;:&()\[\]{}]|\\(?:q?quad|text\s*\{[\s,]*(?:and|or)[\s,]*\})|\\[\\()\[\],;:!\s]|\b(?:and|or)\b)*+
+        (?:[a-zA-Z](?:_\{?\w{1,3}\}?)?(?:\([a-z]\))?\s*=[\s$\\(\[{]*)?""",
+    re.VERBOSE,
+)
+_FILLER = re.compile(
+    r"(?:(?:the|my|our|a|an|so|thus|therefore|hence|then|and|is|that|final|correct|right|best|most|likely|possible|"
+    r"other|another|second|third|first|last|alternative|alternatively|either|option|choice|or|maybe|perhaps|possibly|"
+    r"could|might|also|be|it|guess|answer|answers|answer's|result|solution|value|next|one|two|three|response|otherwise|"
+    r"even|not|sure|else|if|try|i|think|say|would|can|let's|well|hmm)\b|[^\w]|_)*+",
+    re.IGNORECASE,
+)
+_REVISION = re.compile(
+    r"\b(?:wait|actually|correction|corrected|mistake|error|recheck|re-?evaluate|re-?examine|sorry|oops|instead|revised?|"
+    r"simplif\w*|equivalent\w*|that is|i\.e|in other words|approximately|rounded)\b|≈|\\approx|=",
+    re.IGNORECASE,
+)
+_RUNS = re.compile(r"([^\S\n]{3,})|(\n\s{2,}+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Extraction:
+    """The final answer of a completion.
+
+    Attributes:
+        answer (`str` or `None`): the answer, `None` if there is none.
+        rule (`str` or `None`): how it was found.
+        others (`tuple[str, ...]`): other final answers that the completion gives right beside it; it is for the
+            verifier to find out whether they differ.
+    """
+
+    answer: str | None
+    rule: str | None
+    others: tuple[str, ...] = ()
+
+
+NOTHING = Extraction(None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One `\\boxed{}`: where it starts and ends, and what is in it."""
+
+    start: int
+    end: int
+    content: str
+
+
+def final_part(completion: str) -> tuple[str, str]:
+    """The part that answers, and a prefix for the rule: what comes after `</think>`, up to the end of the turn.
+
+    A completion whose thinking never ends, or has nothing behind it, has an empty final part.
+    """
+    text, prefix = completion, ""
+    end = text.rfind("</think>")
+    if end >= 0:
+        text, prefix = text[end + len("</think>") :], "after_think:"
+    elif "<think>" in text:
+        return "", "in_think:"
+    if "<" in text:
+        text = text.lstrip()
+        if match := _SPECIAL.match(text):  # a turn's opening
+            text = text[match.end() :].removeprefix("assistant").lstrip()
+        if match := _SPECIAL.search(text):
+            text = text[: match.start()]
+        end = text.rfind("</answer>")
+        start = text.rfind("<answer>", max(0, end - MAX_TAG), end) if end >= 0 else -1
+        if start >= 0:
+            return text[start + len("<answer>") : end].strip(), prefix + "answer_tag:"
+    return text.strip(), prefix
+
+
+def ending(text: str) -> str:
+    """The end of a text, with long runs of white space made short."""
+    return _RUNS.sub(lambda match: "\n\n" if match.group(2) else "  ", text[-TAIL:]).strip()
+
+
+def last_boxes(text: str) -> list[Box]:
+    """The last boxes of a text, in order. Boxes that never close, as in a truncated completion, are none."""
+    boxes: list[Box] = []
+    position = len(text)
+    for _ in range(MAX_TRIES):
+        position = max(text.rfind(name, 0, position) for name in (r"\boxed", r"\fbox", r"\framebox"))
+        if position < 0 or len(boxes) == MAX_BOXES:
+            break
+        match = _BOX.match(text, position)
+        if match is None:
+            continue
+        if text[match.end()] == "{":
+            end = closing_brace(text, match.end(), match.end() + MAX_BOX)
+            if end < 0:
+                continue
+            content, end = text[match.end() + 1 : end], end + 1
+        else:
+            word = re.match(r"\S+", text[match.end() : match.end() + 100])
+            content, end = word.group(0).rstrip("$.,"), match.end() + word.end()
+        if boxes and end > boxes[-1].start:
+            continue  # a box around boxes: the inner one is the answer
+        boxes.append(Box(position, end, content.strip()))
+    return boxes[::-1]
+
+
+def nothing_between(between: str) -> bool:
+    """Whether two answers stand side by side: between them is nothing but filler, and no word of revision."""
+    return len(between) <= 200 and not _REVISION.search(between) and _FILLER.fullmatch(between) is not None
+
+
+def boxed_answer(text: str) -> Extraction:
+    """The answer in the last box, or boxes where several belong together (`\\boxed{1} and \\boxed{2}`)."""
+    boxes = last_boxes(text)
+    if not boxes:
+        return NOTHING
+    group = [boxes.pop()]
+    while boxes:
+        between = text[boxes[-1].end : group[0].start]
+        if len(between) >= 60 or not _BOX_JOINT.fullmatch(between):
+            break
+        group.insert(0, boxes.pop())
+    others = []
+    following = group[0]
+    while boxes:
+        box = boxes.pop()
+        if not nothing_between(text[box.end : following.start]):
+            break
+        others.append(box.content)
+        following = box
+    contents = list(dict.fromkeys(box.content for box in group))
+    if not all(contents):
+        return Extraction(None, "boxed")
+    rule = "boxed" if len(contents) == 1 else "boxed_several"
+    return Extraction(", ".join(contents), rule, tuple(others))

@@ -1,0 +1,1 @@
+"""The kinds of verifiers, and how new ones are added."""

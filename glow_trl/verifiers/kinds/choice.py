@@ -1,0 +1,169 @@
+"""Kind `choice`: the letter of a multiple-choice question, or the text of one of its options."""
+
+import re
+
+from ..equality.latex import unwrap
+from ..extraction.boxes import boxed_answer, ending, final_part
+from ..extraction.statements import consecutive, stated_answers
+from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
+from .kind import Options
+from .text import normalize_text
+
+
+KIND = "choice"
+MAX_STATEMENT = 500
+LETTERS = "ABCDEFGHIJ"
+
+_LEADING = re.compile(
+    r"^\W*(?:(?i:for sure|definitely|clearly|probably|most likely|likely|surely|certainly|indeed|also|therefore|thus|"
+    r"simply|so|hence)\W+)?(?i:(?:it(?:'s| is)\s+)?(?:the\s+)?(?:(?:option|choice|letter|answer)\s+)?)"
+    r"[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
+)
+_ONE_LETTER = re.compile(r"\W*([a-z])\W*")
+_REJECTED = re.compile(
+    r"^\W*(?:(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
+    r"(?:wrong|incorrect|false|not|ruled|eliminated|out)\b|isn't|cannot|can't)",
+    re.I,
+)
+_PREDICATED = re.compile(
+    r"(?:\b(?:is|are|be|was|choose|chose|pick|select|go\s+with)|:)\s*(?:\*\*)?(?:(?:option|choice|answer)\s+)?"
+    r"(?:\(([A-Z])\)|([B-HJ-Z])(?![\w'’])|(A)(?=[.,;!?)]|$))"
+    r"|\(([A-Z])\)\s+(?:is|are)\b"
+)
+_IN_RUN = re.compile(r"\(([A-Z])\)")
+_RUN = re.compile(r"\([A-Z]\)(?:\s*(?:,|and|or|&|/|,\s*and|,\s*or)\s*\([A-Z]\))+")
+_UNSURE = re.compile(r"\b(?:could|might|may|maybe|perhaps|possibly|possible|either)\b", re.I)
+_NO_OPTION_FITS = re.compile(
+    r"\bclosest\b|\bnot\s+(?:listed|among|in\s+the|provided|given)\b|\bincorrect\b|\bnone\s+of\b", re.I
+)
+_ANOTHER = re.compile(
+    r"^[\s.)\]}*]*(?:[,/&]|\bor\b|\band\b|,\s*(?:or|and)\b)[\s,]*(?:maybe|perhaps|possibly|also|option|even|\s)*"
+    r"[\[({*\s]*([A-Z])(?![a-zA-Z'’])"
+)
+_NEGATION = re.compile(
+    r"(?:\bnot|n't|\bnever|\bnor|\bneither|不是|\bexcept|\brule out|\beliminate|\brather than|\binstead of)"
+    r"\W*(?:\w+\W+){0,2}$",
+    re.I,
+)
+_GOLD_LETTER = re.compile(r"^\W*\(?([A-Za-z])\)?(?:\s*[.):,]|\s+\S|\W*$)")
+_IS_CORRECT = re.compile(
+    r"\(?\b([A-Z])\)?\s*(?:\([^)]*\)\s*)?(?:is|must be|would be|seems)\s+(?:the\s+)?(?:\w+\s+)?"
+    r"(?:correct|right|answer|best)\b"
+)
+
+
+def gold_letter(gold: str, choices: tuple[str, ...] | None) -> str | None:
+    """The letter of the gold answer, given as a letter, as `"(C) text"`, or as the text of one of the options."""
+    text = unwrap(gold.strip())
+    if choices:
+        by_text = _letter_of_text(text, choices)
+        if len(text) > 1 and by_text:
+            return by_text
+    match = _GOLD_LETTER.match(re.sub(r"\\text\w*\s*\{([^{}]*)\}", r"\1", text))
+    if match and (len(text) <= 4 or match.group(1).isupper() and not re.match(r"(?:A|I)\s+[a-z]", text)):
+        letter = match.group(1).upper()
+    else:
+        statements = stated_answers(gold)
+        match = _LEADING.match(statements[-1][2]) if statements else None
+        letter = match.group(1) if match else None
+    count = len(choices) if choices else 26
+    return letter if letter and ord(letter) - ord("A") < count else None
+
+
+def _letter_of_text(text: str, choices: tuple[str, ...]) -> str | None:
+    wanted = normalize_text(text)
+    found = [index for index, choice in enumerate(choices) if wanted and normalize_text(str(choice)) == wanted]
+    return chr(ord("A") + found[0]) if len(found) == 1 else None
+
+
+def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[str]:
+    """The letters that a statement names as the answer: more than one for `(A) or (B)`."""
+    said = said[:MAX_STATEMENT]
+    said = re.sub(r"\\(?:text|mathrm|mathbf|textbf|boxed)\s*\{([^{}]*)\}", r"\1", said).strip()
+    if (alone := _ONE_LETTER.fullmatch(said)) and alone.group(1).upper() in letters:
+        return [alone.group(1).upper()]
+    match = _LEADING.match(said)
+    if (
+        match is None
+        or match.group(1) not in letters
+        or _REJECTED.match(said[match.end() :])
+        or re.match(r"\W*(?:A|I)\s+[a-z]", said)
+    ):
+        text = _letter_of_text(said, choices) if choices else None
+        if text is None and choices:
+            match = re.match(r"(.*?)[.\n]", said)
+            text = _letter_of_text(match.group(1), choices) if match else None
+        return [text] if text else []
+    found = [match.group(1)]
+    rest = said[match.end() :]
+    while (more := _ANOTHER.match(rest)) is not None and more.group(1) in letters:
+        found.append(more.group(1))
+        rest = rest[more.end() :]
+    return list(dict.fromkeys(found))
+
+
+def _predicated(text: str, letters: str) -> list[str]:
+    """The letters that a sentence says something of, with those that are joined to them by "and" or "or"."""
+    found = []
+    for match in _PREDICATED.finditer(text):
+        if _NEGATION.search(text[: match.start()]):
+            continue
+        run = next((run for run in _RUN.finditer(text) if run.start() < match.end() <= run.end() + 6), None)
+        named = _IN_RUN.findall(run.group(0)) if run else [letter for letter in match.groups() if letter]
+        found.extend(letter for letter in named if letter in letters)
+    return list(dict.fromkeys(found))
+
+
+def extract_choice(
+    completion: str, choices: tuple[str, ...] | None = None, require_boxed: bool = False
+) -> tuple[list[str], str | None]:
+    """The letters that the completion gives as its answer, and the rule by which they were found."""
+    letters = "".join(chr(ord("A") + index) for index in range(min(26, len(choices)))) if choices else LETTERS
+    text, prefix = final_part(completion)
+    boxed = boxed_answer(text)
+    if boxed.rule is not None:
+        said = (boxed.answer or "", *boxed.others)
+        found = [letter for answer in said for letter in _letters(answer, letters, choices)]
+        return list(dict.fromkeys(found)), prefix + boxed.rule
+    if require_boxed or not text:
+        return [], prefix.rstrip(":") or None
+    text = ending(text)
+    statements = stated_answers(text)
+    for index in range(len(statements) - 1, -1, -1):
+        found = _letters(statements[index][2], letters, choices)
+        if found:
+            for other in consecutive(text, statements[: index + 1]):
+                found.extend(letter for letter in _letters(other, letters, choices) if letter not in found)
+            return found, prefix + "answer_is"
+    if len(text) <= 200 and (found := _letters(text, letters, choices)):
+        return found, prefix + "leading"
+    if matches := [match for match in _IS_CORRECT.finditer(text) if match.group(1) in letters]:
+        return [matches[-1].group(1)], prefix + "is_correct"
+    last_line = text.rsplit("\n", 1)[-1].strip()
+    if found := _letters(last_line, letters, choices):
+        return found, prefix + "last_line"
+    sentences = re.split(r"(?<=[.!?])\s+", last_line)
+    sentence = sentences[-1]
+    if _NO_OPTION_FITS.search(sentence):
+        return [], None
+    if found := _letters(sentence, letters, choices):
+        return found, prefix + "last_sentence"
+    found = _predicated(last_line if _UNSURE.search(sentence) else sentence, letters)
+    if found:
+        return found, prefix + "last_sentence"
+    return [], None
+
+
+def judge(prediction: str, gold: str, options: Options) -> Verdict:
+    """Judge one choice."""
+    expected = gold_letter(gold, options.choices)
+    if expected is None:
+        return Verdict(None, None, BAD_GOLD, KIND)
+    found, rule = extract_choice(prediction, options.choices, options.require_boxed)
+    if not found:
+        return Verdict(False, None, NO_ANSWER, KIND, rule)
+    extracted = ", ".join(found)
+    if len(found) > 1:
+        return Verdict(False, extracted, HEDGED, KIND, rule)
+    correct = found[0] == expected
+    return Verdict(correct, extracted, MATCH if correct else MISMATCH, KIND, rule)

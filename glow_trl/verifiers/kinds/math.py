@@ -1,0 +1,75 @@
+"""Kind `math`: numbers, expressions, sets, intervals, tuples, matrices, equations, with units and percent signs."""
+
+import re
+
+from ..equality.answers import parse
+from ..equality.comparison import contains, equal_texts
+from ..equality.latex import MAX_LENGTH, closing_brace
+from ..equality.shapes import Words
+from ..extraction.boxes import Extraction, ending, final_part, last_boxes
+from ..extraction.final_answer import extract_math
+from ..extraction.statements import stated_answers
+from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
+from .kind import Options, Undecided
+
+
+KIND = "math"
+
+_OPTION = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(([A-H])\)")
+_LETTER = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(?([A-H])\)?\W*")
+
+
+def gold_answer(gold: str) -> str:
+    """The answer that a gold text states: most are bare, some come in a box, after "####" or in a sentence."""
+    text = gold.strip()
+    if "boxed" in text or "fbox" in text:
+        boxes = last_boxes(text)
+        if boxes:
+            return extract_math(text, require_boxed=True).answer or ""
+        start = text.find("{", text.find("boxed"))  # a box that never closes
+        return text[start + 1 :] if start >= 0 and closing_brace(text, start) < 0 else text
+    if "####" in text:
+        statements = stated_answers(ending(text))
+        return statements[-1][2] if statements else text
+    return text
+
+
+def _plain_letter(gold: str) -> str | None:
+    """The letter of an option, where the gold answer is nothing else."""
+    match = _LETTER.fullmatch(gold)
+    return match.group(1) if match else None
+
+
+def judge(prediction: str, gold: str, options: Options) -> Verdict | Undecided:
+    """Judge one completion against one gold answer."""
+    answer = gold_answer(gold)
+    if not answer.strip() or parse(answer) is None:
+        return Verdict(None, None, BAD_GOLD, KIND)
+    extraction = extract_math(prediction, options.require_boxed)
+    if extraction.answer is None or not extraction.answer.strip():
+        return Verdict(False, None, NO_ANSWER, KIND, extraction.rule)
+    return _compare(prediction, extraction, answer, options)
+
+
+def _compare(prediction: str, extraction: Extraction, gold: str, options: Options) -> Verdict | Undecided:
+    found = extraction.answer.strip()
+    if any(equal_texts(other, found) is False for other in extraction.others):
+        return Verdict(False, found, HEDGED, KIND, extraction.rule)
+    verdict = equal_texts(found, gold)
+    if verdict is True:
+        return Verdict(True, found, MATCH, KIND, extraction.rule)
+    if (letter := _OPTION.match(found)) and letter.group(1) == _plain_letter(gold):
+        return Verdict(True, found, MATCH, KIND, extraction.rule)
+    if verdict is None:
+        return Undecided(Verdict(False, found, MISMATCH, KIND, extraction.rule), (found, gold))
+    answer = parse(found) if len(found) <= MAX_LENGTH else None
+    if contains(answer, parse(gold)):
+        return Verdict(False, found, HEDGED, KIND, extraction.rule)
+    if isinstance(parse(gold), Words):
+        # An answer in words: the sentence as a whole may be the answer.
+        text = final_part(prediction)[0]
+        if "boxed" not in extraction.rule and text != found and len(text) <= MAX_LENGTH and equal_texts(text, gold):
+            return Verdict(True, text, MATCH, KIND, "whole")
+    elif isinstance(answer, Words) and extraction.rule.endswith("whole"):
+        return Verdict(False, None, NO_ANSWER, KIND, extraction.rule)
+    return Verdict(False, found, MISMATCH, KIND, extraction.rule)

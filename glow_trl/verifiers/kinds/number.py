@@ -1,0 +1,43 @@
+"""Kind `number`: one number, within a tolerance that comes with the row."""
+
+from fractions import Fraction
+
+from ..equality import residues
+from ..equality.answers import parse
+from ..equality.shapes import Named, Scalar
+from ..extraction.final_answer import extract_math
+from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
+from .kind import Options
+from .math import gold_answer
+
+
+KIND = "number"
+
+
+def _number(text: str) -> Fraction | None:
+    answer = parse(text)
+    while isinstance(answer, Named):
+        answer = answer.value
+    if not isinstance(answer, Scalar):
+        return None
+    if answer.value is None and answer.tree is not None:
+        approximation = residues.approximate(answer.tree)
+        return None if approximation is None else Fraction(approximation[0])
+    return answer.value
+
+
+def judge(prediction: str, gold: str, options: Options) -> Verdict:
+    """Judge one number: `|prediction - gold| <= tolerance * |gold|`, or `<= tolerance` where the gold number is 0."""
+    expected = _number(gold_answer(gold))
+    if expected is None:
+        return Verdict(None, None, BAD_GOLD, KIND)
+    extraction = extract_math(prediction, options.require_boxed)
+    value = _number(extraction.answer) if extraction.answer else None
+    if value is None:
+        return Verdict(False, extraction.answer, NO_ANSWER, KIND, extraction.rule)
+    tolerance = Fraction(options.tolerance or 0)
+    allowed = tolerance * abs(expected) if expected else tolerance
+    if any((other := _number(text)) is None or abs(other - value) > allowed for text in extraction.others):
+        return Verdict(False, extraction.answer, HEDGED, KIND, extraction.rule)
+    correct = abs(value - expected) <= allowed
+    return Verdict(correct, extraction.answer, MATCH if correct else MISMATCH, KIND, extraction.rule)

@@ -1,0 +1,104 @@
+"""Kind `text`: normalized exact match, for yes/no, words, bracket sequences, sorted word lists."""
+
+import re
+import string
+
+from ..equality.latex import unwrap
+from ..extraction.boxes import boxed_answer, ending, final_part
+from ..extraction.statements import consecutive, stated_answers
+from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
+from .kind import Options
+
+
+KIND = "text"
+MAX_ANSWER = 2000
+
+_TEXT_COMMAND = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
+_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", "".join(set(string.punctuation) - set("-+<>()[]{}")) + "“”‘’")
+_BRACKETS = frozenset("()[]{}<>")
+_WIDEST_BOX = re.compile(r"\\boxed\s*\{([\\()\[\]{}<> \t]{1,200})\}")
+_LETTER = re.compile(r"\(?([a-z])\)?")
+_ALTERNATIVES = re.compile(r"\s+(?:or|and)\s+|\s*[,/]\s*")
+
+
+def normalize_text(text: str) -> str:
+    """Case, articles, spacing and punctuation do not matter; brackets and signs do (but `"(C)"` is `"C"`)."""
+    text = _TEXT_COMMAND.sub(r"\1", unwrap(text)).lower().strip()
+    if text and all(character in _BRACKETS or character.isspace() for character in text):
+        return "".join(text.split())
+    text = text.rstrip(".,;:!? \"'").lstrip(" \"'")
+    if match := _LETTER.fullmatch(text):
+        return match.group(1)
+    text = text.translate(_PUNCTUATION) if not _is_number(text) else text.replace(",", "")
+    without_articles = " ".join(_ARTICLES.sub(" ", text).split())
+    return without_articles or " ".join(text.split())
+
+
+def _is_number(text: str) -> bool:
+    return re.fullmatch(r"[-+]?[\d,]*\.?\d+", text) is not None
+
+
+def _form(text: str) -> str:
+    """A letter, a number, brackets, or one or several words: `the writer` before `(B)` is not another answer to it."""
+    if len(text) == 1 and text.isalpha():
+        return "letter"
+    if _is_number(text):
+        return "number"
+    return "words" if " " in text else "word"
+
+
+def _statement(said: str) -> str:
+    return said.strip().strip("*").strip()
+
+
+def extract_text(completion: str, require_boxed: bool = False) -> tuple[list[str], str | None, list[str]]:
+    """The candidates for the answer (the same answer, cut out in several ways), the rule, and other stated answers."""
+    text, prefix = final_part(completion)
+    boxed = boxed_answer(text)
+    if boxed.rule is not None:
+        return [boxed.answer or ""], prefix + boxed.rule, list(boxed.others)
+    if require_boxed or not text:
+        return [], prefix.rstrip(":") or None, []
+    candidates = [text] if len(text) <= MAX_ANSWER else []
+    rule = "whole"
+    text = ending(text)
+    statements = stated_answers(text)
+    if statements:
+        start, _, said = statements[-1]
+        line = text[start:].split("\n\n", 1)[0]
+        candidates = [_statement(said), _statement(line[line.find(said) :]), *candidates]
+        return candidates, prefix + "answer_is", [_statement(other) for other in consecutive(text, statements)]
+    last = text.rsplit("\n", 1)[-1].strip()
+    if [last] != candidates:
+        candidates, rule = [last, *candidates], "last_line"
+    return candidates, prefix + rule, []
+
+
+def _boxed_brackets(completion: str) -> str | None:
+    """What the last box holds if it is brackets and they need not balance, as in `\\boxed{] } >}`."""
+    boxes = _WIDEST_BOX.findall(final_part(completion)[0])
+    return boxes[-1].replace("\\", "").strip() if boxes else None
+
+
+def judge(prediction: str, gold: str, options: Options) -> Verdict:
+    """Judge one completion against one gold text."""
+    expected = normalize_text(gold)
+    if not expected:
+        return Verdict(None, None, BAD_GOLD, KIND)
+    candidates, rule, others = extract_text(prediction, options.require_boxed)
+    if _BRACKETS.issuperset(expected) and rule and rule.endswith("boxed") and not others:
+        candidates = [_boxed_brackets(prediction) or "", *candidates]
+    candidates = [candidate for candidate in candidates if candidate]
+    if not candidates:
+        return Verdict(False, None, NO_ANSWER, KIND, rule)
+    normalized = [normalize_text(candidate) for candidate in candidates]
+    same_form = (other for text in others if _form(other := normalize_text(text)) == _form(normalized[0]))
+    if any(other != normalized[0] for other in same_form):
+        return Verdict(False, candidates[0], HEDGED, KIND, rule)
+    for candidate, text in zip(candidates, normalized, strict=True):
+        if text == expected:
+            return Verdict(True, candidate, MATCH, KIND, rule)
+    parts = [normalize_text(part) for part in _ALTERNATIVES.split(candidates[0])]
+    hedged = len(parts) > 1 and expected in parts
+    return Verdict(False, candidates[0], HEDGED if hedged else MISMATCH, KIND, rule)

@@ -1,0 +1,1 @@
+"""Worker processes with hard limits on time and memory."""

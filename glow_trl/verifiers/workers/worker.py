@@ -1,0 +1,186 @@
+"""The far side of the worker pool: a small process that loads the computer algebra once and forks workers from itself.
+
+It never sees the user's `__main__`. It is started as a program of its own by [`processes.Workers`], so it does not
+matter what the caller has open (CUDA, threads, event loops), and a new worker costs a fork of milliseconds instead of
+an import. Every process here ends with its parent: the starter when its control socket closes or its parent changes,
+a worker by the kernel's parent-death signal.
+"""
+
+import gc
+import json
+import os
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+
+
+HEADER = struct.Struct("!I")
+PID = struct.Struct("!q")
+SPAWN = b"S"
+REAP = b"K"
+READY = b"R"
+
+# A worker that has grown by this share of its memory limit is replaced after its case: computer algebra caches.
+RECYCLE_SHARE = 0.5
+COLD_LIFE = 3.0
+WARM = object()
+PR_SET_PDEATHSIG = 1
+
+
+def send_message(connection: socket.socket, message: dict) -> None:
+    """Send one JSON message with its length in front."""
+    payload = json.dumps(message).encode()
+    connection.sendall(HEADER.pack(len(payload)) + payload)
+
+
+def receive_exactly(connection: socket.socket, size: int) -> bytes:
+    """Read `size` bytes.
+
+    Raises:
+        EOFError: the other side is gone.
+    """
+    chunks = bytearray()
+    while len(chunks) < size:
+        chunk = connection.recv(size - len(chunks))
+        if not chunk:
+            raise EOFError("the other side closed the connection")
+        chunks += chunk
+    return bytes(chunks)
+
+
+def receive_message(connection: socket.socket) -> dict:
+    """Read one message written by [`send_message`]."""
+    (size,) = HEADER.unpack(receive_exactly(connection, HEADER.size))
+    return json.loads(receive_exactly(connection, size))
+
+
+def _resident_bytes() -> int:
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        return 0
+
+
+def _data_bytes() -> int:
+    try:
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmData"))
+    except (OSError, StopIteration):
+        return 0
+
+
+def _die_with_parent(parent: int) -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(0)
+
+
+def _limit_memory(extra_bytes: int) -> None:
+    used = _data_bytes()
+    if used:
+        resource.setrlimit(resource.RLIMIT_DATA, (used + extra_bytes, used + extra_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _work(connection: socket.socket, judge, extra_bytes: int, warm: bool) -> None:
+    """Answer requests until the other side closes the connection or it is time for a new worker.
+
+    That is when the memory has grown much, and when a worker from before the warm-up can be replaced by a quicker one.
+    """
+    at_start = _resident_bytes()
+    started = time.monotonic()
+    while True:
+        try:
+            request = receive_message(connection)
+        except EOFError:
+            return
+        recycle = False
+        try:
+            reply = {"equal": judge(request["prediction"], request["gold"])}
+        except MemoryError:
+            reply, recycle = {"error": "out of memory"}, True
+        except RecursionError:
+            reply = {"error": "nested too deeply"}
+        # The only place that may swallow anything: sympy raises every exception there is on malformed input, and the
+        # caller must be told "error" for this case and go on.
+        except Exception as error:
+            reply = {"error": f"{type(error).__name__}: {error}"[:200]}
+        if _resident_bytes() - at_start > RECYCLE_SHARE * extra_bytes:
+            recycle = True
+        if not warm and time.monotonic() - started > COLD_LIFE:
+            recycle = True
+        reply["last"] = recycle
+        send_message(connection, reply)
+        if recycle:
+            return
+
+
+def _fork_worker(control: socket.socket, connection: socket.socket, judge, extra_bytes: int, warm: bool) -> int:
+    starter = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        control.close()
+        _die_with_parent(starter)
+        _limit_memory(extra_bytes)
+        _work(connection, judge, extra_bytes, warm)
+    finally:
+        os._exit(0)
+
+
+def serve(control: socket.socket, parent: int, extra_bytes: int) -> None:
+    """Fork workers as the parent asks, and reap those that it has killed, until it is gone."""
+    from ..equality.algebra import answers_equal, warm_up
+
+    children: set[int] = set()
+    steps = warm_up()
+    warm = False
+    control.sendall(READY)
+    try:
+        while os.getppid() == parent:
+            if not select.select([control], [], [], 1.0 if warm or not children else 0.02)[0]:
+                # The first workers are busy: time to make the next ones quicker, a small step at a time.
+                if children and not warm and next(steps, WARM) is WARM:
+                    warm = True
+                    gc.collect()
+                    gc.freeze()
+                continue
+            command, descriptors, _, _ = socket.recv_fds(control, 1, 1)
+            if command == SPAWN and descriptors:
+                with socket.socket(fileno=descriptors[0]) as connection:
+                    pid = _fork_worker(control, connection, answers_equal, extra_bytes, warm)
+                children.add(pid)
+                control.sendall(PID.pack(pid))
+            elif command == REAP:
+                (pid,) = PID.unpack(receive_exactly(control, PID.size))
+                if pid in children:
+                    os.kill(pid, signal.SIGKILL)
+                    os.waitpid(pid, 0)
+                    children.discard(pid)
+            else:
+                return
+    except (EOFError, ConnectionError):
+        return
+    finally:
+        for pid in children:
+            os.kill(pid, signal.SIGKILL)
+
+
+def main() -> None:
+    """Entry point of the process: `control descriptor`, `parent's process id`, `memory in bytes`."""
+    descriptor, parent, extra_bytes = (int(argument) for argument in sys.argv[1:4])
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(fileno=descriptor) as control:
+        try:
+            serve(control, parent, extra_bytes)
+        except ImportError as error:
+            control.sendall(b"E" + str(error).encode()[:500])
