@@ -1,6 +1,6 @@
 """What `glow-trl collect` costs over asking the engine directly: same engine, same prompts, in turns.
 
-    python tests/benchmarks/bench_collect.py [--engine vllm] [--base_url URL] [--questions 64] [--rounds 5]
+    python bench/bench_collect.py [--engine vllm] [--base_url URL] [--questions 64] [--rounds 5]
 
 With --base_url a server is asked for its first model (`--engine server`); otherwise a small model is built. Each round
 draws the same samples twice, once through the engine alone and once through `collect` with all that it writes, in

@@ -1,6 +1,6 @@
 """Overhead of `glow-trl eval` over the bare engine, and the time to score saved completions again.
 
-    python tests/benchmarks/bench_eval.py [--data FOLDER] [--engine transformers|vllm] [--questions 200]
+    python bench/bench_eval.py [--data FOLDER] [--engine transformers|vllm] [--questions 200]
         [--completions 100000]
 
 Overhead: the same engine draws the same completions, once bare and once through `evaluate`, which also loads and
@@ -176,7 +176,7 @@ def measure_scoring(folder: Path, data: Path, completions: int) -> dict:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = os.environ.get("GLOW_TRL_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
+    default = os.environ.get("GLOW_TRL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=Path(default))
     parser.add_argument("--engine", default="transformers")
     parser.add_argument("--questions", type=int, default=100)

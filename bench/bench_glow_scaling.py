@@ -3,8 +3,8 @@ A step of GLOWTrainer beside SFTTrainer and a plain implementation of the releas
 of the vocabulary: time, tokens a second, peak memory. One run of bench_glow_step.py each.
 
 ```shell
-python tests/benchmarks/bench_glow_scaling.py                    # small models on CPU; 0.5B, to 8k x 152k, on a GPU
-python tests/benchmarks/bench_glow_scaling.py --seq_len 1024 4096 --vocab_size 32000 151936 --num_processes 8
+python bench/bench_glow_scaling.py                    # small models on CPU; 0.5B, to 8k x 152k, on a GPU
+python bench/bench_glow_scaling.py --seq_len 1024 4096 --vocab_size 32000 151936 --num_processes 8
 ```
 
 What bench_glow_scaling.py does not know goes to bench_glow_step.py: `--bf16`, `--hidden_size 1024`, ...

@@ -3,11 +3,11 @@ What a step of GLOWTrainer costs over a step of TRL's SFTTrainer, and beside a p
 method (plain_glow.py): time, tokens a second, peak memory.
 
 ```shell
-python tests/benchmarks/bench_glow_step.py                       # hidden 256, 4 layers, vocabulary 8k, 256 tokens
-python tests/benchmarks/bench_glow_step.py --preset quickstart   # hidden 64, 2 layers, 46 tokens, batch 32 x 54
-python tests/benchmarks/bench_glow_step.py --preset gpu          # 0.5B, 152k vocabulary, 8k tokens, bf16
-python tests/benchmarks/bench_glow_step.py --num_processes 2     # data parallelism: DDP
-python tests/benchmarks/bench_glow_step.py --preset gpu --profile trace   # what the GPU and the host do in a step
+python bench/bench_glow_step.py                       # hidden 256, 4 layers, vocabulary 8k, 256 tokens
+python bench/bench_glow_step.py --preset quickstart   # hidden 64, 2 layers, 46 tokens, batch 32 x 54
+python bench/bench_glow_step.py --preset gpu          # 0.5B, 152k vocabulary, 8k tokens, bf16
+python bench/bench_glow_step.py --num_processes 2     # data parallelism: DDP
+python bench/bench_glow_step.py --preset gpu --profile trace   # what the GPU and the host do in a step
 ```
 
 The trainers train one model (each its own under data parallelism) on the same batches in one process, in short blocks

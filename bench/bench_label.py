@@ -1,6 +1,6 @@
 """Speed and memory of `glow-trl label` on the real trajectories.
 
-    python tests/benchmarks/bench_label.py [--data FOLDER] [--rows 200000] [--workers 2]
+    python bench/bench_label.py [--data FOLDER] [--rows 200000] [--workers 2]
 
 The real rows once for the speed, and repeated to `--rows` for the memory: the most that the command and its children
 hold at a time (resident, shared pages counted in each), over what it held when it had read its first rows.
@@ -73,7 +73,7 @@ def measure(rows: Path, output_dir: Path, workers: int) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = os.environ.get("GLOW_TRL_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
+    default = os.environ.get("GLOW_TRL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=default)
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--workers", type=int, default=2)

@@ -2,8 +2,8 @@
 What the loss ledger costs as the number of samples grows: one sync an epoch, one save and load a checkpoint.
 
 ```shell
-python tests/benchmarks/bench_ledger.py                  # to 10 million samples; all GPUs, or two processes on CPU
-python tests/benchmarks/bench_ledger.py --num_processes 4 --samples 1000000 100000000
+python bench/bench_ledger.py                  # to 10 million samples; all GPUs, or two processes on CPU
+python bench/bench_ledger.py --num_processes 4 --samples 1000000 100000000
 ```
 
 Times are the slowest process's, the median of several calls. What a step costs is in bench_glow_step.py.

@@ -1,6 +1,6 @@
 """Time and memory of `glow-trl mix` over 200,000 trajectories, with decontamination against every local benchmark.
 
-    python tests/benchmarks/bench_mix.py [--data FOLDER] [--rows 200000] [--kinds jsonl parquet json]
+    python bench/bench_mix.py [--data FOLDER] [--rows 200000] [--kinds jsonl parquet json]
 
 The rows are the real trajectories, over and over, with other numbers in question and completion in every round, so
 that questions and completions differ. Bars: 60 s of wall time and 1.5 GB on two cores. Recall over planted benchmark
@@ -76,7 +76,7 @@ def write(path: Path, rows: Iterator[dict]) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = os.environ.get("GLOW_TRL_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
+    default = os.environ.get("GLOW_TRL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=default, help="folder with traj_*.jsonl and the benchmarks")
     parser.add_argument("--rows", type=int, default=200_000)
     parser.add_argument("--kinds", nargs="+", default=["jsonl"], choices=["jsonl", "parquet", "json"])

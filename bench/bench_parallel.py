@@ -4,8 +4,8 @@ samples in one process and in several, with uneven last batches and gradient acc
 ledgers are compared.
 
 ```shell
-python tests/benchmarks/bench_parallel.py                              # all GPUs, or two processes on CPU
-python tests/benchmarks/bench_parallel.py --num_processes 4 --kinds fsdp2
+python bench/bench_parallel.py                              # all GPUs, or two processes on CPU
+python bench/bench_parallel.py --num_processes 4 --kinds fsdp2
 ```
 
 Exits with 1 where parameters differ by more than 1e-5, or ledgers by more than 1e-6 of the loss.
@@ -21,19 +21,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "glow"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import torch
-from glow_cases import FSDP2, WEIGHTS, largest_difference, make_trainer, parameters, token_rows, zero
 from rich.console import Console
 from rich.table import Table
 from transformers import PrinterCallback
 
 from glow_trl.recipes.built_model import BuiltModelConfig, build_model
+from helpers.glow_cases import FSDP2, WEIGHTS, largest_difference, make_trainer, parameters, token_rows, zero
 
 
-TESTS = Path(__file__).resolve().parents[1]
-LAUNCHED = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "glow")])}
+ROOT = Path(__file__).resolve().parents[1]
+LAUNCHED = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
 SETTINGS = {
     "fsdp2": FSDP2,
     "ddp": {},
@@ -81,7 +81,7 @@ def launch(model: Path, out: Path, kind: str, options: argparse.Namespace) -> li
     case["wrapper"] = WRAPPERS.get(kind, "DeepSpeedEngine")
     (out / "cases.json").write_text(json.dumps({kind: case}))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc_per_node", str(options.num_processes), str(TESTS / "glow" / "glow_ddp_worker.py")]
+    command += ["--nproc_per_node", str(options.num_processes), "-m", "helpers.glow_ddp_worker"]
     run = subprocess.run(
         [*command, str(model), str(out)], env={"OMP_NUM_THREADS": "1", **LAUNCHED}, capture_output=True, text=True
     )

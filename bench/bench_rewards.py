@@ -2,8 +2,8 @@
 Which share of a GRPO step is spent in rewards.
 
 ```shell
-python tests/benchmarks/bench_rewards.py                     # a small model built on the spot
-python tests/benchmarks/bench_rewards.py --model_name_or_path Qwen/Qwen2.5-0.5B --dataset_name questions.jsonl \
+python bench/bench_rewards.py                     # a small model built on the spot
+python bench/bench_rewards.py --model_name_or_path Qwen/Qwen2.5-0.5B --dataset_name questions.jsonl \
   --max_completion_length 1024 --per_device_train_batch_size 64 --use_vllm       # on a GPU
 ```
 

@@ -1,6 +1,6 @@
 """Throughput of the verifiers against math-verify's own loop, on the core cases, in one run.
 
-    python tests/benchmarks/bench_verifiers.py [--data FOLDER] [--rounds 3]
+    python bench/bench_verifiers.py [--data FOLDER] [--rounds 3]
 
 Both judge the same pairs; nothing is cached between rounds, and both have done their imports. math-verify has no
 kinds: every case is judged as its README does, `verify(parse(gold), parse(prediction))`. The first table also tells
@@ -69,7 +69,7 @@ def time_math_verify(rows: list[dict]) -> tuple[float, list[bool]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    default = os.environ.get("GLOW_TRL_DATA") or Path(__file__).resolve().parents[3] / "shared" / "data"
+    default = os.environ.get("GLOW_TRL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=default, help="folder with verifier_cases.jsonl and traj_*.jsonl")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()

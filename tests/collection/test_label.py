@@ -3,12 +3,12 @@
 import json
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 
 from glow_trl.data import read_jsonl, write_jsonl
+from helpers.processes import LIMIT, wait_until
 
 
 def test_every_row_is_accounted_for(glow_trl, tmp_path):
@@ -162,14 +162,12 @@ def test_judges_end_with_a_process_that_is_killed(shared_data, tmp_path):
     command += ["--dataset_name", *[str(shared_data / "traj_gsm8k_openai.jsonl")] * 5]
     process = psutil.Popen([*command, "--output_dir", str(tmp_path / "out")])
     try:
-        deadline = time.monotonic() + 120
-        while len(children := process.children(recursive=True)) < 3:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
+        wait_until(lambda: len(process.children(recursive=True)) >= 3, process)
+        children = process.children(recursive=True)
     finally:
         process.kill()
     process.wait()
-    _, alive = psutil.wait_procs(children, timeout=20)
+    _, alive = psutil.wait_procs(children, timeout=LIMIT)
     assert not alive
 
 

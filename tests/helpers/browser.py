@@ -12,6 +12,8 @@ from urllib.request import urlopen
 
 from websockets.sync.client import connect
 
+from helpers.processes import LIMIT
+
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 _OPTIONS = (
@@ -97,7 +99,7 @@ class Browser:
         return base64.b64decode(self.call("Page.printToPDF", printBackground=True, preferCSSPageSize=True)["data"])
 
     def _receive(self) -> dict:
-        message = json.loads(self._socket.recv(timeout=60))
+        message = json.loads(self._socket.recv(timeout=LIMIT))
         method, params = message.get("method"), message.get("params", {})
         if method == "Page.loadEventFired":
             self._loaded = True
@@ -115,11 +117,11 @@ class Browser:
 
     @staticmethod
     def _pages(port: str) -> list[dict]:
-        with urlopen(f"http://127.0.0.1:{port}/json", timeout=10) as answer:
+        with urlopen(f"http://127.0.0.1:{port}/json", timeout=60) as answer:
             return [page for page in json.load(answer) if page["type"] == "page"]
 
     def _wait(self, look, what: str):
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LIMIT
         while time.monotonic() < deadline:
             assert self._process.poll() is None, f"the browser ended: {self._log.read_text()[-2000:]}"
             try:

@@ -71,7 +71,7 @@ class FaultyProxy:
                 request = urllib.request.Request(target + self.path.removeprefix("/v1"), body)
                 request.add_header("Content-Type", "application/json")
                 try:
-                    with urllib.request.urlopen(request, timeout=60) as answer:
+                    with urllib.request.urlopen(request, timeout=600) as answer:
                         self._answer(answer.status, {}, answer.read())
                 except urllib.error.HTTPError as error:
                     self._answer(error.code, {}, error.read())

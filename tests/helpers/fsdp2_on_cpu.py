@@ -1,5 +1,5 @@
 """
-Runs a module with FSDP2 on CPU: `accelerate launch --config_file FILE -m tests.fsdp2_on_cpu MODULE ...`. accelerate
+Runs a module with FSDP2 on CPU: `accelerate launch --config_file FILE -m helpers.fsdp2_on_cpu MODULE ...`. accelerate
 takes DDP in its place there, without a word. All that it does for FSDP2 on a GPU is done here: wrapping, loading,
 checkpoints. On a GPU this changes nothing.
 """

@@ -1,7 +1,6 @@
 """Data sets and settings that the tests of the GLOW trainer share."""
 
 import json
-import os
 import random
 import subprocess
 import sys
@@ -10,6 +9,8 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+
+from helpers.launching import environment
 
 
 def token_rows(n: int = 22, seed: int = 0, low: int = 3, high: int = 24, vocab: int = 50) -> list[dict[str, Any]]:
@@ -115,15 +116,12 @@ FSDP2 = {
 }
 
 
-def launch(model: str, out: Path, cases: dict[str, dict], num_processes: int = 2, timeout: int = 500) -> None:
+def launch(model: str, out: Path, cases: dict[str, dict], num_processes: int = 2) -> None:
     """Run cases of glow_ddp_worker.py, which says what they are made of, in processes started by torchrun."""
     (out / "cases.json").write_text(json.dumps(cases))
-    worker = Path(__file__).with_name("glow_ddp_worker.py")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(worker.parents[2])}
-    run = subprocess.run(
-        [*command, str(worker), model, str(out)], capture_output=True, text=True, env=environment, timeout=timeout
-    )
+    command += ["-m", "helpers.glow_ddp_worker", model, str(out)]
+    run = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert run.returncode == 0, run.stderr[-5000:]
 
 

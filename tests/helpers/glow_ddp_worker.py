@@ -1,6 +1,6 @@
 """
-What each process of test_glow_ddp.py does: `torchrun --nproc_per_node N glow_ddp_worker.py MODEL OUT`. OUT holds
-cases.json, name -> {"rows", "settings", "resume"}; results go to OUT/<name>-<rank>.pt.
+What each process of test_glow_ddp.py does: `torchrun -m helpers.glow_ddp_worker MODEL OUT`. OUT holds cases.json,
+name -> {"rows", "settings", "resume"}; results go to OUT/<name>-<rank>.pt.
 """
 
 import collections
@@ -12,11 +12,11 @@ from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from glow_cases import logged, make_trainer, parameters, token_rows
 from torch.distributed.fsdp import FSDPModule
 from trl import SFTConfig, SFTTrainer
 
-from tests.fsdp2_on_cpu import use_fsdp2
+from helpers.fsdp2_on_cpu import use_fsdp2
+from helpers.glow_cases import logged, make_trainer, parameters, token_rows
 
 
 COLLECTIVES = [

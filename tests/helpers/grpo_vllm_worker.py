@@ -1,6 +1,6 @@
 """
-What test_grpo_vllm.py runs in a process of its own: `grpo_vllm_worker.py [--stale] ARGUMENT...`, the GRPO stage with a
-real vLLM engine. On CPU two things take the place of TRL's, and only here:
+What test_grpo_vllm.py runs in a process of its own: `-m helpers.grpo_vllm_worker [--stale] ARGUMENT...`, the GRPO
+stage with a real vLLM engine. On CPU two things take the place of TRL's, and only here:
 
 - the engine does not compile, which costs half a minute;
 - weights reach it through vLLM's `reload_weights`, as its CPU layers have no loader for single tensors, and the
@@ -40,13 +40,8 @@ def reload_weights(generation, stale: bool, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.clone().contiguous() for name, tensor in pairs}, folder / "model.safetensors")
         call = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
-        requests.post(f"{generation.vllm_client.base_url}/collective_rpc", json=call, timeout=60).raise_for_status()
+        requests.post(f"{generation.vllm_client.base_url}/collective_rpc", json=call, timeout=600).raise_for_status()
         generation.vllm_client.reset_prefix_cache()
-
-
-def letters_reward(completions, **kwargs) -> list[float]:
-    """Varies among the completions of any model, so that each step changes the weights."""
-    return [sum(character.isalpha() for character in completion[0]["content"]) / 8 for completion in completions]
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
 """Both stages start under each of the files for accelerate, and train with what the file says."""
 
-import socket
 import subprocess
 from pathlib import Path
 
 import pytest
 import yaml
-from launching import CONFIGS, environment, launch_command, on_cpu
 from safetensors.torch import load_file
 
 from glow_trl.data import write_jsonl
 from glow_trl.recipes.recipe import write_settings
 from glow_trl.stages.record import read_run
+from helpers.launching import CONFIGS, environment, launch_command, on_cpu
+from helpers.processes import free_port
 
 
 NAMES = {
@@ -35,9 +35,7 @@ def test_accelerate_reads_it(name):
 
 def launch(config: Path, module: list[str], settings: Path, num_machines: int) -> None:
     """Run a stage with `accelerate launch`, started once for each machine."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     machines = []
     for rank in range(num_machines):
         place = ["--machine_rank", str(rank), "--main_process_port", str(port)] if num_machines > 1 else []
@@ -53,7 +51,7 @@ def launch(config: Path, module: list[str], settings: Path, num_machines: int) -
         )
     try:
         # DeepSpeed compiles an optimizer, once, for the files that offload
-        errors = [machine.communicate(timeout=900)[1] for machine in machines]
+        errors = [machine.communicate()[1] for machine in machines]
     finally:
         for machine in machines:
             machine.kill()
@@ -109,7 +107,7 @@ def test_both_stages(name, adapter, tiny_model, tmp_path):
         write_settings(tmp_path / f"{stage}.yaml", settings)
         module = [f"glow_trl.{stage}"]
         if name == "fsdp2":
-            module = ["tests.fsdp2_on_cpu", *module]
+            module = ["helpers.fsdp2_on_cpu", *module]
         launch(config, module, tmp_path / f"{stage}.yaml", content["num_machines"])
         assert read_run(output_dir)["status"] == "complete"
         checkpoint = output_dir / "checkpoint-2"

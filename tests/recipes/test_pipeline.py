@@ -3,25 +3,24 @@
 import json
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 import yaml
-from launching import on_cpu
 from safetensors.torch import load_file
 
 from glow_trl.errors import UserError
 from glow_trl.recipes.pipeline import main
 from glow_trl.recipes.recipe import ARMS
+from helpers.launching import environment, on_cpu
+from helpers.processes import LIMIT, kill_when, wait_until
 
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 SMALL = {
     "recipe": {
         "quickstart": {"train_questions": 40, "samples_per_question": 2, "rl_questions": 32, "test_questions": 8},
@@ -53,9 +52,13 @@ def recipe(tmp_path_factory):
     return folder
 
 
+def command(recipe, output_dir, *argv):
+    return [sys.executable, "-m", "glow_trl", "run", str(recipe), "--output_dir", str(output_dir), *argv]
+
+
 def start(recipe, output_dir, *argv):
-    command = [sys.executable, "-m", "glow_trl", "run", str(recipe), "--output_dir", str(output_dir), *argv]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command(recipe, output_dir, *argv), **pipes, text=True, cwd=ROOT, env=environment())
 
 
 def states(folder):
@@ -72,27 +75,16 @@ def states(folder):
 @pytest.mark.slow
 def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(recipe, tmp_path):
     process = start(recipe, tmp_path / "undisturbed")
-    output, errors = process.communicate(timeout=500)
+    output, errors = process.communicate()
     assert process.returncode == 0, errors[-3000:]
     assert "GRPO" in output and "report.html" in output
     assert (tmp_path / "undisturbed" / "report.html").stat().st_size > 10_000
 
     rng = random.Random(0)
-    kills = 0
     for landmark in ("glow/sft/run.json", "glow/sft_eval", "glow/grpo/checkpoint-1"):
-        process = start(recipe, tmp_path / "killed")
-        deadline = time.monotonic() + 240
-        while process.poll() is None and time.monotonic() < deadline:
-            if (tmp_path / "killed" / landmark).exists():
-                time.sleep(rng.uniform(0, 0.5))
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-                break
-            time.sleep(0.02)
-        process.communicate(timeout=60)
-    assert kills == 3
+        kill_when((tmp_path / "killed" / landmark).exists, command(recipe, tmp_path / "killed"), rng.uniform(0, 0.5))
     process = start(recipe, tmp_path / "killed")
-    _, errors = process.communicate(timeout=500)
+    _, errors = process.communicate()
     assert process.returncode == 0, errors[-3000:]
 
     expected, found = states(tmp_path / "undisturbed"), states(tmp_path / "killed")
@@ -104,7 +96,7 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(recipe,
     # Complete: nothing is done again
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*/*/model.safetensors")}
     process = start(recipe, tmp_path / "killed")
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate()
     assert process.returncode == 0, errors[-3000:]
     assert before == {path: path.stat().st_mtime_ns for path in before}
 
@@ -222,17 +214,15 @@ def test_launched_stages_are_the_runs_own(recipe, tmp_path, name, num_processes)
     """What is wrong with a stage is said as without a launcher, and the stage ends with a run that is killed."""
     launched = ["--accelerate_config", str(on_cpu(name, tmp_path, num_processes))]
     process = start(recipe, tmp_path / "wrong", *launched, "--sft.learning_rate", "fast")
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate()
     assert process.returncode == 2 and "Traceback" not in errors
     assert "glow-trl: error: " in errors and "learning_rate" in errors
 
-    process = psutil.Process(start(recipe, tmp_path / "killed", *launched, "--sft.max_steps", "1000000").pid)
-    deadline = time.monotonic() + 240
-    while not (tmp_path / "killed" / "glow" / "sft" / "checkpoint-2").exists():
-        assert process.is_running() and time.monotonic() < deadline
-        time.sleep(0.05)
-    family = process.children(recursive=True)
+    process = start(recipe, tmp_path / "killed", *launched, "--sft.max_steps", "1000000")
+    wait_until((tmp_path / "killed" / "glow" / "sft" / "checkpoint-2").exists, process)
+    family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) > num_processes
     process.kill()
-    _, alive = psutil.wait_procs(family, timeout=60)
+    process.communicate()
+    _, alive = psutil.wait_procs(family, timeout=LIMIT)
     assert not alive

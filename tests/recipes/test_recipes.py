@@ -12,7 +12,7 @@ from glow_trl.stages.config import parse_stage
 from glow_trl.training.handover import read_handover
 
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(path.parent for path in ROOT.glob("recipes/*/sft.yaml"))
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -14,10 +13,7 @@ from glow_trl.training.checkpoints import (
     num_processes_of,
     remove_other_ranks,
 )
-
-
-sys.path.insert(0, str(Path(__file__).parent / "glow"))
-from glow_cases import make_trainer, parameters, token_rows
+from helpers.glow_cases import make_trainer, parameters, token_rows
 
 
 SETTINGS = {

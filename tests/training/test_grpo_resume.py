@@ -4,24 +4,21 @@ questions in a random order, and in the order of the losses of stage 1.
 """
 
 import json
-import os
 import random
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from launching import environment, launch_command, on_cpu
 from safetensors.torch import load_file
 
 from glow_trl.cli import main
 from glow_trl.data import read_jsonl, write_jsonl
 from glow_trl.training.checkpoints import last_complete_checkpoint
 from glow_trl.training.guard import CollapseGuard, GuardConfig
-
-from .conftest import CPU
+from helpers.launching import CPU, environment, launch_command, on_cpu
+from helpers.letters import write_sums
+from helpers.processes import kill_when, run_to_the_end
 
 
 pytestmark = pytest.mark.slow
@@ -29,26 +26,11 @@ pytestmark = pytest.mark.slow
 STEPS = 8
 
 
-def letters_reward(completions, prompts, log_extra, **kwargs) -> list[float]:
-    """
-    Varies among the completions of any model; the prompts go into the folder that the environment names, which may
-    also name a process and a step in which this process is killed.
-    """
-    step, rank = kwargs["trainer_state"].global_step, os.environ.get("RANK", "0")
-    if os.environ.get("GLOW_TRL_TEST_KILL") == f"{rank}:{step}":
-        os.kill(os.getpid(), signal.SIGKILL)
-    with open(Path(os.environ["GLOW_TRL_TEST_PROMPTS"]) / f"prompts-{rank}.jsonl", "a") as file:
-        pairs = zip(prompts, completions, strict=True)
-        rows = [[step, prompt[-1]["content"], completion[0]["content"]] for prompt, completion in pairs]
-        file.write(json.dumps(rows) + "\n")
-    return [sum(character.isalpha() for character in completion[0]["content"]) / 8 for completion in completions]
-
-
 def command(model: str, questions: Path, output_dir: Path, shuffle: bool = True) -> list[str]:
     options = ["--model_name_or_path", model, "--dataset_name", questions, "--output_dir", output_dir]
     options += ["--per_device_train_batch_size", 4, "--gradient_accumulation_steps", 2, "--num_generations", 4]
     options += ["--max_completion_length", 8, "--max_steps", STEPS, "--logging_steps", 1, "--save_steps", 1]
-    options += ["--reward_funcs", "tests.stages.test_grpo_resume.letters_reward", "--learning_rate", 1e-3]
+    options += ["--reward_funcs", "helpers.letters.letters_reward", "--learning_rate", 1e-3]
     options += ["--guard_max_clipped_ratio", 2, "--guard_patience", 2, "--report_to", "none", *CPU]
     options += ["--shuffle_dataset", shuffle]
     return [sys.executable, "-m", "glow_trl.grpo", *map(str, options)]
@@ -70,9 +52,7 @@ def read_rows(path: Path):
 
 @pytest.fixture(scope="module")
 def inputs(tiny_model, tmp_path_factory) -> tuple[str, Path]:
-    path = tmp_path_factory.mktemp("questions") / "questions.jsonl"
-    write_jsonl(path, ({"problem": f"{a}+{b}=?", "answer": str(a + b)} for a in range(4) for b in range(4)))
-    return tiny_model, path
+    return tiny_model, write_sums(tmp_path_factory.mktemp("questions") / "questions.jsonl")
 
 
 @pytest.fixture(scope="module")
@@ -102,21 +82,13 @@ def kill_and_resume(command: list[str], output_dir: Path) -> None:
     Kill a run when its fourth checkpoint begins to be written, and damage the last complete checkpoint as well. It
     goes on from the one before, and says so.
     """
-    process = subprocess.Popen(command, env=environment_of(output_dir), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 200
-    while not (output_dir / "checkpoint-4").exists():
-        assert time.monotonic() < deadline and process.poll() is None, process.stderr.read()[-3000:]
-        time.sleep(0.001)
-    process.kill()
-    assert process.wait() == -signal.SIGKILL
-    process.stderr.close()
+    kill_when((output_dir / "checkpoint-4").exists, command, env=environment_of(output_dir))
     whole = Path(last_complete_checkpoint(output_dir))
     assert whole.name in ("checkpoint-3", "checkpoint-4")
     weights = whole / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
 
-    run = subprocess.run(command, env=environment_of(output_dir), capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run = run_to_the_end(command, env=environment_of(output_dir))
     before = f"checkpoint-{int(whole.name[-1]) - 1}"
     assert f"{whole} is not complete and is passed over: model.safetensors has" in run.stderr
     assert f"resuming from {output_dir / before}" in run.stderr
@@ -141,8 +113,7 @@ def test_killed_and_resumed(order, request, tmp_path):
     model, questions = request.getfixturevalue("inputs" if order == "random" else "hard_first")
     straight, killed = tmp_path / "straight", tmp_path / "killed"
     commands = [command(model, questions, folder, order == "random") for folder in (straight, killed)]
-    run = subprocess.run(commands[0], env=environment_of(straight), capture_output=True, text=True, timeout=300)
-    assert run.returncode == 0, run.stderr[-3000:]
+    run_to_the_end(commands[0], env=environment_of(straight))
     kill_and_resume(commands[1], killed)
 
     check_same_end(straight, killed)
@@ -174,7 +145,6 @@ def test_one_of_two_processes_killed(name, remaining, inputs, tmp_path):
             env=environment_of(tmp_path / folder, **variables),
             capture_output=True,
             text=True,
-            timeout=300,
         )
 
     rng = random.Random(name)

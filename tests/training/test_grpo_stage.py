@@ -9,8 +9,7 @@ import pytest
 from glow_trl.data import read_jsonl, write_jsonl
 from glow_trl.errors import UserError
 from glow_trl.grpo import resolve_reward, usable_questions
-
-from .conftest import CPU
+from helpers.launching import CPU
 
 
 QUESTIONS = [{"problem": f"{a}+{b}=?", "answer": str(a + b)} for a in range(4) for b in range(4)]

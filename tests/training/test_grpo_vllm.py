@@ -10,33 +10,24 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from glow_trl.data import read_jsonl, write_jsonl
+from glow_trl.data import read_jsonl
 from glow_trl.recipes.recipe import write_settings
-
-from .conftest import CPU
+from helpers.launching import CPU, ROOT, environment
+from helpers.letters import write_sums
+from helpers.processes import LIMIT, answers, free_port, run_to_the_end, wait_until
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")]
 
-ROOT = Path(__file__).resolve().parents[2]
-WORKER = Path(__file__).with_name("grpo_vllm_worker.py")
 # Largest difference of log-probabilities in float32; with the weights of one step before it is 0.1 and more
 ROUNDING = 1e-4
 ENGINE = ["--enforce-eager", "--dtype", "float32", "--max-model-len", "128"]
-ENVIRONMENT = {
-    **os.environ,
-    "PYTHONPATH": str(ROOT),
-    "OMP_NUM_THREADS": "1",
-    "HF_HUB_OFFLINE": "1",
-    "VLLM_CPU_KVCACHE_SPACE": "1",
-}
+ENVIRONMENT = environment(VLLM_CPU_KVCACHE_SPACE="1")
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +38,7 @@ def inputs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("vllm")
     config = BuiltModelConfig(hidden_size=64, intermediate_size=64, num_attention_heads=2, num_key_value_heads=2)
     build_model(config, ["0123456789+-*=;: abcdefghijklmnopqrstuvwxyz\\{}?.,\n"], folder / "model")
-    questions = ({"problem": f"{a}+{b}=?", "answer": str(a + b)} for a in range(4) for b in range(4))
-    write_jsonl(folder / "questions.jsonl", questions)
+    write_sums(folder / "questions.jsonl")
     return folder
 
 
@@ -58,10 +48,9 @@ def train(inputs: Path, output_dir: Path, *argv, steps: int = 10, stale: bool = 
     options += ["--output_dir", output_dir, "--per_device_train_batch_size", 8, "--num_generations", 4]
     options += ["--max_completion_length", 8, "--max_steps", steps, "--logging_steps", 1, "--learning_rate", 1e-3]
     options += [*CPU, "--report_to", "none", "--use_vllm", "true", "--guard_max_clipped_ratio", 2]
-    options += ["--reward_funcs", "grpo_vllm_worker.letters_reward", *argv]
-    command = [sys.executable, str(WORKER), *(["--stale"] if stale else []), *map(str, options)]
-    run = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, timeout=400)
-    assert run.returncode == 0, run.stderr[-4000:]
+    options += ["--reward_funcs", "helpers.letters.letters_reward", *argv]
+    command = [sys.executable, "-m", "helpers.grpo_vllm_worker", *(["--stale"] if stale else []), *map(str, options)]
+    run_to_the_end(command, env=ENVIRONMENT)
     log = [row for _, row in read_jsonl(output_dir / "log.jsonl") if "reward" in row]
     assert len(log) == steps and all(row["grad_norm"] > 0.01 for row in log), "nothing was learned"
     return log
@@ -83,12 +72,6 @@ def test_stale_weights_are_seen(inputs, tmp_path):
     """What the other tests measure does grow when weights do not reach the engine."""
     found = differences(train(inputs, tmp_path / "out", *COLOCATED, steps=4, stale=True))
     assert found[0] < ROUNDING and min(found[1:]) > 100 * ROUNDING
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def listening(port: int) -> bool:
@@ -122,26 +105,19 @@ def test_server_started_by_hand(inputs, tmp_path):
     del arguments[where : where + 2]
     port = free_port()
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", str(inputs / "model")]
-    environment = {**ENVIRONMENT, **dict([variable.split("=")])}
+    variables = ENVIRONMENT | dict([variable.split("=")])
     with (tmp_path / "server.log").open("w") as log:
         server = subprocess.Popen(
             [*command, "--port", str(port), *arguments, *ENGINE],
             stdout=log,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=variables,
             start_new_session=True,
         )
     try:
-        deadline = time.monotonic() + 200
-        while True:
-            assert time.monotonic() < deadline and server.poll() is None, (tmp_path / "server.log").read_text()[-3000:]
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5)
-                break
-            except OSError:
-                time.sleep(0.5)
+        wait_until(lambda: answers(f"http://127.0.0.1:{port}/health"), server, tmp_path / "server.log")
         log = train(inputs, tmp_path / "out", "--vllm_mode", "server", "--vllm_server_port", port, steps=4)
         assert max(differences(log)) < ROUNDING
     finally:
         os.killpg(server.pid, signal.SIGTERM)
-        server.wait(timeout=30)
+        server.wait(timeout=LIMIT)

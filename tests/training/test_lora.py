@@ -7,17 +7,14 @@ import torch
 from safetensors.torch import load_file
 from trl import ModelConfig
 
-from glow_trl.data import write_jsonl
 from glow_trl.training.loop import adapter_to_train
-
-from .conftest import CPU
+from helpers.launching import CPU
+from helpers.letters import write_sums
 
 
 @pytest.fixture(scope="module")
 def questions(tmp_path_factory) -> str:
-    path = tmp_path_factory.mktemp("questions") / "questions.jsonl"
-    write_jsonl(path, ({"problem": f"{a}+{b}=?", "answer": str(a + b)} for a in range(4) for b in range(4)))
-    return str(path)
+    return str(write_sums(tmp_path_factory.mktemp("questions") / "questions.jsonl"))
 
 
 @pytest.fixture
@@ -57,7 +54,7 @@ def test_stage_two_from_an_adapter(glow_trl, adapter, questions, tiny_model, tmp
         options = ["--model_name_or_path", adapter, "--dataset_name", questions, "--output_dir", tmp_path / name]
         options += ["--per_device_train_batch_size", 8, "--num_generations", 4, "--max_completion_length", 8]
         options += ["--learning_rate", 1e-3, "--guard_max_clipped_ratio", 2, "--logging_steps", 1]
-        options += ["--reward_funcs", "tests.stages.test_lora.letters_reward", "--max_steps", 2]
+        options += ["--reward_funcs", "helpers.letters.letters_reward", "--max_steps", 2]
         return glow_trl("grpo", *options, *CPU, *argv)
 
     # The adapter itself
@@ -90,8 +87,3 @@ def test_stage_two_from_an_adapter(glow_trl, adapter, questions, tiny_model, tmp
     assert code == 2 and "set merge_adapter to train a new one on the merged model" in error
     code, error = grpo("refused", "--model_name_or_path", tiny_model, "--merge_adapter", "true")
     assert code == 2 and "is not an adapter" in error
-
-
-def letters_reward(completions, **kwargs) -> list[float]:
-    """Varies among the completions of any model."""
-    return [sum(character.isalpha() for character in completion[0]["content"]) / 8 for completion in completions]

@@ -1,20 +1,16 @@
 """The SFT stage as its users run it: what it leaves, what it refuses, and that a kill costs nothing."""
 
 import json
-import os
 import random
-import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 from safetensors.torch import load_file
 
 from glow_trl.data import read_jsonl, write_jsonl
-
-from .conftest import CPU
+from helpers.launching import CPU
+from helpers.processes import kill_when, run_to_the_end
 
 
 @pytest.fixture
@@ -100,35 +96,18 @@ def test_bad_data_is_one_line(sft, tmp_path, rows, message):
 def test_a_killed_stage_ends_like_one_that_was_not(tiny_model, trajectories, tmp_path):
     """SIGKILL at random moments, three times, and the same command again: same weights, same ledger, to the bit."""
 
-    def start(name):
+    def command(name):
         options = ["--model_name_or_path", tiny_model, "--dataset_name", trajectories, "--output_dir", tmp_path / name]
         options += [*CPU, "--per_device_train_batch_size", 4, "--num_train_epochs", 6, "--learning_rate", 1e-2]
         options += ["--save_steps", 3, "--save_total_limit", 3]
-        command = [sys.executable, "-m", "glow_trl", "sft", *map(str, options)]
-        return subprocess.Popen(
-            command,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return [sys.executable, "-m", "glow_trl", "sft", *map(str, options)]
 
-    undisturbed = start("undisturbed")
-    assert undisturbed.wait(300) == 0, undisturbed.stderr.read()
+    run_to_the_end(command("undisturbed"))
     rng = random.Random(0)
-    for first_step in (3, 21, 42):
-        process = start("killed")
-        deadline = time.monotonic() + 120
-        while process.poll() is None and time.monotonic() < deadline:
-            steps = [int(path.name.split("-")[1]) for path in (tmp_path / "killed").glob("checkpoint-*")]
-            if steps and max(steps) >= first_step:
-                time.sleep(rng.uniform(0, 0.3))
-                process.send_signal(signal.SIGKILL)
-                break
-            time.sleep(0.01)
-        process.wait(60)
-    process = start("killed")
-    assert process.wait(300) == 0, process.stderr.read()
+    for first_step in (3, 15, 30):
+        checkpoint = tmp_path / "killed" / f"checkpoint-{first_step}"
+        kill_when(checkpoint.exists, command("killed"), delay=rng.uniform(0, 0.3))
+    run_to_the_end(command("killed"))
 
     for file in ("model.safetensors", "checkpoint-60/ledger.safetensors"):
         expected, found = load_file(tmp_path / "undisturbed" / file), load_file(tmp_path / "killed" / file)

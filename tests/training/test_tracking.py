@@ -6,8 +6,7 @@ from pathlib import Path
 import pytest
 
 from glow_trl.data import write_jsonl
-
-from .conftest import CPU
+from helpers.launching import CPU
 
 
 event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")

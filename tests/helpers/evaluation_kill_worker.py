@@ -2,7 +2,7 @@
 
 What takes long to import is imported once: the children are forked.
 
-    python killed_worker.py SETTINGS.json KILLS SEED
+    python -m helpers.evaluation_kill_worker SETTINGS.json KILLS SEED
 """
 
 import json
