@@ -6,7 +6,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from made_up_run import make_run_folder, write_json, write_ledger, write_rows
 from test_report import Page
 
 from glow_trl.report import write_report
@@ -16,6 +15,7 @@ from glow_trl.report.patterns import pattern_sections
 from glow_trl.report.run_data import read_run_folder
 from glow_trl.report.scores import ScoreBook, domain_groups
 from glow_trl.statistics.estimates import grouped_mean
+from helpers.made_up_run import make_run_folder, write_json, write_ledger, write_rows
 
 
 def write_evaluation(folder, scores: dict[str, list[list[bool]]], domain="out", **sampling) -> None:

@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from made_up_run import BENCHMARKS, make_run_folder, stage_run, write_json, write_ledger
 from rich.console import Console
 
 from glow_trl.errors import UserError
@@ -17,6 +16,7 @@ from glow_trl.report.dynamics import weight_table, weighting_of
 from glow_trl.report.report import main
 from glow_trl.report.run_data import read_run_folder
 from glow_trl.statistics.numbers import duration
+from helpers.made_up_run import BENCHMARKS, make_run_folder, stage_run, write_json, write_ledger
 
 
 ARMS = ("glow", "positive", "negative", "all")
