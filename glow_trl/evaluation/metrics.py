@@ -1,6 +1,6 @@
 """From judged completions to the numbers of `results.json`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from ..statistics.estimates import Estimate, grouped_mean, grouped_median, grouped_ratio, majority_at_k, pass_at_k
 from ..statistics.pairing import combined
 from ..verifiers.verdict import BAD_GOLD, ERROR, NO_ANSWER, TIMEOUT
+from .paired import entropy_sums
 
 
 _UNJUDGED = (TIMEOUT, ERROR, BAD_GOLD)
@@ -119,17 +120,14 @@ def entropy_summary(rows: Sequence[dict[str, Any]], max_new_tokens: int) -> dict
     """
     if not rows:
         return {}
-    sums: dict[int, float] = {}
-    tokens: dict[int, int] = {}
-    for row in rows:
-        sums[row["index"]] = sums.get(row["index"], 0.0) + row["entropy"] * row["n_tokens"]
-        tokens[row["index"]] = tokens.get(row["index"], 0) + row["n_tokens"]
+    sums = entropy_sums(rows)
+    totals, tokens = zip(*sums.values(), strict=True)
     metrics: dict[str, Any] = {}
-    add_estimate(metrics, "entropy", grouped_ratio(list(sums.values()), list(tokens.values())))
+    add_estimate(metrics, "entropy", grouped_ratio(totals, tokens))
     metrics["entropy_protocol"] = {
         "questions": len(sums),
         "completions": len(rows),
-        "tokens": sum(tokens.values()),
+        "tokens": sum(tokens),
         "temperature": 1.0,
         "top_p": 1.0,
         "max_new_tokens": max_new_tokens,
@@ -181,3 +179,15 @@ def add_estimate(metrics: dict[str, Any], name: str, estimate: Estimate) -> None
     """Put an estimate into `metrics` as `name`, and its interval as `name` plus `_ci`."""
     metrics[name] = estimate.mean
     metrics[f"{name}_ci"] = [estimate.low, estimate.high] if estimate.n_groups > 1 else None
+
+
+def benchmark_label(name: str, row: Mapping[str, Any]) -> str:
+    """A benchmark as tables name it, from its entry in `results.json`: `gsm8k v1 (in)`."""
+    version = "" if row.get("version") is None else f" v{row['version']}"
+    return f"{name}{version} ({row.get('domain')})"
+
+
+def largest_k(rows: Iterable[Mapping[str, Any]]) -> int:
+    """The largest k for which any entry of `results.json` has pass@k; at least 1."""
+    keys = [key.removeprefix("pass@") for row in rows for key in row if key.startswith("pass@")]
+    return max((int(k) for k in keys if k.isdigit()), default=1)

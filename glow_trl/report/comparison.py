@@ -11,15 +11,15 @@ def results_table(data: RunData, book: ScoreBook) -> dict[str, Any]:
     Accuracy of each arm and stage on each benchmark and on average over each domain, and the change by GRPO.
 
     Returns:
-        `dict`: `groups`, for each domain its `label`, `benchmarks` (rows with `name`, and for each arm its `cells`,
-        one a stage, and `change`) and `means` (such rows for averages over benchmarks); and `tests`, the number of
-        changes that were tested.
+        `dict`: `groups`, for each domain its `label`, `benchmarks` (rows with `name`, `version`, and for each arm its
+        `cells`, one a stage, and `change`) and `means` (such rows for averages over benchmarks); and `tests`, the
+        number of changes that were tested.
     """
     changes: list[Comparison | None] = []
     domains, own_groups = domain_groups(data)
     groups = []
     for label, names in domains.items():
-        rows = [_row(data, book, name, name, changes) for name in names]
+        rows = [_row(data, book, name, changes) for name in names]
         means = [_mean_row(data, book, f"mean of {len(names)}", names, changes)] if len(names) > 1 else []
         groups.append({"label": label, "benchmarks": rows, "means": means})
     if own_groups:
@@ -31,16 +31,20 @@ def results_table(data: RunData, book: ScoreBook) -> dict[str, Any]:
     return {"groups": groups, "tests": correct(changes)}
 
 
-def _row(
-    data: RunData, book: ScoreBook, name: str, benchmark: str, changes: list[Comparison | None]
-) -> dict[str, Any]:
+def _row(data: RunData, book: ScoreBook, benchmark: str, changes: list[Comparison | None]) -> dict[str, Any]:
     arms = {}
     for arm_name, arm in data.arms.items():
-        cells = [_accuracy(arm.stages[stage].results, benchmark) for stage in arm.stages]
+        cells = [_accuracy(stage.summary(benchmark)) for stage in arm.stages.values()]
         change = stage_change(book, arm_name, benchmark) if len(arm.stages) == len(STAGES) else None
         changes.append(change)
         arms[arm_name] = {"cells": cells, "change": change or _plain_change(cells)}
-    return {"name": name, "arms": arms}
+    return {"name": benchmark, "version": _version(data, benchmark), "arms": arms}
+
+
+def _version(data: RunData, benchmark: str) -> str:
+    """The version of a benchmark, or those that the evaluations had."""
+    rows = [row for arm in data.arms.values() for stage in arm.stages.values() if (row := stage.summary(benchmark))]
+    return ", ".join(sorted({str(row["version"]) for row in rows if row.get("version") is not None}))
 
 
 def _mean_row(
@@ -55,7 +59,7 @@ def _mean_row(
             change = book.compare_mean(benchmarks, (arm_name, STAGES[0]), (arm_name, STAGES[1]))
         changes.append(change)
         arms[arm_name] = {"cells": cells, "change": change or _plain_change(cells)}
-    return {"name": name, "arms": arms}
+    return {"name": name, "version": "", "arms": arms}
 
 
 def arms_table(data: RunData, book: ScoreBook) -> dict[str, Any] | None:
@@ -91,11 +95,8 @@ def arms_table(data: RunData, book: ScoreBook) -> dict[str, Any] | None:
     return {"reference": reference.name, "columns": columns, "rows": rows, "tests": tests}
 
 
-def _accuracy(results: dict[str, Any] | None, benchmark: str) -> dict[str, Any] | None:
-    row = ((results or {}).get("benchmarks") or {}).get(benchmark)
-    if not row or row.get("pass@1") is None:
-        return None
-    return {"value": row["pass@1"], "interval": row.get("pass@1_ci")}
+def _accuracy(row: dict[str, Any]) -> dict[str, Any] | None:
+    return None if row.get("pass@1") is None else {"value": row["pass@1"], "interval": row.get("pass@1_ci")}
 
 
 def _plain_change(cells: list[dict[str, Any] | None]) -> dict[str, Any] | None:

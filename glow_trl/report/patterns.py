@@ -92,8 +92,7 @@ def _sentences(results: dict[str, Any]) -> list[str]:
         overall = agreement.get("overall") or {}
         sentences.append(
             f"Repeated judgements name the same patterns in {percent(agreement['same_set'])} % of the pairs; over all "
-            f"decisions Krippendorff’s alpha is {number(overall.get('krippendorff_alpha'), 3) or 'not defined'}, "
-            f"Fleiss’ kappa {number(overall.get('fleiss_kappa'), 3) or 'not defined'}."
+            f"decisions Krippendorff’s alpha is {number(overall.get('krippendorff_alpha'), 3) or 'not defined'}."
         )
     truth = results.get("truth") or {}
     if truth.get("exact") is not None:
