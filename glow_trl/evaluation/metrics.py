@@ -156,14 +156,18 @@ def domain_averages(benchmarks: Mapping[str, Mapping[str, Any]]) -> dict[str, di
             average: dict[str, Any] = {"benchmarks": list(members), "n": sum(row["n"] for row in rows)}
             for name in rows[0]:
                 if all(isinstance(row.get(name), float) for row in rows) and f"{name}_ci" in rows[0]:
-                    known = all(row.get(f"{name}_ci") for row in rows)
-                    parts = [
-                        Estimate(row[name], *(row[f"{name}_ci"] if known else (row[name],) * 2), 2) for row in rows
-                    ]
-                    mean = combined(parts)
-                    average |= {name: mean.mean, f"{name}_ci": [mean.low, mean.high] if known else None}
+                    average |= mean_over_benchmarks(rows, name)
             averages[label] = average
     return averages
+
+
+def mean_over_benchmarks(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """The mean of a metric that all of some benchmarks have, and its interval under the name plus `_ci`."""
+    intervals = [row.get(f"{name}_ci") for row in rows]
+    known = all(intervals)
+    ends = intervals if known else [(row[name],) * 2 for row in rows]
+    mean = combined([Estimate(row[name], *pair, 2) for row, pair in zip(rows, ends, strict=True)])
+    return {name: mean.mean, f"{name}_ci": [mean.low, mean.high] if known else None}
 
 
 def _add_lengths(

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import UserError
 from ..evaluation.paired import (
@@ -14,13 +13,17 @@ from ..evaluation.paired import (
     pair_questions,
     paired_entropies,
 )
-from ..statistics.estimates import Estimate
-from ..statistics.pairing import Difference, combined, holm
-from .run_data import STAGES, ArmData, RunData
+from ..statistics.pairing import Difference, holm
+from .run_data import RunData
 
 
 LEVELS = ((0.001, "***"), (0.01, "**"), (0.05, "*"))
 Column = tuple[str, str]
+
+
+def stars(p: float | None) -> str:
+    """`*`, `**` or `***` by a p-value; empty for `None`."""
+    return "" if p is None else next((mark for level, mark in LEVELS if p < level), "")
 
 
 @dataclass
@@ -49,9 +52,7 @@ class Comparison:
     @property
     def mark(self) -> str:
         """`*`, `**` or `***` by the corrected p-value."""
-        if self.corrected is None:
-            return ""
-        return next((mark for level, mark in LEVELS if self.corrected < level), "")
+        return stars(self.corrected)
 
 
 class ScoreBook:
@@ -106,17 +107,6 @@ def correct(comparisons: Iterable[Comparison | None]) -> int:
     return len(family)
 
 
-def domain_means(arm: ArmData, stage: str, groups: dict[str, list[str]]) -> dict[str, Estimate]:
-    """Mean accuracy over the benchmarks of each group, with an interval; groups that are not complete are left out."""
-    means = {}
-    for group, names in groups.items():
-        rows = [arm.stages[stage].summary(name) for name in names] if stage in arm.stages else []
-        found = [_estimate(row) for row in rows if "pass@1" in row]
-        if found and len(found) == len(names):
-            means[group] = combined(found)
-    return means
-
-
 def domain_groups(data: RunData) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """The benchmarks in and out of domain; and by the recipe's own groups of several, where it has any."""
     labels = {"in": "In-domain", "out": "Out-of-domain"}
@@ -136,13 +126,3 @@ def domain_groups(data: RunData) -> tuple[dict[str, list[str]], dict[str, list[s
         if group not in (None, "in", "out"):
             own.setdefault(group, []).append(name)
     return groups, {name: names for name, names in own.items() if len(names) > 1 and names not in groups.values()}
-
-
-def stage_change(book: ScoreBook, arm: str, benchmark: str) -> Comparison | None:
-    """GRPO against SFT, the same arm."""
-    return book.compare(benchmark, (arm, STAGES[0]), (arm, STAGES[1]))
-
-
-def _estimate(row: dict[str, Any]) -> Estimate:
-    low, high = row.get("pass@1_ci") or (row["pass@1"], row["pass@1"])
-    return Estimate(row["pass@1"], low, high, int(row.get("n") or 1))
