@@ -1,14 +1,17 @@
 """Two evaluations compared question by question: `glow-trl compare RUN_A RUN_B`."""
 
-import argparse
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..stages.record import read_json
+from ..stages.command import run_command
+from ..stages.config import parse_command, setting
+from ..stages.frame import writing
+from ..stages.record import read_json, write_json
 from ..statistics.numbers import number, percent, points, span
 from ..statistics.pairing import Difference, holm
 from .metrics import benchmark_label
@@ -121,23 +124,38 @@ def _entry(difference: Difference) -> dict[str, Any]:
     }
 
 
+@dataclass
+class CompareConfig:
+    r"""
+    Two evaluations to compare question by question. Differences are those of the second from the first.
+
+    Parameters:
+        first (`str`):
+            `output_dir` of an evaluation; also the first argument of the command.
+        second (`str`):
+            That of another, with the same sampling; also the second argument.
+        output (`str`, *optional*):
+            JSON file to write everything to.
+    """
+
+    first: str | None = setting(None, "output_dir of an evaluation.", positional=True)
+    second: str | None = setting(None, "output_dir of another, with the same sampling.", positional=True)
+    output: str | None = setting(None, "JSON file to write everything to.")
+
+    def __post_init__(self):
+        if not self.first or not self.second:
+            raise UserError("name two evaluations: glow-trl compare RUN_A RUN_B")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Compare two evaluations and print the differences."""
     from rich.console import Console
 
-    from ..stages.record import write_json
-
-    parser = argparse.ArgumentParser(
-        prog="glow-trl compare",
-        description="Compare two evaluations question by question. Differences are those of B from A.",
-    )
-    parser.add_argument("first", metavar="RUN_A", help="output_dir of an evaluation")
-    parser.add_argument("second", metavar="RUN_B", help="output_dir of another, with the same sampling")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="also write everything to this JSON file")
-    options = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    comparison = compare_runs(options.first, options.second)
-    if options.output is not None:
-        write_json(options.output, comparison)
+    config: CompareConfig = parse_command("compare", sys.argv[1:] if argv is None else argv).config
+    with writing(config.output) as output:
+        comparison = compare_runs(config.first, config.second)
+        if output is not None:
+            write_json(output, comparison)
     console = Console()
     console.print(comparison_table(comparison))
     for name in comparison["left_out"]:
@@ -192,3 +210,7 @@ def _relative(entropy: dict[str, Any]) -> str:
         return "–"
     around = f" ({span(*entropy['ci'])})" if entropy["ci"] else ""
     return f"{points(entropy['relative_change'])} %{around}"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("compare"))

@@ -10,6 +10,9 @@ from .run_data import read_run_folder
 from .summary import summarize
 
 
+REPORT_FILE = "report.html"
+
+
 def write_report(run_dir: str | os.PathLike) -> dict[str, Any]:
     """Read a run folder and write `summary.json` and `report.html` into it.
 
@@ -30,7 +33,7 @@ def write_report(run_dir: str | os.PathLike) -> dict[str, Any]:
     data = read_run_folder(folder)
     summary = summarize(data)
     write_json(folder / "summary.json", summary)
-    path = folder / "report.html"
+    path = folder / REPORT_FILE
     partial = path.with_name(path.name + ".partial")
     try:
         partial.write_text(render_page(data, summary), encoding="utf-8")
