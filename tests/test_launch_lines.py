@@ -19,8 +19,9 @@ import pytest
 import yaml
 from accelerate.commands.launch import launch_command_parser
 
-from glow_trl.cli import main, run_stage
+from glow_trl.cli import main
 from glow_trl.data import write_jsonl
+from glow_trl.stages.command import guarded
 from glow_trl.stages.record import read_run
 
 
@@ -156,7 +157,7 @@ def run_line(line: str, workplace: Path) -> None:
         args = launch_command_parser().parse_args(words[2:])
         assert args.module and Path(args.config_file).is_file()
         stage = importlib.import_module(args.training_script)
-        assert run_stage(stage.main, args.training_script_args) == 0
+        assert guarded(lambda: stage.main(args.training_script_args)) == 0
         return
     if words[0] == "accelerate":
         line = shlex.join([sys.executable, "-m", "accelerate.commands.accelerate_cli", *words[1:]])

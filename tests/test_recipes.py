@@ -7,8 +7,9 @@ import yaml
 
 from glow_trl.errors import UserError
 from glow_trl.recipes.pipeline import Pipeline
-from glow_trl.recipes.recipe import ARMS, Recipe, build, stage_types, write_settings
-from glow_trl.stages.config import parse_stage
+from glow_trl.recipes.recipe import ARMS, Recipe, build, write_settings
+from glow_trl.stages.config import parse_command
+from glow_trl.stages.registry import COMMANDS
 from glow_trl.training.handover import read_handover
 
 
@@ -21,7 +22,7 @@ def parse(stage, settings, folder):
     write_settings(path, settings)
     # These machines have no GPU, which a recipe for one asks for
     options = ["--use_cpu", "true"] if stage in ("sft", "grpo") else []
-    return parse_stage(stage_types(stage), ["--config", str(path), *options], "test", stage)[0]
+    return parse_command(stage, ["--config", str(path), *options]).configs
 
 
 def test_the_recipes_that_are_promised_are_there():
@@ -45,7 +46,7 @@ def test_recipe_resolves_and_builds_its_configurations(folder, tmp_path, monkeyp
     for built_model in {False, recipe.file.built_model is not None}:
         for stage in recipe.stages:
             objects = parse(stage, recipe.settings(stage, tmp_path / "out", built_model), tmp_path)
-            assert len(objects) == len(stage_types(stage))
+            assert len(objects) == len(COMMANDS[stage].configs)
             if stage == "eval":
                 assert objects[0].resolve()
     # As they stand, files of one recipe follow one another: what a stage writes is what the next one reads
@@ -102,7 +103,7 @@ def test_the_launch_line_of_each_recipe_is_in_the_readme():
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("sft.yaml", "glow_betta: 3", "unknown key 'glow_betta' for the sft stage; did you mean glow_beta?"),
+        ("sft.yaml", "glow_betta: 3", "unknown key 'glow_betta' for sft; did you mean glow_beta?"),
         ("recipe.yaml", "quickstrat: {}", "unknown key 'quickstrat' for recipe.yaml; did you mean quickstart?"),
         ("recipe.yaml", "arms: {positives: {}}", "arms: unknown name 'positives'; did you mean positive?"),
         ("recipe.yaml", "built_model_settings: {sft: {lr: 1}}", "unknown key 'lr' for built_model_settings"),
