@@ -15,11 +15,10 @@ from ..data.append_log import AppendLog
 from ..data.loss_history import LABEL_COLUMN, LedgerData
 from ..errors import UserError
 from ..generation.loading import load_model, load_tokenizer, local_folder
-from ..report.run_data import read_json
 from ..stages.command import run_command
 from ..stages.config import parse_command
 from ..stages.frame import stage_run
-from ..stages.record import StageRun, write_json
+from ..stages.record import StageRun, read_json, write_json
 from .groups import groups_of
 from .loss_config import LossConfig
 from .loss_samples import TrainedAs, tokenize

@@ -172,11 +172,16 @@ class StageRun:
 
 def read_run(output_dir: str | os.PathLike) -> dict[str, Any] | None:
     """The `run.json` of a stage's folder, or `None` without a readable one."""
+    return read_json(Path(output_dir) / RUN_FILE)
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; `None` if there is no such file or it was cut off."""
     try:
-        record = json.loads((Path(output_dir) / RUN_FILE).read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return record if isinstance(record, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -116,11 +116,10 @@ def test_agreement_over_repeated_judgements(scripted):
     agreement = results["agreement"]
     assert agreement["patterns"]["slip"] == {
         "percent_agreement": 1.0,
-        "fleiss_kappa": pytest.approx(1.0),
         "krippendorff_alpha": pytest.approx(1.0),
     }
     assert agreement["patterns"]["stale"]["percent_agreement"] == pytest.approx((1 + 1 / 3 + 1 / 3 + 1) / 4)
-    assert agreement["patterns"]["stale"]["fleiss_kappa"] < 0.1
+    assert agreement["patterns"]["stale"]["krippendorff_alpha"] < 0.2
     assert agreement["same_set"] == pytest.approx(8 / 12)
     assert results["judgements"]["quotes_in_text"] == pytest.approx(3 / 5)
 

@@ -4,6 +4,7 @@ The Hub cannot be reached in tests. Its rows are made by hand here after the sch
 """
 
 import json
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,18 @@ def test_the_benchmarks_of_the_paper_ship_and_can_be_read():
         assert benchmark.name == name
         assert benchmark.domain in ({"in", "out"} if name.startswith("quickstart") else {"math", "general", "other"})
     assert get_benchmark("mmlu_math").domain == "math" and get_benchmark("mmlu_nonmath").domain == "general"
+
+
+def test_every_shipped_file_states_its_version(tmp_path):
+    """A file that starts from another one has a version of its own."""
+    for path in resources.files("glow_trl.benchmarks").joinpath("shipped").iterdir():
+        assert yaml.safe_load(path.read_text())["version"] >= 1, path.name
+    assert get_benchmark("gsm8k", version=1.1).version == 1.1
+    (tmp_path / "own.yaml").write_text("base: gsm8k\nversion: 3\n")
+    assert get_benchmark(str(tmp_path / "own.yaml")).version == 3
+    for value in ("1", True, 0, [1]):
+        with pytest.raises(UserError, match="version is .*: it must be a positive number"):
+            get_benchmark("gsm8k", version=value)
 
 
 def test_the_quickstart_test_sets_are_those_that_its_recipe_makes(tmp_path):

@@ -31,7 +31,10 @@ def settings(tmp_path, tiny_model):
     return {
         "model_name_or_path": tiny_model,
         "output_dir": str(tmp_path / "out"),
-        "benchmarks": [{"name": "first", "path": first}, {"name": "second", "path": second, "domain": "logic"}],
+        "benchmarks": [
+            {"name": "first", "path": first, "version": 2},
+            {"name": "second", "path": second, "domain": "logic"},
+        ],
         **SETTINGS,
     }
 
@@ -101,6 +104,7 @@ def test_numbers_of_known_answers(settings, tmp_path):
     assert results == json.loads((tmp_path / "out" / "results.json").read_text())
     first, second = results["benchmarks"]["first"], results["benchmarks"]["second"]
     assert (first["domain"], second["domain"]) == ("in", "out")
+    assert (first["version"], second["version"]) == (2, None)
     assert (first["n"], first["samples"], second["n"]) == (20, 3, 7)
     assert first["pass@1"] == pytest.approx(4 / 60)
     assert first["pass@1_ci"][0] < 4 / 60 < first["pass@1_ci"][1]
@@ -398,7 +402,7 @@ def test_the_command_writes_its_record_and_is_killed_and_resumed(settings, tmp_p
     assert not partial.with_name("generations_first.jsonl").exists()
     result = subprocess.run(command(settings, tmp_path), env=environment(), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "first (in)" in result.stdout
+    assert "first v2 (in)" in result.stdout
     found = outputs(settings["output_dir"])
     record = json.loads(found.pop("run.json"))
     assert record["status"] == "complete" and record["stage"] == "eval" and record["seed"] == 42

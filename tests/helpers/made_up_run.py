@@ -47,6 +47,7 @@ def benchmark_row(rng, domain: str, accuracy: float, n: int = 400) -> dict:
     protocol = {"completions": 8 * n, "tokens": 200 * n, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64}
     row = {
         "domain": domain,
+        "version": 1,
         "entropy_protocol": protocol,
         "n": n,
         "samples": 8,

@@ -98,6 +98,7 @@ def test_every_number_of_the_results_stands_on_the_page(page, whole_run):
                     assert f"{100 * row[key]:.1f}" in text
                 assert f"{row['entropy']:.3f}" in text
                 assert "{:.1f}–{:.1f}".format(*(100 * end for end in row["pass@1_ci"])) in text
+    assert page.count("<small>v1</small>") == len(BENCHMARKS)
 
 
 def test_hostile_text_is_shown_and_not_run(page):
@@ -232,7 +233,7 @@ def test_the_terminal_table_shows_everything_at_eighty_columns(tmp_path, arms, u
                 assert f"{arm} {stage.upper()}" in text
             for row in content["benchmarks"].values():
                 assert f"{100 * row['pass@1']:.1f}" in text and f"{row['entropy']:.3f}" in text
-    for name in ("in-domain", "all words"):
+    for name in ("in-domain v1", "all words v1"):
         assert name in text
     assert "…" not in text
 

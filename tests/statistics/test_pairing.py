@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from glow_trl.evaluation import Estimate
+from glow_trl.statistics.estimates import student_quantile
 from glow_trl.statistics.pairing import (
     combined,
     difference_interval,
@@ -15,7 +16,6 @@ from glow_trl.statistics.pairing import (
     relative_change,
     sign_flip_test,
 )
-from glow_trl.statistics.student import student_quantile
 
 
 def enumerated(differences) -> float:
