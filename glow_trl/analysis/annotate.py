@@ -14,7 +14,8 @@ from ..data import write_jsonl
 from ..data.loss_history import LABEL_COLUMN
 from ..errors import UserError
 from ..stages.config import parse_stage
-from ..stages.record import StageRun, write_json
+from ..stages.files import write_json
+from ..stages.record import StageRun
 from ..statistics.agreement import fleiss_kappa, krippendorff_alpha, percent_agreement
 from .patterns.annotator import Annotator, Judgement, majority
 from .patterns.config import AnnotateConfig
@@ -233,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             results = annotate(config, run.output_dir)
         except BaseException:
             # On a full disk this fails as well, and the first error is the one to report
-            with contextlib.suppress(UserError):
+            with contextlib.suppress(OSError, UserError):
                 run.interrupt()
             raise
         run.complete(settings=changeable)

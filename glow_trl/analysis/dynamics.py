@@ -13,7 +13,8 @@ from ..data import load_rows, write_jsonl
 from ..data.loss_history import LABEL_COLUMN, LedgerData, Weighting, read_ledger
 from ..errors import UserError
 from ..stages.config import as_mapping, parse_stage
-from ..stages.record import make_writable, provenance, read_run, write_json
+from ..stages.files import make_writable, write_json
+from ..stages.record import provenance, read_run
 from .data_map import DEFINITION, DataMap, data_map
 from .export import long_table, sample_table, write_parquet
 from .groups import group_tables, groups_of

@@ -17,7 +17,8 @@ from ..data.loss_history import LABEL_COLUMN, LedgerData
 from ..errors import UserError
 from ..generation.loading import load_model, load_tokenizer, local_folder
 from ..stages.config import parse_stage
-from ..stages.record import StageRun, write_json
+from ..stages.files import write_json
+from ..stages.record import StageRun
 from .groups import groups_of
 from .loss_config import LossConfig
 from .loss_samples import TrainedAs, tokenize
@@ -56,7 +57,7 @@ def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
     targets = [len(ids) if prompt else max(0, len(ids) - 1) for prompt, ids in samples]
     losses: dict[int, float] = {}
     with AppendLog(run.output_dir / _WORK_FILE) as log:
-        losses.update((row["row"], row["loss"]) for row in log.rows if row["row"] < len(rows))
+        losses.update((row["row"], row["loss"]) for _, row in log.rows() if row["row"] < len(rows))
         missing = [index for index, count in enumerate(targets) if count and index not in losses]
         for batch in _losses(config, [samples[index] for index in missing]):
             found = [
@@ -203,7 +204,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             results = measure(config, run)
         except BaseException:
             # On a full disk this fails as well, and the first error is the one to report
-            with contextlib.suppress(UserError):
+            with contextlib.suppress(OSError, UserError):
                 run.interrupt()
             raise
         run.complete(shown=by)

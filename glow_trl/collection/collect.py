@@ -11,8 +11,9 @@ from ..data import Reject, RejectsFile
 from ..errors import ServiceError, UserError
 from ..generation import Engine, create_engine, engine_class
 from ..stages.config import as_mapping, parse_stage
+from ..stages.files import make_writable
 from ..stages.lock import exclusive
-from ..stages.record import StageRun, make_writable
+from ..stages.record import StageRun
 from .collecting.config import CollectConfig
 from .collecting.questions import Prompts, load_questions, read_template
 from .collecting.shards import SampleShards

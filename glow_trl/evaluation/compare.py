@@ -67,7 +67,7 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
 
 
 def _results(folder: Path) -> dict[str, Any]:
-    from ..report.run_data import read_json
+    from ..stages.files import read_json
 
     results = read_json(folder / "results.json")
     if not isinstance(results, dict) or not results.get("benchmarks"):
@@ -208,7 +208,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Compare two evaluations and print the differences."""
     from rich.console import Console
 
-    from ..stages.record import write_json
+    from ..stages.files import write_json
 
     parser = argparse.ArgumentParser(
         prog="glow-trl compare",

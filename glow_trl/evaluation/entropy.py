@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print a table, and write `entropy.json`."""
     from rich.console import Console
 
-    from ..stages.record import write_json
+    from ..stages.files import write_json
 
     parser = argparse.ArgumentParser(
         prog="glow-trl entropy",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..benchmarks import BenchmarkConfig
-from ..report.run_data import read_json
+from ..stages.files import read_json
 from ..statistics.numbers import interval, number, percent
 from .config import EvalConfig
 from .runner import evaluate

@@ -12,7 +12,7 @@ from typing import Any
 from .. import __version__
 from ..benchmarks import BenchmarkConfig
 from ..generation import Prompt
-from ..stages.record import make_writable, write_json
+from ..stages.files import make_writable, write_json
 from .config import EvalConfig
 from .model_loader import model_identity
 

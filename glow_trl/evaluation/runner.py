@@ -10,7 +10,8 @@ from ..errors import UserError
 from ..generation import Engine, Generation, SamplingConfig, engine_class
 from ..generation.forward import completion_entropies
 from ..generation.loading import load_tokenizer
-from ..stages.record import jsonable, make_writable, write_json
+from ..stages.files import make_writable, write_json
+from ..stages.record import jsonable
 from .config import EvalConfig
 from .job import Job, OutputState, job_fingerprints
 from .metrics import benchmark_metrics, domain_averages, entropy_summary, subject_metrics
@@ -123,7 +124,7 @@ def _generate(
                 job.prompts[:count], sampling, done=store.samples.keys(), on_refused=refused.__setitem__
             )
             for index, sample, generation in stream:
-                store.append(index, sample, generation)
+                store.add(index, sample, generation)
                 progress.advance(task)
             if len(refused) == count:
                 raise UserError(
@@ -132,7 +133,7 @@ def _generate(
             # A question that is too long for the model is one that it does not answer
             for index in refused:
                 for sample in range(sampling.num_samples):
-                    store.append(index, sample, Generation("", [], 0, "length"))
+                    store.add(index, sample, Generation("", [], 0, "length"))
         if len(store.samples) < total:
             raise RuntimeError(f"the engine ended before it had drawn all samples of '{job.benchmark.name}'")
         return dict(sorted(store.samples.items()))

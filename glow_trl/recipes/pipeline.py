@@ -19,7 +19,8 @@ import yaml
 
 from ..errors import MissingExtraError, UserError
 from ..stages.config import check_keys, nearest, one_line, read_yaml
-from ..stages.record import RUN_FILE, jsonable, make_writable, provenance, read_run, write_json
+from ..stages.files import make_writable, write_json
+from ..stages.record import RUN_FILE, jsonable, provenance, read_run
 from .recipe import ARMS, DATA_STAGES, STAGES, Recipe, stage_types, write_settings
 
 

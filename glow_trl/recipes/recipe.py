@@ -11,6 +11,7 @@ import yaml
 
 from ..errors import UserError
 from ..stages.config import check_keys, nearest, read_yaml
+from ..stages.files import atomic_file
 
 
 # Stages in the order in which they run, with the module and the dataclasses that their file is parsed into
@@ -191,8 +192,5 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with atomic_file(path) as file:
+        file.write(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
