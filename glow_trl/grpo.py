@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -25,13 +25,14 @@ from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .errors import MissingExtraError, TrainingCollapsed, UserError
 from .generation.loading import adapter_config, load_tokenizer
-from .stages.config import nearest
+from .stages.command import run_command
+from .stages.config import nearest, setting
+from .stages.frame import stage_run
 from .stages.record import StageRun
 from .training.guard import CollapseGuard, GuardConfig
 from .training.handover import check_handover, read_handover, write_handover
 from .training.loop import (
     adapter_to_train,
-    is_main_process,
     leave_process_group,
     model_init_kwargs,
     quiet_libraries,
@@ -77,27 +78,23 @@ class GRPOStageConfig(PromptedRowsConfig):
             Further arguments of `vllm serve`.
     """
 
-    reward_funcs: list[str] = field(
-        default_factory=lambda: ["accuracy_reward"],
-        metadata={"help": "Names in glow_trl.rewards or trl.rewards, or dotted paths."},
+    reward_funcs: list[str] = setting(
+        ["accuracy_reward"], "Names in glow_trl.rewards or trl.rewards, or dotted paths."
     )
-    on_bad_gold: str = field(
-        default="error",
-        metadata={"help": "Questions whose gold answer is unusable: error or drop.", "choices": ["error", "drop"]},
+    on_bad_gold: str = setting(
+        "error", "Questions whose gold answer is unusable: error or drop.", choices=["error", "drop"]
     )
-
-    merge_adapter: bool = field(
-        default=False,
-        metadata={"help": "Merge the adapter that stage 1 left into its model, instead of training it further."},
+    merge_adapter: bool = setting(
+        False, "Merge the adapter that stage 1 left into its model, instead of training it further."
     )
-    start_vllm_server: bool = field(
-        default=False, metadata={"help": "With vllm_mode server: start the server with the run, stop it after."}
+    start_vllm_server: bool = setting(
+        False, "With vllm_mode server: start the server with the run, stop it after.", changeable=True
     )
-    vllm_server_devices: str | None = field(
-        default=None, metadata={"help": "GPUs of a server that the run starts, as in CUDA_VISIBLE_DEVICES."}
+    vllm_server_devices: str | None = setting(
+        None, "GPUs of a server that the run starts, as in CUDA_VISIBLE_DEVICES.", changeable=True
     )
-    vllm_server_args: list[str] = field(
-        default_factory=list, metadata={"help": "Further arguments of `vllm serve` for a server that the run starts."}
+    vllm_server_args: list[str] = setting(
+        [], "Further arguments of `vllm serve` for a server that the run starts.", changeable=True
     )
 
     def load_questions(self) -> list[dict[str, Any]]:
@@ -233,18 +230,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         TrainingCollapsed: the guard stopped the training.
     """
     argv = sys.argv[1:] if argv is None else argv
-    types = (GRPOStageConfig, GuardConfig, GRPOConfig, ModelConfig)
-    (config, guard_config, args, model_args), settings = parse_training_stage(
-        types, argv, "glow-trl grpo", "the GRPO stage"
-    )
+    settings = parse_training_stage("grpo", argv)
+    config, _, args, model_args = settings.configs
     if args.use_vllm and find_spec("vllm") is None:
         raise MissingExtraError("vllm", "vllm", "use_vllm")
     inputs = [*config.files, model_args.model_name_or_path or ""]
-    run = StageRun("grpo", args.output_dir, settings, inputs, is_main_process(), step_size(args))
-    if run.is_complete:
-        logger.warning("grpo: %s is complete, nothing to do", run.output_dir)
-        return
+    with stage_run(settings, args.output_dir, inputs, step_size=step_size(args)) as run:
+        if not run.is_complete:
+            _train(*settings.configs, run)
 
+
+def _train(
+    config: GRPOStageConfig, guard_config: GuardConfig, args: GRPOConfig, model_args: ModelConfig, run: StageRun
+) -> None:
     reward_funcs = [resolve_reward(name) for name in config.reward_funcs]
     tokenizer = load_tokenizer(
         required_model(model_args), trust_remote_code=args.trust_remote_code, revision=model_args.model_revision
@@ -291,6 +289,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from .cli import run_stage
-
-    sys.exit(run_stage(main))
+    sys.exit(run_command("grpo"))

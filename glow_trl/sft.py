@@ -9,7 +9,7 @@ accelerate launch --config_file accelerate_configs/single_gpu.yaml -m glow_trl.s
 import logging
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,13 @@ from .data.config import PromptedRowsConfig
 from .errors import UserError
 from .generation.loading import load_tokenizer
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
+from .stages.command import run_command
+from .stages.config import setting
+from .stages.frame import stage_run
 from .stages.record import StageRun
 from .training.handover import check_end_token, end_token_share, write_handover
 from .training.loop import (
     adapter_to_train,
-    is_main_process,
     leave_process_group,
     model_init_kwargs,
     quiet_libraries,
@@ -54,10 +56,7 @@ class SFTStageConfig(PromptedRowsConfig):
             Which trajectories to train on: `"all"`, `"positive"` or `"negative"`.
     """
 
-    trajectories: str = field(
-        default="all",
-        metadata={"help": "Which trajectories to train on.", "choices": ["all", "positive", "negative"]},
-    )
+    trajectories: str = setting("all", "Which trajectories to train on.", choices=["all", "positive", "negative"])
 
 
 def select_trajectories(rows: list[dict[str, Any]], which: str) -> list[dict[str, Any]]:
@@ -131,13 +130,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         UserError: something is wrong with configuration, data or model.
     """
     argv = sys.argv[1:] if argv is None else argv
-    types = (SFTStageConfig, GLOWConfig, ModelConfig)
-    (config, args, model_args), settings = parse_training_stage(types, argv, "glow-trl sft", "the SFT stage")
-    run = StageRun("sft", args.output_dir, settings, config.files, is_main_process(), step_size(args))
-    if run.is_complete:
-        logger.warning("sft: %s is complete, nothing to do", run.output_dir)
-        return
+    settings = parse_training_stage("sft", argv)
+    config, args, _ = settings.configs
+    with stage_run(settings, args.output_dir, config.files, step_size=step_size(args)) as run:
+        if not run.is_complete:
+            _train(*settings.configs, run)
 
+
+def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, run: StageRun) -> None:
     rows = select_trajectories(config.load(["problem", "completion"]), config.trajectories)
     quiet_libraries(len(rows))
     tokenizer = load_tokenizer(
@@ -172,6 +172,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    from .cli import run_stage
-
-    sys.exit(run_stage(main))
+    sys.exit(run_command("sft"))

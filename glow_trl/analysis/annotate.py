@@ -1,8 +1,6 @@
 """The annotation stage: `glow-trl annotate --config annotate.yaml [--key value ...]`."""
 
-import contextlib
 import dataclasses
-import json
 import logging
 import random
 import sys
@@ -13,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from ..data import write_jsonl
 from ..data.loss_history import LABEL_COLUMN
 from ..errors import UserError
-from ..stages.config import parse_stage
-from ..stages.files import write_json
-from ..stages.record import StageRun
+from ..stages.command import run_command
+from ..stages.config import parse_command
+from ..stages.files import read_json, write_json
+from ..stages.frame import stage_run
 from ..statistics.agreement import fleiss_kappa, krippendorff_alpha, percent_agreement
 from .patterns.annotator import Annotator, Judgement, majority
 from .patterns.config import AnnotateConfig
@@ -33,8 +32,6 @@ logger = logging.getLogger(__name__)
 ANNOTATIONS_FILE = "annotations.jsonl"
 RESULTS_FILE = "results.json"
 _KEPT_COLUMNS = ("sample_id", LABEL_COLUMN, "source", "model")
-# What may change between two starts in one folder: saved answers are recognized all the same
-_CHANGEABLE = ("num_judgements", "max_retries", "require_quotes", "per_label", "limit", "truth_column", "cache_dir")
 
 
 def annotate(config: AnnotateConfig, output_dir: Path) -> dict[str, Any]:
@@ -218,28 +215,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     from rich.console import Console
 
-    argv = sys.argv[1:] if argv is None else argv
-    (config,), settings = parse_stage([AnnotateConfig], argv, "glow-trl annotate", "the annotation stage")
-    taxonomy = load_taxonomy(config.taxonomy)
-    lasting = {key: value for key, value in settings.items() if key not in _CHANGEABLE}
-    run = StageRun("annotate", config.output_dir, lasting | {"taxonomy_digest": taxonomy.digest}, config.files)
-    changeable = {key: getattr(config, key) for key in _CHANGEABLE}
-    results_file = run.output_dir / RESULTS_FILE
-    if run.is_complete and run.record.get("settings") == changeable and results_file.is_file():
-        logger.warning("annotate: %s is complete, nothing to do", run.output_dir)
-        results = json.loads(results_file.read_text(encoding="utf-8"))
-    else:
-        run.start()
-        try:
+    settings = parse_command("annotate", sys.argv[1:] if argv is None else argv)
+    config: AnnotateConfig = settings.config
+    with stage_run(settings, config.output_dir, config.files) as run:
+        results = read_json(run.output_dir / RESULTS_FILE) if run.is_complete else None
+        if results is None:
+            run.start()
             results = annotate(config, run.output_dir)
-        except BaseException:
-            # On a full disk this fails as well, and the first error is the one to report
-            with contextlib.suppress(OSError, UserError):
-                run.interrupt()
-            raise
-        run.complete(settings=changeable)
-    console = Console()
-    console.print(results_table(results))
+            run.complete()
+    Console().print(results_table(results))
     logger.warning("annotate: %s", summary(results))
 
 
@@ -292,6 +276,4 @@ def results_table(results: dict[str, Any]) -> "Table":
 
 
 if __name__ == "__main__":
-    from ..cli import run_stage
-
-    sys.exit(run_stage(main))
+    sys.exit(run_command("annotate"))

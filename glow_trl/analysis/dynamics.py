@@ -12,8 +12,10 @@ import numpy as np
 from ..data import load_rows, write_jsonl
 from ..data.loss_history import LABEL_COLUMN, LedgerData, Weighting, read_ledger
 from ..errors import UserError
-from ..stages.config import as_mapping, parse_stage
+from ..stages.command import run_command
+from ..stages.config import as_mapping, parse_command, setting
 from ..stages.files import make_writable, write_json
+from ..stages.frame import stage_run
 from ..stages.record import provenance, read_run
 from .data_map import DEFINITION, DataMap, data_map
 from .export import long_table, sample_table, write_parquet
@@ -60,7 +62,7 @@ class DynamicsConfig:
             Whether to write `samples_long.parquet` as well, one row for each sample and epoch.
     """
 
-    run_dir: str | None = field(default=None, metadata={"help": "Folder of an SFT stage, an arm or a run."})
+    run_dir: str | None = setting(None, "Folder of an SFT stage, an arm or a run.", positional=True)
     output_dir: str | None = field(default=None, metadata={"help": "Where to write (default: in the stage's folder)."})
     by: list[str] | None = field(default=None, metadata={"help": "Columns to tell the samples apart by."})
     data: list[str] | None = field(default=None, metadata={"help": "Files with further columns of the samples."})
@@ -121,18 +123,25 @@ def analyze(config: DynamicsConfig) -> dict[str, dict[str, Any]]:
     Raises:
         UserError: there is no ledger, a column or epoch is not there, or a file cannot be written.
     """
+    results = {}
+    for arm, (stage, output_dir) in _places(config).items():
+        make_writable(output_dir)
+        results[arm] = _analyze_stage(config, stage, output_dir)
+    return results
+
+
+def _places(config: DynamicsConfig) -> dict[str, tuple[Path, Path]]:
+    """The folder of each arm's SFT stage, and where its analysis goes."""
     stages = sft_folders(Path(config.run_dir))
     if len(stages) > 1 and config.export is not None:
         raise UserError(
             f"export names one file and {config.run_dir} has {len(stages)} arms ({', '.join(stages)}); name the "
             "folder of one, or use output_dir"
         )
-    results = {}
-    for arm, stage in stages.items():
-        output_dir = stage / "dynamics" if config.output_dir is None else Path(config.output_dir) / arm
-        make_writable(output_dir)
-        results[arm] = _analyze_stage(config, stage, output_dir)
-    return results
+    return {
+        arm: (stage, stage / "dynamics" if config.output_dir is None else Path(config.output_dir) / arm)
+        for arm, stage in stages.items()
+    }
 
 
 def _analyze_stage(config: DynamicsConfig, stage: Path, output_dir: Path) -> dict[str, Any]:
@@ -256,12 +265,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     from rich.console import Console
 
-    argv = list(sys.argv[1:] if argv is None else argv)
-    if argv and not argv[0].startswith("-"):
-        argv[:1] = ["--run_dir", argv[0]]
-    (config,), _ = parse_stage([DynamicsConfig], argv, "glow-trl dynamics", "dynamics")
+    settings = parse_command("dynamics", sys.argv[1:] if argv is None else argv)
+    config: DynamicsConfig = settings.config
     console = Console()
-    for arm, results in analyze(config).items():
+    for arm, (stage, output_dir) in _places(config).items():
+        with stage_run(settings, output_dir, recomputes=True) as run:
+            run.start()
+            results = _analyze_stage(config, stage, output_dir)
+            run.complete()
         console.print(dynamics_table(arm, results))
         counts = results["data_map"]["groups"]["all"]["all"]
         console.print(
@@ -270,3 +281,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("dynamics"))

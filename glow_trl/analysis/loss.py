@@ -1,6 +1,5 @@
 """Loss of a checkpoint on trajectories that it need not have been trained on: `glow-trl loss --config FILE`."""
 
-import contextlib
 import dataclasses
 import json
 import logging
@@ -16,8 +15,10 @@ from ..data.append_log import AppendLog
 from ..data.loss_history import LABEL_COLUMN, LedgerData
 from ..errors import UserError
 from ..generation.loading import load_model, load_tokenizer, local_folder
-from ..stages.config import parse_stage
-from ..stages.files import write_json
+from ..stages.command import run_command
+from ..stages.config import parse_command
+from ..stages.files import read_json, write_json
+from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from .groups import groups_of
 from .loss_config import LossConfig
@@ -31,7 +32,6 @@ LOSSES_FILE = "losses.jsonl"
 RESULTS_FILE = "results.json"
 _WORK_FILE = "losses.work.jsonl"
 _DEFAULT_COLUMNS = ("source", "model", "pattern")
-_INCIDENTAL = ("batch_size", "batch_tokens", "by", "most_values")
 
 
 def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
@@ -184,30 +184,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
 
-    argv = sys.argv[1:] if argv is None else argv
-    (config,), settings = parse_stage([LossConfig], argv, "glow-trl loss", "the loss stage")
+    settings = parse_command("loss", sys.argv[1:] if argv is None else argv)
+    config: LossConfig = settings.config
     disable_progress_bar()
     folder = local_folder(config.model_name_or_path)
     inputs = [*config.files, *([] if folder is None else [folder])]
-    lasting = {key: value for key, value in settings.items() if key not in _INCIDENTAL}
-    run = StageRun("loss", config.output_dir, lasting, inputs)
-    by = {"by": config.by, "most_values": config.most_values}
-    results_file = Path(config.output_dir) / RESULTS_FILE
-    if run.is_complete and run.record.get("shown") == by and results_file.is_file():
-        logger.warning("loss: %s is complete, nothing to do", run.output_dir)
-        results = json.loads(results_file.read_text(encoding="utf-8"))
-    else:
-        if run.is_complete:
-            _keep_losses(run.output_dir)
-        run.start()
-        try:
+    with stage_run(settings, config.output_dir, inputs) as run:
+        results = read_json(run.output_dir / RESULTS_FILE) if run.is_complete else None
+        if results is None:
+            if (run.output_dir / LOSSES_FILE).is_file():
+                _keep_losses(run.output_dir)
+            run.start()
             results = measure(config, run)
-        except BaseException:
-            # On a full disk this fails as well, and the first error is the one to report
-            with contextlib.suppress(OSError, UserError):
-                run.interrupt()
-            raise
-        run.complete(shown=by)
+            run.complete()
     Console().print(loss_table(results))
 
 
@@ -219,6 +208,4 @@ def _keep_losses(output_dir: Path) -> None:
 
 
 if __name__ == "__main__":
-    from ..cli import run_stage
-
-    sys.exit(run_stage(main))
+    sys.exit(run_command("loss"))

@@ -42,10 +42,14 @@ class LossConfig(PromptedRowsConfig):
     max_length: int | None = field(
         default=None, metadata={"help": "Tokens that sequences are cut after (default: as trained; 0: no cut)."}
     )
-    by: list[str] | None = field(default=None, metadata={"help": "Columns to tell the trajectories apart by."})
-    most_values: int = field(default=20, metadata={"help": "Values of a column that are told apart."})
-    batch_size: int = field(default=512, metadata={"help": "Most sequences in a batch."})
-    batch_tokens: int = field(default=65536, metadata={"help": "Most tokens in a batch."})
+    by: list[str] | None = field(
+        default=None, metadata={"help": "Columns to tell the trajectories apart by.", "changeable": "recomputes"}
+    )
+    most_values: int = field(
+        default=20, metadata={"help": "Values of a column that are told apart.", "changeable": "recomputes"}
+    )
+    batch_size: int = field(default=512, metadata={"help": "Most sequences in a batch.", "changeable": True})
+    batch_tokens: int = field(default=65536, metadata={"help": "Most tokens in a batch.", "changeable": True})
     dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Whether the checkpoint's code may run."})
 

@@ -10,9 +10,9 @@ from typing import Any
 from ..data import Reject, RejectsFile
 from ..errors import ServiceError, UserError
 from ..generation import Engine, create_engine, engine_class
-from ..stages.config import as_mapping, parse_stage
-from ..stages.files import make_writable
-from ..stages.lock import exclusive
+from ..stages.command import run_command
+from ..stages.config import as_mapping, parse_command
+from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from .collecting.config import CollectConfig
 from .collecting.questions import Prompts, load_questions, read_template
@@ -150,14 +150,6 @@ def _create_engine(config: CollectConfig, template: str | None) -> Engine:
     return create_engine(config.engine, config.model_name_or_path, **options)
 
 
-def identity(config: CollectConfig, given: dict[str, Any]) -> dict[str, Any]:
-    """The settings of `given` that decide which samples there are, without those on how fast they are drawn."""
-    incidental = engine_class(config.engine).incidental_options
-    options = {key: value for key, value in config.engine_options.items() if key not in incidental}
-    settings = {key: value for key, value in given.items() if key != "engine_options"}
-    return settings | ({"engine_options": options} if options else {})
-
-
 def inputs(config: CollectConfig) -> list[str]:
     """The files and folders that the samples are made from."""
     from ..generation.loading import local_folder
@@ -181,28 +173,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         UserError: something is wrong with configuration or data.
         ServiceError: the server failed for good.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    (config,), given = parse_stage([CollectConfig], argv, "glow-trl collect", "the collect stage")
-    if "api_key" in config.engine_options:
-        raise UserError("engine_options: put the API key in an environment variable, and its name in `api_key_env`")
-    run = StageRun("collect", config.output_dir, identity(config, given), inputs(config))
-    if run.is_complete:
-        logger.warning("collect: %s is complete, nothing to do", run.output_dir)
-        return
-    make_writable(run.output_dir)
-    with exclusive(run.output_dir):
+    settings = parse_command("collect", sys.argv[1:] if argv is None else argv)
+    config: CollectConfig = settings.config
+    with stage_run(settings, config.output_dir, inputs(config)) as run:
+        if run.is_complete:
+            return
         run.start()
         try:
             facts = collect(config, run)
-        except BaseException as error:
-            with contextlib.suppress(OSError, UserError):  # of a full disk, the first error tells
-                run.interrupt()
-            if isinstance(error, ServiceError):
-                raise ServiceError(
-                    f"{error}; the samples so far are kept in {run.output_dir}, the same command continues"
-                ) from error
-            raise
-        run.complete(engine_options=config.engine_options, **facts)
+        except ServiceError as error:
+            raise ServiceError(
+                f"{error}; the samples so far are kept in {run.output_dir}, the same command continues"
+            ) from error
+        run.complete(**facts)
     logger.warning("collect: %s", summary(facts))
 
 
@@ -215,3 +198,7 @@ def summary(facts: dict[str, Any]) -> str:
     if facts["rejected"]:
         text += f"; {facts['rejected']:,} questions could not be asked (see rejects.jsonl)"
     return text
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("collect"))

@@ -13,7 +13,9 @@ from typing import Any
 from ..data import JsonlWriter, NoUsableRows, Place, Reject, RejectsFile
 from ..data.config import RowsConfig
 from ..errors import UserError
-from ..stages.config import parse_stage
+from ..stages.command import run_command
+from ..stages.config import parse_command, setting
+from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from ..verifiers import Verdict
 from ..verifiers.kinds.kind import Options
@@ -52,7 +54,7 @@ class LabelConfig(RowsConfig):
     output_dir: str | None = field(default=None, metadata={"help": "Where to write the labelled trajectories."})
     kind: str = field(default="math", metadata={"help": "Verifier of the rows without a `kind` of their own."})
     timeout: float = field(default=5.0, metadata={"help": "Wall-clock limit of one comparison, in seconds."})
-    workers: int | None = field(default=None, metadata={"help": "Number of verifier processes."})
+    workers: int | None = setting(None, "Number of verifier processes.", changeable=True)
 
     def __post_init__(self):
         super().__post_init__()
@@ -238,15 +240,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         UserError: something is wrong with configuration or data.
     """
-    argv = sys.argv[1:] if argv is None else argv
-    (config,), settings = parse_stage([LabelConfig], argv, "glow-trl label", "the label stage")
-    run = StageRun("label", config.output_dir, settings, config.files)
-    if run.is_complete:
-        logger.warning("label: %s is complete, nothing to do", run.output_dir)
-        return
-    run.start()
-    facts = label(config, run)
-    run.complete(**facts)
+    settings = parse_command("label", sys.argv[1:] if argv is None else argv)
+    config: LabelConfig = settings.config
+    with stage_run(settings, config.output_dir, config.files) as run:
+        if run.is_complete:
+            return
+        run.start()
+        facts = label(config, run)
+        run.complete(**facts)
     logger.warning("label: %s", summary(facts))
 
 
@@ -262,3 +263,7 @@ def summary(facts: dict[str, Any]) -> str:
             "disagreements.jsonl)"
         )
     return text
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("label"))

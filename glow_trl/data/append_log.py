@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..errors import UserError
-from ..stages.files import writing
+from ..stages.files import write_errors
 from .jsonl import MalformedLine, OnMalformed, encode_row, read_jsonl
 
 
@@ -32,7 +32,7 @@ class AppendLog:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self._synced = time.monotonic()
-        with writing(self.path):
+        with write_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file: BinaryIO = self.path.open("a+b", buffering=0)
             _cut_torn_line(self._file)

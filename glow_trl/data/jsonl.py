@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..stages.files import replacing, writing
+from ..stages.files import replacing, write_errors
 
 
 class MalformedLine(UserError):
@@ -108,7 +108,7 @@ class JsonlWriter:
     def __enter__(self) -> "JsonlWriter":
         with ExitStack() as stack:
             partial = stack.enter_context(replacing(self.path))
-            with writing(self.path):
+            with write_errors(self.path):
                 self._file = partial.open("wb")
             stack.callback(self._close)
             self._stack = stack.pop_all()
@@ -116,7 +116,7 @@ class JsonlWriter:
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Write one row. Values that JSON does not know, such as dates, become text."""
-        with writing(self.path):
+        with write_errors(self.path):
             self._file.write(encode_row(row))
         self.count += 1
 
@@ -124,7 +124,7 @@ class JsonlWriter:
         self._stack.__exit__(kind, error, trace)
 
     def _close(self) -> None:
-        with writing(self.path):
+        with write_errors(self.path):
             self._file.close()
 
 

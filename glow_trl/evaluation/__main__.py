@@ -1,7 +1,8 @@
+"""`python -m glow_trl.evaluation`, the same as `glow-trl eval`."""
+
 import sys
 
-from ..cli import run_stage
-from .eval import main
+from ..stages.command import run_command
 
 
-sys.exit(run_stage(main))
+sys.exit(run_command("eval"))

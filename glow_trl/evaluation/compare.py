@@ -1,9 +1,9 @@
 """Two evaluations compared question by question: `glow-trl compare RUN_A RUN_B`."""
 
-import argparse
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,10 @@ import numpy as np
 
 from ..data import read_jsonl
 from ..errors import UserError
+from ..stages.command import run_command
+from ..stages.config import parse_command, setting
+from ..stages.files import read_json, write_json
+from ..stages.frame import writing
 from ..statistics.estimates import Estimate, pass_at_k
 from ..statistics.pairing import Difference, combined, holm, paired_difference, relative_change
 
@@ -67,8 +71,6 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
 
 
 def _results(folder: Path) -> dict[str, Any]:
-    from ..stages.files import read_json
-
     results = read_json(folder / "results.json")
     if not isinstance(results, dict) or not results.get("benchmarks"):
         raise UserError(f"{folder}: no finished evaluation is there (results.json); give the output_dir of `eval`")
@@ -204,23 +206,38 @@ def _interval(low: float, high: float) -> list[float] | None:
     return [low, high] if math.isfinite(low) and math.isfinite(high) else None
 
 
+@dataclass
+class CompareConfig:
+    r"""
+    Two evaluations to compare question by question. Differences are those of the second from the first.
+
+    Parameters:
+        first (`str`):
+            `output_dir` of an evaluation; also the first argument of the command.
+        second (`str`):
+            That of another, with the same sampling; also the second argument.
+        output (`str`, *optional*):
+            JSON file to write everything to.
+    """
+
+    first: str | None = setting(None, "output_dir of an evaluation.", positional=True)
+    second: str | None = setting(None, "output_dir of another, with the same sampling.", positional=True)
+    output: str | None = setting(None, "JSON file to write everything to.")
+
+    def __post_init__(self):
+        if not self.first or not self.second:
+            raise UserError("name two evaluations: glow-trl compare RUN_A RUN_B")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Compare two evaluations and print the differences."""
     from rich.console import Console
 
-    from ..stages.files import write_json
-
-    parser = argparse.ArgumentParser(
-        prog="glow-trl compare",
-        description="Compare two evaluations question by question. Differences are those of B from A.",
-    )
-    parser.add_argument("first", metavar="RUN_A", help="output_dir of an evaluation")
-    parser.add_argument("second", metavar="RUN_B", help="output_dir of another, with the same sampling")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="also write everything to this JSON file")
-    options = parser.parse_args(sys.argv[1:] if argv is None else argv)
-    comparison = compare_runs(options.first, options.second)
-    if options.output is not None:
-        write_json(options.output, comparison)
+    config: CompareConfig = parse_command("compare", sys.argv[1:] if argv is None else argv).config
+    with writing(config.output) as output:
+        comparison = compare_runs(config.first, config.second)
+        if output is not None:
+            write_json(output, comparison)
     console = Console()
     console.print(comparison_table(comparison))
     for name in comparison["left_out"]:
@@ -280,3 +297,7 @@ def _relative(entropy: dict[str, Any]) -> str:
     interval = entropy["ci"]
     around = "" if interval is None else f" ({100 * interval[0]:+.1f} to {100 * interval[1]:+.1f})"
     return f"{100 * entropy['relative_change']:+.1f} %{around}"
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("compare"))

@@ -80,11 +80,15 @@ class EvalConfig:
     output_dir: str | None = field(default=None, metadata={"help": "Where results and generations go."})
     # On the command line names; a YAML file may have mappings among them
     benchmarks: list[str] = field(
-        default_factory=list, metadata={"help": "The test sets: names of shipped ones, or YAML files."}
+        default_factory=list,
+        metadata={"help": "The test sets: names of shipped ones, or YAML files.", "changeable": "recomputes"},
     )
-    only: list[str] | None = field(default=None, metadata={"help": "Evaluate just these benchmarks."})
+    only: list[str] | None = field(
+        default=None, metadata={"help": "Evaluate just these benchmarks.", "changeable": "recomputes"}
+    )
     in_domain: list[str] = field(
-        default_factory=lambda: ["math"], metadata={"help": "Domain groups that count as in-domain."}
+        default_factory=lambda: ["math"],
+        metadata={"help": "Domain groups that count as in-domain.", "changeable": "recomputes"},
     )
     system_prompt: str | None = field(default=None, metadata={"help": "System turn (default: as trained)."})
     prompt_template: str | None = field(
@@ -95,13 +99,25 @@ class EvalConfig:
     top_p: float = field(default=0.95, metadata={"help": "Nucleus sampling."})
     max_new_tokens: int = field(default=4096, metadata={"help": "Completions are cut after this many tokens."})
     seed: int = field(default=42, metadata={"help": "Seed of the samples."})
-    k_values: list[int] | None = field(default=None, metadata={"help": "The k of pass@k and majority@k."})
-    majority: bool = field(default=True, metadata={"help": "Whether to compute majority@k."})
+    k_values: list[int] | None = field(
+        default=None, metadata={"help": "The k of pass@k and majority@k.", "changeable": "recomputes"}
+    )
+    majority: bool = field(
+        default=True, metadata={"help": "Whether to compute majority@k.", "changeable": "recomputes"}
+    )
     entropy: bool | None = field(
-        default=None, metadata={"help": "Whether to measure token entropy at temperature 1 (default: if possible)."}
+        default=None,
+        metadata={
+            "help": "Whether to measure token entropy at temperature 1 (default: if possible).",
+            "changeable": "recomputes",
+        },
     )
     entropy_questions: int = field(
-        default=200, metadata={"help": "Questions for which completions at temperature 1 are drawn for it."}
+        default=200,
+        metadata={
+            "help": "Questions for which completions at temperature 1 are drawn for it.",
+            "changeable": "recomputes",
+        },
     )
     engine: str = field(
         default="transformers", metadata={"help": "transformers, vllm, server or package.module:Class."}
@@ -109,15 +125,22 @@ class EvalConfig:
     engine_options: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Further arguments of the engine."}
     )
-    batch_size: int = field(default=512, metadata={"help": "Most sequences in a batch (transformers engine)."})
-    batch_tokens: int = field(default=65536, metadata={"help": "Most tokens in a batch (transformers engine)."})
+    batch_size: int = field(
+        default=512, metadata={"help": "Most sequences in a batch (transformers engine).", "changeable": True}
+    )
+    batch_tokens: int = field(
+        default=65536, metadata={"help": "Most tokens in a batch (transformers engine).", "changeable": True}
+    )
     dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
     trust_remote_code: bool = field(default=False, metadata={"help": "Whether the checkpoint's code may run."})
-    limit: int | None = field(default=None, metadata={"help": "Only the first so many questions of a benchmark."})
-    on_bad_gold: Literal["error", "drop"] = field(
-        default="error", metadata={"help": "Questions whose gold answer is unusable: error or drop."}
+    limit: int | None = field(
+        default=None, metadata={"help": "Only the first so many questions of a benchmark.", "changeable": "recomputes"}
     )
-    rescore: bool = field(default=False, metadata={"help": "Verify saved completions again."})
+    on_bad_gold: Literal["error", "drop"] = field(
+        default="error",
+        metadata={"help": "Questions whose gold answer is unusable: error or drop.", "changeable": "recomputes"},
+    )
+    rescore: bool = field(default=False, metadata={"help": "Verify saved completions again.", "changeable": True})
 
     @property
     def sampling(self) -> SamplingConfig:

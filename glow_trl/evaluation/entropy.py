@@ -1,13 +1,18 @@
 """Policy entropy of checkpoints side by side: `glow-trl entropy CHECKPOINT [CHECKPOINT ...] --benchmarks gsm8k`."""
 
-import argparse
+import dataclasses
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..stages.command import run_command
+from ..stages.config import parse_command, setting
+from ..stages.files import write_json
+from ..stages.frame import stage_run
 from ..statistics.numbers import number
 from ..statistics.pairing import relative_change
 from .config import EvalConfig
@@ -17,6 +22,48 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
+
+
+@dataclass
+class EntropyConfig:
+    r"""
+    Policy entropy of checkpoints, each compared with the first: the mean over tokens of samples at temperature 1, over
+    the whole vocabulary, in nats.
+
+    Parameters:
+        models (`list[str]`):
+            Folders of checkpoints or model ids; also the first arguments of the command.
+        benchmarks (`list[str]`):
+            Shipped benchmarks by name, or YAML files.
+        output_dir (`str`):
+            Where samples and entropies go, in a folder for each checkpoint. Started again, the measurement continues
+            there.
+        entropy_questions (`int`, *optional*, defaults to `200`):
+            Questions of each benchmark.
+        max_new_tokens, seed, engine, system_prompt, prompt_template, dtype:
+            As in [`EvalConfig`].
+    """
+
+    models: list[str] = setting([], "Folders of checkpoints or model ids.", positional=True)
+    benchmarks: list[str] = setting([], "Shipped benchmarks by name, or YAML files.")
+    output_dir: str | None = setting(None, "Where samples and entropies go.")
+    entropy_questions: int = setting(200, "Questions of each benchmark.")
+    max_new_tokens: int = setting(4096, "Completions are cut after this many tokens.")
+    seed: int = setting(42, "Seed of the samples.")
+    engine: str = setting("transformers", "transformers or vllm, which draw the samples.")
+    system_prompt: str | None = setting(None, "System turn (default: as trained).")
+    prompt_template: str | None = setting(None, "User turn with {problem} in it (default: as trained).")
+    dtype: str = setting("auto", "auto, float32, bfloat16 or float16.")
+
+    def __post_init__(self):
+        if not self.models:
+            raise UserError("name at least one checkpoint: glow-trl entropy CHECKPOINT ... --benchmarks gsm8k")
+        if len(set(self.models)) < len(self.models):
+            raise UserError("a checkpoint is named twice")
+        if not self.benchmarks:
+            raise UserError("benchmarks is required: shipped ones by name, or YAML files")
+        if not self.output_dir:
+            raise UserError("output_dir is required: where samples and entropies go")
 
 
 def compare_entropy(
@@ -83,29 +130,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print a table, and write `entropy.json`."""
     from rich.console import Console
 
-    from ..stages.files import write_json
-
-    parser = argparse.ArgumentParser(
-        prog="glow-trl entropy",
-        description="Policy entropy of checkpoints, each compared with the first: the mean over tokens of samples at "
-        "temperature 1, over the whole vocabulary, in nats.",
-    )
-    parser.add_argument("models", nargs="+", metavar="CHECKPOINT", help="folders or model ids")
-    parser.add_argument("--benchmarks", nargs="+", required=True, help="shipped benchmarks by name, or YAML files")
-    parser.add_argument("--output_dir", required=True, help="where samples and entropies go")
-    parser.add_argument("--entropy_questions", type=int, default=200, help="questions of each benchmark")
-    parser.add_argument("--max_new_tokens", type=int, default=4096, help="completions are cut after this many tokens")
-    parser.add_argument("--seed", type=int, default=42, help="seed of the samples")
-    parser.add_argument("--engine", default="transformers", help="transformers or vllm, which draw the samples")
-    parser.add_argument("--system_prompt", help="system turn (default: as trained)")
-    parser.add_argument("--prompt_template", help="user turn with {problem} in it (default: as trained)")
-    parser.add_argument("--dtype", default="auto", help="auto, float32, bfloat16 or float16")
-    options = vars(parser.parse_args(sys.argv[1:] if argv is None else argv))
+    settings = parse_command("entropy", sys.argv[1:] if argv is None else argv)
+    config: EntropyConfig = settings.config
+    options = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
     models, output_dir = options.pop("models"), options.pop("output_dir")
-    if len(set(models)) < len(models):
-        raise UserError("glow-trl entropy: a checkpoint is named twice")
-    found = compare_entropy(models, output_dir, Console(stderr=True), **options)
-    write_json(Path(output_dir) / "entropy.json", found)
+    with stage_run(settings, output_dir, recomputes=True) as run:
+        run.start()
+        found = compare_entropy(models, output_dir, Console(stderr=True), **options)
+        write_json(run.output_dir / "entropy.json", found)
+        run.complete()
     Console().print(entropy_table(found))
 
 
@@ -132,3 +165,7 @@ def entropy_table(found: dict[str, dict[str, Any]]) -> "Table":
             table.add_row(*map(Text, cells))
     table.caption = "nats per token, temperature 1, whole vocabulary"
     return table
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("entropy"))

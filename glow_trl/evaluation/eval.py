@@ -5,69 +5,23 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..benchmarks import BenchmarkConfig
+from ..generation.loading import local_folder
+from ..stages.command import run_command
+from ..stages.config import parse_command
 from ..stages.files import read_json
+from ..stages.frame import stage_run
+from ..stages.record import fingerprint
 from ..statistics.numbers import interval, number, percent
 from .config import EvalConfig
 from .runner import evaluate
 
 
 if TYPE_CHECKING:
-    from rich.console import Console
     from rich.table import Table
-
-_SIZES = ("batch_size", "batch_tokens")
-# What may change between two starts in one folder: it does not change what is generated, or `evaluate` recognizes
-# which benchmarks it concerns
-_CHANGEABLE = (
-    *("benchmarks", "only", "limit", "on_bad_gold", "in_domain", "k_values", "majority", "rescore"),
-    *("entropy", "entropy_questions", *_SIZES),
-)
-
-
-def run_stage(config: EvalConfig, given: dict[str, Any], console: "Console | None" = None) -> dict[str, Any]:
-    """Evaluate and record the run in `run.json`; take the results as they are if they are complete.
-
-    Args:
-        config ([`EvalConfig`]): the configuration.
-        given (`dict`): the settings that the user chose.
-        console (`rich.console.Console`, *optional*): where progress bars are drawn.
-
-    Returns:
-        `dict`: the content of `results.json`.
-
-    Raises:
-        UserError: bad input or configuration, or the folder holds the evaluation of another model.
-    """
-    from ..generation.loading import local_folder
-    from ..stages.record import StageRun, jsonable
-
-    benchmarks = config.resolve()
-    settings = {key: value for key, value in given.items() if key not in _CHANGEABLE}
-    folder = local_folder(config.model_name_or_path)
-    run = StageRun("eval", config.output_dir, settings, inputs=[] if folder is None else [folder])
-    facts = {
-        "settings": jsonable({key: value for key, value in vars(config).items() if key not in ("rescore", *_SIZES)}),
-        "benchmarks": {item.name: _data_facts(item) for item in benchmarks},
-        "seed": config.seed,
-    }
-    if run.is_complete and not config.rescore and all(run.record.get(key) == value for key, value in facts.items()):
-        results = read_json(run.output_dir / "results.json")
-        if results is not None:
-            return results
-    run.start()
-    try:
-        results = evaluate(config, console=console)
-    except BaseException:
-        run.interrupt()
-        raise
-    run.complete(**facts)
-    return results
 
 
 def _data_facts(benchmark: BenchmarkConfig) -> dict[str, Any]:
     """What a benchmark's questions come from."""
-    from ..stages.record import fingerprint
-
     source = benchmark.source()
     facts = {"path": source.path, "data": fingerprint(source.path)}
     if benchmark.exclude:
@@ -76,16 +30,31 @@ def _data_facts(benchmark: BenchmarkConfig) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Parse configuration file and command line, evaluate, and print the results."""
+    """
+    Evaluate and print the results; take them as they are if they are complete.
+
+    Args:
+        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
+
+    Raises:
+        UserError: bad input or configuration, or the folder holds the evaluation of another model.
+    """
     from rich.console import Console
-
-    from ..stages.config import parse_stage
-
-    (config,), given = parse_stage([EvalConfig], sys.argv[1:] if argv is None else argv, "glow-trl eval", "eval")
     from transformers.utils.logging import disable_progress_bar
 
+    settings = parse_command("eval", sys.argv[1:] if argv is None else argv)
+    config: EvalConfig = settings.config
+    benchmarks = config.resolve()
     disable_progress_bar()
-    results = run_stage(config, given, Console(stderr=True))
+    folder = local_folder(config.model_name_or_path)
+    facts = {"benchmarks": {item.name: _data_facts(item) for item in benchmarks}}
+    inputs = [] if folder is None else [folder]
+    with stage_run(settings, config.output_dir, inputs, depends_on=facts, reopens=config.rescore) as run:
+        results = read_json(run.output_dir / "results.json") if run.is_complete else None
+        if results is None:
+            run.start()
+            results = evaluate(config, console=Console(stderr=True))
+            run.complete()
     Console().print(results_table(results))
 
 
@@ -111,3 +80,7 @@ def results_table(results: dict[str, Any]) -> "Table":
 
 def _is_pass(key: str) -> bool:
     return key.startswith("pass@") and key.removeprefix("pass@").isdigit()
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("eval"))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UserError
-from ..stages.files import writing
+from ..stages.files import write_errors
 
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def build_model(
         do_sample=True, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     output_dir = Path(output_dir)
-    with writing(output_dir):
+    with write_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(output_dir)
         tokenizer.save_pretrained(output_dir)

@@ -18,13 +18,13 @@ from typing import Any
 import yaml
 
 from ..errors import MissingExtraError, UserError
-from ..stages.config import check_keys, nearest, one_line, read_yaml
-from ..stages.files import make_writable, write_json
+from ..stages.command import run_command
+from ..stages.config import check_keys, command_types, nearest, one_line, read_yaml
+from ..stages.files import write_json
+from ..stages.frame import folder_of_stage
 from ..stages.record import RUN_FILE, jsonable, provenance, read_run
-from .recipe import ARMS, DATA_STAGES, STAGES, Recipe, stage_types, write_settings
-
-
-_TRAINING_STAGES = ("sft", "grpo")
+from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
+from .recipe import ARMS, Recipe, write_settings
 
 
 class StageFailed(Exception):
@@ -72,7 +72,6 @@ class Pipeline:
         from .prepare import prepare
 
         started = time.monotonic()
-        make_writable(self.output_dir)
         self.recipe.check_keys()
         self._check_prompts()
         steps = self._steps()
@@ -115,7 +114,7 @@ class Pipeline:
                 steps.append((stage, stage, settings))
         for arm in self.arms:
             model = None
-            for stage in _TRAINING_STAGES:
+            for stage in TRAINING_STAGES:
                 if stage not in stages:
                     continue
                 settings = self._settings(stage) | {"output_dir": str(self.output_dir / arm / stage)}
@@ -170,11 +169,11 @@ class Pipeline:
 
     def _run_stage(self, stage: str, settings: dict[str, Any]) -> None:
         folder = Path(settings["output_dir"])
-        module, _ = STAGES[stage]
+        module = COMMANDS[stage].module
         # It takes its place when the stage is done: one that is refused leaves the settings of the run that is there
         config = folder / "config.new.yaml"
         write_settings(config, settings)
-        if self.accelerate_config is not None and stage in _TRAINING_STAGES:
+        if self.accelerate_config is not None and stage in TRAINING_STAGES:
             launcher = [sys.executable, "-m", "glow_trl.recipes.launch", "--config_file", str(self.accelerate_config)]
             result = subprocess.run([*launcher, "-m", module, "--config", str(config)])
             if result.returncode:
@@ -226,12 +225,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         overrides=_overrides(rest, recipe),
         accelerate_config=_accelerate_config(options.accelerate_config),
     )
-    if options.overwrite:
-        _delete_run(output_dir)
-    try:
-        pipeline.run()
-    except StageFailed as failure:
-        return failure.code
+    with folder_of_stage(output_dir):
+        if options.overwrite:
+            _delete_run(output_dir)
+        try:
+            pipeline.run()
+        except StageFailed as failure:
+            return failure.code
     from rich.console import Console
 
     from ..report import print_summary
@@ -263,7 +263,7 @@ def _overrides(arguments: list[str], recipe: Recipe) -> dict[str, dict[str, Any]
             )
         if not arguments:
             raise UserError(f"glow-trl run: {option} needs a value")
-        check_keys(Path(option), [key], stage_types(stage), f"the {stage} stage")
+        check_keys(Path(option), [key], command_types(stage), stage)
         try:
             overrides.setdefault(stage, {})[key] = yaml.safe_load(arguments.pop(0))
         except yaml.YAMLError as error:
@@ -301,3 +301,7 @@ def _delete_run(output_dir: Path) -> None:
             shutil.rmtree(output_dir / name)
     for name in ("summary.json", "report.html", RUN_FILE):
         (output_dir / name).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("run"))

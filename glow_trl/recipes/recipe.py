@@ -1,7 +1,6 @@
 """Recipes: a folder of YAML files, one a stage, and what they resolve to for a run."""
 
 import dataclasses
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,22 +9,10 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
-from ..stages.config import check_keys, nearest, read_yaml
+from ..stages.config import check_keys, command_types, nearest, read_yaml
 from ..stages.files import atomic_file
+from ..stages.registry import RECIPE_STAGES
 
-
-# Stages in the order in which they run, with the module and the dataclasses that their file is parsed into
-STAGES = {
-    "collect": ("glow_trl.collection.collect", ("CollectConfig",)),
-    "label": ("glow_trl.collection.label", ("LabelConfig",)),
-    "mix": ("glow_trl.collection.mix", ("MixConfig",)),
-    "sft": ("glow_trl.sft", ("SFTStageConfig", "GLOWConfig", "ModelConfig")),
-    "grpo": ("glow_trl.grpo", ("GRPOStageConfig", "GuardConfig", "GRPOConfig", "ModelConfig")),
-    "eval": ("glow_trl.evaluation.eval", ("EvalConfig",)),
-}
-
-# The stages among them that make the training data, once for all initializations
-DATA_STAGES = ("collect", "label", "mix")
 
 # The initializations that `--compare` trains: what each changes in the SFT stage
 ARMS: dict[str, dict[str, Any]] = {
@@ -34,12 +21,6 @@ ARMS: dict[str, dict[str, Any]] = {
     "negative": {"trajectories": "negative", "weighting": "uniform"},
     "all": {"trajectories": "all", "weighting": "uniform"},
 }
-
-
-def stage_types(stage: str) -> tuple[type, ...]:
-    """The dataclasses that make up a stage's configuration."""
-    module, names = STAGES[stage]
-    return tuple(getattr(importlib.import_module(module), name) for name in names)
 
 
 @dataclass
@@ -93,7 +74,7 @@ class Recipe:
         if not self.folder.is_dir():
             raise UserError(f"{self.folder}: there is no such recipe folder{self._similar()}")
         self.name = self.folder.resolve().name
-        self.stages = [stage for stage in STAGES if self.path(stage).is_file()]
+        self.stages = [stage for stage in RECIPE_STAGES if self.path(stage).is_file()]
         if "sft" not in self.stages:
             raise UserError(f"{self.folder} has no sft.yaml, so it is not a recipe{self._similar()}")
         self._settings = {stage: read_yaml(self.path(stage)) for stage in self.stages}
@@ -111,12 +92,12 @@ class Recipe:
             UserError: a key is unknown; the nearest known one is named.
         """
         for stage in self.stages:
-            types = stage_types(stage)
-            check_keys(self.path(stage), self._settings[stage], types, f"the {stage} stage")
+            types = command_types(stage)
+            check_keys(self.path(stage), self._settings[stage], types, stage)
             overrides = self.file.built_model_settings.get(stage, {})
-            check_keys(self.folder / "recipe.yaml", overrides, types, f"built_model_settings, the {stage} stage")
+            check_keys(self.folder / "recipe.yaml", overrides, types, f"built_model_settings, {stage}")
         for arm in self.file.arms.values():
-            check_keys(self.folder / "recipe.yaml", arm, stage_types("sft"), "arms, the sft stage")
+            check_keys(self.folder / "recipe.yaml", arm, command_types("sft"), "arms, sft")
 
     def settings(self, stage: str, output_dir: Path, built_model: bool) -> dict[str, Any]:
         """
@@ -152,7 +133,7 @@ class Recipe:
             if content.get(key) is not None and not isinstance(content[key], dict):
                 raise UserError(f"{path}: {key} must be a mapping, found {type(content[key]).__name__}")
         file = RecipeFile(**{key: value for key, value in content.items() if value is not None})
-        for key, known in (("built_model_settings", set(STAGES)), ("arms", set(ARMS))):
+        for key, known in (("built_model_settings", set(RECIPE_STAGES)), ("arms", set(ARMS))):
             for name, settings in getattr(file, key).items():
                 if name not in known:
                     raise UserError(f"{path}: {key}: unknown name {name!r}{nearest(str(name), known)}")

@@ -1,15 +1,42 @@
-"""The report stage: `glow-trl report RUN_FOLDER`."""
+"""The report of a run: `glow-trl report RUN_FOLDER`."""
 
-import argparse
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..errors import UserError
+from ..stages.command import run_command
+from ..stages.config import parse_command
+from ..stages.frame import writing
 from .terminal import print_summary
-from .writer import write_report
+from .writer import REPORT_FILE, write_report
+
+
+@dataclass
+class ReportConfig:
+    r"""
+    Which run to report on.
+
+    Parameters:
+        run_dir (`str`):
+            The run's folder; also the first argument of the command.
+    """
+
+    run_dir: str | None = field(
+        default=None, metadata={"help": "The run's folder.", "aliases": ["--output_dir"], "positional": True}
+    )
+
+    def __post_init__(self):
+        if not self.run_dir:
+            raise UserError("name the run's folder: glow-trl report outputs/quickstart")
+        if not Path(self.run_dir).is_dir():
+            raise UserError(f"{self.run_dir}: no such run folder")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Write the report of a run folder and print its table.
+    """
+    Write the report of a run folder and print its table.
 
     Args:
         argv (`list[str]`, *optional*): the arguments; by default the command line's.
@@ -19,31 +46,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     from rich.console import Console
 
-    parser = argparse.ArgumentParser(
-        prog="glow-trl report", description="Write summary.json and report.html of a run's folder."
-    )
-    parser.add_argument("folder", nargs="?", help="the run's folder")
-    parser.add_argument("--run_dir", "--output_dir", dest="run_dir", help="the same as an option")
-    parser.add_argument("--config", help="a YAML file with `run_dir`")
-    options = parser.parse_args(argv)
-    folder = options.folder or options.run_dir or _from_file(options.config)
-    if folder is None:
-        parser.error("name the run's folder: glow-trl report outputs/quickstart")
+    config: ReportConfig = parse_command("report", sys.argv[1:] if argv is None else argv).config
+    with writing(Path(config.run_dir) / REPORT_FILE) as path:
+        summary = write_report(path.parent)
     console = Console()
-    print_summary(write_report(folder), console)
-    console.print(f"report: {Path(folder) / 'report.html'}", highlight=False, soft_wrap=True)
+    print_summary(summary, console)
+    console.print(f"report: {path}", highlight=False, soft_wrap=True)
 
 
-def _from_file(config: str | None) -> str | None:
-    if config is None:
-        return None
-    from ..errors import UserError
-    from ..stages.config import nearest, read_yaml
-
-    content = read_yaml(Path(config))
-    for key in content:
-        if key != "run_dir":
-            raise UserError(f"{config}: unknown key {key!r} for the report{nearest(key, ['run_dir'])}")
-    if not isinstance(content.get("run_dir"), str):
-        raise UserError(f"{config}: run_dir is missing: give the run's folder")
-    return content["run_dir"]
+if __name__ == "__main__":
+    sys.exit(run_command("report"))

@@ -9,6 +9,9 @@ from .run_data import read_run_folder
 from .summary import summarize
 
 
+REPORT_FILE = "report.html"
+
+
 def write_report(run_dir: str | os.PathLike) -> dict[str, Any]:
     """Read a run folder and write `summary.json` and `report.html` into it.
 
@@ -30,6 +33,6 @@ def write_report(run_dir: str | os.PathLike) -> dict[str, Any]:
     summary = summarize(data)
     write_json(folder / "summary.json", summary)
     page = render_page(data, summary)
-    with atomic_file(folder / "report.html") as file:
+    with atomic_file(folder / REPORT_FILE) as file:
         file.write(page)
     return summary

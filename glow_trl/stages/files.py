@@ -16,7 +16,7 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def writing(path: str | os.PathLike) -> Iterator[None]:
+def write_errors(path: str | os.PathLike) -> Iterator[None]:
     """
     Name `path` in the errors of a block that writes it.
 
@@ -50,14 +50,14 @@ def replacing(path: str | os.PathLike, keep: tuple[type[BaseException], ...] = (
     """
     path = Path(path)
     partial = partial_of(path)
-    with writing(path):
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # What a killed process left of a folder; a file is overwritten
         if partial.is_dir():
             shutil.rmtree(partial)
     try:
         yield partial
-        with writing(path):
+        with write_errors(path):
             for file in partial.rglob("*") if partial.is_dir() else [partial]:
                 if file.is_file():
                     _sync(file)
@@ -83,7 +83,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     ...     model.save_pretrained(partial)
     ```
     """
-    with writing(path), replacing(path) as partial:
+    with write_errors(path), replacing(path) as partial:
         yield partial
 
 

@@ -1,4 +1,4 @@
-"""One process at a time in a folder."""
+"""One process at a time in a folder, or at a file."""
 
 import contextlib
 import os
@@ -8,25 +8,53 @@ from pathlib import Path
 from ..errors import UserError
 
 
+LOCK_FILE = ".lock"
+
+_held: set[Path] = set()
+
+
 @contextlib.contextmanager
-def exclusive(folder: Path) -> Iterator[None]:
+def exclusive(path: Path, what: str | Path) -> Iterator[None]:
     """
-    Hold a folder for this process. Whatever ends the process frees it.
+    Hold a lock file for this process. Whatever ends the process frees it; the file is there while it is held.
+
+    Args:
+        path (`Path`): the lock file; its folder must exist.
+        what (`str` or `Path`): what it stands for, for the message.
 
     Raises:
         UserError: another process holds it.
+        OSError: the file cannot be made.
     """
     import fcntl
 
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    refused = UserError(f"{what}: another process is writing there; wait for it, or choose another place to write to")
+    path = path.resolve()
+    if path in _held:
+        raise refused
+    while True:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            # Not `flock`: a process that was forked from this one would hold it too, and may outlive it
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):
+            os.close(descriptor)
+            raise refused from None
+        if _is_file(descriptor, path):
+            break
+        # Whoever held it has removed it since it was opened
         os.close(descriptor)
-        raise UserError(
-            f"{folder}: another process is writing there; wait for it, or choose another output_dir"
-        ) from error
+    _held.add(path)
     try:
         yield
     finally:
+        _held.discard(path)
+        path.unlink(missing_ok=True)
         os.close(descriptor)
+
+
+def _is_file(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except FileNotFoundError:
+        return False

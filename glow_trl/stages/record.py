@@ -13,137 +13,124 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from .config import Settings
 from .files import make_writable, read_json, write_json
 
 
 RUN_FILE = "run.json"
-
-_PACKAGES = ("glow-trl", "torch", "trl", "transformers", "accelerate", "peft", "datasets", "math-verify", "vllm")
-# Settings that do not change what a stage makes
-_INCIDENTAL = {
-    "output_dir",
-    "run_name",
-    "project",
-    "report_to",
-    "disable_tqdm",
-    "logging_strategy",
-    "logging_steps",
-    "log_level",
-    "save_strategy",
-    "save_steps",
-    "save_total_limit",
-    "resume_from_checkpoint",
-    "overwrite_output_dir",
-    "dataloader_num_workers",
-    "dataset_num_proc",
-    # Where and how fast a step is computed
-    "use_cpu",
-    "gradient_checkpointing",
-    "gradient_checkpointing_kwargs",
-    "dataloader_pin_memory",
-    "dataloader_persistent_workers",
-    "dataloader_prefetch_factor",
-    "ddp_timeout",
-    "per_device_eval_batch_size",
-    "vllm_mode",
-    "vllm_gpu_memory_utilization",
-    "vllm_tensor_parallel_size",
-    "vllm_enable_sleep_mode",
-    # When a run stops, and where its server is
-    "guard_patience",
-    "guard_min_reward_share",
-    "guard_max_clipped_ratio",
-    "guard_max_kl",
-    "guard_max_entropy",
-    "start_vllm_server",
-    "vllm_server_devices",
-    "vllm_server_args",
-    "vllm_server_host",
-    "vllm_server_port",
-    "vllm_server_base_url",
-    "vllm_server_timeout",
-}
 # How the samples of a step are divided
 DIVISION = {"per_device_train_batch_size", "gradient_accumulation_steps", "steps_per_generation"}
+
+_PACKAGES = ("glow-trl", "torch", "trl", "transformers", "accelerate", "peft", "datasets", "math-verify", "vllm")
+# Where a run is, not what it is
+_PLACE = {"output_dir"}
+_SECRETS = {"hub_token", "push_to_hub_token", "api_key"}
 _HASHED_WHOLE = 16 << 20
 
 
 class StageRun:
     """
-    One run of a stage in its own output folder.
+    The record of one run of a stage in its own output folder.
 
     Args:
         stage (`str`):
             Name of the stage.
         output_dir (`str` or `os.PathLike`):
-            The stage's folder; made if it does not exist.
-        settings (`dict`):
-            What the user set, by name.
+            The stage's folder. It is made when the run starts.
+        settings ([`~glow_trl.stages.config.Settings`], *optional*):
+            What the stage was told.
         inputs (`Iterable[str]`, *optional*):
-            Files and folders that the stage reads. Their fingerprints are recorded.
+            Files and folders that the stage reads. Their fingerprints are recorded, and must be the same when the run
+            goes on.
+        depends_on (`dict`, *optional*):
+            What else a complete run is complete for: where it differs, the run is opened again.
         main_process (`bool`, *optional*, defaults to `True`):
             Whether this process writes. The other processes of a distributed run only read.
         step_size (`dict`, *optional*):
             Samples of a step on all processes, by name. A run may go on with the same divided in another way.
+        reopens (`bool`, *optional*, defaults to `False`):
+            Whether a complete run is opened again.
+        recomputes (`bool`, *optional*, defaults to `False`):
+            Whether the stage takes any settings and inputs, and does all of its work again.
+
+    Attributes:
+        record (`dict`): the content of `run.json`.
+        is_complete (`bool`): whether nothing is left to do.
+        is_new (`bool`): whether the folder holds no earlier start of this run.
 
     Raises:
-        UserError: the folder cannot be written to, or holds a run with other settings or inputs.
+        UserError: the folder holds a run with other settings or inputs.
     """
 
     def __init__(
         self,
         stage: str,
         output_dir: str | os.PathLike,
-        settings: Mapping[str, Any],
+        settings: Settings | None = None,
         inputs: Iterable[str | os.PathLike] = (),
+        depends_on: Mapping[str, Any] | None = None,
         main_process: bool = True,
         step_size: Mapping[str, int] | None = None,
+        reopens: bool = False,
+        recomputes: bool = False,
     ):
         self.stage = stage
         self.output_dir = Path(output_dir)
         self.main_process = main_process
+        self._settings = settings or Settings(stage, (), {}, {}, {}, {})
         self._started = time.monotonic()
+        self._is_written = False
         self.record: dict[str, Any] = {
             "stage": stage,
             "status": "running",
             "seconds": 0.0,
-            "config": jsonable(settings),
+            "given": without_secrets(self._settings.given),
+            "config": without_secrets(self._settings.resolved),
             "data": {str(path): fingerprint(path) for path in inputs},
-            "seed": settings.get("seed"),
-            **({} if step_size is None else {"step_size": dict(step_size)}),
+            "seed": self._settings.resolved.get("seed"),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             **provenance(),
         }
-        make_writable(self.output_dir)
+        optional = {"identity": self._settings.identity, "depends_on": depends_on, "step_size": step_size}
+        self.record |= {name: jsonable(value) for name, value in optional.items() if value}
         earlier = read_run(self.output_dir)
+        self.is_new = earlier is None
         self.is_complete = False
         if earlier is not None:
-            self._check_same(earlier)
-            self.is_complete = earlier.get("status") == "complete"
+            changes = {} if recomputes and earlier.get("stage") == stage else self._changes(earlier)
             self.record["seconds"] = float(earlier.get("seconds") or 0.0)
+            is_same = not changes and self.record.get("depends_on") == earlier.get("depends_on")
+            self.is_complete = earlier.get("status") == "complete" and is_same and not (reopens or recomputes)
             if self.is_complete:
                 self.record = earlier
 
-    def _check_same(self, earlier: Mapping[str, Any]) -> None:
-        ours, theirs = _identity(self.record), _identity(earlier)
-        if ours == theirs:
-            return
-        if "step_size" in self.record and self.record["step_size"] == earlier.get("step_size"):
-            ours, theirs = _identity(self.record, DIVISION), _identity(earlier, DIVISION)
-            if ours == theirs:
-                return
-        differences = []
-        for part in ("config", "data"):
-            for key in sorted(ours[part].keys() | theirs[part].keys()):
-                old, new = theirs[part].get(key), ours[part].get(key)
-                if old != new and part == "config":
-                    differences.append(f"{key}: {old!r} -> {new!r}")
-                elif old != new:
-                    differences.append(f"the content of {key}" if old and new else f"the input {key}")
-        raise UserError(
-            f"{self.output_dir} holds a run of {self.stage} that differs in {'; '.join(differences) or 'its stage'}. "
-            "Choose another output_dir, or delete that folder to start over"
-        )
+    def _changes(self, earlier: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that differ and make a complete run be opened again. Raises where one may not differ."""
+        names = {*self.record["given"], *(earlier.get("given") or earlier.get("config") or {})}
+        marks = self._settings.changeable
+        ours, theirs = self.record["config"], earlier.get("config") or {}
+        own_part = self.record.get("identity", {}).keys() | earlier.get("identity", {}).keys()
+        differing = {name for name in names - own_part if ours.get(name) != theirs.get(name)}
+        refused = {name for name in differing if not marks.get(name) and name not in _PLACE}
+        if self.record.get("step_size") and self.record["step_size"] == earlier.get("step_size"):
+            refused -= DIVISION
+        differences = [f"{name}: {theirs.get(name)!r} -> {ours.get(name)!r}" for name in sorted(refused)]
+        for name in sorted(own_part):
+            old, new = (record.get("identity", {}).get(name) for record in (earlier, self.record))
+            if old != new:
+                differences.append(f"{name}: {old!r} -> {new!r}")
+        data, earlier_data = self.record["data"], earlier.get("data") or {}
+        for path in sorted(data.keys() | earlier_data.keys()):
+            old, new = earlier_data.get(path), data.get(path)
+            if old != new:
+                differences.append(f"the content of {path}" if old and new else f"the input {path}")
+        if differences or earlier.get("stage") != self.stage:
+            raise UserError(
+                f"{self.output_dir} holds a run of {earlier.get('stage')} that differs in "
+                f"{'; '.join(differences) or 'its stage'}. Choose another output_dir, or delete that folder to start "
+                "over"
+            )
+        return {name: ours.get(name) for name in differing if marks.get(name) == "recomputes"}
 
     def start(self) -> None:
         """Record that the run is under way."""
@@ -152,21 +139,34 @@ class StageRun:
 
     def complete(self, **facts: Any) -> None:
         """Record that the run is complete, with further `facts` about it, and the time it took over all its starts."""
-        self.record |= jsonable(facts)
-        self.record["seconds"] = round(self.record["seconds"] + time.monotonic() - self._started, 3)
+        self._stop(facts)
         self.record["status"] = "complete"
         self.record["finished"] = datetime.now(UTC).isoformat(timespec="seconds")
         self._write()
         self.is_complete = True
 
     def interrupt(self, **facts: Any) -> None:
-        """Record `facts` about a run that stops before its end, and the time spent so far."""
+        """Record `facts` about a run that stops before its end, and the time spent so far. Nothing if not started."""
+        if self._is_written and not self.is_complete:
+            self._stop(facts)
+            self._write()
+
+    def release(self) -> None:
+        """Leave the folder to other settings: for a run whose first start failed before it had done anything."""
+        if self.is_new and self._is_written and self.main_process:
+            (self.output_dir / RUN_FILE).unlink(missing_ok=True)
+            self._is_written = False
+
+    def _stop(self, facts: Mapping[str, Any]) -> None:
         self.record |= jsonable(facts)
-        self.record["seconds"] = round(self.record["seconds"] + time.monotonic() - self._started, 3)
-        self._write()
+        now = time.monotonic()
+        self.record["seconds"] = round(self.record["seconds"] + now - self._started, 3)
+        self._started = now
 
     def _write(self) -> None:
+        self._is_written = True
         if self.main_process:
+            make_writable(self.output_dir)
             write_json(self.output_dir / RUN_FILE, self.record)
 
 
@@ -219,10 +219,9 @@ def jsonable(value: Any) -> Any:
     return getattr(value, "value", None) if isinstance(getattr(value, "value", None), str) else str(value)
 
 
-def _identity(record: Mapping[str, Any], without: set[str] = frozenset()) -> dict[str, Any]:
-    left_out = _INCIDENTAL | without
-    config = {key: value for key, value in (record.get("config") or {}).items() if key not in left_out}
-    return {"stage": record.get("stage"), "config": config, "data": record.get("data") or {}}
+def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings for a file: as JSON can hold them, without keys and passwords."""
+    return {name: value for name, value in jsonable(settings).items() if name not in _SECRETS}
 
 
 def provenance() -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from transformers import TrainerCallback
+
+from ..stages.config import setting
 
 
 @dataclass
@@ -25,18 +27,18 @@ class GuardConfig:
             Entropy of the policy blown up, in nats per token.
     """
 
-    guard_patience: int = field(default=20, metadata={"help": "Number of logs in a row that a threshold is crossed."})
-    guard_min_reward_share: float | None = field(
-        default=0.2, metadata={"help": "Stop when the mean reward is below this share of the best one of the run."}
+    guard_patience: int = setting(20, "Number of logs in a row that a threshold is crossed.", changeable=True)
+    guard_min_reward_share: float | None = setting(
+        0.2, "Stop when the mean reward is below this share of the best one of the run.", changeable=True
     )
-    guard_max_clipped_ratio: float | None = field(
-        default=1.0, metadata={"help": "Stop when at least this share of the completions is clipped."}
+    guard_max_clipped_ratio: float | None = setting(
+        1.0, "Stop when at least this share of the completions is clipped.", changeable=True
     )
-    guard_max_kl: float | None = field(
-        default=10.0, metadata={"help": "Stop when the KL divergence (nats per token) is above this."}
+    guard_max_kl: float | None = setting(
+        10.0, "Stop when the KL divergence (nats per token) is above this.", changeable=True
     )
-    guard_max_entropy: float | None = field(
-        default=6.0, metadata={"help": "Stop when the policy's entropy (nats per token) is above this."}
+    guard_max_entropy: float | None = setting(
+        6.0, "Stop when the policy's entropy (nats per token) is above this.", changeable=True
     )
 
     def __post_init__(self):

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import re
 import sys
 from typing import Any
@@ -27,11 +26,6 @@ logger = logging.getLogger(__name__)
 LOG_FILE = "log.jsonl"
 
 _ROWS_WORTH_A_BAR = 20_000
-
-
-def is_main_process() -> bool:
-    """Whether this is the only process of the run, or the first of several, by what their launcher set."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def adapter_to_train(model_args: ModelConfig) -> PeftConfig | None:

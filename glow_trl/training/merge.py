@@ -6,17 +6,21 @@ glow-trl merge outputs/NAME/glow/sft --output outputs/NAME/glow/merged
 ```
 """
 
-import argparse
 import logging
 import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
 from ..generation.loading import adapter_config, load_tokenizer
+from ..stages.command import run_command
+from ..stages.config import parse_command, setting
 from ..stages.files import atomic_path
+from ..stages.frame import writing
+from ..stages.record import StageRun
 from .handover import HANDOVER_FILE
 
 
@@ -86,9 +90,33 @@ def merge_adapter(
                 shutil.copy2(adapter / name, partial / name)
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f"{self.prog}: {message}")
+@dataclass
+class MergeConfig:
+    r"""
+    Which adapter to merge into its model.
+
+    Parameters:
+        adapter (`str`):
+            Folder of the adapter; also the first argument of the command.
+        output (`str`):
+            Folder of the merged model, which must not exist yet.
+        base_model (`str`, *optional*):
+            The base model, if it is not where the adapter's configuration says.
+        revision (`str`, *optional*):
+            Revision of the base model on the Hub.
+        trust_remote_code (`bool`, *optional*, defaults to `False`):
+            Whether code that comes with the model may run.
+    """
+
+    adapter: str | None = setting(None, "Folder of the adapter.", positional=True)
+    output: str | None = setting(None, "Folder of the merged model, which must not exist yet.")
+    base_model: str | None = setting(None, "The base model, if it is not where the adapter's configuration says.")
+    revision: str | None = setting(None, "Revision of the base model on the Hub.")
+    trust_remote_code: bool = setting(False, "Whether code that comes with the model may run.")
+
+    def __post_init__(self):
+        if not self.adapter or not self.output:
+            raise UserError("name the adapter and where its merged model goes: glow-trl merge ADAPTER --output DIR")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -98,16 +126,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     Raises:
         UserError: something is wrong with the command line, the adapter or its model.
     """
-    parser = _Parser(
-        prog="glow-trl merge",
-        description="Merge an adapter into its model, with the adapter's tokenizer and hand-over record.",
-        allow_abbrev=False,
-    )
-    parser.add_argument("adapter", help="folder of the adapter")
-    parser.add_argument("--output", required=True, help="folder of the merged model, which must not exist yet")
-    parser.add_argument("--base_model", help="the base model, if it is not where the adapter's configuration says")
-    parser.add_argument("--revision", help="revision of the base model on the Hub")
-    parser.add_argument("--trust_remote_code", action="store_true", help="run code that comes with the model")
-    options = parser.parse_args(sys.argv[1:] if argv is None else list(argv))
-    merge_adapter(options.adapter, options.output, options.base_model, options.revision, options.trust_remote_code)
-    logger.warning("merge: %s holds the whole model", options.output)
+    settings = parse_command("merge", sys.argv[1:] if argv is None else argv)
+    config: MergeConfig = settings.config
+    with writing(config.output) as output:
+        run = StageRun("merge", output, settings, [config.adapter])
+        if not run.is_complete:
+            merge_adapter(config.adapter, output, config.base_model, config.revision, config.trust_remote_code)
+            run.complete()
+    logger.warning("merge: %s holds the whole model", output)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("merge"))

@@ -1,19 +1,22 @@
 """`glow-trl verify`: judge the rows of a JSONL file, streaming."""
 
-import argparse
 import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from numbers import Number
 from pathlib import Path
 from typing import TextIO
 
 from ..data.jsonl import MalformedLine, read_jsonl
 from ..errors import UserError
-from ..stages.files import partial_of, replacing, writing
+from ..stages.command import run_command
+from ..stages.config import parse_command, setting
+from ..stages.files import partial_of, replacing, write_errors
+from ..stages.frame import writing
 from .kinds.registry import KINDS
 from .pool import DEFAULT_TIMEOUT, VerifierPool
 from .verdict import BAD_GOLD, MATCH, REASONS, Verdict
@@ -23,32 +26,42 @@ CHUNK = 256
 PREDICTION = ("prediction", "completion")
 GOLD = ("gold", "answer")
 BAD_INPUT = 2
-_EPILOG = (
-    "Rows have `prediction` (or `completion`) and `gold` (or `answer`), and may have `kind`, `choices`, `tolerance`. "
-    "The output has the same rows in the same order, plus `correct`, `extracted` and `reason`. "
-    "Exit code 2 if a line was malformed."
-)
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The options of `glow-trl verify`."""
-    parser = argparse.ArgumentParser(
-        prog="glow-trl verify", description="Judge the predictions in a JSONL file.", epilog=_EPILOG
-    )
-    parser.add_argument("file", metavar="FILE", help="JSONL file to judge")
-    parser.add_argument("--output", required=True, metavar="OUT", help="JSONL file to write")
-    parser.add_argument(
-        "--kind", default="math", help="for rows that have no kind of their own (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--timeout", type=float, default=DEFAULT_TIMEOUT, help="seconds for one comparison (default: %(default)s)"
-    )
-    parser.add_argument("--workers", type=int, help="worker processes for computer algebra (default: 2)")
-    parser.add_argument("--require-boxed", action="store_true", help="only accept answers in \\boxed{}")
-    parser.add_argument(
-        "--keep-going", action="store_true", help="judge the other rows when a line is malformed, and say which were"
-    )
-    return parser
+@dataclass
+class VerifyConfig:
+    r"""
+    A JSONL file to judge. Rows have `prediction` (or `completion`) and `gold` (or `answer`), and may have `kind`,
+    `choices`, `tolerance`. The output has the same rows in the same order, plus `correct`, `extracted` and `reason`.
+
+    Parameters:
+        file (`str`):
+            JSONL file to judge; also the first argument of the command.
+        output (`str`):
+            JSONL file to write.
+        kind (`str`, *optional*, defaults to `"math"`):
+            Verifier of the rows that have no kind of their own.
+        timeout (`float`, *optional*, defaults to `5.0`):
+            Wall-clock limit of one comparison, in seconds.
+        workers (`int`, *optional*, defaults to `2`):
+            Worker processes for computer algebra.
+        require_boxed (`bool`, *optional*, defaults to `False`):
+            Whether only answers in `\\boxed{}` are accepted.
+        keep_going (`bool`, *optional*, defaults to `False`):
+            Whether the other rows are judged when a line is malformed. The command says which were, with exit code 2.
+    """
+
+    file: str | None = setting(None, "JSONL file to judge.", positional=True)
+    output: str | None = setting(None, "JSONL file to write.")
+    kind: str = setting("math", "Verifier of the rows that have no kind of their own.")
+    timeout: float = setting(DEFAULT_TIMEOUT, "Wall-clock limit of one comparison, in seconds.")
+    workers: int | None = setting(None, "Worker processes for computer algebra (default: 2).")
+    require_boxed: bool = setting(False, "Whether only boxed answers are accepted.")
+    keep_going: bool = setting(False, "Whether the other rows are judged when a line is malformed.")
+
+    def __post_init__(self):
+        if not self.file or not self.output:
+            raise UserError("name the file to judge and the one to write: glow-trl verify FILE --output OUT")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -61,7 +74,7 @@ def main(argv: list[str] | None = None) -> int:
         UserError: a file cannot be read or written, an option is wrong, or, without `--keep-going`, a line is
             malformed. The rows before that line are judged all the same, and stay in `OUT.partial`.
     """
-    options = make_parser().parse_args(argv)
+    options: VerifyConfig = parse_command("verify", sys.argv[1:] if argv is None else argv).config
     KINDS.find(options.kind)
     source, target = Path(options.file), Path(options.output)
     if target.exists() and source.exists() and os.path.samefile(source, target):
@@ -75,6 +88,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = _usable_rows(source, options.kind, skip if options.keep_going else None)
     counts: Counter[tuple[str, str]] = Counter()
     with (
+        writing(target),
         VerifierPool(workers=options.workers, timeout=options.timeout) as pool,
         _replacing(target) as output,
         _progress(source) as advance,
@@ -140,7 +154,7 @@ def _chunks(rows: Iterator[dict]) -> Iterator[list[dict]]:
         yield chunk
 
 
-def _judge(chunk: list[dict], pool: VerifierPool, options: argparse.Namespace) -> list[Verdict]:
+def _judge(chunk: list[dict], pool: VerifierPool, options: VerifyConfig) -> list[Verdict]:
     return pool.verify_batch(
         [_first_of(row, *PREDICTION) for row in chunk],
         [_first_of(row, *GOLD) for row in chunk],
@@ -155,7 +169,7 @@ def _judge(chunk: list[dict], pool: VerifierPool, options: argparse.Namespace) -
 def _replacing(target: Path) -> Iterator[TextIO]:
     """A file that takes its name only when it is whole; before a malformed line, what there is of it stays beside."""
     try:
-        with writing(target), replacing(target, keep=(MalformedLine,)) as partial:
+        with write_errors(target), replacing(target, keep=(MalformedLine,)) as partial:
             with partial.open("w", encoding="utf-8") as file:
                 yield file
     except MalformedLine as problem:
@@ -199,3 +213,7 @@ def _show_summary(counts: Counter, skipped: int) -> None:
         console.print(table)
     left_out = f", {skipped} malformed lines left out" if skipped else ""
     console.print(f"{sum(counts.values())} rows judged{left_out}")
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("verify"))

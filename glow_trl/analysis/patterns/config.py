@@ -5,6 +5,7 @@ from typing import Any
 
 from ...data.config import RowsConfig
 from ...errors import UserError
+from ...stages.config import setting
 
 
 @dataclass
@@ -68,17 +69,34 @@ class AnnotateConfig(RowsConfig):
     top_p: float = field(default=0.95, metadata={"help": "Nucleus sampling."})
     max_new_tokens: int = field(default=2048, metadata={"help": "Answers are cut after this many tokens."})
     seed: int = field(default=0, metadata={"help": "Seed of the judge's samples and of the choice of trajectories."})
-    num_judgements: int = field(default=1, metadata={"help": "Judgements of each trajectory."})
-    max_retries: int = field(default=2, metadata={"help": "Further attempts for an invalid answer."})
-    require_quotes: bool = field(default=False, metadata={"help": "Whether quotes must stand in the trajectory."})
+    num_judgements: int = field(
+        default=1, metadata={"help": "Judgements of each trajectory.", "changeable": "recomputes"}
+    )
+    max_retries: int = field(
+        default=2, metadata={"help": "Further attempts for an invalid answer.", "changeable": "recomputes"}
+    )
+    require_quotes: bool = field(
+        default=False, metadata={"help": "Whether quotes must stand in the trajectory.", "changeable": "recomputes"}
+    )
     show_answer: bool = field(default=False, metadata={"help": "Whether the judge is told the gold answer."})
     chat_template_kwargs: dict[str, Any] | str | None = field(
         default=None, metadata={"help": "Variables of the judge's chat template."}
     )
     prompt_file: str | None = field(default=None, metadata={"help": "A text in place of the shipped prompt."})
-    per_label: int | None = field(default=None, metadata={"help": "At most so many trajectories of each label."})
-    truth_column: str | None = field(default=None, metadata={"help": "Column with the true patterns."})
-    cache_dir: str | None = field(default=None, metadata={"help": "Where answers are kept."})
+    limit: int | None = setting(None, "Number of rows to use at most.", changeable="recomputes")
+    per_label: int | None = field(
+        default=None, metadata={"help": "At most so many trajectories of each label.", "changeable": "recomputes"}
+    )
+    truth_column: str | None = field(
+        default=None, metadata={"help": "Column with the true patterns.", "changeable": "recomputes"}
+    )
+    cache_dir: str | None = field(default=None, metadata={"help": "Where answers are kept.", "changeable": True})
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the judgements beside the settings: the content of the taxonomy."""
+        from .taxonomy import load_taxonomy
+
+        return {"taxonomy_digest": load_taxonomy(self.taxonomy).digest}
 
     def __post_init__(self):
         super().__post_init__()

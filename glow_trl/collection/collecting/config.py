@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from ...data.config import PromptedRowsConfig
 from ...errors import UserError
-from ...generation import SamplingConfig
+from ...generation import SamplingConfig, engine_class
 from ...stages.config import as_mapping
 
 
@@ -117,6 +117,16 @@ class CollectConfig(PromptedRowsConfig):
                 if getattr(self, name):
                     raise UserError(f"{name} needs prompt_format: chat; a raw prompt is prompt_template alone")
         _ = self.sampling
+
+    def identity(self) -> dict[str, Any]:
+        """What decides which samples there are, of the settings that also say how fast they are drawn."""
+        options = self.engine_options
+        if "api_key" in options:
+            raise UserError(
+                "engine_options: put the API key in an environment variable, and its name in `api_key_env`"
+            )
+        incidental = engine_class(self.engine).incidental_options
+        return {"engine_options": {key: value for key, value in options.items() if key not in incidental}}
 
     @property
     def sampling(self) -> SamplingConfig:

@@ -18,7 +18,7 @@ from .selection import TRAIN, VALIDATION, Selection
 
 
 if TYPE_CHECKING:
-    from ..mix import MixConfig
+    from .config import MixConfig
 
 PLOT = "lengths.svg"
 _RATE_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -41,7 +41,7 @@ def make_card(
     Everything that the card says.
 
     Args:
-        config ([`~glow_trl.collection.mix.MixConfig`]): the settings.
+        config ([`~glow_trl.collection.mixing.config.MixConfig`]): the settings.
         facts ([`Facts`]): facts about the usable rows.
         selection ([`Selection`]): what the filters did.
         side (`np.ndarray` of shape `(n,)`): where each row went, see [`~glow_trl.collection.mixing.selection.split`].

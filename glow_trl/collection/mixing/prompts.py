@@ -17,7 +17,7 @@ from .text import mixed
 
 
 if TYPE_CHECKING:
-    from ..mix import MixConfig
+    from .config import MixConfig
 
 # What a question takes over from its trajectories
 _COLUMNS = ("problem", "answer", "kind", "choices", "tolerance", "source")
@@ -107,7 +107,7 @@ class PromptSet:
     Args:
         facts ([`Facts`]): facts about the rows.
         selection ([`Selection`]): the rows that are kept.
-        config ([`~glow_trl.collection.mix.MixConfig`]): the settings.
+        config ([`~glow_trl.collection.mixing.config.MixConfig`]): the settings.
         ledger ([`LedgerMeans`], *optional*): losses of stage 1.
 
     Attributes:

@@ -21,7 +21,7 @@ from .selection import TRAIN, VALIDATION, Selection, select, split
 
 
 if TYPE_CHECKING:
-    from ..mix import MixConfig
+    from .config import MixConfig
 
 # Checked in this order, so that rows which lack a label only are known by it
 _REQUIRED = ("problem", "completion", "answer", "is_correct")
@@ -29,13 +29,13 @@ _REQUIRED = ("problem", "completion", "answer", "is_correct")
 
 def mix(config: "MixConfig", output_dir: Path) -> dict[str, Any]:
     """
-    Mix trajectories and write the training set, see [`~glow_trl.collection.mix.MixConfig`].
+    Mix trajectories and write the training set, see [`~glow_trl.collection.mixing.config.MixConfig`].
 
     The rows are read twice and stay in their files meanwhile: what is in memory of each is some 500 bytes, and 1,000
     more with `near_duplicate_threshold`. A run that was killed starts over.
 
     Args:
-        config ([`~glow_trl.collection.mix.MixConfig`]): the settings.
+        config ([`~glow_trl.collection.mixing.config.MixConfig`]): the settings.
         output_dir (`Path`): the folder to write to. A file appears under its name only when it is whole.
 
     Returns:

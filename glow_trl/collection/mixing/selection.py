@@ -10,7 +10,7 @@ from .text import digest, mixed
 
 
 if TYPE_CHECKING:
-    from ..mix import MixConfig
+    from .config import MixConfig
 
 DROPPED, TRAIN, VALIDATION = 0, 1, 2
 
@@ -45,7 +45,7 @@ def select(facts: Facts, config: "MixConfig") -> Selection:
 
     Args:
         facts ([`Facts`]): facts about the rows.
-        config ([`~glow_trl.collection.mix.MixConfig`]): the settings.
+        config ([`~glow_trl.collection.mixing.config.MixConfig`]): the settings.
     """
     selection = Selection(np.ones(len(facts), dtype=bool))
     priority = mixed(facts.completion, config.seed)
