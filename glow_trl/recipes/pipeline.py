@@ -165,7 +165,7 @@ class Pipeline:
         config = GRPOStageConfig(**{name: settings[name] for name in names})
         for reward in config.reward_funcs:
             resolve_reward(reward)
-        usable_questions(config.load_questions(), config.on_bad_gold)
+        usable_questions(config.distinct_questions(), config.on_bad_gold)
 
     def _run_stage(self, stage: str, settings: dict[str, Any]) -> None:
         folder = Path(settings["output_dir"])
