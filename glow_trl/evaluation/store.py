@@ -26,7 +26,8 @@ class SampleStore(AppendLog):
         self.samples: dict[tuple[int, int], Generation] = {}
         for line, row in self.rows():
             try:
-                self.samples[row.pop("index"), row.pop("sample")] = Generation(**row)
+                key = row.pop("index"), row.pop("sample")
+                self.samples[key] = Generation(**row)
             except (KeyError, TypeError) as error:
                 raise UserError(
                     f"{path}, line {line}: not a saved completion; delete the line, and it is drawn again"

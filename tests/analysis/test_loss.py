@@ -205,7 +205,7 @@ def test_a_complete_run_is_left_and_other_columns_cost_no_forward_pass(tiny_mode
     argv = ["--model_name_or_path", tiny_model, "--dataset_name", str(data), "--output_dir", str(tmp_path / "out")]
     main(argv)
     before = (tmp_path / "out" / "losses.jsonl").stat().st_mtime_ns
-    monkeypatch.setattr(loss_module, "load_model", None)
+    monkeypatch.setattr(LossConfig, "load_model", None)
     main(argv)
     assert (tmp_path / "out" / "losses.jsonl").stat().st_mtime_ns == before
     main([*argv, "--by", "is_correct+source"])
