@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_trl.collection.collect import CollectConfig, collect
-from glow_trl.collection.collecting.questions import Prompts, load_questions
+from glow_trl.collection.collecting.questions import Prompts, questions_to_ask
 from glow_trl.data import write_jsonl
 from glow_trl.generation import create_engine
 from glow_trl.generation.loading import load_tokenizer
@@ -80,7 +80,7 @@ def main() -> None:
 
         def ask_directly() -> None:
             nonlocal tokens
-            questions, _, _ = load_questions(config, print)
+            questions, _, _ = questions_to_ask(config, print)
             tokenizer = None if engine.takes_messages else load_tokenizer(name)
             samples = engine.stream_samples(Prompts(questions, config, tokenizer), config.sampling)
             tokens = sum(generation.n_tokens for _, _, generation in samples)

@@ -13,8 +13,8 @@ from ..data.loss_history import LABEL_COLUMN
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command
+from ..stages.files import read_json, write_json
 from ..stages.frame import stage_run
-from ..stages.record import read_json, write_json
 from ..statistics.agreement import krippendorff_alpha, percent_agreement
 from .patterns.annotator import Annotator, Judgement, majority
 from .patterns.config import AnnotateConfig

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.files import read_json, write_json
 from ..stages.frame import writing
-from ..stages.record import read_json, write_json
 from ..statistics.numbers import number, percent, points, span
 from ..statistics.pairing import Difference, holm
 from .metrics import benchmark_label

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.files import write_json
 from ..stages.frame import stage_run
-from ..stages.record import write_json
 from ..statistics.numbers import number, points, span
 from .config import EvalConfig
 from .paired import Evaluation, entropy_change

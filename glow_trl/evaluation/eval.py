@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..benchmarks import BenchmarkConfig
-from ..generation.loading import local_folder
 from ..stages.command import run_command
 from ..stages.config import parse_command
+from ..stages.files import read_json
 from ..stages.frame import stage_run
-from ..stages.record import fingerprint, read_json
+from ..stages.record import fingerprint
 from ..statistics.numbers import interval, number, percent
 from .config import EvalConfig
 from .metrics import benchmark_label, largest_k
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: EvalConfig = settings.config
     benchmarks = config.resolve()
     disable_progress_bar()
-    folder = local_folder(config.model_name_or_path)
+    folder = config.checkpoint_folder()
     facts = {"benchmarks": {item.name: _data_facts(item) for item in benchmarks}}
     inputs = [] if folder is None else [folder]
     with stage_run(settings, config.output_dir, inputs, depends_on=facts, reopens=config.rescore) as run:

@@ -10,7 +10,7 @@ import numpy as np
 from ..data import MalformedLine, read_jsonl
 from ..data.loss_history import LedgerData, read_ledger
 from ..errors import UserError
-from ..stages.record import read_json
+from ..stages.files import read_json
 
 
 ARMS = ("glow", "positive", "negative", "all")

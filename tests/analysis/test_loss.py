@@ -165,7 +165,7 @@ def test_a_killed_run_goes_on_and_measures_nothing_twice(tiny_model, data, tmp_p
     argv = ["--model_name_or_path", tiny_model, "--dataset_name", str(data), "--output_dir", str(out)]
     argv += ["--batch_size", "1"]
     slow = (
-        "import sys, time; from glow_trl.analysis import loss; from glow_trl.data import append_log as log;"
+        "import sys, time; from glow_trl.data import append_log as log; from glow_trl.analysis import loss;"
         "append = log.AppendLog.append;"
         "log.AppendLog.append = lambda self, *rows: (append(self, *rows), time.sleep(0.1));"
         "loss.main(sys.argv[1:])"
@@ -197,7 +197,7 @@ def test_a_complete_run_is_left_and_other_columns_cost_no_forward_pass(tiny_mode
     argv = ["--model_name_or_path", tiny_model, "--dataset_name", str(data), "--output_dir", str(tmp_path / "out")]
     main(argv)
     before = (tmp_path / "out" / "losses.jsonl").stat().st_mtime_ns
-    monkeypatch.setattr(loss_module, "load_model", None)
+    monkeypatch.setattr(LossConfig, "load_model", None)
     main(argv)
     assert (tmp_path / "out" / "losses.jsonl").stat().st_mtime_ns == before
     main([*argv, "--by", "is_correct+source"])

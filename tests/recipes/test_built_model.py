@@ -171,5 +171,5 @@ def test_vocabulary_that_would_not_round_trip_is_refused(word):
 def test_unwritable_folder_is_a_user_error(tmp_path):
     """One line, no traceback."""
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match="cannot be saved"):
+    with pytest.raises(UserError, match="cannot be written"):
         build_model(BuiltModelConfig(), TEXTS, tmp_path / "file" / "model")

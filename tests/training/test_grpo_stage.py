@@ -136,4 +136,4 @@ def test_a_file_of_trajectories_gives_each_question_once(questions, tmp_path):
     from glow_trl.grpo import GRPOStageConfig
 
     write_jsonl(questions, QUESTIONS * 3)
-    assert len(GRPOStageConfig(dataset_name=[str(questions)]).load_questions()) == len(QUESTIONS)
+    assert len(GRPOStageConfig(dataset_name=[str(questions)]).distinct_questions()) == len(QUESTIONS)
