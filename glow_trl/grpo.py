@@ -39,7 +39,7 @@ from .training.loop import (
     train,
 )
 from .training.merge import merge_adapter
-from .training.step_size import parse_training_stage, step_size
+from .training.resume import ResumableTrainer, parse_training_stage, step_size
 from .training.vllm_server import VLLMServer, server_command
 from .verifiers import check_gold
 
@@ -221,6 +221,10 @@ def load_model(model_args: ModelConfig) -> Any:
     )
 
 
+class _ResumableGRPOTrainer(ResumableTrainer, GRPOTrainer):
+    """[`~trl.GRPOTrainer`], made resumable."""
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """
     Run the stage.
@@ -266,7 +270,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             server = vllm_server(config, args, model_args, run.output_dir)
             if run.main_process:
                 stack.enter_context(server)
-        trainer = GRPOTrainer(
+        trainer = _ResumableGRPOTrainer(
             model=model,
             args=args,
             reward_funcs=reward_funcs,

@@ -9,7 +9,6 @@ from safetensors.torch import load_file, save_file
 
 from glow_trl import LossLedger
 from glow_trl.errors import UserError
-from glow_trl.glow.ledger import saved_samples_per_step
 
 
 def ids(*values):
@@ -121,12 +120,3 @@ def test_ten_million_samples(tmp_path):
     ledger.begin_epoch(2)
     ledger.sync()
     assert time.perf_counter() - start < 1
-
-
-def test_samples_per_step(tmp_path):
-    LossLedger(5, samples_per_step=8).save(tmp_path / "ledger.safetensors")
-    assert saved_samples_per_step(tmp_path / "ledger.safetensors") == 8
-    LossLedger(5, samples_per_step=16).load(tmp_path / "ledger.safetensors")
-    LossLedger(5).save(tmp_path / "unknown.safetensors")
-    assert saved_samples_per_step(tmp_path / "unknown.safetensors") is None
-    assert saved_samples_per_step(tmp_path / "nowhere") is None
