@@ -93,7 +93,8 @@ class LossHistory:
         found = [(epoch, losses) for epoch, losses in found if losses.shape == found[0][1].shape]
         if not found:
             return None
-        rows = _rows(folder / SAMPLES_FILE)
+        samples = folder / SAMPLES_FILE
+        rows = [row for _, row in read_jsonl(samples, on_malformed=_ignore)] if samples.is_file() else []
         count = found[0][1].size
         # With fewer or more rows, of a run under way or of other data, it is not known which is which sample
         ids = [str(row.get("sample_id")) for row in rows] if len(rows) == count else []
@@ -187,12 +188,6 @@ def _label_codes(labels: list[Any], count: int) -> np.ndarray:
 
 def _padded(values: list[Any], count: int, filler: Any = None) -> list[Any]:
     return [*values, *[filler] * (count - len(values))]
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    return [row for _, row in read_jsonl(path, on_malformed=_ignore)]
 
 
 def _ignore(line: MalformedLine) -> None:

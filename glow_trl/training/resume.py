@@ -16,11 +16,12 @@ import torch
 from accelerate.logging import get_logger
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import UserError
 from ..stages.config import parse_stage
 from ..stages.record import DIVISION, jsonable, read_run
-from .checkpoints import TRAINER_STATE_FILE, last_complete_checkpoint, num_processes_of
+from .checkpoints import TRAINER_STATE_FILE, last_complete_checkpoint, num_processes_of, remove_other_ranks
 from .deepspeed import fit_to_processes
 
 
@@ -42,7 +43,7 @@ class ResumableTrainer:
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
         make_resumable(self.args)
-        self.add_callback(_SamplesPerStep)
+        self.add_callback(_ResumableCheckpoints)
 
     def train(self, resume_from_checkpoint=None, *args, **kwargs):
         if resume_from_checkpoint is True:
@@ -82,7 +83,7 @@ def samples_per_step(args: TrainingArguments) -> int:
 def step_size(args: TrainingArguments) -> dict[str, int]:
     """Numbers of samples on all processes: of an optimizer step, and with GRPO of the completions made at a time."""
     sizes = {"samples": samples_per_step(args)}
-    if _completions_per_generation(args) is not None:
+    if getattr(args, "generation_batch_size", None) is not None:
         sizes["completions"] = args.generation_batch_size
     return sizes
 
@@ -139,7 +140,7 @@ def _keep_samples_per_step(trainer: Trainer, checkpoint: Path) -> None:
         return
     steps, rest = _accumulation(wanted, trainer.args)
     same_processes = num_processes_of(checkpoint) == trainer.args.world_size
-    if rest or same_processes or _completions_per_generation(trainer.args) is not None:
+    if rest or same_processes or "completions" in step_size(trainer.args):
         logger.warning(
             f"{checkpoint} has {wanted} samples in a step, and there are {samples} now: its steps are another part of "
             "an epoch, and some samples are visited twice or not at all in this one"
@@ -159,21 +160,20 @@ def _accumulation(samples: int, args: TrainingArguments) -> tuple[int, int]:
     return divmod(samples, args.train_batch_size * args.world_size)
 
 
-def _completions_per_generation(args: TrainingArguments) -> int | None:
-    return getattr(args, "generation_batch_size", None)
-
-
 def saved_samples_per_step(checkpoint: Path) -> int | None:
     """Samples of a step of the run that wrote a checkpoint; `None` where that is not known."""
     try:
         callbacks = json.loads((checkpoint / TRAINER_STATE_FILE).read_bytes())["stateful_callbacks"]
-        return int(callbacks[_SamplesPerStep.__name__]["attributes"]["samples"])
+        return int(callbacks[_ResumableCheckpoints.__name__]["attributes"]["samples"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
-class _SamplesPerStep(TrainerCallback, ExportableState):
-    """Records in each checkpoint's `trainer_state.json` how many samples a step has."""
+class _ResumableCheckpoints(TrainerCallback, ExportableState):
+    """
+    Records in each checkpoint's `trainer_state.json` how many samples a step has, and leaves no parts of more
+    processes in a checkpoint that is written over theirs.
+    """
 
     samples: int | None = None
 
@@ -181,6 +181,11 @@ class _SamplesPerStep(TrainerCallback, ExportableState):
         self.samples = samples_per_step(args)
         # `Trainer` takes it for granted, and one that was resumed from a checkpoint without it lacks it
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+
+    def on_save(self, args, state, control, **kwargs):
+        if state.is_local_process_zero:
+            checkpoint = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
+            remove_other_ranks(checkpoint, args.world_size)
 
     def state(self) -> dict[str, Any]:
         return {"args": {}, "attributes": {"samples": self.samples}}
