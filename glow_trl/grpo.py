@@ -40,7 +40,7 @@ from .training.loop import (
     train,
 )
 from .training.merge import merge_adapter
-from .training.step_size import parse_training_stage, step_size
+from .training.resume import parse_training_stage, step_size
 from .training.vllm_server import VLLMServer, server_command
 from .verifiers import check_gold
 
@@ -97,7 +97,7 @@ class GRPOStageConfig(PromptedRowsConfig):
         [], "Further arguments of `vllm serve` for a server that the run starts.", changeable=True
     )
 
-    def load_questions(self) -> list[dict[str, Any]]:
+    def distinct_questions(self) -> list[dict[str, Any]]:
         """The rows, one for each problem: a file of trajectories has several answers to one question."""
         return list({row["problem"]: row for row in self.load(["problem", "answer"])}.values())
 
@@ -243,8 +243,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _train(
     config: GRPOStageConfig, guard_config: GuardConfig, args: GRPOConfig, model_args: ModelConfig, run: StageRun
 ) -> None:
-    # Loads vLLM where it is installed
-    from trl import GRPOTrainer
+    from .training.grpo_trainer import ResumableGRPOTrainer
 
     reward_funcs = [resolve_reward(name) for name in config.reward_funcs]
     tokenizer = load_tokenizer(
@@ -253,7 +252,7 @@ def _train(
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)
     for warning in unchecked:
         logger.warning(warning)
-    rows = usable_questions(config.load_questions(), config.on_bad_gold)
+    rows = usable_questions(config.distinct_questions(), config.on_bad_gold)
 
     quiet_libraries(len(rows))
     if config.merge_adapter:
@@ -267,7 +266,7 @@ def _train(
             server = vllm_server(config, args, model_args, run.output_dir)
             if run.main_process:
                 stack.enter_context(server)
-        trainer = GRPOTrainer(
+        trainer = ResumableGRPOTrainer(
             model=model,
             args=args,
             reward_funcs=reward_funcs,

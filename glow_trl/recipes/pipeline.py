@@ -20,8 +20,9 @@ import yaml
 from ..errors import MissingExtraError, UserError
 from ..stages.command import run_command
 from ..stages.config import check_keys, command_types, nearest, one_line, read_yaml
+from ..stages.files import write_json
 from ..stages.frame import folder_of_stage
-from ..stages.record import RUN_FILE, jsonable, provenance, read_run, write_json
+from ..stages.record import RUN_FILE, jsonable, provenance, read_run
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
 from .recipe import ARMS, Recipe, write_settings
 
@@ -164,7 +165,7 @@ class Pipeline:
         config = GRPOStageConfig(**{name: settings[name] for name in names})
         for reward in config.reward_funcs:
             resolve_reward(reward)
-        usable_questions(config.load_questions(), config.on_bad_gold)
+        usable_questions(config.distinct_questions(), config.on_bad_gold)
 
     def _run_stage(self, stage: str, settings: dict[str, Any]) -> None:
         folder = Path(settings["output_dir"])

@@ -10,6 +10,7 @@ import yaml
 
 from ..errors import UserError
 from ..stages.config import check_keys, command_types, nearest, read_yaml
+from ..stages.files import atomic_file
 from ..stages.registry import RECIPE_STAGES
 
 
@@ -172,8 +173,5 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with atomic_file(path) as file:
+        file.write(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))
