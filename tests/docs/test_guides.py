@@ -4,10 +4,10 @@ import json
 import shutil
 
 import pytest
-from helpers.documents import ROOT, blocks, perform
 
 from glow_trl.data import read_jsonl
 from glow_trl.stages.record import read_run
+from helpers.documents import ROOT, blocks, perform
 
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def test_add_a_verifier(tmp_path):
 def test_add_a_benchmark(tmp_path):
     perform(blocks("docs/add-a-benchmark.md"), tmp_path)
     results = read_json(tmp_path / "outputs" / "eval_two" / "results.json")["benchmarks"]
-    assert {name: row["n_questions"] for name, row in results.items()} == {"capitals": 3, "capitals_short": 2}
+    assert {name: row["n"] for name, row in results.items()} == {"capitals": 3, "capitals_short": 2}
     assert results["capitals"]["version"] == 1
     generations = rows(tmp_path / "outputs" / "eval" / "generations_capitals.jsonl")
     assert {row["kind"] for row in generations} == {"text"}
