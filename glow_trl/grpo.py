@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_quantization_config
+from trl import GRPOConfig, ModelConfig, get_quantization_config
 
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
@@ -243,6 +243,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _train(
     config: GRPOStageConfig, guard_config: GuardConfig, args: GRPOConfig, model_args: ModelConfig, run: StageRun
 ) -> None:
+    # Loads vLLM where it is installed
+    from trl import GRPOTrainer
+
     reward_funcs = [resolve_reward(name) for name in config.reward_funcs]
     tokenizer = load_tokenizer(
         required_model(model_args), trust_remote_code=args.trust_remote_code, revision=model_args.model_revision

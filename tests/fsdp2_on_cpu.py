@@ -31,9 +31,9 @@ def use_fsdp2() -> None:
 
 
 if __name__ == "__main__":
-    from glow_trl.cli import run_stage
+    from glow_trl.stages.command import guarded
 
     assert os.environ.get("ACCELERATE_USE_FSDP") == "true"
     use_fsdp2()
     stage = importlib.import_module(sys.argv[1])
-    sys.exit(run_stage(stage.main, sys.argv[2:]))
+    sys.exit(guarded(lambda: stage.main(sys.argv[2:])))

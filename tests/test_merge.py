@@ -70,9 +70,9 @@ def test_merged_model(adapter, tmp_path):
         (["nowhere", "--output", "out"], "there is no such folder"),
         (["base", "--output", "out"], "is not an adapter"),
         (["adapter", "--output", "base"], "exists and is not empty"),
-        (["adapter"], "the following arguments are required: --output"),
+        (["adapter"], "name the adapter and where its merged model goes"),
         (["adapter", "--output", "out", "--base_model", "./gone"], "cannot be merged into ./gone"),
-        (["adapter", "--output", "out", "--outptu", "x"], "unrecognized arguments"),
+        (["adapter", "--output", "out", "--outptu", "x"], "unknown option --outptu; did you mean --output?"),
     ],
 )
 def test_what_is_refused(adapter, tmp_path, monkeypatch, capsys, argv, message):

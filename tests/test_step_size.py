@@ -14,18 +14,15 @@ CPU = ["--use_cpu", "true", "--bf16", "false"]
 
 
 def parse(folder, *options, config=SFTConfig):
-    (args,), settings = parse_training_stage(
-        [config], ["--output_dir", str(folder), *CPU, *map(str, options)], "glow-trl sft", "the SFT stage"
-    )
-    return args, settings
+    settings = parse_training_stage("sft", ["--output_dir", str(folder), *CPU, *map(str, options)], [config])
+    return settings.config, settings
 
 
 def begun(folder, *options, num_processes: int, config=SFTConfig) -> StageRun:
     """A run that so many processes have begun; here there is one."""
     args, settings = parse(folder / "elsewhere", *options, config=config)
-    settings["output_dir"] = str(folder)
     sizes = {name: size * num_processes for name, size in step_size(args).items()}
-    if "generation_batch_size" in settings:
+    if "generation_batch_size" in settings.given:
         sizes["completions"] = args.generation_batch_size
     run = StageRun("sft", folder, settings, step_size=sizes)
     run.start()
@@ -40,7 +37,7 @@ def test_accumulation_makes_up_for_processes(tmp_path, caplog):
     assert samples_per_step(args) == 24
     assert f"{tmp_path} goes on with gradient_accumulation_steps: 12, as there are 1 processes now" in caplog.text
     # What the user set is what is recorded, so that more processes may take over again
-    assert settings["gradient_accumulation_steps"] == 3
+    assert settings.given["gradient_accumulation_steps"] == 3
     assert not StageRun("sft", tmp_path, settings, step_size=step_size(args)).is_complete
 
 
@@ -102,5 +99,5 @@ def test_other_numbers_of_completions_are_refused(tmp_path):
     begun(tmp_path, *options, num_processes=1, config=GRPOConfig)
     args, settings = parse(tmp_path, *options, "--steps_per_generation", 8, config=GRPOConfig)
     assert step_size(args) == {"samples": 32, "completions": 64}
-    with pytest.raises(UserError, match="differs in steps_per_generation: None -> 8"):
+    with pytest.raises(UserError, match="differs in steps_per_generation: 4 -> 8"):
         StageRun("sft", tmp_path, settings, step_size=step_size(args))

@@ -186,7 +186,8 @@ def _named(argv: list[str], parser: Any, fields: Mapping[str, Any], prog: str) -
         option = token.split("=")[0]
         if option.startswith("--"):
             if option not in options:
-                raise UserError(f"{prog}: unknown option {option}{nearest(option[2:], set(fields), '--')}")
+                close = nearest(option[2:], set(fields), "--")
+                raise UserError(f"{prog}: unknown option {option}{close}")
             name = option[2:].replace("-", "_")
             names.add(name if name in fields else name.removeprefix("no_"))
     return names

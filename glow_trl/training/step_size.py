@@ -8,7 +8,7 @@ from typing import Any
 from transformers import Trainer, TrainingArguments
 
 from ..errors import UserError
-from ..stages.config import Settings, parse_command
+from ..stages.config import Settings, command_types, parse_settings
 from ..stages.record import DIVISION, jsonable, read_run
 
 
@@ -50,7 +50,7 @@ CHANGEABLE = frozenset(
 )
 
 
-def parse_training_stage(command: str, argv: Sequence[str]) -> Settings:
+def parse_training_stage(command: str, argv: Sequence[str], dataclass_types: Sequence[type] | None = None) -> Settings:
     """
     As [`~glow_trl.stages.config.parse_command`]. Where the output folder holds a run of another number of processes,
     `gradient_accumulation_steps` makes up for the difference, so that it goes on with as many samples in a step.
@@ -58,14 +58,15 @@ def parse_training_stage(command: str, argv: Sequence[str]) -> Settings:
     Raises:
         UserError: as there, or the samples of a step cannot be divided among the processes.
     """
-    settings = parse_command(command, argv, CHANGEABLE)
+    types = command_types(command) if dataclass_types is None else dataclass_types
+    settings = parse_settings(types, argv, command, CHANGEABLE)
     (args,) = (config for config in settings.configs if isinstance(config, TrainingArguments))
     division = _division_to_keep(args, settings.given, read_run(args.output_dir) or {})
     if division:
         changes = ", ".join(f"{name}: {value}" for name, value in division.items())
         logger.warning("%s goes on with %s, as there are %d processes now", args.output_dir, changes, args.world_size)
         options = [part for name, value in division.items() for part in (f"--{name}", str(value))]
-        divided = parse_command(command, [*argv, *options], CHANGEABLE)
+        divided = parse_settings(types, [*argv, *options], command, CHANGEABLE)
         settings = dataclasses.replace(divided, given=settings.given, resolved=settings.resolved)
     return settings
 
@@ -75,7 +76,7 @@ def _division_to_keep(args: TrainingArguments, given: Mapping[str, Any], earlier
     wanted = earlier.get("step_size", {}).get("samples")
     if wanted in (None, samples_per_step(args)) or earlier.get("status") == "complete":
         return {}
-    if any(earlier["given"].get(name) != jsonable(given.get(name)) for name in DIVISION):
+    if any(earlier.get("given", {}).get(name) != jsonable(given.get(name)) for name in DIVISION):
         return {}
     accumulation, rest = divmod(wanted, args.train_batch_size * args.world_size)
     division = {"gradient_accumulation_steps": accumulation}

@@ -313,12 +313,13 @@ def test_the_shipped_prompt_has_its_placeholders():
 @pytest.mark.parametrize("recipe", ["quickstart", "gsm8k"])
 def test_the_recipes_files_resolve(recipe):
     from glow_trl.analysis.patterns.config import AnnotateConfig
-    from glow_trl.stages.config import parse_stage
+    from glow_trl.stages.config import parse_settings
 
     path = HERE.parent.parent / "recipes" / recipe / "annotate.yaml"
-    (config,), given = parse_stage([AnnotateConfig], ["--config", str(path)], "glow-trl annotate", "annotate")
+    settings = parse_settings([AnnotateConfig], ["--config", str(path)], "annotate")
+    config = settings.config
     assert load_taxonomy(config.taxonomy).patterns and config.output_dir == f"outputs/{recipe}/annotation"
-    assert set(given) == set(yaml.safe_load(path.read_text()))
+    assert set(settings.given) == set(yaml.safe_load(path.read_text()))
     assert f"glow-trl annotate --config recipes/{recipe}/annotate.yaml" in path.read_text()
 
 
@@ -344,8 +345,8 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_saved(scripted, tmp_path, mo
     """The disk fills up while answers are saved: exit code 1, one line, and the next start asks for the rest."""
     import errno
 
-    from glow_trl.cli import run_stage
     from glow_trl.data.append_log import AppendLog
+    from glow_trl.stages.command import guarded
 
     append, texts = AppendLog.append, [f"slip {index}" for index in range(6)]
 
@@ -355,7 +356,7 @@ def test_a_full_disk_ends_the_run_and_keeps_what_is_saved(scripted, tmp_path, mo
         append(log, *rows)
 
     monkeypatch.setattr(AppendLog, "append", fill_up)
-    assert run_stage(lambda argv: scripted(texts)) == 1
+    assert guarded(lambda: scripted(texts)) == 1
     assert "make room and run the same command again" in capsys.readouterr().err
     monkeypatch.setattr(AppendLog, "append", append)
     results, _, asked = scripted(texts)

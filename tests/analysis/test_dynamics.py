@@ -207,7 +207,7 @@ def test_a_run_of_several_arms_and_the_command(tmp_path, capsys):
     assert "glow" in printed and "by source" in printed and "never" in printed
     for arm in ("glow", "all"):
         written = sorted(path.name for path in (tmp_path / "run" / arm / "sft" / "dynamics").iterdir())
-        assert written == ["dynamics.json", "never_improved.jsonl", "samples.parquet"]
+        assert written == ["dynamics.json", "never_improved.jsonl", "run.json", "samples.parquet"]
     main(
         [
             str(tmp_path / "run" / "glow"),

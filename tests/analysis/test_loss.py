@@ -168,7 +168,7 @@ def test_a_killed_run_goes_on_and_measures_nothing_twice(tiny_model, data, tmp_p
     argv = ["--model_name_or_path", tiny_model, "--dataset_name", str(data), "--output_dir", str(out)]
     argv += ["--batch_size", "1"]
     slow = (
-        "import sys, time; from glow_trl.analysis import append_log as log, loss;"
+        "import sys, time; from glow_trl.analysis import loss; from glow_trl.data import append_log as log;"
         "append = log.AppendLog.append;"
         "log.AppendLog.append = lambda self, *rows: (append(self, *rows), time.sleep(0.1));"
         "loss.main(sys.argv[1:])"

@@ -86,7 +86,7 @@ def main() -> None:
             tokens = sum(generation.n_tokens for _, _, generation in samples)
 
         def ask_through_collect(number: int) -> None:
-            facts = collect(config, StageRun("collect", folder / f"out{number}", {}), engine)
+            facts = collect(config, StageRun("collect", folder / f"out{number}"), engine)
             assert facts["samples"] == options.questions * options.samples and facts["tokens"] == tokens
 
         ask_directly()
