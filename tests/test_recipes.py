@@ -1,6 +1,7 @@
 """Every recipe that is shipped resolves, and its configuration objects can be built."""
 
 import os
+import re
 import tomllib
 from pathlib import Path
 
@@ -216,6 +217,13 @@ def test_a_recipe_says_what_differs_from_its_base(tmp_path):
     assert given["seed"] == 4 and given["prompt_template"] == "{problem}!"
 
 
+def test_the_example_of_the_readme_is_a_recipe(tmp_path):
+    (example,) = re.findall(r"^```yaml\n(base: .*?)^```", (ROOT / "recipes" / "README.md").read_text(), re.M | re.S)
+    run = pipeline(make_recipe(tmp_path / "mine", example, sft="use_cpu: true\n"))
+    run.check()
+    assert run.arms == ["beta5", "beta30", "positives", "careful"] and run.run_seed == 1
+
+
 def test_bases_that_build_on_each_other_are_refused(tmp_path):
     for name, base in (("a", "b"), ("b", "c"), ("c", "b")):
         make_recipe(tmp_path / name, f"base: {base}\n")
@@ -245,6 +253,19 @@ def test_an_arm_changes_what_it_says_and_no_more(tmp_path):
     assert "beta" not in steps["beta5: grpo"] and steps["gentle: grpo"]["beta"] == 0.1
     assert "learning_rate" not in steps["gentle: grpo"] and "learning_rate" not in steps["beta5: sft"]
     assert steps_of(folder, overrides={"sft": {"glow_beta": 2}})["beta5: sft"]["glow_beta"] == 2
+
+
+def test_arms_are_added_to_a_run_and_stay_what_they_are(tmp_path):
+    folder = make_recipe(tmp_path / "mine", "arms: {a: {}, b: {glow_beta: 1}, c: {glow_beta: 2}}\n")
+    earlier = pipeline(folder, ["c"]).facts({})
+    assert list(pipeline(folder, ["a", "b"]).facts(earlier)["arms"].items()) == [
+        ("c", {"glow_beta": 2}),
+        ("a", {}),
+        ("b", {"glow_beta": 1}),
+    ]
+    (folder / "recipe.yaml").write_text("arms: {c: {glow_beta: 3}}\n")
+    with pytest.raises(UserError, match="arm 'c' is {'glow_beta': 2}, and {'glow_beta': 3} in"):
+        pipeline(folder, ["c"]).facts(earlier)
 
 
 def test_stage_two_must_ask_as_stage_one_taught(tmp_path):

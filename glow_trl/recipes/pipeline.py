@@ -28,7 +28,7 @@ class StageFailed(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """A stage of a run: a title for people, the stage, the folder that it writes to, and its settings."""
+    """A stage of a run: a title for people, the stage, and its settings."""
 
     title: str
     stage: str
@@ -119,14 +119,24 @@ class Pipeline:
         write_report(self.output_dir)
 
     def facts(self, earlier: dict[str, Any]) -> dict[str, Any]:
-        """What `run.json` says of the run beyond its own settings. Arms may be added to a run later."""
-        arms = earlier.get("arms")
-        arms = (arms if isinstance(arms, dict) else {}) | {arm: self.recipe.arms[arm] for arm in self.arms}
-        return {
-            "recipe": self.recipe.name,
-            "arms": arms,
-            "overrides": jsonable(self.overrides),
-        }
+        """
+        What `run.json` says of the run beyond its own settings.
+
+        Args:
+            earlier (`dict`): the `run.json` that the folder has; arms may be added to a run later.
+
+        Raises:
+            UserError: an arm that the folder has is another one now.
+        """
+        arms = dict(earlier.get("arms") or {})
+        for arm in self.arms:
+            settings = jsonable(self.recipe.arms[arm])
+            if arms.setdefault(arm, settings) != settings:
+                raise UserError(
+                    f"{self.output_dir} holds a run whose arm {arm!r} is {arms[arm]}, and {settings} in "
+                    f"{self.recipe.folder / RECIPE_FILE}: give it another name, or choose another output_dir"
+                )
+        return {"recipe": self.recipe.name, "arms": arms, "overrides": jsonable(self.overrides)}
 
     def steps(self) -> list[Step]:
         """
