@@ -5,7 +5,6 @@ accelerate. Where a line says how many processes, it is two with qwen2.5-3b-math
 else one, and what `accelerate launch` makes of such a line is then run in this process, to save its imports.
 """
 
-import importlib
 import os
 import random
 import re
@@ -21,7 +20,7 @@ from accelerate.commands.launch import launch_command_parser
 
 from glow_trl.cli import main
 from glow_trl.data import write_jsonl
-from glow_trl.stages.command import guarded
+from glow_trl.stages.command import run_command
 from glow_trl.stages.record import read_run
 
 
@@ -83,7 +82,7 @@ def launch_lines(document: str) -> list[str]:
 
 
 def shrink_stage(path: Path, model: str) -> None:
-    settings = yaml.safe_load(path.read_text())
+    settings = yaml.safe_load(path.read_text()) or {}
     settings = {key: SMALL.get(key, value) for key, value in settings.items() if key not in LEFT_OUT}
     if not str(settings.get("model_name_or_path", "outputs/")).startswith("outputs/"):
         settings["model_name_or_path"] = model
@@ -156,8 +155,7 @@ def run_line(line: str, workplace: Path) -> None:
     if words[0] == "accelerate" and "--num_processes" in words and num_processes == 1:
         args = launch_command_parser().parse_args(words[2:])
         assert args.module and Path(args.config_file).is_file()
-        stage = importlib.import_module(args.training_script)
-        assert guarded(lambda: stage.main(args.training_script_args)) == 0
+        assert run_command(args.training_script.removeprefix("glow_trl."), args.training_script_args) == 0
         return
     if words[0] == "accelerate":
         line = shlex.join([sys.executable, "-m", "accelerate.commands.accelerate_cli", *words[1:]])
