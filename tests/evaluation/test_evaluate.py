@@ -409,7 +409,7 @@ def test_the_command_writes_its_record_and_is_killed_and_resumed(settings, tmp_p
     found = outputs(settings["output_dir"])
     record = json.loads(found.pop("run.json"))
     assert record["status"] == "complete" and record["stage"] == "eval" and record["seed"] == 42
-    assert record["settings"]["num_samples"] == 2 and record["versions"]["trl"] and record["seconds"] > 0
+    assert record["config"]["num_samples"] == 2 and record["versions"]["trl"] and record["seconds"] > 0
     assert found == outputs(config.output_dir)
 
 
