@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from trl import GRPOConfig, GRPOTrainer, ModelConfig, get_quantization_config
+from trl import GRPOConfig, ModelConfig, get_quantization_config
 
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
@@ -40,7 +40,7 @@ from .training.loop import (
     train,
 )
 from .training.merge import merge_adapter
-from .training.step_size import parse_training_stage, step_size
+from .training.resume import parse_training_stage, step_size
 from .training.vllm_server import VLLMServer, server_command
 from .verifiers import check_gold
 
@@ -243,6 +243,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _train(
     config: GRPOStageConfig, guard_config: GuardConfig, args: GRPOConfig, model_args: ModelConfig, run: StageRun
 ) -> None:
+    from .training.grpo_trainer import ResumableGRPOTrainer
+
     reward_funcs = [resolve_reward(name) for name in config.reward_funcs]
     tokenizer = load_tokenizer(
         required_model(model_args), trust_remote_code=args.trust_remote_code, revision=model_args.model_revision
@@ -264,7 +266,7 @@ def _train(
             server = vllm_server(config, args, model_args, run.output_dir)
             if run.main_process:
                 stack.enter_context(server)
-        trainer = GRPOTrainer(
+        trainer = ResumableGRPOTrainer(
             model=model,
             args=args,
             reward_funcs=reward_funcs,

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data import write_jsonl
 from ..data.append_log import AppendLog
-from ..data.loss_history import LABEL_COLUMN, LedgerData
+from ..data.loss_history import LABEL_COLUMN, LossHistory
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command
@@ -124,7 +124,7 @@ def _summaries(
     counts = np.array([targets[index] for index in kept])
     problems = np.array([rows[index]["problem"] for index in kept], dtype=object)
     labels = [rows[index].get(LABEL_COLUMN) for index in kept]
-    samples = LedgerData(
+    samples = LossHistory(
         epochs=[1],
         losses=values[None],
         is_correct=np.array([-1 if label is None else int(label) for label in labels]),

@@ -52,9 +52,9 @@ def evaluate(
     Returns:
         `dict`: the content of `results.json`: `model_name_or_path`, `sampling`, `seconds`; `benchmarks`, by name what
         [`~glow_trl.evaluation.metrics.benchmark_metrics`] gives, and `domain` (`"in"` or `"out"`), `group` (the
-        benchmark's own domain), `source` (file or data set, and a note on it), `bad_gold` (questions left out),
-        `refused` (questions too long for the model, which count as not answered),
-        `entropy` with its interval and `entropy_protocol`, and for benchmarks that are split by subject `subjects` and
+        benchmark's own domain), `version` (the benchmark's), `source` (file or data set, and a note on it), `bad_gold`
+        (questions left out), `refused` (questions too long for the model, which count as not answered), `entropy` with
+        its interval and `entropy_protocol`, and for benchmarks that are split by subject `subjects` and
         `subject_groups`; and `domains`, the averages of [`~glow_trl.evaluation.metrics.domain_averages`].
 
     Raises:
@@ -214,6 +214,7 @@ def _summarize(job: Job, config: EvalConfig) -> dict[str, Any]:
     summary = {
         "domain": "in" if config.is_in_domain(job.benchmark) else "out",
         "group": job.benchmark.domain,
+        "version": job.benchmark.version,
         "source": {"path": source.path, "note": source.note},
         **benchmark_metrics(rows, config.resolved_k_values, votes),
         "bad_gold": job.dropped,

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..data import MalformedLine, read_jsonl
-from ..data.loss_history import LedgerData, read_ledger
+from ..data.loss_history import HISTORY_DIR, LossHistory
 from ..errors import UserError
 from ..stages.files import read_json
 
@@ -37,6 +37,10 @@ class StageData:
     evaluation_folder: Path
     evaluation_run: dict[str, Any]
 
+    def summary(self, benchmark: str) -> dict[str, Any]:
+        """What the evaluation's results say of a benchmark; empty if nothing."""
+        return (self.results or {}).get("benchmarks", {}).get(benchmark) or {}
+
     def series(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps and values of the first of the named metrics that was logged."""
         for name in names:
@@ -57,7 +61,7 @@ class ArmData:
 
     name: str
     stages: dict[str, StageData]
-    ledger: LedgerData | None
+    ledger: LossHistory | None
 
 
 @dataclass
@@ -124,7 +128,7 @@ def read_run_folder(folder: Path) -> RunData:
     for name in ARMS:
         stages = {stage: _read_stage(folder / name, stage) for stage in STAGES if _exists(folder / name, stage)}
         if stages:
-            data.arms[name] = ArmData(name, stages, read_ledger(folder / name / "sft" / "ledger"))
+            data.arms[name] = ArmData(name, stages, LossHistory.read(folder / name / "sft" / HISTORY_DIR))
     if not data.arms and not run and not data.label_run:
         raise UserError(f"{folder}: not a run folder (it has neither run.json nor any stage's output)")
     return data
