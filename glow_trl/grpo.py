@@ -97,7 +97,7 @@ class GRPOStageConfig(PromptedRowsConfig):
         [], "Further arguments of `vllm serve` for a server that the run starts.", changeable=True
     )
 
-    def load_questions(self) -> list[dict[str, Any]]:
+    def distinct_questions(self) -> list[dict[str, Any]]:
         """The rows, one for each problem: a file of trajectories has several answers to one question."""
         return list({row["problem"]: row for row in self.load(["problem", "answer"])}.values())
 
@@ -253,7 +253,7 @@ def _train(
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)
     for warning in unchecked:
         logger.warning(warning)
-    rows = usable_questions(config.load_questions(), config.on_bad_gold)
+    rows = usable_questions(config.distinct_questions(), config.on_bad_gold)
 
     quiet_libraries(len(rows))
     if config.merge_adapter:

@@ -14,7 +14,7 @@ from glow_trl.stages.registry import COMMANDS
 
 def glow_trl(*argv, **kwargs):
     return subprocess.run(
-        [sys.executable, "-m", "glow_trl", *map(str, argv)], capture_output=True, text=True, timeout=300, **kwargs
+        [sys.executable, "-m", "glow_trl", *map(str, argv)], capture_output=True, text=True, **kwargs
     )
 
 

@@ -14,8 +14,9 @@ from ..data.loss_history import LABEL_COLUMN, LedgerData, Weighting, read_ledger
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import as_mapping, parse_command, setting
+from ..stages.files import make_writable, write_json
 from ..stages.frame import stage_run
-from ..stages.record import make_writable, provenance, read_run, write_json
+from ..stages.record import provenance, read_run
 from .data_map import DEFINITION, DataMap, data_map
 from .export import long_table, sample_table, write_parquet
 from .groups import group_tables, groups_of

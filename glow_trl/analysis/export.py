@@ -1,13 +1,12 @@
 """The analyzed samples as Parquet: one row a sample, or one row a sample and epoch."""
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..data.loss_history import LABEL_COLUMN, LedgerData, Weighting
-from ..errors import UserError
+from ..stages.files import atomic_path
 from .data_map import DataMap
 
 
@@ -75,14 +74,8 @@ def write_parquet(path: str | os.PathLike, table: "pyarrow.Table") -> None:
     """
     import pyarrow.parquet
 
-    path = Path(path)
-    partial = path.with_name(path.name + ".partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(path) as partial:
         pyarrow.parquet.write_table(table, partial, compression="zstd")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
 
 
 def _identity(ledger: LedgerData) -> dict[str, Any]:

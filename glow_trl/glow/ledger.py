@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..errors import UserError
+from ..stages.files import atomic_path
 
 
 def saved_samples_per_step(path: str | os.PathLike) -> int | None:
@@ -159,13 +160,11 @@ class LossLedger:
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the ledger to a safetensors file. The file appears under its name only when it is whole."""
-        path = Path(path)
-        partial = path.with_name(path.name + ".partial")
         tensors = {"previous": self.previous.cpu().contiguous(), "current": self.current.cpu().contiguous()}
         metadata = {"epoch": str(self.epoch), "fingerprint": self.fingerprint or ""}
         metadata["samples_per_step"] = str(self.samples_per_step or "")
-        save_file(tensors, partial, metadata=metadata)
-        os.replace(partial, path)
+        with atomic_path(path) as partial:
+            save_file(tensors, partial, metadata=metadata)
 
     def load(self, path: str | os.PathLike) -> None:
         """

@@ -204,7 +204,7 @@ class Pipeline:
                 config = GRPOStageConfig(**{name: step.settings[name] for name in names})
                 if config not in seen:
                     seen.append(config)
-                    usable_questions(config.load_questions(), config.on_bad_gold)
+                    usable_questions(config.distinct_questions(), config.on_bad_gold)
 
     def _run_stage(self, step: Step) -> None:
         folder = Path(step.settings["output_dir"])

@@ -10,6 +10,7 @@ import yaml
 
 from ..errors import UserError
 from ..stages.config import check_keys, command_types
+from ..stages.files import atomic_file
 from ..stages.recipe_file import RECIPE_FILE, lineage, read_recipe_file, rebase, resolve_stage_file, shipped
 from ..stages.registry import COMMANDS, RECIPE_STAGES, TRAINING_STAGES
 from ..stages.yaml_file import nearest
@@ -166,8 +167,5 @@ def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
     Raises:
         UserError: the file cannot be written.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True), encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    with atomic_file(path) as file:
+        file.write(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))

@@ -1,6 +1,5 @@
 """What a run left in its folder, read as far as it is there."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from ..data import MalformedLine, read_jsonl
 from ..data.loss_history import LedgerData, read_ledger
 from ..errors import UserError
+from ..stages.files import read_json
 
 
 ARMS = ("glow", "positive", "negative", "all")
@@ -36,6 +36,10 @@ class StageData:
     results: dict[str, Any] | None
     evaluation_folder: Path
     evaluation_run: dict[str, Any]
+
+    def summary(self, benchmark: str) -> dict[str, Any]:
+        """What the evaluation's results say of a benchmark; empty if nothing."""
+        return (self.results or {}).get("benchmarks", {}).get(benchmark) or {}
 
     def series(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps and values of the first of the named metrics that was logged."""
@@ -128,15 +132,6 @@ def read_run_folder(folder: Path) -> RunData:
     if not data.arms and not run and not data.label_run:
         raise UserError(f"{folder}: not a run folder (it has neither run.json nor any stage's output)")
     return data
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; `None` if there is no such file or it was cut off."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:

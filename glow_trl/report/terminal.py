@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..evaluation.metrics import benchmark_label, largest_k
 from ..statistics.numbers import interval, number, percent
 
 
@@ -24,10 +25,13 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
         box=box.SIMPLE_HEAD, title=f"{summary['recipe']}: results", title_justify="left", padding=(0, 1, 0, 0)
     )
     several_arms = len(summary["arms"]) > 1
-    k = _largest_k(summary)
+    rows = [
+        row for stages in summary["arms"].values() for its in stages.values() for row in its["benchmarks"].values()
+    ]
+    k = largest_k(rows)
     table.add_column("stage", no_wrap=True)
     table.add_column("benchmark", min_width=12)
-    for column in ["accuracy", "95 %", *([f"pass@{k}"] if k else []), "tokens", "entropy", "seconds"]:
+    for column in ["accuracy", "95 %", *([f"pass@{k}"] if k > 1 else []), "tokens", "entropy", "seconds"]:
         table.add_column(column, justify="right", no_wrap=True)
     for arm, stages in summary["arms"].items():
         for stage, content in stages.items():
@@ -35,22 +39,10 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
             rows = list(content["benchmarks"].items()) or [(None, {})]
             for position, (name, row) in enumerate(rows):
                 first = position == 0
-                benchmark = "not evaluated" if name is None else f"{name} ({row.get('domain')})"
+                benchmark = "not evaluated" if name is None else benchmark_label(name, row)
                 cells = [label if first else "", benchmark, percent(row.get("pass@1")), interval(row.get("pass@1_ci"))]
-                cells += [percent(row.get(f"pass@{k}"))] if k else []
+                cells += [percent(row.get(f"pass@{k}"))] if k > 1 else []
                 cells += [number(row.get("response_length"), 1), number(row.get("entropy"), 3)]
                 cells.append(number(content.get("seconds"), 0) if first else "")
                 table.add_row(*map(Text, cells), end_section=position == len(rows) - 1)
     console.print(table)
-
-
-def _largest_k(summary: dict[str, Any]) -> int | None:
-    found = {
-        int(key.removeprefix("pass@"))
-        for stages in summary["arms"].values()
-        for content in stages.values()
-        for row in content["benchmarks"].values()
-        for key in row
-        if key.startswith("pass@") and key.removeprefix("pass@").isdigit()
-    }
-    return max(found - {1}, default=None)

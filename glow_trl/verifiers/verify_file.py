@@ -15,6 +15,7 @@ from ..data.jsonl import MalformedLine, read_jsonl
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.files import partial_of, replacing, write_errors
 from ..stages.frame import writing
 from .kinds.registry import KINDS
 from .pool import DEFAULT_TIMEOUT, VerifierPool
@@ -166,29 +167,15 @@ def _judge(chunk: list[dict], pool: VerifierPool, options: VerifyConfig) -> list
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[TextIO]:
-    """A file that takes its name only when it is whole; what there is of it otherwise stays beside as `.partial`."""
-    partial = target.with_name(target.name + ".partial")
+    """A file that takes its name only when it is whole; before a malformed line, what there is of it stays beside."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = partial.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
-    try:
-        with file:
-            yield file
+        with write_errors(target), replacing(target, keep=(MalformedLine,)) as partial:
+            with partial.open("w", encoding="utf-8") as file:
+                yield file
     except MalformedLine as problem:
         raise UserError(
-            f"{problem}; the rows before it are judged, in {partial}; --keep-going skips such lines"
+            f"{problem}; the rows before it are judged, in {partial_of(target)}; --keep-going skips such lines"
         ) from problem
-    except UserError:
-        partial.unlink(missing_ok=True)
-        raise
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
-    try:
-        os.replace(partial, target)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
 @contextmanager

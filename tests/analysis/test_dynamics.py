@@ -8,12 +8,12 @@ import statistics
 import numpy as np
 import pyarrow.parquet
 import pytest
-from sft_folders import made_up, write_sft_folder
 
 from glow_trl.analysis import Weighting, data_map, epoch_table, group_tables, read_ledger
 from glow_trl.analysis.dynamics import DynamicsConfig, analyze, main
 from glow_trl.analysis.groups import groups_of
 from glow_trl.errors import UserError
+from helpers.sft_folders import made_up, write_sft_folder
 
 
 WEIGHTED = {"weighting": "glow", "glow_alpha": 2.0, "glow_beta": 10.0, "glow_max_weight": 1.5}

@@ -126,7 +126,7 @@ def test_a_real_stage_1_orders_the_questions_and_a_real_stage_2_reads_them_in_or
 
     from glow_trl.grpo import GRPOStageConfig, to_dataset, usable_questions
 
-    questions = usable_questions(GRPOStageConfig([str(second / "prompts.jsonl")]).load_questions())
+    questions = usable_questions(GRPOStageConfig([str(second / "prompts.jsonl")]).distinct_questions())
     assert [row["problem"] for row in questions] == [row["problem"] for row in prompts]
     dataset = to_dataset(questions, None, None)
     assert dataset["answer"] == [row["answer"] for row in prompts] and len(dataset) == len(prompts)

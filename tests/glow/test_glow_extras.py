@@ -3,11 +3,11 @@
 import pytest
 import torch
 from datasets import Dataset
-from glow_cases import WEIGHTS, logged, make_trainer, parameters, token_rows
 from transformers import AutoTokenizer, DataCollatorForSeq2Seq, Qwen2MoeConfig, Qwen2MoeForCausalLM
 from trl import SFTConfig, SFTTrainer
 
 from glow_trl.errors import UserError
+from helpers.glow_cases import WEIGHTS, logged, make_trainer, parameters, token_rows
 
 
 ROWS = token_rows(12)

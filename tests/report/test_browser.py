@@ -3,12 +3,12 @@
 import re
 
 import pytest
-from made_up_run import stage_run, write_json
 
 from glow_trl.report import write_report
+from helpers.made_up_run import stage_run, write_json
 
 
-browser_module = pytest.importorskip("browser", reason="the tests in a browser need the package websockets")
+browser_module = pytest.importorskip("helpers.browser", reason="the tests in a browser need the package websockets")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(browser_module.CHROMIUM is None, reason="no Chromium on this machine"),

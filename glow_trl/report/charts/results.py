@@ -143,9 +143,9 @@ def _results(data: RunData, benchmark: str) -> dict[str, dict[str, dict[str, Any
     for name, arm in data.arms.items():
         results[name] = {}
         for stage in STAGES:
-            row = ((arm.stages[stage].results if stage in arm.stages else None) or {}).get("benchmarks", {})
-            if row.get(benchmark, {}).get("pass@1") is not None:
-                results[name][stage] = row[benchmark]
+            row = arm.stages[stage].summary(benchmark) if stage in arm.stages else {}
+            if row.get("pass@1") is not None:
+                results[name][stage] = row
     return results
 
 
@@ -193,8 +193,7 @@ def _interval(axes: "Axes", comparison: Comparison | None, place: int, offset: i
         return
     height = place + 0.66 * ((offset + 0.5) / count - 0.5)
     color = COLORS[f"arm-{arm}"]
-    if comparison.low is not None:
-        axes.plot([100 * comparison.low, 100 * comparison.high], [height, height], color=color, linewidth=1.4)
+    axes.plot([100 * comparison.low, 100 * comparison.high], [height, height], color=color, linewidth=1.4)
     filled = bool(comparison.mark)
     axes.plot(
         100 * comparison.difference,
