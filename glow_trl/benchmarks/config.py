@@ -73,7 +73,7 @@ class BenchmarkConfig:
             and the question alone.
         kind (`str`, *optional*):
             Kind of the answers for rows that have no `kind` of their own; by default `"choice"` for rows with
-            `choices` and `"math"` for others.
+            `choices` and `"math"` for others. `my_module:my_function` is one of your own.
         kind_patterns (`dict[str, str]`, *optional*):
             Kind to a regular expression: a row whose whole answer matches has this kind instead.
         subjects (`dict[str, list[str]]`, *optional*):

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Number
 from pathlib import Path
 from typing import TextIO
 
@@ -17,8 +16,9 @@ from ..stages.command import run_command
 from ..stages.config import parse_command, setting
 from ..stages.files import partial_of, replacing, write_errors
 from ..stages.frame import writing
-from .kinds.registry import KINDS
+from .kinds.registry import load_kind
 from .pool import DEFAULT_TIMEOUT, VerifierPool
+from .rows import find_judging_fault
 from .verdict import BAD_GOLD, MATCH, REASONS, Verdict
 
 
@@ -40,7 +40,9 @@ class VerifyConfig:
         output (`str`):
             JSONL file to write.
         kind (`str`, *optional*, defaults to `"math"`):
-            Verifier of the rows that have no kind of their own.
+            Verifier of the rows that have no kind of their own; `my_module:my_function` for one of yours.
+        kinds (`list[str]`, *optional*):
+            Verifiers of your own that rows name as their `kind`, likewise.
         timeout (`float`, *optional*, defaults to `5.0`):
             Wall-clock limit of one comparison, in seconds.
         workers (`int`, *optional*, defaults to `2`):
@@ -54,6 +56,7 @@ class VerifyConfig:
     file: str | None = setting(None, "JSONL file to judge.", positional=True)
     output: str | None = setting(None, "JSONL file to write.")
     kind: str = setting("math", "Verifier of the rows that have no kind of their own.")
+    kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
     timeout: float = setting(DEFAULT_TIMEOUT, "Wall-clock limit of one comparison, in seconds.")
     workers: int | None = setting(None, "Worker processes for computer algebra (default: 2).")
     require_boxed: bool = setting(False, "Whether only boxed answers are accepted.")
@@ -75,7 +78,8 @@ def main(argv: list[str] | None = None) -> int:
             malformed. The rows before that line are judged all the same, and stay in `OUT.partial`.
     """
     options: VerifyConfig = parse_command("verify", sys.argv[1:] if argv is None else argv).config
-    KINDS.find(options.kind)
+    for kind in (options.kind, *options.kinds):
+        load_kind(kind)
     source, target = Path(options.file), Path(options.output)
     if target.exists() and source.exists() and os.path.samefile(source, target):
         raise UserError(f"{target}: the output would overwrite the input; give --output another name")
@@ -114,16 +118,8 @@ def _problem(row: dict, kind: str) -> str | None:
         return "expected a text under `prediction` (or `completion`)"
     if not any(name in row for name in GOLD):
         return "expected a `gold` (or `answer`)"
-    try:
-        KINDS.find(row.get("kind") or kind)
-    except UserError as error:
-        return str(error)
-    choices, tolerance = row.get("choices"), row.get("tolerance")
-    if choices is not None and not isinstance(choices, list):
-        return "expected a list under `choices`"
-    if tolerance is not None and (isinstance(tolerance, bool) or not isinstance(tolerance, Number) or tolerance < 0):
-        return "expected a number of 0 or more under `tolerance`"
-    return None
+    fault = find_judging_fault(row, kind)
+    return None if fault is None else str(fault)
 
 
 def _usable_rows(source: Path, kind: str, skip: Callable[[MalformedLine], None] | None) -> Iterator[dict]:

@@ -134,29 +134,3 @@ def test_checkpoints_say_how_many_samples_a_step_has(tmp_path):
         state.write_text(content)
         assert saved_samples_per_step(tmp_path) is None
     assert saved_samples_per_step(tmp_path / "nowhere") is None
-
-
-def test_make_resumable_leaves_other_devices_alone():
-    """Only the numbered CPU of a run of several processes is renamed."""
-
-    class Arguments:
-        def __init__(self, device):
-            self._setup_devices = torch.device(device)
-
-        @property
-        def device(self):
-            return self._setup_devices
-
-    for before, after in (("cpu:0", "cpu"), ("cpu", "cpu"), ("cuda:1", "cuda:1"), ("meta", "meta")):
-        args = Arguments(before)
-        make_resumable(args)
-        assert args.device == torch.device(after)
-
-
-def test_checkpoints_say_how_many_samples_a_step_has(tmp_path):
-    """One that does not, of another trainer, leaves it open."""
-    state = tmp_path / "trainer_state.json"
-    for content in ("", "{}", '{"stateful_callbacks": {"TrainerControl": {}}}'):
-        state.write_text(content)
-        assert saved_samples_per_step(tmp_path) is None
-    assert saved_samples_per_step(tmp_path / "nowhere") is None
