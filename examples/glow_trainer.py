@@ -2,6 +2,7 @@
 
 import argparse
 
+import torch
 from datasets import load_dataset
 
 from glow_trl import GLOWConfig, GLOWTrainer
@@ -24,7 +25,10 @@ if args.model is None:
     args.model = f"{args.output_dir}/model"
     build_model(BuiltModelConfig(), [*rows["prompt"], *rows["completion"]], args.model, VOCABULARY)
 
-config = GLOWConfig(args.output_dir, num_train_epochs=args.epochs, glow_alpha=2.0, glow_beta=10.0, learning_rate=5e-3)
+gpu = torch.cuda.is_available()
+config = GLOWConfig(
+    args.output_dir, num_train_epochs=args.epochs, glow_alpha=2.0, glow_beta=10.0, use_cpu=not gpu, bf16=gpu
+)
 trainer = GLOWTrainer(args.model, config, train_dataset=rows)
 trainer.train()
 trainer.save_model()

@@ -2,6 +2,7 @@
 
 import argparse
 
+import torch
 from datasets import load_dataset
 from trl import GRPOConfig, GRPOTrainer
 
@@ -27,8 +28,16 @@ if args.model is None:
 
 # Conversations, as the model is asked elsewhere too; the columns answer and kind go to the rewards as they are
 rows = rows.map(lambda row: {"prompt": [{"role": "user", "content": row["problem"]}]})
+gpu = torch.cuda.is_available()
 config = GRPOConfig(
-    args.output_dir, max_steps=args.steps, num_generations=4, per_device_train_batch_size=16, max_completion_length=32
+    args.output_dir,
+    max_steps=args.steps,
+    num_generations=4,
+    per_device_train_batch_size=16,
+    max_completion_length=32,
+    logging_steps=1,
+    use_cpu=not gpu,
+    bf16=gpu,
 )
 trainer = GRPOTrainer(args.model, [accuracy_reward, answer_format_reward], config, train_dataset=rows)
 trainer.train()
