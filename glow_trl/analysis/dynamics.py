@@ -247,15 +247,7 @@ def _never_row(ledger: LossHistory, cartography: DataMap, index: int) -> dict[st
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Analyze and print the losses by label.
-
-    Args:
-        argv (`list[str]`, *optional*): `FOLDER --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with the folder or the configuration.
-    """
+    """Run `glow-trl dynamics` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
 
     settings = parse_command("dynamics", sys.argv[1:] if argv is None else argv)

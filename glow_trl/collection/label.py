@@ -217,15 +217,7 @@ def _counts(counts: Counter[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration or data.
-    """
+    """Run `glow-trl label` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("label", sys.argv[1:] if argv is None else argv)
     config: LabelConfig = settings.config
     with stage_run(settings, config.output_dir, config.files) as run:

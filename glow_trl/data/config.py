@@ -45,28 +45,22 @@ class RowsConfig:
 
     def load(self, required: Sequence[str]) -> list[dict[str, Any]]:
         """The rows; see [`~glow_trl.data.load_rows`]."""
-        return load_rows(
-            self.dataset_name,
-            split=self.dataset_train_split,
-            config_name=self.dataset_config,
-            columns=self.columns,
-            required=required,
-            limit=self.limit,
-        )
+        return load_rows(self.dataset_name, required=required, **self._reading)
 
     def iter_placed(
         self, required: Sequence[str], on_reject: Callable[[Reject], None] | None = None
     ) -> Iterator[tuple[Place, dict[str, Any]]]:
         """The rows one at a time, each with the place where it stands; see [`~glow_trl.data.iter_placed_rows`]."""
-        return iter_placed_rows(
-            self.dataset_name,
-            split=self.dataset_train_split,
-            config_name=self.dataset_config,
-            columns=self.columns,
-            required=required,
-            limit=self.limit,
-            on_reject=on_reject,
-        )
+        return iter_placed_rows(self.dataset_name, required=required, on_reject=on_reject, **self._reading)
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        return {
+            "split": self.dataset_train_split,
+            "config_name": self.dataset_config,
+            "columns": self.columns,
+            "limit": self.limit,
+        }
 
     @property
     def files(self) -> list[str]:
