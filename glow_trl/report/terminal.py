@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ..statistics.numbers import interval, number, percent
+from .summary import k_values
 
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
         box=box.SIMPLE_HEAD, title=f"{summary['recipe']}: results", title_justify="left", padding=(0, 1, 0, 0)
     )
     several_arms = len(summary["arms"]) > 1
-    k = _largest_k(summary)
+    k = max(k_values(summary), default=None)
     table.add_column("stage", no_wrap=True)
     table.add_column("benchmark", min_width=12)
     for column in ["accuracy", "95 %", *([f"pass@{k}"] if k else []), "tokens", "entropy", "seconds"]:
@@ -42,15 +43,3 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
                 cells.append(number(content.get("seconds"), 0) if first else "")
                 table.add_row(*map(Text, cells), end_section=position == len(rows) - 1)
     console.print(table)
-
-
-def _largest_k(summary: dict[str, Any]) -> int | None:
-    found = {
-        int(key.removeprefix("pass@"))
-        for stages in summary["arms"].values()
-        for content in stages.values()
-        for row in content["benchmarks"].values()
-        for key in row
-        if key.startswith("pass@") and key.removeprefix("pass@").isdigit()
-    }
-    return max(found - {1}, default=None)
