@@ -35,13 +35,10 @@ _STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 8,
+    "figure.titlesize": 10,
+    "figure.titleweight": "bold",
     "axes.labelsize": 9,
     "axes.labelcolor": COLORS["muted"],
-    "axes.titlecolor": COLORS["text"],
     "axes.edgecolor": COLORS["grid"],
     "axes.facecolor": "none",
     "axes.spines.top": False,
@@ -94,7 +91,8 @@ class Chart:
         self._context.__enter__()
         self.figure = Figure(figsize=self._size, layout="constrained")
         self.axes = self.figure.add_subplot()
-        self.axes.set_title(_shortened(self.title, int(8.5 * self._size[0])))
+        # At the left edge, wherever the axes begin
+        self.figure.suptitle(_shortened(self.title, int(8.5 * self._size[0])), x=0.02, horizontalalignment="left")
         return self
 
     def name_rows(self, names: Iterable[str]) -> None:

@@ -21,6 +21,14 @@ ARMS = {
     "negative": {"trajectories": "negative", "weighting": "uniform"},
     "all": {"trajectories": "all", "weighting": "uniform"},
 }
+# Five others, one of them with a name that no page has place for
+FIVE_ARMS = {
+    "beta5": {"glow_beta": 5.0},
+    "beta30": {"glow_beta": 30.0},
+    "positives": {"trajectories": "positive", "weighting": "uniform"},
+    "my_arm": {"weighting": "uniform", "num_train_epochs": 7},
+    "an.arm_whose-name.goes_on-and.on_" + "withoutanend" * 4: {"glow_warmup_epochs": 2},
+}
 
 
 def write_json(path: Path, content) -> None:
