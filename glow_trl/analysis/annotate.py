@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ..data import write_jsonl
 from ..data.loss_history import LABEL_COLUMN
 from ..errors import UserError
-from ..report.run_data import read_json
 from ..stages.command import run_command
 from ..stages.config import parse_command
+from ..stages.files import read_json, write_json
 from ..stages.frame import stage_run
-from ..stages.record import write_json
-from ..statistics.agreement import fleiss_kappa, krippendorff_alpha, percent_agreement
+from ..statistics.agreement import krippendorff_alpha, percent_agreement
 from .patterns.annotator import Annotator, Judgement, majority
 from .patterns.config import AnnotateConfig
 from .patterns.counts import ALL, Annotated, count_patterns
@@ -150,9 +149,9 @@ def agreement(judgements: Sequence[Sequence[Judgement]], taxonomy: Taxonomy) -> 
     Agreement between the judgements of the same trajectory.
 
     Returns:
-        `dict`, or `None` for single judgements: `patterns` with `percent_agreement`, `fleiss_kappa` and
-        `krippendorff_alpha` of each, `overall` the same over all decisions, and `same_set`, the share of pairs of
-        judgements that name the same patterns. An invalid judgement is a missing one.
+        `dict`, or `None` for single judgements: `patterns` with `percent_agreement` and `krippendorff_alpha`
+        of each, `overall` the same over all decisions, and `same_set`, the share of pairs of judgements that name the
+        same patterns. An invalid judgement is a missing one.
     """
     if max(map(len, judgements), default=0) < 2:
         return None
@@ -179,11 +178,7 @@ def agreement(judgements: Sequence[Sequence[Judgement]], taxonomy: Taxonomy) -> 
 
 
 def _agreement(ratings: Sequence[Sequence[bool | None]]) -> dict[str, float | None]:
-    return {
-        "percent_agreement": percent_agreement(ratings),
-        "fleiss_kappa": fleiss_kappa(ratings),
-        "krippendorff_alpha": krippendorff_alpha(ratings),
-    }
+    return {"percent_agreement": percent_agreement(ratings), "krippendorff_alpha": krippendorff_alpha(ratings)}
 
 
 def _annotation(row: dict[str, Any], judgements: Sequence[Judgement]) -> dict[str, Any]:

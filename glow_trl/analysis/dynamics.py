@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from ..data import load_rows, write_jsonl
-from ..data.loss_history import LABEL_COLUMN, LedgerData, Weighting, read_ledger
+from ..data.loss_history import HISTORY_DIR, LABEL_COLUMN, LossHistory, recorded_epochs
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import as_mapping, parse_command, setting
+from ..stages.files import make_writable, write_json
 from ..stages.frame import stage_run
-from ..stages.record import make_writable, provenance, read_run, write_json
+from ..stages.record import provenance, read_run
+from ..weighting import Weighting
 from .data_map import DEFINITION, DataMap, data_map
 from .export import long_table, sample_table, write_parquet
 from .groups import group_tables, groups_of
@@ -27,7 +29,6 @@ SAMPLES_FILE = "samples.parquet"
 LONG_FILE = "samples_long.parquet"
 NEVER_IMPROVED_FILE = "never_improved.jsonl"
 _DEFAULT_COLUMNS = ("source", "model", "pattern")
-_LEDGER = "ledger"
 
 
 @dataclass
@@ -98,13 +99,13 @@ def sft_folders(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     for stage in (folder, folder / "sft"):
-        if any((stage / _LEDGER).glob("epoch-*.npy")):
+        if recorded_epochs(stage / HISTORY_DIR):
             return {"": stage}
-    found = {path.parent.parent.parent.name: path.parent.parent for path in folder.glob("*/sft/ledger/epoch-*.npy")}
+    found = {stage.parent.name: stage for stage in folder.glob("*/sft") if recorded_epochs(stage / HISTORY_DIR)}
     if not found:
         raise UserError(
-            f"{folder}: no losses found (looked for ledger/epoch-001.npy in it, in sft and in */sft); GLOW SFT writes "
-            "them at the end of each epoch"
+            f"{folder}: no losses found (looked for {HISTORY_DIR} in it, in sft and in */sft); GLOW SFT writes them "
+            "at the end of each epoch"
         )
     return dict(sorted(found.items()))
 
@@ -144,12 +145,12 @@ def _places(config: DynamicsConfig) -> dict[str, tuple[Path, Path]]:
 
 
 def _analyze_stage(config: DynamicsConfig, stage: Path, output_dir: Path) -> dict[str, Any]:
-    ledger = read_ledger(stage / _LEDGER)
+    ledger = LossHistory.read(stage / HISTORY_DIR)
     if ledger is None:
-        raise UserError(f"{stage / _LEDGER}: none of the files of losses can be read")
+        raise UserError(f"{stage / HISTORY_DIR}: none of the files of losses can be read")
     if config.reference_epoch is not None and config.reference_epoch not in ledger.epochs:
         raise UserError(
-            f"reference_epoch: epoch {config.reference_epoch} was not recorded in {stage / _LEDGER}, which has "
+            f"reference_epoch: epoch {config.reference_epoch} was not recorded in {stage / HISTORY_DIR}, which has "
             f"{', '.join(map(str, ledger.epochs))}"
         )
     run = (read_run(stage) or {}).get("config") or {}
@@ -176,7 +177,7 @@ def _analyze_stage(config: DynamicsConfig, stage: Path, output_dir: Path) -> dic
     return results | {"files": {"results": str(output_dir / RESULTS_FILE), "samples": str(export)}}
 
 
-def _columns(config: DynamicsConfig, ledger: LedgerData, run: dict[str, Any]) -> list[str]:
+def _columns(config: DynamicsConfig, ledger: LossHistory, run: dict[str, Any]) -> list[str]:
     """The columns to tell the samples apart by, joined to the ledger where they come from other files."""
     wanted = list(config.by or [])
     names = list(dict.fromkeys(name for entry in wanted for name in entry.split("+")))
@@ -190,12 +191,9 @@ def _columns(config: DynamicsConfig, ledger: LedgerData, run: dict[str, Any]) ->
                 f"{', '.join([LABEL_COLUMN, *ledger.columns])}); name the file that has it as --data"
             )
         mapping = config.columns if config.data else as_mapping(run.get("columns"), "columns")
-        rows = load_rows(
-            sources,
-            split=run.get("dataset_train_split", "train"),
-            config_name=run.get("dataset_config"),
-            columns=mapping,
-        )
+        placed = {"split": run.get("dataset_train_split"), "config_name": run.get("dataset_config")}
+        placed = {key: value for key, value in placed.items() if value is not None}
+        rows = load_rows(sources, columns=mapping, **placed)
         known = {name for row in rows for name in row}
         for name in missing:
             if name not in known:
@@ -207,7 +205,7 @@ def _columns(config: DynamicsConfig, ledger: LedgerData, run: dict[str, Any]) ->
     return [LABEL_COLUMN, *found]
 
 
-def _map_summary(ledger: LedgerData, cartography: DataMap, by: Sequence[str], most: int) -> dict[str, Any]:
+def _map_summary(ledger: LossHistory, cartography: DataMap, by: Sequence[str], most: int) -> dict[str, Any]:
     groups = {"all": {"all": np.ones(len(ledger), dtype=bool)}}
     groups |= {column: groups_of(ledger, column, most) for column in by}
     return {
@@ -236,7 +234,7 @@ def _map_counts(cartography: DataMap, mask: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _never_row(ledger: LedgerData, cartography: DataMap, index: int) -> dict[str, Any]:
+def _never_row(ledger: LossHistory, cartography: DataMap, index: int) -> dict[str, Any]:
     label = int(ledger.is_correct[index])
     return {
         "sample_id": ledger.sample_ids[index] if ledger.sample_ids else f"row {index}",

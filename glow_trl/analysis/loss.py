@@ -12,14 +12,13 @@ import numpy as np
 
 from ..data import write_jsonl
 from ..data.append_log import AppendLog
-from ..data.loss_history import LABEL_COLUMN, LedgerData
+from ..data.loss_history import LABEL_COLUMN, LossHistory
 from ..errors import UserError
-from ..generation.loading import load_model, load_tokenizer, local_folder
-from ..report.run_data import read_json
 from ..stages.command import run_command
 from ..stages.config import parse_command
+from ..stages.files import read_json, write_json
 from ..stages.frame import stage_run
-from ..stages.record import StageRun, write_json
+from ..stages.record import StageRun
 from .groups import groups_of
 from .loss_config import LossConfig
 from .loss_samples import TrainedAs, tokenize
@@ -50,14 +49,14 @@ def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
     """
     rows = config.load(["problem", "completion"])
     columns = _columns(config, rows)
-    tokenizer = load_tokenizer(config.model_name_or_path, config.trust_remote_code)
+    tokenizer = config.load_tokenizer()
     trained = TrainedAs.of(config)
     samples = tokenize(rows, tokenizer, trained)
     # The first token of a sequence is never predicted
     targets = [len(ids) if prompt else max(0, len(ids) - 1) for prompt, ids in samples]
     losses: dict[int, float] = {}
     with AppendLog(run.output_dir / _WORK_FILE) as log:
-        losses.update((row["row"], row["loss"]) for row in log.rows if row["row"] < len(rows))
+        losses.update((row["row"], row["loss"]) for _, row in log.rows() if row["row"] < len(rows))
         missing = [index for index, count in enumerate(targets) if count and index not in losses]
         for batch in _losses(config, [samples[index] for index in missing]):
             found = [
@@ -91,7 +90,7 @@ def _losses(config: LossConfig, samples: Sequence[tuple[list[int], list[int]]]) 
 
     if not samples:
         return
-    model = load_model(config.model_name_or_path, config.dtype, trust_remote_code=config.trust_remote_code)
+    model = config.load_model()
     prompts, completions = zip(*samples, strict=True)
     forwards = completion_forwards(model, prompts, completions, (), config.batch_tokens, config.batch_size)
     hidden = not sys.stderr.isatty()
@@ -125,7 +124,7 @@ def _summaries(
     counts = np.array([targets[index] for index in kept])
     problems = np.array([rows[index]["problem"] for index in kept], dtype=object)
     labels = [rows[index].get(LABEL_COLUMN) for index in kept]
-    samples = LedgerData(
+    samples = LossHistory(
         epochs=[1],
         losses=values[None],
         is_correct=np.array([-1 if label is None else int(label) for label in labels]),
@@ -187,7 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = parse_command("loss", sys.argv[1:] if argv is None else argv)
     config: LossConfig = settings.config
     disable_progress_bar()
-    folder = local_folder(config.model_name_or_path)
+    folder = config.checkpoint_folder()
     inputs = [*config.files, *([] if folder is None else [folder])]
     with stage_run(settings, config.output_dir, inputs) as run:
         results = read_json(run.output_dir / RESULTS_FILE) if run.is_complete else None

@@ -42,6 +42,9 @@ class BenchmarkConfig:
             Its name in results, report and file names.
         path (`str`):
             A JSONL, JSON or Parquet file, or a data set id on the Hub.
+        version (`int` or `float`, *optional*):
+            Stands beside the benchmark's numbers. Raise it with any change that makes earlier numbers incomparable,
+            such as of questions, gold answers or prompt: `glow-trl compare` refuses evaluations of different versions.
         split (`str`, *optional*, defaults to `"test"`):
             Split of a Hub data set.
         config_name (`str` or `list[str]`, *optional*):
@@ -70,7 +73,7 @@ class BenchmarkConfig:
             and the question alone.
         kind (`str`, *optional*):
             Kind of the answers for rows that have no `kind` of their own; by default `"choice"` for rows with
-            `choices` and `"math"` for others.
+            `choices` and `"math"` for others. `my_module:my_function` is one of your own.
         kind_patterns (`dict[str, str]`, *optional*):
             Kind to a regular expression: a row whose whole answer matches has this kind instead.
         subjects (`dict[str, list[str]]`, *optional*):
@@ -105,6 +108,7 @@ class BenchmarkConfig:
 
     name: str
     path: str
+    version: int | float | None = None
     split: str = "test"
     config_name: str | list[str] | None = None
     domain: str = "in"
@@ -191,6 +195,8 @@ def _check(key: str, value: Any, where: str) -> None:
     if key in ("limit", "shuffle_choices") and (type(value) is not int or value < (key == "limit")):
         least = "at least 1" if key == "limit" else "0 or more"
         raise UserError(f"{where}: {key} is {value!r}: it must be a whole number of {least}")
+    if key == "version" and (type(value) not in (int, float) or not value > 0):
+        raise UserError(f"{where}: version is {value!r}: it must be a positive number")
     if key == "split_by_subject" and not isinstance(value, bool):
         raise UserError(f"{where}: split_by_subject must be true or false, found {value!r}")
     if key == "kind_patterns":

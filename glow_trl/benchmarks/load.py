@@ -7,6 +7,7 @@ from typing import Any
 from ..data import load_rows
 from ..data.load import is_local
 from ..errors import UserError
+from ..verifiers import load_kind
 from .config import BenchmarkConfig, Source
 from .formats import RowFormat, shuffled
 
@@ -57,6 +58,8 @@ def load_questions(benchmark: BenchmarkConfig) -> list[dict[str, Any]]:
 def _questions(benchmark: BenchmarkConfig, source: Source, limit: int | None) -> Iterator[dict[str, Any]]:
     several = isinstance(benchmark.config_name, list) and not is_local(source.path)
     kinds = {kind: re.compile(pattern) for kind, pattern in benchmark.kind_patterns.items()}
+    for kind in (*kinds, *filter(None, [benchmark.kind])):
+        load_kind(kind)
     for name in benchmark.config_name if several else [benchmark.config_name]:
         config_name = None if is_local(source.path) else name
         rows = load_rows(source.path, split=benchmark.split, config_name=config_name, limit=limit)

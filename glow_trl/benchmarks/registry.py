@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..stages.config import nearest, read_yaml
+from ..stages.yaml_file import nearest, read_yaml
 from .config import BenchmarkConfig
 from .formats import FORMAT_KEYS, RowFormat
 

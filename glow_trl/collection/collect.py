@@ -5,17 +5,18 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ..data import Reject, RejectsFile
 from ..errors import ServiceError, UserError
-from ..generation import Engine, create_engine, engine_class
+from ..generation import Engine
 from ..stages.command import run_command
 from ..stages.config import as_mapping, parse_command
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from .collecting.config import CollectConfig
-from .collecting.questions import Prompts, load_questions, read_template
+from .collecting.questions import Prompts, questions_to_ask, read_template
 from .collecting.shards import SampleShards
 
 
@@ -41,13 +42,14 @@ def collect(config: CollectConfig, run: StageRun, engine: Engine | None = None) 
         ServiceError: the server failed for good.
         OSError: the disk is full.
     """
-    asks_messages = engine_class(config.engine).takes_messages if engine is None else engine.takes_messages
+    asks_messages = config.is_remote if engine is None else engine.takes_messages
     template = read_template(config.chat_template_path)
     tokenizer = None
     if config.prompt_format == "chat" and not asks_messages:
-        tokenizer = _tokenizer(config, template)
+        tokenizer = config.load_tokenizer()
+        tokenizer.chat_template = template or tokenizer.chat_template
     with RejectsFile(run.output_dir / "rejects.jsonl") as rejects:
-        questions, places, repeated = load_questions(config, rejects)
+        questions, places, repeated = questions_to_ask(config, rejects)
         prompts = Prompts(questions, config, tokenizer)
         problems = [question["problem"] for question in questions]
         if tokenizer is not None:
@@ -65,7 +67,7 @@ def collect(config: CollectConfig, run: StageRun, engine: Engine | None = None) 
             if not shards.complete:
                 with contextlib.ExitStack() as stack:
                     if engine is None:
-                        engine = stack.enter_context(_create_engine(config, template))
+                        engine = stack.enter_context(config.create_engine(**_for_messages(config, template)))
                     started = time.perf_counter()
                     _ask(engine, prompts, questions, config, shards, refuse)
             seconds = time.perf_counter() - started
@@ -126,40 +128,21 @@ def _ask(engine, prompts, questions, config, shards, refuse) -> None:
                 progress.advance(task)
 
 
-def _tokenizer(config: CollectConfig, template: str | None) -> Any:
-    from ..generation.loading import load_tokenizer
-
-    tokenizer = load_tokenizer(config.model_name_or_path, config.trust_remote_code)
-    if template is not None:
-        tokenizer.chat_template = template
-    return tokenizer
-
-
-def _create_engine(config: CollectConfig, template: str | None) -> Engine:
+def _for_messages(config: CollectConfig, template: str | None) -> dict[str, Any]:
+    """What an engine that is given conversations has to know about the chat template."""
     options: dict[str, Any] = {}
-    is_remote = engine_class(config.engine).takes_messages
-    for name, default in (("dtype", "auto"), ("trust_remote_code", False), ("max_model_len", None)):
-        if not is_remote and getattr(config, name) != default:
-            options[name] = getattr(config, name)
-    options |= config.engine_options
-    if is_remote:
-        if config.chat_template_kwargs:
-            options["chat_template_kwargs"] = config.chat_template_kwargs
-        if template is not None:
-            options["extra_body"] = as_mapping(options.get("extra_body"), "extra_body") | {"chat_template": template}
-    return create_engine(config.engine, config.model_name_or_path, **options)
+    if config.chat_template_kwargs:
+        options["chat_template_kwargs"] = config.chat_template_kwargs
+    if template is not None:
+        extra = as_mapping(config.engine_options.get("extra_body"), "extra_body")
+        options["extra_body"] = extra | {"chat_template": template}
+    return options
 
 
-def inputs(config: CollectConfig) -> list[str]:
+def inputs(config: CollectConfig) -> list[str | Path]:
     """The files and folders that the samples are made from."""
-    from ..generation.loading import local_folder
-
-    paths = list(config.files)
-    if not engine_class(config.engine).takes_messages and (folder := local_folder(config.model_name_or_path)):
-        paths.append(str(folder))
-    if config.chat_template_path is not None:
-        paths.append(config.chat_template_path)
-    return paths
+    paths = [*config.files, config.checkpoint_folder(), config.chat_template_path]
+    return [path for path in paths if path is not None]
 
 
 def main(argv: Sequence[str] | None = None) -> None:

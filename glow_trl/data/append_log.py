@@ -1,13 +1,20 @@
-"""Results kept as they come, so that a run that was killed computes none of them twice."""
+"""Rows kept as they come, so that a run that was killed computes none of them twice."""
 
-import json
+import contextlib
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, BinaryIO
 
 from ..errors import UserError
+from ..stages.files import write_errors
+from .jsonl import MalformedLine, OnMalformed, encode_row, read_jsonl
+
+
+# A power failure costs what was appended in so many seconds; a killed process costs nothing
+_SYNC_SECONDS = 5.0
+_BLOCK = 1 << 16
 
 
 class AppendLog:
@@ -17,54 +24,76 @@ class AppendLog:
     Args:
         path (`str` or `os.PathLike`): the file; it is made if it does not exist.
 
-    Attributes:
-        rows (`list[dict]`): what the file held when it was opened.
-
     Raises:
-        UserError: the file cannot be read or written to, or holds something else.
+        UserError: the file cannot be written to.
+        OSError: the disk is full.
     """
 
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
-        self.rows: list[dict[str, Any]] = []
-        try:
+        self._synced = time.monotonic()
+        with write_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = self.path.open("a+b")
-            self._file.seek(0)
-            whole = 0
-            for number, line in enumerate(self._file, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    row = json.loads(line)
-                except ValueError as error:
-                    raise UserError(
-                        f"{self.path}, line {number}: not valid JSON; delete the line, what it held is done again"
-                    ) from error
-                self.rows.append(row)
-                whole += len(line)
-            self._file.truncate(whole)
-        except OSError as error:
-            raise UserError(f"{self.path}: cannot be written ({error.strerror or error})") from error
+            self._file: BinaryIO = self.path.open("a+b", buffering=0)
+            _cut_torn_line(self._file)
+
+    def rows(self, on_malformed: OnMalformed = None) -> Iterator[tuple[int, dict[str, Any]]]:
+        """
+        What the file holds, with the lines' numbers; see [`~glow_trl.data.read_jsonl`].
+
+        Raises:
+            UserError: a line is not a row, and `on_malformed` was not given.
+        """
+        try:
+            yield from read_jsonl(self.path, on_malformed)
+        except MalformedLine as error:
+            raise UserError(f"{error}; delete the line, what it held is done again") from error
 
     def append(self, *rows: Mapping[str, Any]) -> None:
         """
-        Save rows.
+        Save rows: all of them, or, where there is no room for all, none.
 
         Raises:
             OSError: the disk is full, or went away.
         """
-        text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        self._file.write(text.encode())
-        self._file.flush()
+        text = memoryview(b"".join(map(encode_row, rows)))
+        end = os.fstat(self._file.fileno()).st_size
+        try:
+            # A disk that is full takes the first part of a line
+            while text:
+                text = text[self._file.write(text) :]
+        except OSError:
+            with contextlib.suppress(OSError):
+                self._file.truncate(end)
+            raise
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            self._sync()
 
     def close(self) -> None:
-        self._file.close()
+        """Have the disk keep what was written, and close the file."""
+        with self._file:
+            self._sync()
 
     def __enter__(self) -> "AppendLog":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
+        # A full disk must not hide the error that it was found by
+        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
+            self.close()
+
+    def _sync(self) -> None:
+        os.fsync(self._file.fileno())
+        self._synced = time.monotonic()
+
+
+def _cut_torn_line(file: BinaryIO) -> None:
+    end = file.seek(0, os.SEEK_END)
+    for stop in range(end, 0, -_BLOCK):
+        start = max(0, stop - _BLOCK)
+        file.seek(start)
+        newline = file.read(stop - start).rfind(b"\n")
+        if newline >= 0:
+            file.truncate(start + newline + 1)
+            return
+    file.truncate(0)

@@ -1,16 +1,14 @@
 """JSON Lines, one object per line, streamed; faults are reported by file and line number."""
 
-import errno
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-
-
-_FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+from ..stages.files import replacing, write_errors
 
 
 class MalformedLine(UserError):
@@ -33,9 +31,11 @@ class MalformedLine(UserError):
         self.text = text
 
 
-def read_jsonl(
-    path: str | os.PathLike, on_malformed: Callable[[MalformedLine], None] | None = None
-) -> Iterator[tuple[int, dict]]:
+#: Called with each line or element that is left out.
+OnMalformed = Callable[[MalformedLine], None] | None
+
+
+def read_jsonl(path: str | os.PathLike, on_malformed: OnMalformed = None) -> Iterator[tuple[int, dict]]:
     """Yield `(line_number, row)` for every non-blank line of a UTF-8 JSONL file, with one line in memory at a time.
 
     Args:
@@ -104,44 +104,37 @@ class JsonlWriter:
     def __init__(self, path: str | os.PathLike):
         self.path = Path(path)
         self.count = 0
-        self._partial = self.path.with_name(self.path.name + ".partial")
 
     def __enter__(self) -> "JsonlWriter":
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self._partial.open("w", encoding="utf-8")
-        except OSError as error:
-            raise self._failure(error) from error
+        with ExitStack() as stack:
+            partial = stack.enter_context(replacing(self.path))
+            with write_errors(self.path):
+                self._file = partial.open("wb")
+            stack.callback(self._close)
+            self._stack = stack.pop_all()
         return self
 
-    def write(self, row: dict[str, Any]) -> None:
+    def write(self, row: Mapping[str, Any]) -> None:
         """Write one row. Values that JSON does not know, such as dates, become text."""
-        try:
-            try:
-                self._file.write(json.dumps(row, ensure_ascii=False, default=str) + "\n")
-            except UnicodeEncodeError:
-                # A lone surrogate: JSON can spell it, UTF-8 cannot
-                self._file.write(json.dumps(row, default=str) + "\n")
-        except OSError as error:
-            raise self._failure(error) from error
+        with write_errors(self.path):
+            self._file.write(encode_row(row))
         self.count += 1
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        try:
-            if error is None:
-                self._file.flush()
-                os.fsync(self._file.fileno())
-            self._file.close()
-            if error is None:
-                os.replace(self._partial, self.path)
-        except OSError as fault:
-            if error is None:
-                raise self._failure(fault) from fault
+        self._stack.__exit__(kind, error, trace)
 
-    def _failure(self, error: OSError) -> Exception:
-        if error.errno in _FULL_DISK:
-            return OSError(error.errno, os.strerror(error.errno), str(self.path))
-        return UserError(f"{self.path}: cannot be written ({error.strerror or error})")
+    def _close(self) -> None:
+        with write_errors(self.path):
+            self._file.close()
+
+
+def encode_row(row: Mapping[str, Any]) -> bytes:
+    """A row as a line of JSON. Values that JSON does not know become text."""
+    try:
+        text = json.dumps(row, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:  # a lone surrogate: JSON can spell it, UTF-8 cannot
+        text = json.dumps(row, default=str).encode()
+    return text + b"\n"
 
 
 def write_jsonl(path: str | os.PathLike, rows: Iterable[dict]) -> int:

@@ -38,7 +38,7 @@ def iter_rows(
     on_reject: Callable[[Reject], None] | None = None,
 ) -> Iterator[dict[str, Any]]:
     """
-    Read rows one at a time: what is in memory does not grow with the number of rows.
+    Read rows one at a time: what is in memory does not grow with the number of rows, but for a `.json` file's.
 
     Args:
         name (`str` or `list[str]`):

@@ -1,23 +1,26 @@
 """Benchmarks, statistics and policy entropy. Importing this package loads neither torch nor transformers."""
 
-from ..benchmarks import BenchmarkConfig
-from ..statistics.estimates import Estimate, grouped_mean, majority_at_k, pass_at_k
-from .compare import compare_runs
-from .config import EvalConfig
-from .entropy import compare_entropy
-from .runner import evaluate
-from .voting import answer_groups
+import importlib
 
 
-__all__ = [
-    "BenchmarkConfig",
-    "Estimate",
-    "EvalConfig",
-    "answer_groups",
-    "compare_entropy",
-    "compare_runs",
-    "evaluate",
-    "grouped_mean",
-    "majority_at_k",
-    "pass_at_k",
-]
+# Each with its module, imported with the name: the commands' modules run with `python -m` too
+_NAMES = {
+    "BenchmarkConfig": "..benchmarks",
+    "Estimate": "..statistics.estimates",
+    "EvalConfig": ".config",
+    "answer_groups": ".voting",
+    "compare_entropy": ".entropy",
+    "compare_runs": ".compare",
+    "evaluate": ".runner",
+    "grouped_mean": "..statistics.estimates",
+    "majority_at_k": "..statistics.estimates",
+    "pass_at_k": "..statistics.estimates",
+}
+
+__all__ = list(_NAMES)
+
+
+def __getattr__(name: str):
+    if name in _NAMES:
+        return getattr(importlib.import_module(_NAMES[name], __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,23 +1,22 @@
 """What `eval.yaml` may say."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ..benchmarks import BenchmarkConfig, parse_entry
 from ..errors import UserError
-from ..generation import SamplingConfig, engine_class
-from ..stages.config import nearest
+from ..generation import EngineConfig
+from ..stages.config import nearest, setting
 
 
 @dataclass
-class EvalConfig:
+class EvalConfig(EngineConfig):
     r"""
-    Configuration of an evaluation.
+    Configuration of an evaluation: [`~glow_trl.generation.EngineConfig`] with the checkpoint (sampled as in the paper,
+    but for its `max_new_tokens` of 32768), and
 
-    Args:
-        model_name_or_path (`str`):
-            A checkpoint's folder (full model or PEFT adapter) or a model id on the Hub.
+    Parameters:
         output_dir (`str`):
             Where results and generations go. Started again with the same settings, the evaluation continues there.
         benchmarks (`list[str or dict]`):
@@ -36,12 +35,6 @@ class EvalConfig:
             `"{problem}"` for the bare question.
         num_samples (`int`, *optional*, defaults to `1`):
             Completions drawn for each question.
-        temperature (`float`, *optional*, defaults to `0.6`):
-            Sampling temperature, the paper's by default. `0` decodes greedily.
-        top_p (`float`, *optional*, defaults to `0.95`):
-            Share of the probability that nucleus sampling keeps, the paper's by default.
-        max_new_tokens (`int`, *optional*, defaults to `4096`):
-            Completions are cut after this many tokens. The paper uses 32768.
         seed (`int`, *optional*, defaults to `42`):
             Seed of the samples.
         k_values (`list[int]`, *optional*):
@@ -54,19 +47,6 @@ class EvalConfig:
             default it is measured where the engine has the model: a server gives no distributions.
         entropy_questions (`int`, *optional*, defaults to `200`):
             How many of a benchmark's questions those additional completions are drawn for.
-        engine (`str`, *optional*, defaults to `"transformers"`):
-            `"transformers"`, `"vllm"`, `"server"` (OpenAI's API; `model_name_or_path` is then the name that the
-            server gives the model), or `package.module:Class`.
-        engine_options (`dict`, *optional*):
-            Further arguments of the engine, `{tensor_parallel_size: 2}` for example.
-        batch_size (`int`, *optional*, defaults to `512`):
-            Most sequences in a batch of the transformers engine.
-        batch_tokens (`int`, *optional*, defaults to `65536`):
-            Most tokens in such a batch. Lower it if memory runs out.
-        dtype (`str`, *optional*, defaults to `"auto"`):
-            Precision of the weights: `"auto"` (as saved), `"float32"`, `"bfloat16"` or `"float16"`.
-        trust_remote_code (`bool`, *optional*, defaults to `False`):
-            Whether code that comes with the checkpoint may run.
         limit (`int`, *optional*):
             Only the first so many questions of every benchmark.
         on_bad_gold (`str`, *optional*, defaults to `"error"`):
@@ -76,76 +56,30 @@ class EvalConfig:
             Verify saved completions again instead of taking the saved verdicts. Nothing is generated for it.
     """
 
-    model_name_or_path: str | None = field(default=None, metadata={"help": "Checkpoint folder or model id."})
-    output_dir: str | None = field(default=None, metadata={"help": "Where results and generations go."})
+    output_dir: str | None = setting(None, "Where results and generations go.")
     # On the command line names; a YAML file may have mappings among them
-    benchmarks: list[str] = field(
-        default_factory=list,
-        metadata={"help": "The test sets: names of shipped ones, or YAML files.", "changeable": "recomputes"},
+    benchmarks: list[str] = setting(
+        [], "The test sets: names of shipped ones, or YAML files.", changeable="recomputes"
     )
-    only: list[str] | None = field(
-        default=None, metadata={"help": "Evaluate just these benchmarks.", "changeable": "recomputes"}
+    only: list[str] | None = setting(None, "Evaluate just these benchmarks.", changeable="recomputes")
+    in_domain: list[str] = setting(["math"], "Domain groups that count as in-domain.", changeable="recomputes")
+    system_prompt: str | None = setting(None, "System turn (default: as trained).")
+    prompt_template: str | None = setting(None, "User turn with {problem} in it (default: as trained).")
+    num_samples: int = setting(1, "Completions for each question.")
+    seed: int = setting(42, "Seed of the samples.")
+    k_values: list[int] | None = setting(None, "The k of pass@k and majority@k.", changeable="recomputes")
+    majority: bool = setting(True, "Whether to compute majority@k.", changeable="recomputes")
+    entropy: bool | None = setting(
+        None, "Whether to measure token entropy at temperature 1 (default: if possible).", changeable="recomputes"
     )
-    in_domain: list[str] = field(
-        default_factory=lambda: ["math"],
-        metadata={"help": "Domain groups that count as in-domain.", "changeable": "recomputes"},
+    entropy_questions: int = setting(
+        200, "Questions for which completions at temperature 1 are drawn for it.", changeable="recomputes"
     )
-    system_prompt: str | None = field(default=None, metadata={"help": "System turn (default: as trained)."})
-    prompt_template: str | None = field(
-        default=None, metadata={"help": "User turn with {problem} in it (default: as trained)."}
+    limit: int | None = setting(None, "Only the first so many questions of a benchmark.", changeable="recomputes")
+    on_bad_gold: Literal["error", "drop"] = setting(
+        "error", "Questions whose gold answer is unusable: error or drop.", changeable="recomputes"
     )
-    num_samples: int = field(default=1, metadata={"help": "Completions for each question."})
-    temperature: float = field(default=0.6, metadata={"help": "Sampling temperature; 0 is greedy."})
-    top_p: float = field(default=0.95, metadata={"help": "Nucleus sampling."})
-    max_new_tokens: int = field(default=4096, metadata={"help": "Completions are cut after this many tokens."})
-    seed: int = field(default=42, metadata={"help": "Seed of the samples."})
-    k_values: list[int] | None = field(
-        default=None, metadata={"help": "The k of pass@k and majority@k.", "changeable": "recomputes"}
-    )
-    majority: bool = field(
-        default=True, metadata={"help": "Whether to compute majority@k.", "changeable": "recomputes"}
-    )
-    entropy: bool | None = field(
-        default=None,
-        metadata={
-            "help": "Whether to measure token entropy at temperature 1 (default: if possible).",
-            "changeable": "recomputes",
-        },
-    )
-    entropy_questions: int = field(
-        default=200,
-        metadata={
-            "help": "Questions for which completions at temperature 1 are drawn for it.",
-            "changeable": "recomputes",
-        },
-    )
-    engine: str = field(
-        default="transformers", metadata={"help": "transformers, vllm, server or package.module:Class."}
-    )
-    engine_options: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "Further arguments of the engine."}
-    )
-    batch_size: int = field(
-        default=512, metadata={"help": "Most sequences in a batch (transformers engine).", "changeable": True}
-    )
-    batch_tokens: int = field(
-        default=65536, metadata={"help": "Most tokens in a batch (transformers engine).", "changeable": True}
-    )
-    dtype: str = field(default="auto", metadata={"help": "auto, float32, bfloat16 or float16."})
-    trust_remote_code: bool = field(default=False, metadata={"help": "Whether the checkpoint's code may run."})
-    limit: int | None = field(
-        default=None, metadata={"help": "Only the first so many questions of a benchmark.", "changeable": "recomputes"}
-    )
-    on_bad_gold: Literal["error", "drop"] = field(
-        default="error",
-        metadata={"help": "Questions whose gold answer is unusable: error or drop.", "changeable": "recomputes"},
-    )
-    rescore: bool = field(default=False, metadata={"help": "Verify saved completions again.", "changeable": True})
-
-    @property
-    def sampling(self) -> SamplingConfig:
-        """How completions are drawn."""
-        return SamplingConfig(self.num_samples, self.temperature, self.top_p, self.max_new_tokens, self.seed)
+    rescore: bool = setting(False, "Verify saved completions again.", changeable=True)
 
     @property
     def resolved_k_values(self) -> list[int]:
@@ -181,8 +115,7 @@ class EvalConfig:
                     close = nearest(name, names) or f"; there are {', '.join(names)}"
                     raise UserError(f"only: there is no benchmark {name!r}{close}")
             parsed = [benchmark for benchmark in parsed if benchmark.name in self.only]
-        _ = self.sampling
-        if self.entropy and engine_class(self.engine).takes_messages:
+        if self.entropy and self.is_remote:
             raise UserError(
                 f"entropy: the engine '{self.engine}' gives samples and no distributions; leave entropy out, or "
                 "evaluate the checkpoint itself with the engine vllm or transformers"
@@ -192,7 +125,7 @@ class EvalConfig:
             raise UserError(
                 f"k_values: k = {wrong[0]} needs num_samples of at least {wrong[0]}, not {self.num_samples}"
             )
-        for name in ("limit", "batch_size", "batch_tokens", "entropy_questions"):
+        for name in ("limit", "entropy_questions"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
         return parsed
@@ -200,7 +133,7 @@ class EvalConfig:
     @property
     def measures_entropy(self) -> bool:
         """Whether policy entropy is measured."""
-        return self.entropy if self.entropy is not None else not engine_class(self.engine).takes_messages
+        return self.entropy if self.entropy is not None else not self.is_remote
 
     def is_in_domain(self, benchmark: BenchmarkConfig) -> bool:
         """Whether a benchmark counts as in-domain."""

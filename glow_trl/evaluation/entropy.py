@@ -3,7 +3,7 @@
 import dataclasses
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.files import write_json
 from ..stages.frame import stage_run
-from ..stages.record import write_json
-from ..statistics.numbers import number
-from ..statistics.pairing import relative_change
+from ..statistics.numbers import number, points, span
 from .config import EvalConfig
+from .paired import Evaluation, entropy_change
 
 
 if TYPE_CHECKING:
@@ -94,7 +94,6 @@ def compare_entropy(
     Raises:
         UserError: bad input or configuration, or an engine that has no model in this process.
     """
-    from ..data import read_jsonl
     from .runner import evaluate
 
     folders: dict[str, Path] = {}
@@ -104,25 +103,19 @@ def compare_entropy(
             name += "_"
         folders[str(model)] = Path(output_dir, name)
     found: dict[str, dict[str, Any]] = {}
-    sums: dict[str, dict[str, dict[int, list[float]]]] = {}
+    sums: dict[str, list[dict[Hashable, tuple[float, int]]]] = {}
     for model, folder in folders.items():
         config = EvalConfig(model_name_or_path=model, output_dir=str(folder), entropy=True, **settings)
         results = evaluate(config, console=console, only_entropy=True)
         for name, row in results["benchmarks"].items():
             found.setdefault(name, {"models": {}, "changes": {}})["models"][model] = row
-            totals = sums.setdefault(name, {}).setdefault(model, {})
-            for _, item in read_jsonl(folder / f"entropy_{name}.jsonl"):
-                pair = totals.setdefault(item["index"], [0.0, 0.0])
-                pair[0] += item["entropy"] * item["n_tokens"]
-                pair[1] += item["n_tokens"]
-    first, *others = folders
-    for name, totals in sums.items():
-        for model in others:
-            common = sorted(totals[first].keys() & totals[model].keys())
-            pairs = [tuple(zip(*(totals[item][index] for index in common), strict=True)) for item in (first, model)]
-            if common and all(sum(upper) > 0 for upper, _ in pairs):
-                change = relative_change(*pairs)
-                found[name]["changes"][model] = {"relative_change": change.mean, "ci": [change.low, change.high]}
+            sums.setdefault(name, []).append(Evaluation(folder, results).entropies(name))
+    for name, (first, *others) in sums.items():
+        for model, second in zip(list(folders)[1:], others, strict=True):
+            # One configuration chose the questions of all
+            change = entropy_change([(first[index], second[index]) for index in first if index in second])
+            if change is not None and "relative_change" in change:
+                found[name]["changes"][model] = {key: change[key] for key in ("relative_change", "ci")}
     return found
 
 
@@ -160,8 +153,8 @@ def entropy_table(found: dict[str, dict[str, Any]]) -> "Table":
             cells.append("" if ends is None else f"{ends[0]:.3f}–{ends[1]:.3f}")
             change = entry["changes"].get(model)
             if change is not None:
-                low, high = change["ci"]
-                cells += [f"{100 * change['relative_change']:+.1f} %", f"{100 * low:+.1f} to {100 * high:+.1f}"]
+                cells.append(f"{points(change['relative_change'])} %")
+                cells += [span(*change["ci"])] if change["ci"] else []
             table.add_row(*map(Text, cells))
     table.caption = "nats per token, temperature 1, whole vocabulary"
     return table

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..benchmarks import BenchmarkConfig
-from ..generation.loading import local_folder
-from ..report.run_data import read_json
 from ..stages.command import run_command
 from ..stages.config import parse_command
+from ..stages.files import read_json
 from ..stages.frame import stage_run
 from ..stages.record import fingerprint
 from ..statistics.numbers import interval, number, percent
 from .config import EvalConfig
+from .metrics import benchmark_label, largest_k
 from .runner import evaluate
 
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def _data_facts(benchmark: BenchmarkConfig) -> dict[str, Any]:
     """What a benchmark's questions come from."""
     source = benchmark.source()
-    facts = {"path": source.path, "data": fingerprint(source.path)}
+    facts = {"version": benchmark.version, "path": source.path, "data": fingerprint(source.path)}
     if benchmark.exclude:
         facts |= {"exclude": benchmark.exclude, "excluded": fingerprint(benchmark.exclude)}
     return facts
@@ -46,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: EvalConfig = settings.config
     benchmarks = config.resolve()
     disable_progress_bar()
-    folder = local_folder(config.model_name_or_path)
+    folder = config.checkpoint_folder()
     facts = {"benchmarks": {item.name: _data_facts(item) for item in benchmarks}}
     inputs = [] if folder is None else [folder]
     with stage_run(settings, config.output_dir, inputs, depends_on=facts, reopens=config.rescore) as run:
@@ -64,22 +64,18 @@ def results_table(results: dict[str, Any]) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    k = max(int(key.removeprefix("pass@")) for row in results["benchmarks"].values() for key in row if _is_pass(key))
+    k = largest_k(results["benchmarks"].values())
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("benchmark", min_width=12)
     columns = ["questions", "accuracy", "95 %", *([f"pass@{k}"] if k > 1 else [])]
     for column in (*columns, "tokens", "cut off", "no answer", "entropy"):
         table.add_column(column, justify="right", no_wrap=True)
     for name, row in results["benchmarks"].items():
-        cells = [f"{name} ({row['domain']})", f"{row['n']:,}", percent(row["pass@1"]), interval(row["pass@1_ci"])]
+        cells = [benchmark_label(name, row), f"{row['n']:,}", percent(row["pass@1"]), interval(row["pass@1_ci"])]
         cells += [percent(row.get(f"pass@{k}"))] if k > 1 else []
         cells += [number(row["response_length"], 1), percent(row["truncated"]), percent(row["no_answer"])]
         table.add_row(*map(Text, [*cells, number(row.get("entropy"), 3)]))
     return table
-
-
-def _is_pass(key: str) -> bool:
-    return key.startswith("pass@") and key.removeprefix("pass@").isdigit()
 
 
 if __name__ == "__main__":

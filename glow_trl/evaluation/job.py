@@ -12,9 +12,8 @@ from typing import Any
 from .. import __version__
 from ..benchmarks import BenchmarkConfig
 from ..generation import Prompt
-from ..stages.record import make_writable, write_json
+from ..stages.files import make_writable, write_json
 from .config import EvalConfig
-from .model_loader import model_identity
 
 
 _WORK = "work"
@@ -107,7 +106,7 @@ class OutputState:
 def job_fingerprints(config: EvalConfig, questions: list[dict[str, Any]], prompts: list[Prompt]) -> dict[str, str]:
     """What a benchmark's completions, their verdicts and their entropy follow from."""
     source = {
-        **model_identity(config),
+        **config.model_identity(),
         "prompts": prompts,
         "sampling": dataclasses.asdict(config.sampling),
     }

@@ -1,6 +1,6 @@
 """From judged completions to the numbers of `results.json`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from ..statistics.estimates import Estimate, grouped_mean, grouped_median, grouped_ratio, majority_at_k, pass_at_k
 from ..statistics.pairing import combined
 from ..verifiers.verdict import BAD_GOLD, ERROR, NO_ANSWER, TIMEOUT
+from .paired import entropy_sums
 
 
 _UNJUDGED = (TIMEOUT, ERROR, BAD_GOLD)
@@ -119,17 +120,14 @@ def entropy_summary(rows: Sequence[dict[str, Any]], max_new_tokens: int) -> dict
     """
     if not rows:
         return {}
-    sums: dict[int, float] = {}
-    tokens: dict[int, int] = {}
-    for row in rows:
-        sums[row["index"]] = sums.get(row["index"], 0.0) + row["entropy"] * row["n_tokens"]
-        tokens[row["index"]] = tokens.get(row["index"], 0) + row["n_tokens"]
+    sums = entropy_sums(rows)
+    totals, tokens = zip(*sums.values(), strict=True)
     metrics: dict[str, Any] = {}
-    add_estimate(metrics, "entropy", grouped_ratio(list(sums.values()), list(tokens.values())))
+    add_estimate(metrics, "entropy", grouped_ratio(totals, tokens))
     metrics["entropy_protocol"] = {
         "questions": len(sums),
         "completions": len(rows),
-        "tokens": sum(tokens.values()),
+        "tokens": sum(tokens),
         "temperature": 1.0,
         "top_p": 1.0,
         "max_new_tokens": max_new_tokens,
@@ -158,14 +156,18 @@ def domain_averages(benchmarks: Mapping[str, Mapping[str, Any]]) -> dict[str, di
             average: dict[str, Any] = {"benchmarks": list(members), "n": sum(row["n"] for row in rows)}
             for name in rows[0]:
                 if all(isinstance(row.get(name), float) for row in rows) and f"{name}_ci" in rows[0]:
-                    known = all(row.get(f"{name}_ci") for row in rows)
-                    parts = [
-                        Estimate(row[name], *(row[f"{name}_ci"] if known else (row[name],) * 2), 2) for row in rows
-                    ]
-                    mean = combined(parts)
-                    average |= {name: mean.mean, f"{name}_ci": [mean.low, mean.high] if known else None}
+                    average |= mean_over_benchmarks(rows, name)
             averages[label] = average
     return averages
+
+
+def mean_over_benchmarks(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """The mean of a metric that all of some benchmarks have, and its interval under the name plus `_ci`."""
+    intervals = [row.get(f"{name}_ci") for row in rows]
+    known = all(intervals)
+    ends = intervals if known else [(row[name],) * 2 for row in rows]
+    mean = combined([Estimate(row[name], *pair, 2) for row, pair in zip(rows, ends, strict=True)])
+    return {name: mean.mean, f"{name}_ci": [mean.low, mean.high] if known else None}
 
 
 def _add_lengths(
@@ -181,3 +183,15 @@ def add_estimate(metrics: dict[str, Any], name: str, estimate: Estimate) -> None
     """Put an estimate into `metrics` as `name`, and its interval as `name` plus `_ci`."""
     metrics[name] = estimate.mean
     metrics[f"{name}_ci"] = [estimate.low, estimate.high] if estimate.n_groups > 1 else None
+
+
+def benchmark_label(name: str, row: Mapping[str, Any]) -> str:
+    """A benchmark as tables name it, from its entry in `results.json`: `gsm8k v1 (in)`."""
+    version = "" if row.get("version") is None else f" v{row['version']}"
+    return f"{name}{version} ({row.get('domain')})"
+
+
+def largest_k(rows: Iterable[Mapping[str, Any]]) -> int:
+    """The largest k for which any entry of `results.json` has pass@k; at least 1."""
+    keys = [key.removeprefix("pass@") for row in rows for key in row if key.startswith("pass@")]
+    return max((int(k) for k in keys if k.isdigit()), default=1)

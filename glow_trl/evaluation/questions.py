@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PROMPT_SETTINGS = ("system_prompt", "prompt_template")
 
 
-def load_questions(benchmark: BenchmarkConfig, config: EvalConfig) -> tuple[list[dict[str, Any]], int]:
+def checked_questions(benchmark: BenchmarkConfig, config: EvalConfig) -> tuple[list[dict[str, Any]], int]:
     """Read a benchmark's questions and let every gold answer grade itself.
 
     Args:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from ..data import read_jsonl, write_jsonl
 from ..errors import UserError
-from ..generation import Engine, Generation, SamplingConfig, engine_class
+from ..generation import Engine, Generation, SamplingConfig
 from ..generation.forward import completion_entropies
-from ..generation.loading import load_tokenizer
-from ..stages.record import jsonable, make_writable, write_json
+from ..stages.files import make_writable, write_json
+from ..stages.record import jsonable
 from .config import EvalConfig
 from .job import Job, OutputState, job_fingerprints
 from .metrics import benchmark_metrics, domain_averages, entropy_summary, subject_metrics
 from .model_loader import ModelLoader
-from .questions import load_questions, render_prompts
+from .questions import checked_questions, render_prompts
 from .store import SampleStore
 from .voting import answer_groups
 
@@ -52,9 +52,9 @@ def evaluate(
     Returns:
         `dict`: the content of `results.json`: `model_name_or_path`, `sampling`, `seconds`; `benchmarks`, by name what
         [`~glow_trl.evaluation.metrics.benchmark_metrics`] gives, and `domain` (`"in"` or `"out"`), `group` (the
-        benchmark's own domain), `source` (file or data set, and a note on it), `bad_gold` (questions left out),
-        `refused` (questions too long for the model, which count as not answered),
-        `entropy` with its interval and `entropy_protocol`, and for benchmarks that are split by subject `subjects` and
+        benchmark's own domain), `version` (the benchmark's), `source` (file or data set, and a note on it), `bad_gold`
+        (questions left out), `refused` (questions too long for the model, which count as not answered), `entropy` with
+        its interval and `entropy_protocol`, and for benchmarks that are split by subject `subjects` and
         `subject_groups`; and `domains`, the averages of [`~glow_trl.evaluation.metrics.domain_averages`].
 
     Raises:
@@ -63,9 +63,9 @@ def evaluate(
     benchmarks = config.resolve()
     folder = Path(config.output_dir)
     make_writable(folder)
-    loaded = [load_questions(benchmark, config) for benchmark in benchmarks]
-    asks_messages = engine_class(config.engine).takes_messages if engine is None else engine.takes_messages
-    tokenizer = None if asks_messages else load_tokenizer(config.model_name_or_path, config.trust_remote_code)
+    loaded = [checked_questions(benchmark, config) for benchmark in benchmarks]
+    asks_messages = config.is_remote if engine is None else engine.takes_messages
+    tokenizer = None if asks_messages else config.load_tokenizer()
     jobs = []
     for benchmark, (questions, dropped) in zip(benchmarks, loaded, strict=True):
         prompts = render_prompts(questions, benchmark, config, tokenizer)
@@ -123,7 +123,7 @@ def _generate(
                 job.prompts[:count], sampling, done=store.samples.keys(), on_refused=refused.__setitem__
             )
             for index, sample, generation in stream:
-                store.append(index, sample, generation)
+                store.add(index, sample, generation)
                 progress.advance(task)
             if len(refused) == count:
                 raise UserError(
@@ -132,7 +132,7 @@ def _generate(
             # A question that is too long for the model is one that it does not answer
             for index in refused:
                 for sample in range(sampling.num_samples):
-                    store.append(index, sample, Generation("", [], 0, "length"))
+                    store.add(index, sample, Generation("", [], 0, "length"))
         if len(store.samples) < total:
             raise RuntimeError(f"the engine ended before it had drawn all samples of '{job.benchmark.name}'")
         return dict(sorted(store.samples.items()))
@@ -214,6 +214,7 @@ def _summarize(job: Job, config: EvalConfig) -> dict[str, Any]:
     summary = {
         "domain": "in" if config.is_in_domain(job.benchmark) else "out",
         "group": job.benchmark.domain,
+        "version": job.benchmark.version,
         "source": {"path": source.path, "note": source.note},
         **benchmark_metrics(rows, config.resolved_k_values, votes),
         "bad_gold": job.dropped,

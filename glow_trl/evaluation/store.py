@@ -1,18 +1,15 @@
 """Completions saved as they come, so that a run that was killed loses none of those that were written."""
 
-import json
+import dataclasses
 from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO
 
+from ..data.append_log import AppendLog
 from ..errors import UserError
 from ..generation import Generation
 
 
-class SampleStore:
-    """An append-only JSONL file with one line per completion.
-
-    A last line that was cut off by a kill is dropped on opening.
+class SampleStore(AppendLog):
+    """An [`~glow_trl.data.append_log.AppendLog`] with one row per completion.
 
     Args:
         path (`Path`): the file; it is made if it does not exist.
@@ -25,58 +22,22 @@ class SampleStore:
     """
 
     def __init__(self, path: Path):
-        self.path = path
+        super().__init__(path)
         self.samples: dict[tuple[int, int], Generation] = {}
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = path.open("a+b")
-            self._file.seek(0)
-            whole = 0
-            for number, line in enumerate(self._file, start=1):
-                if not line.endswith(b"\n"):
-                    break
-                self._read(line, number)
-                whole += len(line)
-            self._file.truncate(whole)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+        for line, row in self.rows():
+            try:
+                key = row.pop("index"), row.pop("sample")
+                self.samples[key] = Generation(**row)
+            except (KeyError, TypeError) as error:
+                raise UserError(
+                    f"{path}, line {line}: not a saved completion; delete the line, and it is drawn again"
+                ) from error
 
-    def _read(self, line: bytes, number: int) -> None:
-        try:
-            row: dict[str, Any] = json.loads(line)
-            key = (row["index"], row["sample"])
-            generation = Generation(row["text"], row["token_ids"], row["n_tokens"], row["finish_reason"])
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(
-                f"{self.path}, line {number}: not a saved completion; delete the line, and it is drawn again"
-            ) from error
-        self.samples[key] = generation
-
-    def append(self, index: int, sample: int, generation: Generation) -> None:
+    def add(self, index: int, sample: int, generation: Generation) -> None:
         """Save one completion.
 
         Raises:
             OSError: the disk is full, or went away.
         """
-        row = {
-            "index": index,
-            "sample": sample,
-            "text": generation.text,
-            "token_ids": generation.token_ids,
-            "n_tokens": generation.n_tokens,
-            "finish_reason": generation.finish_reason,
-        }
-        self._file.write((json.dumps(row, ensure_ascii=False) + "\n").encode(errors="replace"))
-        self._file.flush()
+        self.append({"index": index, "sample": sample, **dataclasses.asdict(generation)})
         self.samples[index, sample] = generation
-
-    def close(self) -> None:
-        self._file.close()
-
-    def __enter__(self) -> "SampleStore":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -43,6 +43,8 @@ class TransformersEngine(SampleEngine):
     """
 
     has_transformers_model = True
+    # Other batches draw other samples, of the same distribution: whoever runs out of memory goes on with smaller ones
+    incidental_options = frozenset({"batch_size", "batch_tokens"})
 
     def __init__(
         self,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from trl import SFTConfig
 
 from ..errors import UserError
+from ..weighting import Weighting
 
 
 @dataclass
@@ -47,23 +48,27 @@ class GLOWConfig(SFTConfig):
     """
 
     glow_alpha: float = field(
-        default=1.0, metadata={"help": "Scale of the weights: a sample whose loss did not change weighs half of it."}
+        default=Weighting.alpha,
+        metadata={"help": "Scale of the weights: a sample whose loss did not change weighs half of it."},
     )
-    glow_beta: float = field(default=20.0, metadata={"help": "Sensitivity of the weights to the gain, in 1 / nats."})
-    glow_min_weight: float = field(default=0.5, metadata={"help": "Lower clip bound of the weights."})
-    glow_max_weight: float = field(default=5.0, metadata={"help": "Upper clip bound of the weights."})
+    glow_beta: float = field(
+        default=Weighting.beta, metadata={"help": "Sensitivity of the weights to the gain, in 1 / nats."}
+    )
+    glow_min_weight: float = field(default=Weighting.min_weight, metadata={"help": "Lower clip bound of the weights."})
+    glow_max_weight: float = field(default=Weighting.max_weight, metadata={"help": "Upper clip bound of the weights."})
     glow_normalization: str = field(
-        default="none",
+        default=Weighting.normalization,
         metadata={
             "help": "'mean' divides the weights by their mean over the samples of the optimizer step.",
             "choices": ["none", "mean"],
         },
     )
     glow_warmup_epochs: int = field(
-        default=1, metadata={"help": "Number of epochs in which every sample weighs 1; at least 1."}
+        default=Weighting.warmup_epochs,
+        metadata={"help": "Number of epochs in which every sample weighs 1; at least 1."},
     )
     weighting: str = field(
-        default="glow",
+        default=Weighting.weighting,
         metadata={
             "help": "'glow' (by gain), 'constant' (a control: the weight of a zero gain) or 'uniform' (all 1).",
             "choices": ["glow", "uniform", "constant"],
@@ -79,11 +84,8 @@ class GLOWConfig(SFTConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for name, choices in (
-            ("glow_normalization", ("none", "mean")),
-            ("weighting", ("glow", "uniform", "constant")),
-            ("loss_reduction", ("sample", "token")),
-        ):
+        for name in ("glow_normalization", "weighting", "loss_reduction"):
+            choices = self.__dataclass_fields__[name].metadata["choices"]
             if getattr(self, name) not in choices:
                 raise UserError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if not 0 < self.glow_alpha < math.inf:

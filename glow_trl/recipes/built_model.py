@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UserError
+from ..stages.files import write_errors
 
 
 if TYPE_CHECKING:
@@ -133,12 +134,10 @@ def build_model(
         do_sample=True, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
     output_dir = Path(output_dir)
-    try:
+    with write_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(output_dir)
         tokenizer.save_pretrained(output_dir)
-    except OSError as error:
-        raise UserError(f"{output_dir}: the model cannot be saved ({error.strerror or error})") from error
 
 
 def build_tokenizer(

@@ -1,9 +1,12 @@
 """Tables of the results: accuracy by arm and stage, what changed, and how arms differ."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from ..evaluation.metrics import mean_over_benchmarks
 from .run_data import STAGES, RunData
-from .scores import Comparison, ScoreBook, correct, domain_groups, domain_means, stage_change
+from .scores import Column, Comparison, ScoreBook, correct, domain_groups
 
 
 def results_table(data: RunData, book: ScoreBook) -> dict[str, Any]:
@@ -11,51 +14,43 @@ def results_table(data: RunData, book: ScoreBook) -> dict[str, Any]:
     Accuracy of each arm and stage on each benchmark and on average over each domain, and the change by GRPO.
 
     Returns:
-        `dict`: `groups`, for each domain its `label`, `benchmarks` (rows with `name`, and for each arm its `cells`,
-        one a stage, and `change`) and `means` (such rows for averages over benchmarks); and `tests`, the number of
-        changes that were tested.
+        `dict`: `groups`, for each domain its `label`, `benchmarks` (rows with `name`, `version`, and for each arm its
+        `cells`, one a stage, and `change`) and `means` (such rows for averages over benchmarks); and `tests`, the
+        number of changes that were tested.
     """
     changes: list[Comparison | None] = []
+
+    def row(
+        name: str, benchmarks: list[str], compare: Callable[[Column, Column], Comparison | None], version: str = ""
+    ) -> dict[str, Any]:
+        arms = {}
+        for arm_name, arm in data.arms.items():
+            summaries = ([stage.summary(benchmark) for benchmark in benchmarks] for stage in arm.stages.values())
+            cells = [_accuracy(rows) for rows in summaries]
+            columns = [(arm_name, stage) for stage in STAGES if stage in arm.stages]
+            change = compare(*columns) if len(columns) == len(STAGES) else None
+            changes.append(change)
+            arms[arm_name] = {"cells": cells, "change": change or _plain_change(cells)}
+        return {"name": name, "version": version, "arms": arms}
+
+    def mean(name: str, benchmarks: list[str]) -> dict[str, Any]:
+        return row(f"{name}mean of {len(benchmarks)}", benchmarks, partial(book.compare_mean, benchmarks))
+
     domains, own_groups = domain_groups(data)
     groups = []
     for label, names in domains.items():
-        rows = [_row(data, book, name, name, changes) for name in names]
-        means = [_mean_row(data, book, f"mean of {len(names)}", names, changes)] if len(names) > 1 else []
-        groups.append({"label": label, "benchmarks": rows, "means": means})
+        rows = [row(name, [name], partial(book.compare, name), _version(data, name)) for name in names]
+        groups.append({"label": label, "benchmarks": rows, "means": [mean("", names)] if len(names) > 1 else []})
     if own_groups:
-        means = [
-            _mean_row(data, book, f"{group}, mean of {len(names)}", names, changes)
-            for group, names in own_groups.items()
-        ]
+        means = [mean(f"{group}, ", names) for group, names in own_groups.items()]
         groups.append({"label": "Groups of the recipe", "benchmarks": [], "means": means})
     return {"groups": groups, "tests": correct(changes)}
 
 
-def _row(
-    data: RunData, book: ScoreBook, name: str, benchmark: str, changes: list[Comparison | None]
-) -> dict[str, Any]:
-    arms = {}
-    for arm_name, arm in data.arms.items():
-        cells = [_accuracy(arm.stages[stage].results, benchmark) for stage in arm.stages]
-        change = stage_change(book, arm_name, benchmark) if len(arm.stages) == len(STAGES) else None
-        changes.append(change)
-        arms[arm_name] = {"cells": cells, "change": change or _plain_change(cells)}
-    return {"name": name, "arms": arms}
-
-
-def _mean_row(
-    data: RunData, book: ScoreBook, name: str, benchmarks: list[str], changes: list[Comparison | None]
-) -> dict[str, Any]:
-    arms = {}
-    for arm_name, arm in data.arms.items():
-        means = [domain_means(arm, stage, {name: benchmarks}).get(name) for stage in arm.stages]
-        cells = [item and {"value": item.mean, "interval": [item.low, item.high]} for item in means]
-        change = None
-        if len(arm.stages) == len(STAGES):
-            change = book.compare_mean(benchmarks, (arm_name, STAGES[0]), (arm_name, STAGES[1]))
-        changes.append(change)
-        arms[arm_name] = {"cells": cells, "change": change or _plain_change(cells)}
-    return {"name": name, "arms": arms}
+def _version(data: RunData, benchmark: str) -> str:
+    """The version of a benchmark, or those that the evaluations had."""
+    rows = [stage.summary(benchmark) for arm in data.arms.values() for stage in arm.stages.values()]
+    return ", ".join(sorted({str(row["version"]) for row in rows if row.get("version") is not None}))
 
 
 def arms_table(data: RunData, book: ScoreBook) -> dict[str, Any] | None:
@@ -91,11 +86,12 @@ def arms_table(data: RunData, book: ScoreBook) -> dict[str, Any] | None:
     return {"reference": reference.name, "columns": columns, "rows": rows, "tests": tests}
 
 
-def _accuracy(results: dict[str, Any] | None, benchmark: str) -> dict[str, Any] | None:
-    row = ((results or {}).get("benchmarks") or {}).get(benchmark)
-    if not row or row.get("pass@1") is None:
+def _accuracy(rows: list[dict[str, Any]]) -> dict[str, Any] | None:
+    """Mean accuracy over benchmarks with its interval; `None` unless all were evaluated."""
+    if not all(row.get("pass@1") is not None for row in rows):
         return None
-    return {"value": row["pass@1"], "interval": row.get("pass@1_ci")}
+    found = rows[0] if len(rows) == 1 else mean_over_benchmarks(rows, "pass@1")
+    return {"value": found["pass@1"], "interval": found.get("pass@1_ci")}
 
 
 def _plain_change(cells: list[dict[str, Any] | None]) -> dict[str, Any] | None:

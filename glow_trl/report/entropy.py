@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from ..statistics.pairing import relative_change
-from .run_data import STAGES, RunData, StageData, rows_of
+from ..evaluation.paired import EntropyPair, entropy_change
+from .run_data import STAGES, RunData
+from .scores import ScoreBook
 
 
 POOLED = "all benchmarks"
 
 
-def entropy_section(data: RunData) -> dict[str, Any] | None:
+def entropy_section(data: RunData, book: ScoreBook) -> dict[str, Any] | None:
     """
     Entropy of each arm and stage on each benchmark, and relative changes with intervals by question.
 
@@ -19,33 +20,25 @@ def entropy_section(data: RunData) -> dict[str, Any] | None:
         `((arm, stage), (arm, stage))`; `protocols`, in words, and the `protocols_differ`.
     """
     columns = [(name, stage) for name, arm in data.arms.items() for stage in STAGES if stage in arm.stages]
-    measured = {column: _measured(data, *column) for column in columns}
+    measured = {
+        (name, stage): {benchmark: data.arms[name].stages[stage].summary(benchmark) for benchmark in data.benchmarks}
+        for name, stage in columns
+    }
     columns = [
         column for column in columns if any(row.get("entropy") is not None for row in measured[column].values())
     ]
     if not columns:
         return None
-    names = [
-        name for name in data.benchmarks if any("entropy" in measured[column].get(name, {}) for column in columns)
-    ]
-    tokens = {
-        (column, name): _by_question(data.arms[column[0]].stages[column[1]], name)
-        for column in columns
-        for name in names
-    }
+    names = [name for name in data.benchmarks if any("entropy" in measured[column][name] for column in columns)]
     pairs = _pairs(columns)
     rows = []
     for name in names:
-        values = [measured[column].get(name, {}).get("entropy") for column in columns]
-        changes = [_change(tokens[first, name], tokens[second, name]) for first, second in pairs]
+        values = [measured[column][name].get("entropy") for column in columns]
+        changes = [_change(book.entropies(name, *pair)) for pair in pairs]
         rows.append({"name": name, "values": values, "changes": changes, "pooled": False})
     if len(names) > 1:
-        pooled = {
-            column: {(name, key): value for name in names for key, value in tokens[column, name].items()}
-            for column in columns
-        }
-        values = [_mean(pooled[column]) for column in columns]
-        changes = [_change(pooled[first], pooled[second]) for first, second in pairs]
+        values = [book.mean_entropy(names, column) for column in columns]
+        changes = [_change([item for name in names for item in book.entropies(name, *pair)]) for pair in pairs]
         if any(value is not None for value in values):
             rows.append({"name": POOLED, "values": values, "changes": changes, "pooled": True})
     protocols = list(
@@ -53,14 +46,10 @@ def entropy_section(data: RunData) -> dict[str, Any] | None:
             text
             for column in columns
             for name in names
-            if (text := _protocol(measured[column].get(name, {}).get("entropy_protocol")))
+            if (text := _protocol(measured[column][name].get("entropy_protocol")))
         )
     )
     return {"columns": columns, "rows": rows, "pairs": pairs, "protocols": protocols}
-
-
-def _measured(data: RunData, arm: str, stage: str) -> dict[str, dict[str, Any]]:
-    return (data.arms[arm].stages[stage].results or {}).get("benchmarks", {})
 
 
 def _pairs(columns: list[tuple[str, str]]) -> list[tuple[tuple[str, str], tuple[str, str]]]:
@@ -74,31 +63,9 @@ def _pairs(columns: list[tuple[str, str]]) -> list[tuple[tuple[str, str], tuple[
     return pairs
 
 
-def _by_question(stage: StageData, benchmark: str) -> dict[Any, tuple[float, float]]:
-    """Sum of the entropies of a question's tokens, and their number, by the question's index."""
-    sums: dict[Any, tuple[float, float]] = {}
-    for row in rows_of(stage.evaluation_folder / f"entropy_{benchmark}.jsonl"):
-        if isinstance(row.get("entropy"), int | float) and row.get("n_tokens"):
-            total, count = sums.get(row.get("index"), (0.0, 0.0))
-            sums[row.get("index")] = (total + row["entropy"] * row["n_tokens"], count + row["n_tokens"])
-    return sums
-
-
-def _mean(sums: dict[Any, tuple[float, float]]) -> float | None:
-    tokens = sum(count for _, count in sums.values())
-    return sum(total for total, _ in sums.values()) / tokens if tokens else None
-
-
-def _change(first: dict[Any, tuple[float, float]], second: dict[Any, tuple[float, float]]) -> dict[str, Any] | None:
-    common = [key for key in first if key in second]
-    if len(common) < 2:
-        return None
-    one, two = ([side[key] for key in common] for side in (first, second))
-    try:
-        change = relative_change(tuple(zip(*one, strict=True)), tuple(zip(*two, strict=True)))
-    except ValueError:
-        return None
-    return {"mean": change.mean, "interval": [change.low, change.high], "questions": len(common)}
+def _change(pairs: list[EntropyPair]) -> dict[str, Any] | None:
+    change = entropy_change(pairs)
+    return change if change is not None and "relative_change" in change else None
 
 
 def _protocol(protocol: dict[str, Any] | None) -> str | None:

@@ -56,7 +56,7 @@ def page_content(data: RunData, summary: dict[str, Any]) -> dict[str, Any]:
     """Everything that the template shows, by section."""
     book = ScoreBook(data)
     differences = arms_table(data, book)
-    entropy = entropy_section(data)
+    entropy = entropy_section(data, book)
     annotations = pattern_sections(data)
     ks = k_values(summary)
     for section in annotations:

@@ -4,7 +4,7 @@ from typing import Any
 
 from ..statistics.numbers import number, percent
 from .run_data import RunData, rows_of, short_path
-from .scores import LEVELS
+from .scores import stars
 
 
 _EXAMPLES = 3
@@ -32,7 +32,7 @@ def pattern_sections(data: RunData) -> list[dict[str, Any]]:
                     "pattern": pattern,
                     "shares": {label: counts[label]["patterns"].get(pattern["id"]) for label in labels},
                     "difference": difference,
-                    "mark": _mark(difference),
+                    "mark": stars((difference or {}).get("p_holm")),
                     "agreement": ((results.get("agreement") or {}).get("patterns") or {}).get(pattern["id"]),
                 }
             )
@@ -86,8 +86,7 @@ def _sentences(results: dict[str, Any]) -> list[str]:
         overall = agreement.get("overall") or {}
         sentences.append(
             f"Repeated judgements name the same patterns in {percent(agreement['same_set'])} % of the pairs; over all "
-            f"decisions Krippendorff’s alpha is {number(overall.get('krippendorff_alpha'), 3) or 'not defined'}, "
-            f"Fleiss’ kappa {number(overall.get('fleiss_kappa'), 3) or 'not defined'}."
+            f"decisions Krippendorff’s alpha is {number(overall.get('krippendorff_alpha'), 3) or 'not defined'}."
         )
     truth = results.get("truth") or {}
     if truth.get("exact") is not None:
@@ -96,11 +95,6 @@ def _sentences(results: dict[str, Any]) -> list[str]:
             f"patterns, precision {number(truth.get('precision'), 3)}, recall {number(truth.get('recall'), 3)}."
         )
     return sentences
-
-
-def _mark(difference: dict[str, Any] | None) -> str:
-    p = (difference or {}).get("p_holm")
-    return "" if p is None else next((mark for level, mark in LEVELS if p < level), "")
 
 
 def _examples(data: RunData, folder: str) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """What a run left in its folder, read as far as it is there."""
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from ..data import MalformedLine, read_jsonl
-from ..data.loss_history import LedgerData, read_ledger
+from ..data.loss_history import HISTORY_DIR, LossHistory
 from ..errors import UserError
+from ..stages.files import read_json
 from .arm_styles import ArmStyle
 
 
@@ -37,6 +37,10 @@ class StageData:
     evaluation_folder: Path
     evaluation_run: dict[str, Any]
 
+    def summary(self, benchmark: str) -> dict[str, Any]:
+        """What the evaluation's results say of a benchmark; empty if nothing."""
+        return (self.results or {}).get("benchmarks", {}).get(benchmark) or {}
+
     def series(self, *names: str) -> tuple[np.ndarray, np.ndarray]:
         """Steps and values of the first of the named metrics that was logged."""
         for name in names:
@@ -59,14 +63,14 @@ class ArmData:
     Args:
         name (`str`): its name.
         stages (`dict[str, StageData]`): the training stages that it has.
-        ledger ([`LedgerData`] or `None`): the losses of its SFT stage.
+        ledger ([`LossHistory`] or `None`): the losses of its SFT stage.
         style ([`ArmStyle`]): how it is drawn.
         changes (`dict` or `None`): settings that the run says it changes; `None` if it does not say.
     """
 
     name: str
     stages: dict[str, StageData]
-    ledger: LedgerData | None
+    ledger: LossHistory | None
     style: ArmStyle
     changes: dict[str, Any] | None
 
@@ -136,7 +140,7 @@ def read_run_folder(folder: Path) -> RunData:
         stages = {stage: _read_stage(folder / name, stage) for stage in STAGES if _exists(folder / name, stage)}
         if stages:
             changes = (listed[name] or {}) if isinstance(listed, dict) and name in listed else None
-            ledger = read_ledger(folder / name / "sft" / "ledger")
+            ledger = LossHistory.read(folder / name / "sft" / HISTORY_DIR)
             data.arms[name] = ArmData(name, stages, ledger, ArmStyle.at(place), changes)
     if not data.arms and not run and not single_runs:
         raise UserError(f"{folder}: not a run folder (it has neither run.json nor any stage's output)")
@@ -147,15 +151,6 @@ def _by_start(paths: Iterable[Path], level: int = 0) -> dict[str, dict[str, Any]
     """Run records by the name of their folder, or of one some levels above it, in the order of their starts."""
     records = [(path.parents[level].name, read_json(path) or {}) for path in paths]
     return dict(sorted(records, key=lambda item: (str(item[1].get("started") or ""), item[0])))
-
-
-def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; `None` if there is no such file or it was cut off."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..evaluation.metrics import benchmark_label
 from ..statistics.numbers import interval, number, percent
 from .summary import k_values
 
@@ -25,10 +26,10 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
         box=box.SIMPLE_HEAD, title=f"{summary['recipe']}: results", title_justify="left", padding=(0, 1, 0, 0)
     )
     several_arms = len(summary["arms"]) > 1
-    k = max(k_values(summary), default=None)
+    k = max(k_values(summary), default=1)
     table.add_column("stage", no_wrap=True)
     table.add_column("benchmark", min_width=12)
-    for column in ["accuracy", "95 %", *([f"pass@{k}"] if k else []), "tokens", "entropy", "seconds"]:
+    for column in ["accuracy", "95 %", *([f"pass@{k}"] if k > 1 else []), "tokens", "entropy", "seconds"]:
         table.add_column(column, justify="right", no_wrap=True)
     for arm, stages in summary["arms"].items():
         for stage, content in stages.items():
@@ -36,9 +37,9 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
             rows = list(content["benchmarks"].items()) or [(None, {})]
             for position, (name, row) in enumerate(rows):
                 first = position == 0
-                benchmark = "not evaluated" if name is None else f"{name} ({row.get('domain')})"
+                benchmark = "not evaluated" if name is None else benchmark_label(name, row)
                 cells = [label if first else "", benchmark, percent(row.get("pass@1")), interval(row.get("pass@1_ci"))]
-                cells += [percent(row.get(f"pass@{k}"))] if k else []
+                cells += [percent(row.get(f"pass@{k}"))] if k > 1 else []
                 cells += [number(row.get("response_length"), 1), number(row.get("entropy"), 3)]
                 cells.append(number(content.get("seconds"), 0) if first else "")
                 table.add_row(*map(Text, cells), end_section=position == len(rows) - 1)

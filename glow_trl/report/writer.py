@@ -4,8 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..stages.record import write_json
+from ..stages.files import atomic_file, write_json
 from .run_data import read_run_folder
 from .summary import summarize
 
@@ -33,11 +32,7 @@ def write_report(run_dir: str | os.PathLike) -> dict[str, Any]:
     data = read_run_folder(folder)
     summary = summarize(data)
     write_json(folder / "summary.json", summary)
-    path = folder / REPORT_FILE
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(render_page(data, summary), encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
+    page = render_page(data, summary)
+    with atomic_file(folder / REPORT_FILE) as file:
+        file.write(page)
     return summary

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..errors import ServiceError, TrainingCollapsed, UserError
-from .config import read_config
 from .processes import ENDS_WITH_PARENT, end_with_parent
 from .registry import COMMANDS
 
@@ -32,6 +31,8 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
     last = "continues where it stopped" if command.continues else "starts over"
 
     def run() -> int | None:
+        from .config import read_config
+
         # Before torch is imported, which looks at some environment variables then only
         read_config(arguments, f"glow-trl {name}")
         return importlib.import_module(command.module).main(arguments)

@@ -9,8 +9,9 @@ from typing import Any
 
 from ..errors import UserError
 from .config import Settings
+from .files import make_writable
 from .lock import LOCK_FILE, exclusive
-from .record import StageRun, make_writable
+from .record import StageRun
 
 
 logger = logging.getLogger(__name__)

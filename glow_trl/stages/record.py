@@ -2,7 +2,6 @@
 
 import hashlib
 import importlib.metadata
-import json
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from typing import Any
 
 from ..errors import UserError
 from .config import Settings
+from .files import make_writable, read_json, write_json
 
 
 RUN_FILE = "run.json"
@@ -172,42 +172,7 @@ class StageRun:
 
 def read_run(output_dir: str | os.PathLike) -> dict[str, Any] | None:
     """The `run.json` of a stage's folder, or `None` without a readable one."""
-    try:
-        record = json.loads((Path(output_dir) / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
-def write_json(path: Path, content: Any) -> None:
-    """
-    Write an object as JSON; the file appears under its name only when it is whole.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    partial = path.with_name(path.name + ".partial")
-    try:
-        partial.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def make_writable(folder: Path) -> None:
-    """
-    Make a folder if it does not exist, and check that files can be made in it.
-
-    Raises:
-        UserError: it cannot be made or written to.
-    """
-    probe = folder / f".writable.{os.getpid()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise UserError(f"output_dir {folder}: cannot be written to ({error.strerror or error})") from error
+    return read_json(Path(output_dir) / RUN_FILE)
 
 
 def fingerprint(path: str | os.PathLike) -> str | None:

@@ -4,17 +4,14 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from .student import student_quantile
-
 
 _CAUTION = 1.5
-# Beside the most probable number of votes, others this much less probable change no digit
-_NEGLIGIBLE = 1e-18
 
 
 @dataclass(frozen=True)
@@ -129,77 +126,41 @@ def _sizes_without(sizes: dict[Hashable, int], answer: Hashable) -> tuple[int, .
 
 
 # Questions with as many samples for each of their answers share one computation
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1 << 16)
 def _win_probability(size: int, others: tuple[int, ...], silent: int, k: int) -> float:
     """Probability that an answer with `size` samples wins the vote of `k` drawn without replacement, ties split.
 
-    Votes drawn without replacement are distributed as independent binomials given that they sum to `k`. Of the product
-    of their generating functions, cut where an answer would have more votes than the winner, one coefficient is
-    wanted; a discrete Fourier transform gives it for every number of winning votes at once. With `y` marking the
-    ties, the mean of `1 / (1 + ties)` is the integral over `y` from 0 to 1, which Gauss-Legendre nodes give exactly.
+    The draws in which it has so many votes and no other answer more are counted, by the number of ties, answer after
+    answer. A count for each number of samples drawn is a polynomial; written as one integer, its coefficients side by
+    side, polynomials are multiplied exactly by multiplying integers.
     """
     n = size + sum(others) + silent
-    share = k / n
-    own = _binomial(size, share)
-    votes = np.flatnonzero(own[: k + 1] > _NEGLIGIBLE * own.max())
-    votes = votes[votes > 0]
-    if votes.size == 0:
-        return 0.0
-    powers, weight = _unit_powers(n)
-    # The integrand's degree: so many others can tie with the fewest winning votes
-    degree = min(len(others), (k - int(votes[0])) // int(votes[0]))
-    nodes, weights = np.polynomial.legendre.leggauss(degree // 2 + 1)
-    nodes, weights = (nodes + 1) / 2, weights / 2
-    # product[v, j, m]: the product for votes[v] winning votes and y = nodes[j], at the m-th root of unity
-    product = np.broadcast_to(
-        _binomial(silent, share) @ powers[: silent + 1], (votes.size, nodes.size, weight.size)
-    ).copy()
-    for other, count in Counter(others).items():
-        terms = _binomial(other, share)[:, None] * powers[: other + 1]
-        fewer = np.cumsum(terms, axis=0)[np.minimum(votes - 1, other)]
-        tied = np.where((votes <= other)[:, None], terms[np.minimum(votes, other)], 0.0)
-        factor = fewer[:, None, :] + nodes[:, None] * tied[:, None, :]
-        while count:  # by squaring: NumPy's power of complex numbers goes through logarithms
-            if count & 1:
-                product *= factor
-            count >>= 1
-            if count:
-                factor *= factor
-    drawn = (np.tensordot(weights, product, (0, 1)) * powers[k - votes].conj()).real @ weight
-    won = float(own[votes] @ drawn) / float(_binomial(n, share)[k])
-    return min(1.0, max(0.0, won))
+    width = n + 1  # bits: no coefficient exceeds 2**n
+    wins: Counter[int] = Counter()
+    for votes in range(1, min(size, k) + 1):
+        left = k - votes
+        mask = (1 << (left + 1) * width) - 1
+        # Those that cannot reach so many votes are drawn freely, as are the samples that abstain
+        free = silent + sum(other for other in others if other < votes)
+        drawn = [((1 << width) + 1) ** free & mask]
+        for other in others:
+            if other >= votes:
+                fewer = sum(math.comb(other, count) << count * width for count in range(votes))
+                tied = math.comb(other, votes) << votes * width
+                pairs = zip([*drawn, 0], [0, *drawn], strict=True)
+                drawn = [(same * fewer + less * tied) & mask for same, less in pairs]
+                while not drawn[-1]:
+                    drawn.pop()
+        for ties, polynomial in enumerate(drawn):
+            wins[ties] += math.comb(size, votes) * (polynomial >> left * width)
+    return float(sum(Fraction(count, ties + 1) for ties, count in wins.items()) / math.comb(n, k))
 
 
-@lru_cache(maxsize=8)
-def _unit_powers(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """The powers 0 to n (rows) of the roots of unity of order n + 1, one of each conjugate pair, and their weights."""
-    points = np.arange((n + 1) // 2 + 1)
-    powers = np.exp(-2j * np.pi * (np.outer(np.arange(n + 1), points) % (n + 1)) / (n + 1))
-    weight = np.full(points.size, 2.0)
-    weight[0] = 1.0
-    if n % 2:
-        weight[-1] = 1.0
-    return powers, weight / (n + 1)
+def student_quantile(probability: float, degrees: int) -> float:
+    """Quantile of Student's t distribution."""
+    from scipy.special import stdtrit
 
-
-@lru_cache(maxsize=1024)
-def _binomial(n: int, p: float) -> np.ndarray:
-    """Probabilities of 0 to n successes."""
-    if p == 1:
-        return np.eye(1, n + 1, n)[0]
-    counts = range(n + 1)
-    return np.array(
-        [
-            math.exp(
-                math.lgamma(n + 1)
-                - math.lgamma(j + 1)
-                - math.lgamma(n - j + 1)
-                + j * math.log(p)
-                + (n - j) * math.log1p(-p)
-            )
-            for j in counts
-        ]
-    )
+    return float(stdtrit(degrees, probability))
 
 
 def grouped_mean(

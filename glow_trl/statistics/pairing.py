@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .estimates import Estimate, grouped_mean
-from .student import student_quantile
+from .estimates import Estimate, grouped_mean, student_quantile
 
 
 # The exact distribution is computed by so many additions at most, and simulated beyond
@@ -29,6 +28,7 @@ class Difference:
         low (`float`): lower end of the interval of `second - first`.
         high (`float`): upper end.
         p_value (`float`): probability of a difference at least as large, in either direction, if the runs were equal.
+        n (`int`): questions behind it.
     """
 
     first: float
@@ -36,6 +36,7 @@ class Difference:
     low: float
     high: float
     p_value: float
+    n: int
 
     @property
     def mean(self) -> float:
@@ -114,7 +115,28 @@ def paired_difference(
     """
     one, two = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
     low, high = difference_interval(one, two, bounds)
-    return Difference(float(one.mean()), float(two.mean()), low, high, sign_flip_test(two - one, grain))
+    return Difference(float(one.mean()), float(two.mean()), low, high, sign_flip_test(two - one, grain), one.size)
+
+
+def mean_difference(
+    parts: Sequence[tuple[np.ndarray, np.ndarray]], bounds: tuple[float, float] | None = None
+) -> Difference:
+    """Compare the mean over several sets of questions, each counted the same, such as benchmarks of one domain.
+
+    The test flips the signs of all questions' differences, each with the weight that it has in the mean.
+
+    Args:
+        parts (`list[tuple[np.ndarray, np.ndarray]]`): for each set both runs' figures, as in [`paired_difference`].
+        bounds (`tuple[float, float]`, *optional*): see [`difference_interval`].
+    """
+    first, second = (float(np.mean([part[side].mean() for part in parts])) for side in (0, 1))
+    change = combined(
+        [Estimate(two.mean() - one.mean(), *difference_interval(one, two, bounds), one.size) for one, two in parts]
+    )
+    weighted = [(two - one) / (one.size * len(parts)) for one, two in parts]
+    return Difference(
+        first, second, change.low, change.high, sign_flip_test(np.concatenate(weighted)), change.n_groups
+    )
 
 
 def difference_interval(

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..stages.record import write_json
+from ..stages.files import write_json
 
 
 if TYPE_CHECKING:

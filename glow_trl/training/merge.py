@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..generation.loading import adapter_config, load_tokenizer
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.files import atomic_path
 from ..stages.frame import writing
 from ..stages.record import StageRun
 from .handover import HANDOVER_FILE
@@ -81,21 +82,12 @@ def merge_adapter(
     model = model.merge_and_unload(safe_merge=True).to(dtype)
     model.config.dtype = dtype
 
-    partial = output_dir.with_name(f".{output_dir.name}.partial.{os.getpid()}")
-    try:
-        partial.mkdir(parents=True)
+    with atomic_path(output_dir) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
         for name in (HANDOVER_FILE, "generation_config.json"):
             if (adapter / name).is_file():
                 shutil.copy2(adapter / name, partial / name)
-        os.replace(partial, output_dir)
-    except OSError as error:
-        if error.errno is not None and error.filename and not os.access(partial.parent, os.W_OK):
-            raise UserError(f"--output {output_dir}: cannot be written ({error.strerror or error})") from error
-        raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 @dataclass

@@ -1,6 +1,5 @@
 """`verify`, `verify_batch` and the pool behind them."""
 
-import os
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,11 +11,12 @@ from ..errors import UserError
 from .kinds.kind import Options, Undecided
 from .kinds.registry import KINDS
 from .verdict import BAD_GOLD, MATCH, Verdict
-from .workers.supervisor import Outcome, Workers
+from .workers.supervisor import Outcome, Workers, available_cores
 
 
 DEFAULT_TIMEOUT = 5.0
 MAX_CACHED_LENGTH = 2000
+_COMPARE = "glow_trl.verifiers.equality.algebra:answers_equal"
 
 
 class _Cache:
@@ -76,14 +76,14 @@ class VerifierPool:
         cache_size: int = 16384,
     ):
         if workers is None:
-            workers = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+            workers = min(2, available_cores())
         if workers < 1 or memory_mb < 1:
             raise UserError(
                 f"a verifier pool needs workers and memory_mb of at least 1, not {workers} and {memory_mb}"
             )
         self.timeout = _checked_timeout(timeout)
         self._settings = {"workers": workers, "timeout": timeout, "memory_mb": memory_mb, "cache_size": cache_size}
-        self._workers = Workers(workers, memory_mb)
+        self._workers = Workers(_COMPARE, workers, memory_mb)
         self._cache = _Cache(cache_size)
 
     def __reduce__(self):
@@ -110,7 +110,7 @@ class VerifierPool:
         require_boxed: bool = False,
     ) -> Verdict:
         """Judge one completion; see [`verify`]."""
-        return self._judge([(prediction, gold, kind, _options(choices, tolerance, require_boxed))], timeout)[0]
+        return self._judge([(prediction, gold, kind, Options.of(choices, tolerance, require_boxed))], timeout)[0]
 
     def verify_batch(
         self,
@@ -131,7 +131,7 @@ class VerifierPool:
             if len(column) != count:
                 raise UserError(f"verify_batch got {count} predictions but {len(column)} {name}")
         rows = [
-            (prediction, gold, kind or "math", _options(row_choices, tolerance, require_boxed))
+            (prediction, gold, kind or "math", Options.of(row_choices, tolerance, require_boxed))
             for prediction, gold, kind, row_choices, tolerance in zip(
                 predictions, golds, kinds, choices, tolerances, strict=True
             )
@@ -159,8 +159,8 @@ class VerifierPool:
                 results[index] = _decided(result, Outcome(known[result.request]))
         if open_rows:
             for request, outcome in zip(open_rows, self._workers.run(list(open_rows), timeout), strict=True):
-                if outcome.equal is not None:
-                    self._cache.put(request, outcome.equal)
+                if outcome.failure is None:
+                    self._cache.put(request, outcome.result)
                 for index in open_rows[request]:
                     results[index] = _decided(results[index], outcome)
         return results
@@ -174,10 +174,6 @@ def _checked_timeout(timeout: float) -> float:
     if not isinstance(timeout, Number) or not timeout > 0:
         raise UserError(f"the verifier's timeout is a number of seconds above 0, not {timeout!r}")
     return float(timeout)
-
-
-def _options(choices: Sequence[str] | None, tolerance: float | None, require_boxed: bool) -> Options:
-    return Options(tuple(map(str, choices)) if choices else None, tolerance, require_boxed)
 
 
 def judge_quickly(prediction: str, gold: object, kind: str, options: Options) -> Verdict | Undecided:
@@ -204,7 +200,7 @@ def judge_quickly(prediction: str, gold: object, kind: str, options: Options) ->
 def _decided(undecided: Undecided, outcome: Outcome) -> Verdict:
     if outcome.failure is not None:
         return replace(undecided.verdict, reason=outcome.failure)
-    return replace(undecided.verdict, correct=True, reason=MATCH) if outcome.equal else undecided.verdict
+    return replace(undecided.verdict, correct=True, reason=MATCH) if outcome.result else undecided.verdict
 
 
 @lru_cache(maxsize=1)
@@ -230,7 +226,7 @@ def verify(
         gold (`str` or number):
             The gold answer.
         kind (`str`, *optional*, defaults to `"math"`):
-            `"math"`, `"choice"`, `"text"`, `"number"`, or a kind added by [`register_kind`].
+            `"math"`, `"choice"`, `"text"`, `"number"`, or a kind added by [`register_kind`] or [`load_kind`].
         timeout (`float`, *optional*, defaults to 5.0):
             Wall-clock limit in seconds for the comparison.
         choices (`Sequence[str]`, *optional*):

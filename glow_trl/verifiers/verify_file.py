@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Number
 from pathlib import Path
 from typing import TextIO
 
@@ -15,9 +14,11 @@ from ..data.jsonl import MalformedLine, read_jsonl
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.files import partial_of, replacing, write_errors
 from ..stages.frame import writing
-from .kinds.registry import KINDS
+from .kinds.registry import load_kind
 from .pool import DEFAULT_TIMEOUT, VerifierPool
+from .rows import find_judging_fault
 from .verdict import BAD_GOLD, MATCH, REASONS, Verdict
 
 
@@ -39,7 +40,9 @@ class VerifyConfig:
         output (`str`):
             JSONL file to write.
         kind (`str`, *optional*, defaults to `"math"`):
-            Verifier of the rows that have no kind of their own.
+            Verifier of the rows that have no kind of their own; `my_module:my_function` for one of yours.
+        kinds (`list[str]`, *optional*):
+            Verifiers of your own that rows name as their `kind`, likewise.
         timeout (`float`, *optional*, defaults to `5.0`):
             Wall-clock limit of one comparison, in seconds.
         workers (`int`, *optional*, defaults to `2`):
@@ -53,6 +56,7 @@ class VerifyConfig:
     file: str | None = setting(None, "JSONL file to judge.", positional=True)
     output: str | None = setting(None, "JSONL file to write.")
     kind: str = setting("math", "Verifier of the rows that have no kind of their own.")
+    kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
     timeout: float = setting(DEFAULT_TIMEOUT, "Wall-clock limit of one comparison, in seconds.")
     workers: int | None = setting(None, "Worker processes for computer algebra (default: 2).")
     require_boxed: bool = setting(False, "Whether only boxed answers are accepted.")
@@ -74,7 +78,8 @@ def main(argv: list[str] | None = None) -> int:
             malformed. The rows before that line are judged all the same, and stay in `OUT.partial`.
     """
     options: VerifyConfig = parse_command("verify", sys.argv[1:] if argv is None else argv).config
-    KINDS.find(options.kind)
+    for kind in (options.kind, *options.kinds):
+        load_kind(kind)
     source, target = Path(options.file), Path(options.output)
     if target.exists() and source.exists() and os.path.samefile(source, target):
         raise UserError(f"{target}: the output would overwrite the input; give --output another name")
@@ -113,16 +118,8 @@ def _problem(row: dict, kind: str) -> str | None:
         return "expected a text under `prediction` (or `completion`)"
     if not any(name in row for name in GOLD):
         return "expected a `gold` (or `answer`)"
-    try:
-        KINDS.find(row.get("kind") or kind)
-    except UserError as error:
-        return str(error)
-    choices, tolerance = row.get("choices"), row.get("tolerance")
-    if choices is not None and not isinstance(choices, list):
-        return "expected a list under `choices`"
-    if tolerance is not None and (isinstance(tolerance, bool) or not isinstance(tolerance, Number) or tolerance < 0):
-        return "expected a number of 0 or more under `tolerance`"
-    return None
+    fault = find_judging_fault(row, kind)
+    return None if fault is None else str(fault)
 
 
 def _usable_rows(source: Path, kind: str, skip: Callable[[MalformedLine], None] | None) -> Iterator[dict]:
@@ -166,29 +163,15 @@ def _judge(chunk: list[dict], pool: VerifierPool, options: VerifyConfig) -> list
 
 @contextmanager
 def _replacing(target: Path) -> Iterator[TextIO]:
-    """A file that takes its name only when it is whole; what there is of it otherwise stays beside as `.partial`."""
-    partial = target.with_name(target.name + ".partial")
+    """A file that takes its name only when it is whole; before a malformed line, what there is of it stays beside."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = partial.open("w", encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
-    try:
-        with file:
-            yield file
+        with write_errors(target), replacing(target, keep=(MalformedLine,)) as partial:
+            with partial.open("w", encoding="utf-8") as file:
+                yield file
     except MalformedLine as problem:
         raise UserError(
-            f"{problem}; the rows before it are judged, in {partial}; --keep-going skips such lines"
+            f"{problem}; the rows before it are judged, in {partial_of(target)}; --keep-going skips such lines"
         ) from problem
-    except UserError:
-        partial.unlink(missing_ok=True)
-        raise
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
-    try:
-        os.replace(partial, target)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
 
 
 @contextmanager

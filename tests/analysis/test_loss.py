@@ -1,11 +1,7 @@
 """Loss of a checkpoint on a file of trajectories: GLOW's own losses, brute force, memory, a kill, and mistakes."""
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -17,6 +13,7 @@ from glow_trl.analysis.loss_config import LossConfig
 from glow_trl.analysis.loss_samples import TrainedAs, tokenize
 from glow_trl.errors import UserError
 from glow_trl.generation.loading import load_model, load_tokenizer
+from helpers.processes import kill_when
 
 
 def trajectories(count: int = 24, seed: int = 0) -> list[dict]:
@@ -122,6 +119,15 @@ def test_losses_are_the_ledgers_of_a_real_training_run(tiny_model, data, tmp_pat
     assert any(row["n_tokens"] < 20 for row in measured(out))
 
 
+def test_a_run_that_does_not_say_how_long_its_samples_were(tmp_path):
+    """Is not taken for one with today's default."""
+    config = {"dataset_name": ["x.jsonl"], "model_name_or_path": str(tmp_path), "output_dir": "o"}
+    (tmp_path / "run.json").write_text(json.dumps({"stage": "sft", "config": {}}))
+    with pytest.raises(UserError, match="run.json is of an older version .* set max_length"):
+        TrainedAs.of(LossConfig(**config))
+    assert TrainedAs.of(LossConfig(**config, max_length=7)).max_length == 7
+
+
 def test_a_cut_leaves_samples_without_a_target_out_and_counts_them(tiny_model, data, tmp_path):
     common = ["--model_name_or_path", tiny_model, "--dataset_name", str(data)]
     tokenizer = load_tokenizer(tiny_model)
@@ -168,18 +174,13 @@ def test_a_killed_run_goes_on_and_measures_nothing_twice(tiny_model, data, tmp_p
     argv = ["--model_name_or_path", tiny_model, "--dataset_name", str(data), "--output_dir", str(out)]
     argv += ["--batch_size", "1"]
     slow = (
-        "import sys, time; from glow_trl.analysis import append_log as log, loss;"
+        "import sys, time; from glow_trl.data import append_log as log; from glow_trl.analysis import loss;"
         "append = log.AppendLog.append;"
         "log.AppendLog.append = lambda self, *rows: (append(self, *rows), time.sleep(0.1));"
         "loss.main(sys.argv[1:])"
     )
-    process = subprocess.Popen([sys.executable, "-c", slow, *argv], env=os.environ | {"OMP_NUM_THREADS": "1"})
     work = out / "losses.work.jsonl"
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and (not work.exists() or work.read_bytes().count(b"\n") < 5):
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when(lambda: work.exists() and work.read_bytes().count(b"\n") >= 5, [sys.executable, "-c", slow, *argv])
     saved = work.read_bytes()
     done = saved.count(b"\n")
     assert 5 <= done < 24 and json.loads((out / "run.json").read_text())["status"] == "running"
@@ -205,7 +206,7 @@ def test_a_complete_run_is_left_and_other_columns_cost_no_forward_pass(tiny_mode
     argv = ["--model_name_or_path", tiny_model, "--dataset_name", str(data), "--output_dir", str(tmp_path / "out")]
     main(argv)
     before = (tmp_path / "out" / "losses.jsonl").stat().st_mtime_ns
-    monkeypatch.setattr(loss_module, "load_model", None)
+    monkeypatch.setattr(LossConfig, "load_model", None)
     main(argv)
     assert (tmp_path / "out" / "losses.jsonl").stat().st_mtime_ns == before
     main([*argv, "--by", "is_correct+source"])

@@ -151,24 +151,10 @@ def test_other_settings_or_questions_are_refused(collect, questions, tiny_model,
     options += ["--output_dir", tmp_path / "out"]
     assert collect(*options)[0] == 1
     code, said = collect(*options, "--seed", 7)
-    assert code == 2 and "differs in seed: None -> 7" in said
+    assert code == 2 and "differs in seed: 0 -> 7" in said
     write_jsonl(questions, QUESTIONS[:2])
     code, said = collect(*options)
     assert code == 2 and "differs in the content of" in said
-
-
-def test_how_fast_a_server_is_asked_may_change(collect, questions, tmp_path):
-    """Only what decides about the samples binds a run."""
-    from glow_trl.collection.collect import CollectConfig, identity
-
-    def settings(given):
-        values = {"dataset_name": questions, "model_name_or_path": "m", "output_dir": "o", "engine": "server"}
-        return identity(CollectConfig(**values, **given), {"seed": 1, **given})
-
-    same = [{}, {"engine_options": {}}, {"engine_options": {"base_url": "http://a/v1", "requests_per_minute": 3}}]
-    assert [settings(given) for given in same] == [{"seed": 1}] * 3
-    other = {"engine_options": {"base_url": "http://a/v1", "extra_body": {"a": 1}}}
-    assert settings(other) == {"seed": 1, "engine_options": {"extra_body": {"a": 1}}}
 
 
 def test_questions_that_cannot_be_asked_are_put_aside(collect, tiny_model, tmp_path):
@@ -260,8 +246,8 @@ def test_a_second_process_is_turned_away(collect, questions, tiny_model, tmp_pat
         [
             sys.executable,
             "-c",
-            "import sys, time, pathlib; from glow_trl.stages.lock import exclusive\n"
-            "with exclusive(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)",
+            "import sys, time, pathlib; from glow_trl.stages.frame import folder_of_stage\n"
+            "with folder_of_stage(pathlib.Path(sys.argv[1])): print('held', flush=True); time.sleep(60)",
             str(out),
         ],
         stdout=subprocess.PIPE,

@@ -4,14 +4,14 @@ import json
 import random
 import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
-from faulty_proxy import FaultyProxy
 
 from glow_trl.data import write_jsonl
+from helpers.faulty_proxy import FaultyProxy
+from helpers.launching import environment
+from helpers.processes import kill_when, run_to_the_end
 
 
 pytestmark = pytest.mark.slow
@@ -56,32 +56,13 @@ def whole_lines(output_dir: Path) -> list[bytes]:
     return [line for file in content(output_dir).values() for line in file.splitlines(True) if line.endswith(b"\n")]
 
 
-def run_to_the_end(arguments: list[str]) -> None:
-    result = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
-    assert result.returncode == 0, result.stderr[-3000:]
-
-
-def kill_in_the_middle(arguments: list[str], output_dir: Path, lines: int) -> None:
-    """Start the command and kill it (SIGKILL) when so many samples are there."""
-    with (output_dir.parent / "killed.log").open("w") as log:
-        process = subprocess.Popen(arguments, stdout=log, stderr=log)
-        try:
-            deadline = time.monotonic() + 240
-            while len(whole_lines(output_dir)) < lines:
-                assert process.poll() is None, (output_dir.parent / "killed.log").read_text()[-3000:]
-                assert time.monotonic() < deadline
-                time.sleep(0.005)
-        finally:
-            process.kill()
-    assert process.wait() == -9
-
-
 def kill_three_times(arguments: list[str], output_dir: Path) -> list[int]:
     """How many samples there are after each kill, at random moments."""
-    rng = random.Random(time.time_ns())
+    rng = random.Random(0)
     found = []
     for _ in range(3):
-        kill_in_the_middle(arguments, output_dir, (found[-1] if found else 0) + rng.randrange(1, 130))
+        least = (found[-1] if found else 0) + rng.randrange(1, 130)
+        kill_when(lambda least=least: len(whole_lines(output_dir)) >= least, arguments)
         found.append(len(whole_lines(output_dir)))
     assert 0 < found[0] < found[1] < found[2] < QUESTIONS * SAMPLES
     return found
@@ -93,15 +74,6 @@ def check_rows(output_dir: Path) -> None:
     assert pairs == [(index, sample) for index in range(QUESTIONS) for sample in range(SAMPLES)]
     assert len({row["sample_id"] for row in rows}) == len(rows)
     assert len({row["completion"] for row in rows}) > len(rows) / 2
-
-
-def answered_by(server: str) -> int:
-    """How many requests the server has answered, by its own count."""
-    with urllib.request.urlopen(server.removesuffix("/v1") + "/metrics") as metrics:
-        lines = [
-            line for line in metrics.read().decode().splitlines() if line.startswith("vllm:request_success_total")
-        ]
-    return round(sum(float(line.rpartition(" ")[2]) for line in lines))
 
 
 def test_a_killed_collection_from_vllm_ends_like_one_left_alone(questions, vllm_model, tmp_path):
@@ -118,28 +90,30 @@ def test_a_killed_collection_from_vllm_ends_like_one_left_alone(questions, vllm_
 
 def test_a_killed_collection_from_a_server_ends_like_one_left_alone(questions, openai_server, tmp_path):
     """And asks it for what is missing, no more."""
-    place = json.dumps({"base_url": openai_server, "concurrency": 16})
-    options = ["--engine", "server", "--model_name_or_path", "teacher", "--engine_options", place]
-    run_to_the_end(command(questions, tmp_path / "straight", options))
-    arguments = command(questions, tmp_path / "killed", options)
-    kept = kill_three_times(arguments, tmp_path / "killed")
-    time.sleep(3)  # what the killed process had asked for last
-    before = answered_by(openai_server)
-    run_to_the_end(arguments)
-    assert answered_by(openai_server) - before == QUESTIONS * SAMPLES - kept[-1]
+    options = ["--engine", "server", "--model_name_or_path", "teacher", "--engine_options"]
+
+    def arguments(output_dir: str, url: str, **more) -> list[str]:
+        place = json.dumps({"base_url": url, "concurrency": 16, **more})
+        return command(questions, tmp_path / output_dir, [*options, place])
+
+    run_to_the_end(arguments("straight", openai_server))
+    with FaultyProxy(openai_server, lambda *_: None) as proxy:
+        kept = kill_three_times(arguments("killed", proxy.url), tmp_path / "killed")
+    # A new one, as the last may still hear what a killed process asked for
+    with FaultyProxy(openai_server, lambda *_: None, proxy.port) as counting:
+        run_to_the_end(arguments("killed", proxy.url))
+    assert len(counting.times) == QUESTIONS * SAMPLES - kept[-1]
     assert content(tmp_path / "killed") == content(tmp_path / "straight")
     check_rows(tmp_path / "killed")
 
     # The same with a server that dies and comes back at its address
     straight = content(tmp_path / "straight")
     with FaultyProxy(openai_server, lambda number, _: "die" if number == 150 else None) as proxy:
-        place = json.dumps({"base_url": proxy.url, "concurrency": 16, "max_retries": 1})
-        options[-1] = place
-        arguments = command(questions, tmp_path / "left", options)
-        result = subprocess.run(arguments, capture_output=True, text=True, timeout=300)
+        left = arguments("left", proxy.url, max_retries=1)
+        result = subprocess.run(left, capture_output=True, text=True, env=environment())
     assert result.returncode == 1 and "Traceback" not in result.stderr
     assert "no connection" in result.stderr and "the same command continues" in result.stderr
     assert 100 < len(whole_lines(tmp_path / "left")) <= 150
     with FaultyProxy(openai_server, lambda *_: None, proxy.port):
-        run_to_the_end(arguments)
+        run_to_the_end(left)
     assert content(tmp_path / "left") == straight

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from glow_trl.collection.mix import MixConfig
 from glow_trl.collection.mixing.benchmarks import resolve_benchmarks
-from glow_trl.stages.config import parse_stage
+from glow_trl.stages.config import parse_command
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,8 +14,8 @@ FILES = sorted(ROOT.glob("recipes/*/mix.yaml"))
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
 def test_the_recipe_resolves(path):
-    ((config,), settings) = parse_stage([MixConfig], ["--config", str(path)], "glow-trl mix", "the mix stage")
-    assert settings["output_dir"] == config.output_dir
+    config = parse_command("mix", ["--config", str(path)]).config
+    assert config.output_dir == f"outputs/{path.parent.name}/mix"
     benchmarks, left_out = resolve_benchmarks(config.decontaminate)
     assert {item.name for item in benchmarks} == set(config.decontaminate) and not left_out
 

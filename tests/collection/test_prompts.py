@@ -126,7 +126,7 @@ def test_a_real_stage_1_orders_the_questions_and_a_real_stage_2_reads_them_in_or
 
     from glow_trl.grpo import GRPOStageConfig, to_dataset, usable_questions
 
-    questions = usable_questions(GRPOStageConfig([str(second / "prompts.jsonl")]).load_questions())
+    questions = usable_questions(GRPOStageConfig([str(second / "prompts.jsonl")]).distinct_questions())
     assert [row["problem"] for row in questions] == [row["problem"] for row in prompts]
     dataset = to_dataset(questions, None, None)
     assert dataset["answer"] == [row["answer"] for row in prompts] and len(dataset) == len(prompts)
@@ -149,4 +149,4 @@ def test_a_folder_that_is_no_ledger_of_these_rows_is_refused(tmp_path):
     np.save(folder / "epoch-001.npy", np.zeros(1, dtype=np.float32))
     assert "none of the 1 samples" in failure()
     np.save(folder / "epoch-001.npy", np.zeros(3, dtype=np.float32))
-    assert "(3,) losses, samples.jsonl 1 samples" in failure()
+    assert "not a row in samples.jsonl for each" in failure()

@@ -5,15 +5,14 @@ from pathlib import Path
 import pytest
 
 from glow_trl.collection.collecting.questions import Prompts
-from glow_trl.recipes.recipe import stage_types
-from glow_trl.stages.config import parse_stage
+from glow_trl.stages.config import parse_command
 
 
 FOLDER = Path(__file__).resolve().parents[2] / "recipes" / "qwen3-8b-teacher"
 
 
 def parse(stage: str):
-    return parse_stage(stage_types(stage), ["--config", str(FOLDER / f"{stage}.yaml")], "test", stage)[0][0]
+    return parse_command(stage, ["--config", str(FOLDER / f"{stage}.yaml")]).config
 
 
 def test_each_stage_reads_what_the_one_before_writes():

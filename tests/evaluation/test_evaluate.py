@@ -1,12 +1,9 @@
 """A whole evaluation: its numbers, its files, its resuming, and what it says about bad input."""
 
 import json
-import os
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -14,6 +11,8 @@ import pytest
 from glow_trl.errors import UserError
 from glow_trl.evaluation import EvalConfig, evaluate, pass_at_k
 from glow_trl.generation import Engine, Generation, create_engine
+from helpers.launching import environment
+from helpers.processes import kill_when
 
 
 QUESTIONS = [{"problem": f"{a}+{b}=", "answer": str(a + b)} for a in range(5) for b in range(4)]
@@ -32,7 +31,10 @@ def settings(tmp_path, tiny_model):
     return {
         "model_name_or_path": tiny_model,
         "output_dir": str(tmp_path / "out"),
-        "benchmarks": [{"name": "first", "path": first}, {"name": "second", "path": second, "domain": "logic"}],
+        "benchmarks": [
+            {"name": "first", "path": first, "version": 2},
+            {"name": "second", "path": second, "domain": "logic"},
+        ],
         **SETTINGS,
     }
 
@@ -102,6 +104,7 @@ def test_numbers_of_known_answers(settings, tmp_path):
     assert results == json.loads((tmp_path / "out" / "results.json").read_text())
     first, second = results["benchmarks"]["first"], results["benchmarks"]["second"]
     assert (first["domain"], second["domain"]) == ("in", "out")
+    assert (first["version"], second["version"]) == (2, None)
     assert (first["n"], first["samples"], second["n"]) == (20, 3, 7)
     assert first["pass@1"] == pytest.approx(4 / 60)
     assert first["pass@1_ci"][0] < 4 / 60 < first["pass@1_ci"][1]
@@ -394,22 +397,16 @@ def test_the_command_writes_its_record_and_is_killed_and_resumed(settings, tmp_p
     settings |= {"num_samples": 2, "max_new_tokens": 24}
     config = EvalConfig(**settings | {"output_dir": str(tmp_path / "straight")})
     evaluate(config)
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
     partial = Path(settings["output_dir"]) / "work" / "first.samples.jsonl"
-    process = subprocess.Popen(command(settings, tmp_path), env=environment, stdout=subprocess.DEVNULL)
-    while not (partial.exists() and partial.stat().st_size > 5_000):
-        assert process.poll() is None, "ended before it could be killed"
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    kill_when(lambda: partial.exists() and partial.stat().st_size > 5_000, command(settings, tmp_path))
     assert not partial.with_name("generations_first.jsonl").exists()
-    result = subprocess.run(command(settings, tmp_path), env=environment, capture_output=True, text=True)
+    result = subprocess.run(command(settings, tmp_path), env=environment(), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
-    assert "first (in)" in result.stdout
+    assert "first v2" in result.stdout
     found = outputs(settings["output_dir"])
     record = json.loads(found.pop("run.json"))
     assert record["status"] == "complete" and record["stage"] == "eval" and record["seed"] == 42
-    assert record["settings"]["num_samples"] == 2 and record["versions"]["trl"] and record["seconds"] > 0
+    assert record["config"]["num_samples"] == 2 and record["versions"]["trl"] and record["seconds"] > 0
     assert found == outputs(config.output_dir)
 
 
@@ -420,13 +417,8 @@ def test_killed_five_times_at_random_moments_the_numbers_are_the_same(settings, 
     write_questions(tmp_path / "first.jsonl", many)
     settings |= {"num_samples": 4, "max_new_tokens": 24, "temperature": 0.8}
     (tmp_path / "settings.json").write_text(json.dumps(settings))
-    worker = Path(__file__).with_name("killed_worker.py")
-    result = subprocess.run(
-        [sys.executable, str(worker), str(tmp_path / "settings.json"), "5", "1"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-    )
+    command = [sys.executable, "-m", "helpers.evaluation_kill_worker", str(tmp_path / "settings.json"), "5", "1"]
+    result = subprocess.run(command, env=environment(), capture_output=True, text=True)
     assert result.returncode == 0, result.stderr[-2000:]
     assert json.loads(result.stdout.splitlines()[-1]) == {"killed": 5}
     assert outputs(settings["output_dir"]) == outputs(settings["output_dir"] + "_straight")

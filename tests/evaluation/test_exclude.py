@@ -5,7 +5,7 @@ import pytest
 from glow_trl.data import write_jsonl
 from glow_trl.errors import UserError
 from glow_trl.evaluation.config import BenchmarkConfig, EvalConfig
-from glow_trl.evaluation.questions import load_questions
+from glow_trl.evaluation.questions import checked_questions
 
 
 def test_questions_of_a_file_are_left_out_before_the_limit(tmp_path):
@@ -14,10 +14,10 @@ def test_questions_of_a_file_are_left_out_before_the_limit(tmp_path):
     write_jsonl(tmp_path / "seen.jsonl", [row | {"completion": "x"} for row in questions[:3]])
     settings = {"path": str(tmp_path / "test.jsonl"), "exclude": str(tmp_path / "seen.jsonl")}
     benchmark = BenchmarkConfig(name="unseen", **settings)
-    rows, dropped = load_questions(benchmark, EvalConfig())
+    rows, dropped = checked_questions(benchmark, EvalConfig())
     assert [row["problem"] for row in rows] == ["3+1=?", "4+1=?", "5+1=?"] and dropped == 0
-    rows, _ = load_questions(benchmark, EvalConfig(limit=2))
+    rows, _ = checked_questions(benchmark, EvalConfig(limit=2))
     assert [row["problem"] for row in rows] == ["3+1=?", "4+1=?"]
     write_jsonl(tmp_path / "seen.jsonl", questions)
     with pytest.raises(UserError, match="every question stands in"):
-        load_questions(benchmark, EvalConfig())
+        checked_questions(benchmark, EvalConfig())

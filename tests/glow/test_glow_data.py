@@ -3,8 +3,9 @@
 import pytest
 import torch
 from datasets import Dataset, concatenate_datasets
-from glow_cases import logged, make_trainer, text_rows, token_rows
 from transformers import AutoTokenizer
+
+from helpers.glow_cases import logged, make_trainer, text_rows, token_rows
 
 
 STEP = {"per_device_train_batch_size": 32, "num_train_epochs": 2, "learning_rate": 0.0}

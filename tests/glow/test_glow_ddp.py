@@ -1,6 +1,6 @@
 """
-Two data-parallel processes against the definition and against one process. All the cases run in one launch of
-torchrun, since importing torch and TRL costs more than any of them.
+Two data-parallel processes against the definition and against one process, in what test_glow_processes.py leaves out.
+All the cases run in one launch of torchrun, since importing torch and TRL costs more than any of them.
 """
 
 from pathlib import Path
@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from glow_cases import (
+from safetensors.torch import load_file
+
+from helpers.glow_cases import (
     WEIGHTS,
     largest_difference,
     launch,
@@ -17,8 +19,7 @@ from glow_cases import (
     results_of,
     token_rows,
 )
-from glow_reference import train_reference
-from safetensors.torch import load_file
+from helpers.glow_reference import train_reference
 
 
 pytestmark = pytest.mark.slow
@@ -27,28 +28,6 @@ pytestmark = pytest.mark.slow
 # Larger ones raise the rounding of float32 beyond what is asked for
 LEARNING_RATE = 0.1
 AGAINST_DEFINITION = {
-    # The last step has two samples: process 1 only gets repeated ones
-    "uneven": (22, {"per_device_train_batch_size": 2}, 4, {}),
-    # The last step has ten: process 1 has one sample of its own in its last batch
-    "accumulated": (22, {"per_device_train_batch_size": 3, "gradient_accumulation_steps": 2}, 12, {}),
-    "mean": (22, {"per_device_train_batch_size": 2, "glow_normalization": "mean"}, 4, {"normalize": True}),
-    "mean_accumulated": (
-        22,
-        {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 3, "glow_normalization": "mean"},
-        12,
-        {"normalize": True},
-    ),
-    "token_mean_accumulated": (
-        22,
-        {
-            "per_device_train_batch_size": 3,
-            "gradient_accumulation_steps": 2,
-            "glow_normalization": "mean",
-            "loss_reduction": "token",
-        },
-        12,
-        {"normalize": True, "by_token": True},
-    ),
     "token_padding_free": (
         22,
         {"per_device_train_batch_size": 2, "loss_reduction": "token", "padding_free": True},

@@ -5,10 +5,10 @@ import logging
 import pytest
 import torch
 from datasets import Dataset, DatasetDict
-from glow_cases import WEIGHTS, glow_settings, make_trainer, token_rows
 
 from glow_trl import GLOWConfig, GLOWTrainer
 from glow_trl.errors import UserError
+from helpers.glow_cases import WEIGHTS, glow_settings, make_trainer, token_rows
 
 
 @pytest.mark.parametrize(

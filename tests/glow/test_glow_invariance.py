@@ -3,9 +3,10 @@
 import pytest
 import torch
 from datasets import Dataset
-from glow_cases import WEIGHTS, largest_difference, logged, make_trainer, parameters, token_rows
-from glow_reference import train_reference
 from peft import LoraConfig
+
+from helpers.glow_cases import WEIGHTS, largest_difference, logged, make_trainer, parameters, token_rows
+from helpers.glow_reference import train_reference
 
 
 ADAM = {

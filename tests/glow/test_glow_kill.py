@@ -1,111 +1,101 @@
-"""A run that is killed with SIGKILL, again and again, ends as one that was not."""
+"""Runs that are killed with SIGKILL, again and again, end as ones that were not: one process, and one of two."""
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
+
+from glow_trl.training.checkpoints import last_complete_checkpoint
+from helpers.processes import Worker
 
 
 pytestmark = pytest.mark.slow
 
 # 27 samples, 6 a step
 STEPS_PER_EPOCH = 5
-
-
-class Runs:
-    """Starts training processes, one at a time."""
-
-    def __init__(self, model: str, errors: Path):
-        worker = Path(__file__).with_name("glow_kill_worker.py")
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(worker.parents[2])}
-        self.errors = errors
-        with errors.open("w") as stderr:
-            self.process = subprocess.Popen(
-                [sys.executable, str(worker), model, str(errors.parent)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                env=environment,
-            )
-
-    def start(self, output_dir: Path, resume: bool) -> int:
-        line = json.dumps({"output_dir": str(output_dir), "resume": resume})
-        self.process.stdin.write(line + "\n")
-        self.process.stdin.flush()
-        return self._number("pid ")
-
-    def wait(self) -> int:
-        return self._number("exit code ")
-
-    def _number(self, name: str) -> int:
-        # Libraries print there too
-        while not (line := self.process.stdout.readline()).startswith(name):
-            assert line, self.errors.read_text()[-3000:]
-        return int(line.removeprefix(name))
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(timeout=30)
+ALONE = {
+    "num_processes": 1,
+    "rows": 27,
+    "settings": {"per_device_train_batch_size": 3, "num_train_epochs": 4},
+}
+# 22 samples, 8 a step
+STEPS_OF_TWO = 30
+TWO = {
+    "num_processes": 2,
+    "rows": 22,
+    "settings": {"per_device_train_batch_size": 2, "num_train_epochs": 10},
+}
 
 
 @pytest.fixture(scope="module")
-def runs(tiny_model, tmp_path_factory):
-    started = Runs(tiny_model, tmp_path_factory.mktemp("killed") / "stderr.txt")
-    yield started
-    started.close()
+def run(tiny_model, tmp_path_factory):
+    """Does one run, to its end or to the death of a process."""
+    folder = tmp_path_factory.mktemp("kills")
+    worker = Worker("helpers.glow_kill_worker", tiny_model, folder, errors=folder / "stderr.txt")
+
+    def run(output_dir: Path, **job) -> None:
+        output_dir.mkdir(exist_ok=True)
+        codes = worker(output_dir=output_dir, **job)
+        as_planned = codes[job["rank"]] == -signal.SIGKILL if "rank" in job else not any(codes)
+        assert as_planned, f"{codes} of {job}: {worker.errors.read_text()[-3000:]}"
+
+    yield run
+    worker.close()
 
 
 @pytest.fixture(scope="module")
-def undisturbed(runs, tmp_path_factory):
+def undisturbed(run, tmp_path_factory) -> Path:
     out = tmp_path_factory.mktemp("undisturbed")
-    runs.start(out, resume=False)
-    assert runs.wait() == 0, runs.errors.read_text()[-3000:]
-    return torch.load(out / "result.pt")
+    run(out, **ALONE)
+    return out
+
+
+def check_same_end(killed: Path, undisturbed: Path, rank: int, steps: int) -> None:
+    """Parameters, ledger and losses, to the bit."""
+    result, expected = (torch.load(folder / f"result-{rank}.pt") for folder in (killed, undisturbed))
+    assert result["parameters"].keys() == expected["parameters"].keys()
+    assert all(torch.equal(result["parameters"][name], value) for name, value in expected["parameters"].items())
+    for column in ("previous", "current"):
+        assert torch.equal(result[column], expected[column])
+    assert result["loss"] == expected["loss"] and len(result["loss"]) == steps
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("GLOW_TRL_KILLS", "1"))))
-def test_killed_in_every_epoch(runs, undisturbed, tmp_path, seed):
+def test_killed_in_every_epoch(run, undisturbed, tmp_path, seed):
     """
     Killed at a random step of each of four epochs, at the moment a checkpoint begins to be written or a little later,
-    and resumed from the last complete checkpoint: same parameters, ledger and losses, to the bit. `GLOW_TRL_KILLS`
-    sets how often to try.
+    and resumed from the last complete checkpoint. `GLOW_TRL_KILLS` sets how often to try.
     """
     rng = random.Random(seed)
     for epoch in range(4):
-        # Neither the first step, which has no checkpoint before it, nor the last
-        step = epoch * STEPS_PER_EPOCH + rng.randint(2, STEPS_PER_EPOCH - 1)
+        # Neither the first step, which has no checkpoint before it, nor the last two
+        step = epoch * STEPS_PER_EPOCH + rng.randint(2, STEPS_PER_EPOCH - 2)
         delay = rng.uniform(0, 0.06) if epoch % 2 else 0
-        pid = runs.start(tmp_path, resume=epoch > 0)
-        deadline = time.monotonic() + 60
-        while not (tmp_path / f"checkpoint-{step}").exists():
-            assert time.monotonic() < deadline and _is_alive(pid), runs.errors.read_text()[-3000:]
-            time.sleep(0.0005)
-        time.sleep(delay)
-        os.kill(pid, signal.SIGKILL)
-        assert runs.wait() == -signal.SIGKILL, "the run ended before it was killed"
-    runs.start(tmp_path, resume=True)
-    assert runs.wait() == 0, runs.errors.read_text()[-3000:]
-
-    result = torch.load(tmp_path / "result.pt")
-    expected = undisturbed["parameters"]
-    assert result["parameters"].keys() == expected.keys()
-    assert all(torch.equal(result["parameters"][name], expected[name]) for name in expected)
-    for column in ("previous", "current"):
-        assert torch.equal(result[column], undisturbed[column])
-    assert result["loss"] == undisturbed["loss"] and len(result["loss"]) == 4 * STEPS_PER_EPOCH
+        run(tmp_path, **ALONE, rank=0, step=step, moment="checkpoint", delay=delay)
+        assert not (tmp_path / "result-0.pt").exists()
+    run(tmp_path, **ALONE)
+    check_same_end(tmp_path, undisturbed, 0, 4 * STEPS_PER_EPOCH)
 
 
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def test_one_of_two_killed_ten_times(run, tmp_path):
+    """
+    Ten times one process, either of the two, is killed at a random moment of a random step or of the checkpoint that
+    follows it: the same end on both processes.
+    """
+    run(tmp_path / "undisturbed", **TWO)
+    rng = random.Random(0)
+    reached = 0
+    for _ in range(10):
+        # One of the next steps, so that the run gets on, if slowly
+        step, rank = min(STEPS_OF_TWO - 2, reached + rng.randint(1, 2)), rng.randrange(2)
+        run(tmp_path / "killed", **TWO, rank=rank, step=step, moment="step", delay=rng.uniform(0, 0.1))
+        assert not (tmp_path / "killed" / "result-0.pt").exists()
+        checkpoint = last_complete_checkpoint(tmp_path / "killed")
+        reached = int(checkpoint.rpartition("-")[2]) if checkpoint else 0
+    assert reached > 3, "all the kills were at the beginning"
+    run(tmp_path / "killed", **TWO)
+    for rank in (0, 1):
+        check_same_end(tmp_path / "killed", tmp_path / "undisturbed", rank, STEPS_OF_TWO)

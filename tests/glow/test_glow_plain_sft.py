@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from glow_cases import logged, make_trainer, parameters, text_rows, token_rows
 from trl import SFTConfig, SFTTrainer
+
+from helpers.glow_cases import logged, make_trainer, parameters, text_rows, token_rows
 
 
 CASES = {

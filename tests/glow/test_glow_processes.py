@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from glow_cases import (
+import torch
+
+from helpers.glow_cases import (
     FSDP2,
     WEIGHTS,
     largest_difference,
@@ -18,7 +20,7 @@ from glow_cases import (
     token_rows,
     zero,
 )
-from glow_reference import epoch_order, train_reference
+from helpers.glow_reference import epoch_order, train_reference
 
 
 pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed")
@@ -105,7 +107,12 @@ def test_processes_equal_one(launched, singles, name, kind):
     (out, num_processes), trainer = launched, singles[name]
     expected = parameters(trainer.model)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
-    for result in results_of(out, f"{name}-{kind}", num_processes):
+    results = results_of(out, f"{name}-{kind}", num_processes)
+    for result in results:
+        # All the processes hold the same, to the bit
+        assert largest_difference(result["parameters"], results[0]["parameters"]) == 0
+        assert torch.equal(result["current"], results[0]["current"])
+        assert torch.equal(result["previous"], results[0]["previous"])
         assert result["wrapper"] == WRAPPERS[kind] and result["zero_stage"] == (
             int(kind[-1]) if kind.startswith("zero") else 0
         )

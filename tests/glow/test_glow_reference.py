@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from glow_cases import WEIGHTS, largest_difference, logged, make_trainer, parameters, token_rows
-from glow_reference import formula, train_reference
 from transformers import TrainerCallback
+
+from helpers.glow_cases import WEIGHTS, largest_difference, logged, make_trainer, parameters, token_rows
+from helpers.glow_reference import formula, train_reference
 
 
 ROWS = token_rows(22)

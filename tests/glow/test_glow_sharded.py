@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from glow_cases import FSDP2, WEIGHTS, largest_difference, launch, results_of, zero
 
 from glow_trl.training.checkpoints import last_complete_checkpoint
 from glow_trl.training.deepspeed import num_partitions
+from helpers.glow_cases import FSDP2, WEIGHTS, largest_difference, launch, results_of, zero
 
 
 pytest.importorskip("deepspeed", reason="the extra `deepspeed` is not installed")

@@ -1,7 +1,5 @@
 """The ledger by itself: size, epochs, recording, files."""
 
-import time
-
 import numpy as np
 import pytest
 import torch
@@ -9,7 +7,6 @@ from safetensors.torch import load_file, save_file
 
 from glow_trl import LossLedger
 from glow_trl.errors import UserError
-from glow_trl.glow.ledger import saved_samples_per_step
 
 
 def ids(*values):
@@ -113,20 +110,16 @@ def test_files_of_other_data(tmp_path):
 
 
 def test_ten_million_samples(tmp_path):
-    """Epoch change, save and load of a large ledger take well under the second that a sync may."""
+    """A large ledger changes its epoch, is synchronized, saved and loaded. bench_ledger.py says how long it takes."""
     ledger = LossLedger(10_000_000)
-    start = time.perf_counter()
     ledger.begin_epoch(1)
-    ledger.record(torch.arange(4096), torch.rand(4096))
+    losses = torch.rand(4096)
+    ledger.record(torch.arange(0, 10_000_000, 2442)[:4096], losses)
     ledger.begin_epoch(2)
     ledger.sync()
-    assert time.perf_counter() - start < 1
-
-
-def test_samples_per_step(tmp_path):
-    LossLedger(5, samples_per_step=8).save(tmp_path / "ledger.safetensors")
-    assert saved_samples_per_step(tmp_path / "ledger.safetensors") == 8
-    LossLedger(5, samples_per_step=16).load(tmp_path / "ledger.safetensors")
-    LossLedger(5).save(tmp_path / "unknown.safetensors")
-    assert saved_samples_per_step(tmp_path / "unknown.safetensors") is None
-    assert saved_samples_per_step(tmp_path / "nowhere") is None
+    ledger.save(tmp_path / "ledger.safetensors")
+    loaded = LossLedger(10_000_000)
+    loaded.load(tmp_path / "ledger.safetensors")
+    assert loaded.epoch == 2 and loaded.current.isnan().all()
+    assert torch.equal(loaded.previous[::2442][:4096], losses)
+    assert (~loaded.previous.isnan()).sum() == 4096

@@ -16,8 +16,7 @@ from glow_trl.errors import UserError
 from glow_trl.quickstart import VOCABULARY, QuickstartConfig, write_data
 from glow_trl.quickstart.task import QuestionFamily
 from glow_trl.quickstart.teacher import PATTERNS
-
-from .independent import evaluate, parse, read_solution, step_is_valid, steps_needed
+from helpers.independent import evaluate, parse, read_solution, step_is_valid, steps_needed
 
 
 SMALL = QuickstartConfig(train_questions=50, rl_questions=40, test_questions=20)

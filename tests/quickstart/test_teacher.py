@@ -6,8 +6,7 @@ import pytest
 
 from glow_trl.quickstart.task import Question, Step, compute, solution
 from glow_trl.quickstart.teacher import STEP_HABITS, Situation, Teacher
-
-from .independent import evaluate, read_solution
+from helpers.independent import evaluate, read_solution
 
 
 CAREFUL = Teacher(

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from made_up_run import FIVE_ARMS, make_run_folder
 
 from glow_trl.report import write_report
 from glow_trl.report.svg import Chart
+from helpers.made_up_run import FIVE_ARMS, make_run_folder
 
 
 @pytest.fixture(scope="session")

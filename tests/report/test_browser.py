@@ -8,14 +8,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from colors import contrast, luminance, parse_hex
-from made_up_run import FIVE_ARMS, stage_run, write_json
 
 from glow_trl.report import write_report
 from glow_trl.report.arm_styles import PALETTE
+from helpers.colors import contrast, luminance, parse_hex
+from helpers.made_up_run import FIVE_ARMS, stage_run, write_json
 
 
-browser_module = pytest.importorskip("browser", reason="the tests in a browser need the package websockets")
+browser_module = pytest.importorskip("helpers.browser", reason="the tests in a browser need the package websockets")
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(browser_module.CHROMIUM is None, reason="no Chromium on this machine"),
@@ -156,7 +156,9 @@ def swatch_in_grey(browser, index: int) -> np.ndarray:
     from matplotlib.image import imread
 
     box = browser.evaluate(
-        "(() => {const box = document.querySelectorAll('#grpo .legend .swatch')[" + str(index) + "].getBoundingClientRect();"
+        "(() => {const box = document.querySelectorAll('#grpo .legend .swatch')["
+        + str(index)
+        + "].getBoundingClientRect();"
         "return {x: box.x + scrollX, y: box.y + scrollY, width: box.width, height: box.height, scale: 4}})()"
     )
     png = browser.call("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=box)["data"]

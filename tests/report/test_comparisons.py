@@ -6,7 +6,6 @@ from itertools import product
 
 import numpy as np
 import pytest
-from made_up_run import make_run_folder, write_json, write_ledger, write_rows
 from test_report import Page
 
 from glow_trl.report import write_report
@@ -16,6 +15,7 @@ from glow_trl.report.patterns import pattern_sections
 from glow_trl.report.run_data import read_run_folder
 from glow_trl.report.scores import ScoreBook, domain_groups
 from glow_trl.statistics.estimates import grouped_mean
+from helpers.made_up_run import make_run_folder, write_json, write_ledger, write_rows
 
 
 def write_evaluation(folder, scores: dict[str, list[list[bool]]], domain="out", **sampling) -> None:
@@ -143,7 +143,7 @@ def test_domains_and_the_recipes_own_groups(small_run, undrawn):
 def test_relative_changes_of_the_entropy(tmp_path):
     """Against the ratio of the pooled means, and a bootstrap over questions for the interval."""
     folder = make_run_folder(tmp_path / "run", arms=("glow", "positive", "negative"), steps=4)
-    section = entropy_section(read_run_folder(folder))
+    section = entropy_section(data := read_run_folder(folder), ScoreBook(data))
     after_sft = [column for column in section["columns"] if column[1] == "sft"]
     assert after_sft == [("glow", "sft"), ("positive", "sft"), ("negative", "sft")]
     assert section["pairs"][:2] == [
@@ -157,11 +157,11 @@ def test_relative_changes_of_the_entropy(tmp_path):
         sums[arm] = np.array([sum(row["entropy"] for row in rows if row["index"] == index) for index in range(40)])
     row = next(row for row in section["rows"] if row["name"] == "in-domain")
     change = row["changes"][1]
-    assert change["mean"] == pytest.approx(sums["negative"].sum() / sums["positive"].sum() - 1)
+    assert change["relative_change"] == pytest.approx(sums["negative"].sum() / sums["positive"].sum() - 1)
     rng = np.random.default_rng(0)
     drawn = rng.integers(0, 40, (4000, 40))
     ratios = sums["negative"][drawn].sum(axis=1) / sums["positive"][drawn].sum(axis=1) - 1
-    assert change["interval"] == pytest.approx(np.quantile(ratios, [0.025, 0.975]), abs=0.015)
+    assert change["ci"] == pytest.approx(np.quantile(ratios, [0.025, 0.975]), abs=0.015)
     assert section["protocols"] == ["temperature 1.0, top-p 1.0, at most 64 new tokens"]
     pooled = section["rows"][-1]
     assert pooled["name"] == "all benchmarks"

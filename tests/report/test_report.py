@@ -8,7 +8,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from made_up_run import BENCHMARKS, make_run_folder, stage_run, write_json, write_ledger
 from rich.console import Console
 
 from glow_trl.errors import UserError
@@ -17,6 +16,7 @@ from glow_trl.report.dynamics import weight_table, weighting_of
 from glow_trl.report.report import main
 from glow_trl.report.run_data import read_run_folder
 from glow_trl.statistics.numbers import duration
+from helpers.made_up_run import BENCHMARKS, make_run_folder, stage_run, write_json, write_ledger
 
 
 ARMS = ("glow", "positive", "negative", "all")
@@ -98,6 +98,7 @@ def test_every_number_of_the_results_stands_on_the_page(page, whole_run):
                     assert f"{100 * row[key]:.1f}" in text
                 assert f"{row['entropy']:.3f}" in text
                 assert "{:.1f}–{:.1f}".format(*(100 * end for end in row["pass@1_ci"])) in text
+    assert page.count("<small>v1</small>") == len(BENCHMARKS)
 
 
 def test_hostile_text_is_shown_and_not_run(page):
@@ -232,7 +233,7 @@ def test_the_terminal_table_shows_everything_at_eighty_columns(tmp_path, arms, u
                 assert f"{arm} {stage.upper()}" in text
             for row in content["benchmarks"].values():
                 assert f"{100 * row['pass@1']:.1f}" in text and f"{row['entropy']:.3f}" in text
-    for name in ("in-domain", "all words"):
+    for name in ("in-domain v1", "all words v1"):
         assert name in text
     assert "…" not in text
 

@@ -87,7 +87,7 @@ class Annotator:
         with AppendLog(self.cache_file) as log:
             saved = {
                 (order[row["key"]], row["judgement"], row["attempt"]): Answer(row["text"], row["finish_reason"])
-                for row in log.rows
+                for _, row in log.rows()
                 if row["key"] in order and row["judgement"] < self.num_judgements
             }
             names = list(order)

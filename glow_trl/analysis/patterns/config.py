@@ -1,18 +1,20 @@
 """What `annotate.yaml` may say."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ...data.config import RowsConfig
 from ...errors import UserError
+from ...generation import EngineConfig
 from ...stages.config import setting
 
 
 @dataclass
-class AnnotateConfig(RowsConfig):
+class AnnotateConfig(EngineConfig, RowsConfig):
     r"""
     Which trajectories to annotate, with what: [`~glow_trl.data.config.RowsConfig`] with trajectories (`problem`,
-    `completion`, and for a comparison of labels `is_correct`), and
+    `completion`, and for a comparison of labels `is_correct`), [`~glow_trl.generation.EngineConfig`] with the model
+    that judges, whose `seed` also chooses the trajectories and which at temperature 0 is asked once, and
 
     Parameters:
         output_dir (`str`):
@@ -21,21 +23,8 @@ class AnnotateConfig(RowsConfig):
             `"reasoning"`, `"quickstart"`, or the path of a YAML file; see [`load_taxonomy`].
         judge (`str`, *optional*, defaults to `"llm"`):
             `"llm"`, `"rule"` (recomputes the quickstart's chains), or `package.module:Class`, a [`Judge`].
-        model_name_or_path (`str`, *optional*):
-            The model that judges; for the engine `"server"` the name under which the server has it.
-        engine (`str`, *optional*, defaults to `"transformers"`):
-            `"transformers"`, `"vllm"`, `"server"`, or `package.module:Class`.
-        engine_options (`dict`, *optional*):
-            Arguments of the engine, `{base_url: "http://localhost:8000/v1"}` for example.
-        temperature (`float`, *optional*, defaults to `0.6`):
-            Sampling temperature of the judge. At `0` it answers the same each time: there is one judgement then, and
-            no second attempt.
-        top_p (`float`, *optional*, defaults to `0.95`):
-            Share of the probability that nucleus sampling keeps.
         max_new_tokens (`int`, *optional*, defaults to `2048`):
             Answers are cut after this many tokens.
-        seed (`int`, *optional*, defaults to `0`):
-            Seed of the judge's samples, and of the choice of trajectories.
         num_judgements (`int`, *optional*, defaults to `1`):
             Judgements of each trajectory. A pattern counts if more than half of the valid ones name it; with two or
             more their agreement is reported.
@@ -59,50 +48,33 @@ class AnnotateConfig(RowsConfig):
             Where answers are kept; by default `cache` in `output_dir`. Runs can share one.
     """
 
-    output_dir: str | None = field(default=None, metadata={"help": "Where to write annotations and results."})
-    taxonomy: str = field(default="reasoning", metadata={"help": "reasoning, quickstart, or a YAML file."})
-    judge: str = field(default="llm", metadata={"help": "llm, rule, or package.module:Class."})
-    model_name_or_path: str | None = field(default=None, metadata={"help": "The model that judges."})
-    engine: str = field(default="transformers", metadata={"help": "transformers, vllm, server, package.module:Class."})
-    engine_options: dict[str, Any] | str | None = field(default=None, metadata={"help": "Arguments of the engine."})
-    temperature: float = field(default=0.6, metadata={"help": "Sampling temperature of the judge; 0 is greedy."})
-    top_p: float = field(default=0.95, metadata={"help": "Nucleus sampling."})
-    max_new_tokens: int = field(default=2048, metadata={"help": "Answers are cut after this many tokens."})
-    seed: int = field(default=0, metadata={"help": "Seed of the judge's samples and of the choice of trajectories."})
-    num_judgements: int = field(
-        default=1, metadata={"help": "Judgements of each trajectory.", "changeable": "recomputes"}
-    )
-    max_retries: int = field(
-        default=2, metadata={"help": "Further attempts for an invalid answer.", "changeable": "recomputes"}
-    )
-    require_quotes: bool = field(
-        default=False, metadata={"help": "Whether quotes must stand in the trajectory.", "changeable": "recomputes"}
-    )
-    show_answer: bool = field(default=False, metadata={"help": "Whether the judge is told the gold answer."})
-    chat_template_kwargs: dict[str, Any] | str | None = field(
-        default=None, metadata={"help": "Variables of the judge's chat template."}
-    )
-    prompt_file: str | None = field(default=None, metadata={"help": "A text in place of the shipped prompt."})
+    output_dir: str | None = setting(None, "Where to write annotations and results.")
+    taxonomy: str = setting("reasoning", "reasoning, quickstart, or a YAML file.")
+    judge: str = setting("llm", "llm, rule, or package.module:Class.")
+    max_new_tokens: int = setting(2048, "Answers are cut after this many tokens.")
+    num_judgements: int = setting(1, "Judgements of each trajectory.", changeable="recomputes")
+    max_retries: int = setting(2, "Further attempts for an invalid answer.", changeable="recomputes")
+    require_quotes: bool = setting(False, "Whether quotes must stand in the trajectory.", changeable="recomputes")
+    show_answer: bool = setting(False, "Whether the judge is told the gold answer.")
+    chat_template_kwargs: dict[str, Any] | str | None = setting(None, "Variables of the judge's chat template.")
+    prompt_file: str | None = setting(None, "A text in place of the shipped prompt.")
     limit: int | None = setting(None, "Number of rows to use at most.", changeable="recomputes")
-    per_label: int | None = field(
-        default=None, metadata={"help": "At most so many trajectories of each label.", "changeable": "recomputes"}
-    )
-    truth_column: str | None = field(
-        default=None, metadata={"help": "Column with the true patterns.", "changeable": "recomputes"}
-    )
-    cache_dir: str | None = field(default=None, metadata={"help": "Where answers are kept.", "changeable": True})
+    per_label: int | None = setting(None, "At most so many trajectories of each label.", changeable="recomputes")
+    truth_column: str | None = setting(None, "Column with the true patterns.", changeable="recomputes")
+    cache_dir: str | None = setting(None, "Where answers are kept.", changeable=True)
 
     def identity(self) -> dict[str, Any]:
         """What decides the judgements beside the settings: the content of the taxonomy."""
         from .taxonomy import load_taxonomy
 
-        return {"taxonomy_digest": load_taxonomy(self.taxonomy).digest}
+        return super().identity() | {"taxonomy_digest": load_taxonomy(self.taxonomy).digest}
 
     def __post_init__(self):
-        super().__post_init__()
+        RowsConfig.__post_init__(self)
+        EngineConfig.__post_init__(self)
         if not self.output_dir:
             raise UserError("output_dir is required: where to write the annotations")
-        for name, least in (("num_judgements", 1), ("max_retries", 0), ("max_new_tokens", 1), ("per_label", 1)):
+        for name, least in (("num_judgements", 1), ("max_retries", 0), ("per_label", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"{name} is {value}: it must be at least {least}")

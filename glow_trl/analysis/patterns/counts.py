@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 
 from ...data.loss_history import LABELS
-from ...statistics.estimates import Estimate, grouped_mean
+from ...statistics.estimates import Estimate, grouped_mean, student_quantile
 from ...statistics.pairing import holm
-from ...statistics.student import student_quantile
 from .taxonomy import Taxonomy
 
 
@@ -163,9 +162,9 @@ def grouped_difference(
 
 def _two_sided(t: float, degrees: int) -> float:
     """P(|T| >= |t|) of Student's distribution."""
-    from mpmath import betainc
+    from scipy.special import stdtr
 
-    return float(betainc(degrees / 2, 0.5, 0, degrees / (degrees + t * t), regularized=True))
+    return float(2 * stdtr(degrees, -abs(t)))
 
 
 def _estimate(name: str, estimate: Estimate) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Judges: what names the patterns of a trajectory."""
 
 import dataclasses
-import importlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...stages.config import nearest
+from ...stages.dotted import is_dotted, load_dotted
 from .answers import REFUSED
 from .taxonomy import Taxonomy
 
@@ -99,20 +99,13 @@ def create_judge(name: str, taxonomy: Taxonomy, settings: Mapping[str, Any]) -> 
     Raises:
         UserError: there is no such judge, or it cannot be used with these settings.
     """
-    target = JUDGES.get(name, name)
-    module, _, attribute = target.partition(":")
-    if not attribute:
+    path = JUDGES.get(name, name)
+    if not is_dotted(path):
         raise UserError(
             f"judge: there is no {name!r}{nearest(name, set(JUDGES))}; known: {', '.join(JUDGES)}, or "
             "package.module:Class"
         )
-    try:
-        cls = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        if name in JUDGES:
-            raise
-        raise UserError(f"judge {name!r} cannot be imported ({error})") from error
-    return cls(taxonomy, settings)
+    return load_dotted(path, "judge")(taxonomy, settings)
 
 
 class LLMJudge(Judge):
@@ -124,51 +117,37 @@ class LLMJudge(Judge):
 
     Args:
         taxonomy ([`Taxonomy`]): the patterns.
-        settings (`dict`): `model_name_or_path`, `engine`, `engine_options`, `temperature`, `top_p`, `max_new_tokens`,
-            `seed`, `prompt_file`, `show_answer`, `chat_template_kwargs`.
+        settings (`dict`): those of [`~glow_trl.generation.EngineConfig`], `prompt_file`, `show_answer` and
+            `chat_template_kwargs`.
     """
 
     def __init__(self, taxonomy: Taxonomy, settings: Mapping[str, Any]):
         super().__init__(taxonomy, settings)
-        from ...generation import SamplingConfig
-        from ...generation.registry import engine_class
+        from ...generation import EngineConfig
         from ...stages.config import as_mapping
 
-        if not settings["model_name_or_path"]:
+        names = [item.name for item in dataclasses.fields(EngineConfig) if item.name in settings]
+        self._config = EngineConfig(**{name: settings[name] for name in names})
+        if not self._config.model_name_or_path:
             raise UserError("model_name_or_path is not set: the model that judges")
-        self._settings = dict(settings)
-        self._options = as_mapping(settings["engine_options"], "engine_options")
-        self._class = engine_class(settings["engine"])
+        self._is_remote = self._config.is_remote
         self._template_kwargs = as_mapping(settings["chat_template_kwargs"], "chat_template_kwargs")
-        if self._class.takes_messages and self._template_kwargs:
-            self._options.setdefault("chat_template_kwargs", self._template_kwargs)
-        self._sampling = SamplingConfig(
-            1, settings["temperature"], settings["top_p"], settings["max_new_tokens"], settings["seed"]
-        )
-        self.repeats = settings["temperature"] > 0
+        self._show_answer = settings["show_answer"]
+        self.repeats = self._config.temperature > 0
         self._prompt = read_prompt(settings["prompt_file"])
         self._engine: Any = None
         self._tokenizer: Any = None
 
     @property
     def identity(self) -> dict[str, Any]:
-        from ...generation.loading import local_folder
-        from ...stages.record import fingerprint
-
-        name = self._settings["model_name_or_path"]
-        # The name under which a server has a model is no folder, even if there is one
-        folder = None if self._settings["engine"] == "server" else local_folder(name)
-        sampling = dataclasses.asdict(self._sampling)
-        options = {key: value for key, value in self._options.items() if key not in self._class.incidental_options}
+        sampling = dataclasses.asdict(self._config.sampling)
         return {
             **super().identity,
-            "model": name if folder is None else fingerprint(folder),
-            "engine": self._settings["engine"],
-            "engine_options": options,
+            **self._config.model_identity(),
             "chat_template_kwargs": self._template_kwargs,
             "sampling": {key: value for key, value in sampling.items() if key != "num_samples"},
             "prompt": self._prompt,
-            "show_answer": self._settings["show_answer"],
+            "show_answer": self._show_answer,
         }
 
     def answers(
@@ -181,8 +160,8 @@ class LLMJudge(Judge):
         from ...generation.base import sample_seed
 
         refused: dict[int, str] = {}
-        seed = self._sampling.seed if attempt == 0 else sample_seed(self._sampling.seed, -1, attempt)
-        sampling = dataclasses.replace(self._sampling, num_samples=count, seed=seed)
+        seed = self._config.seed if attempt == 0 else sample_seed(self._config.seed, -1, attempt)
+        sampling = dataclasses.replace(self._config.sampling, num_samples=count, seed=seed)
         engine = self._loaded()
         prompts = [self._rendered(row) for row in trajectories]
         for index, sample, generation in engine.stream_samples(prompts, sampling, done, refused.__setitem__):
@@ -197,7 +176,7 @@ class LLMJudge(Judge):
         from ...data import build_prompt
 
         question = build_prompt(row["problem"], choices=row.get("choices") or None)[0]["content"]
-        reference = f"\nThe right answer is: {row.get('answer')}\n" if self._settings["show_answer"] else ""
+        reference = f"\nThe right answer is: {row.get('answer')}\n" if self._show_answer else ""
         parts = {
             "{taxonomy}": self.taxonomy.text(),
             "{problem}": question,
@@ -213,24 +192,17 @@ class LLMJudge(Judge):
 
     def _loaded(self) -> Any:
         if self._engine is None:
-            from ...generation import create_engine
-            from ...generation.loading import load_tokenizer
-
-            name = self._settings["model_name_or_path"]
-            self._engine = create_engine(self._settings["engine"], name, **self._options)
-            if not self._engine.takes_messages:
-                self._tokenizer = load_tokenizer(name, self._options.get("trust_remote_code", False))
+            kwargs = {"chat_template_kwargs": self._template_kwargs} if self._template_kwargs else {}
+            self._engine = self._config.create_engine(**kwargs)
+            if not self._is_remote:
+                self._tokenizer = self._config.load_tokenizer()
         return self._engine
 
     def _rendered(self, row: Mapping[str, Any]) -> Any:
         from ...generation.prompts import render_conversation
 
         messages = self.messages(row)
-        return (
-            messages
-            if self._engine.takes_messages
-            else render_conversation(messages, self._tokenizer, self._template_kwargs)
-        )
+        return messages if self._is_remote else render_conversation(messages, self._tokenizer, self._template_kwargs)
 
 
 def read_prompt(path: str | None) -> str:

@@ -5,7 +5,6 @@ from typing import Any
 
 from ...errors import UserError
 from ...stages.config import nearest
-from ...statistics.agreement import cohen_kappa
 from .taxonomy import Taxonomy
 
 
@@ -49,8 +48,8 @@ def compare_with_truth(
     Returns:
         `dict`: `trajectories`; `exact`, the share whose patterns are all and only the true ones; `accuracy`, the share
         of right decisions over trajectories and patterns; `precision`, `recall` and `f1` over all of them; `patterns`
-        with `true_positives`, `false_positives`, `false_negatives`, `precision`, `recall`, `f1` and Cohen's `kappa` of
-        each; `macro_f1`, its mean over the patterns that occur. `None` where nothing is to be divided by.
+        with `true_positives`, `false_positives`, `false_negatives`, `precision`, `recall` and `f1` of each;
+        `macro_f1`, its mean over the patterns that occur. `None` where nothing is to be divided by.
     """
     rows = {
         pattern: _scores([pattern in item for item in found], [pattern in item for item in truth])
@@ -77,7 +76,7 @@ def _scores(found: Sequence[bool], truth: Sequence[bool]) -> dict[str, Any]:
         "false_positives": pairs.count((True, False)),
         "false_negatives": pairs.count((False, True)),
     }
-    return counts | _ratios(counts) | {"kappa": cohen_kappa(found, truth)}
+    return counts | _ratios(counts)
 
 
 def _ratios(counts: Mapping[str, int]) -> dict[str, float | None]:

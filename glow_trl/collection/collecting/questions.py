@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COLUMNS = ("problem", "answer", "kind", "choices", "tolerance", "source")
 
 
-def load_questions(
+def questions_to_ask(
     config: "CollectConfig", on_reject: Callable[[Reject], None]
 ) -> tuple[list[dict[str, Any]], list[Place], int]:
     """

@@ -1,19 +1,13 @@
 """Samples on disk: JSONL shards that are appended to, and survive whatever ends the process."""
 
-import contextlib
-import json
-import os
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ...data import read_jsonl
+from ...data.append_log import AppendLog
+from ...data.jsonl import encode_row
 from ...errors import UserError
-
-
-# A power failure costs the samples of so many seconds; a killed process costs none
-_SYNC_SECONDS = 5.0
+from ...stages.files import atomic_file, partial_of
 
 
 class SampleShards:
@@ -48,9 +42,7 @@ class SampleShards:
         self._count = -(-len(problems) // questions_per_shard)
         self._done = bytearray(len(problems) * num_samples)
         self._missing = [num_samples * len(self._questions(shard)) for shard in range(self._count)]
-        self._open: dict[int, BinaryIO] = {}
-        self._unsynced: set[int] = set()
-        self._synced = time.monotonic()
+        self._open: dict[int, AppendLog] = {}
         self.rows = self.tokens = self.truncated = 0
         for shard in range(self._count):
             self._load(shard)
@@ -72,32 +64,12 @@ class SampleShards:
     def append(self, row: dict[str, Any]) -> None:
         """Save a sample; its `index` and `sample` say which."""
         shard = row["index"] // self._questions_per_shard
-        file = self._open.get(shard)
-        if file is None:
-            file = self._open[shard] = self._path(shard).open("ab", buffering=0)
-        _write_whole(file, _encode(row))
-        self._unsynced.add(shard)
+        if shard not in self._open:
+            self._open[shard] = AppendLog(self._path(shard))
+        self._open[shard].append(row)
         self._count_in(shard, row)
         if not self._missing[shard]:
             self._finish(shard)
-        elif time.monotonic() - self._synced > _SYNC_SECONDS:
-            self.sync()
-
-    def sync(self) -> None:
-        """Have the disk keep what was written."""
-        for shard in self._unsynced & self._open.keys():
-            os.fsync(self._open[shard].fileno())
-        self._unsynced.clear()
-        self._synced = time.monotonic()
-
-    def close(self) -> None:
-        """Close the files. What is missing stays missing: questions that cannot be answered have no samples."""
-        try:
-            self.sync()
-        finally:
-            for file in self._open.values():
-                file.close()
-            self._open.clear()
 
     def finish(self) -> None:
         """Order the shards that lack samples of questions which cannot be answered."""
@@ -108,10 +80,10 @@ class SampleShards:
     def __enter__(self) -> "SampleShards":
         return self
 
-    def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        # A full disk must not hide the error that it was found by
-        with contextlib.suppress(OSError) if error is not None else contextlib.nullcontext():
-            self.close()
+    def __exit__(self, *error: Any) -> None:
+        # What is missing stays missing: questions that cannot be answered have no samples
+        for shard in list(self._open):
+            self._open.pop(shard).__exit__(*error)
 
     def _questions(self, shard: int) -> range:
         start = shard * self._questions_per_shard
@@ -121,20 +93,19 @@ class SampleShards:
         return self._folder / f"trajectories-{shard:05d}-of-{self._count:05d}.jsonl"
 
     def _load(self, shard: int) -> None:
-        path = self._path(shard)
-        path.with_name(path.name + ".partial").unlink(missing_ok=True)
-        if not path.exists():
+        partial_of(self._path(shard)).unlink(missing_ok=True)
+        if not self._path(shard).exists():
             return
-        _drop_torn_line(path)
         bad: list[Any] = []
         keys = []
-        for line, row in read_jsonl(path, on_malformed=bad.append):
-            key = self._key(row, shard, f"{path}, line {line}")
-            if key is None or key in self:
-                bad.append(line)
-                continue
-            keys.append(key)
-            self._count_in(shard, row)
+        with AppendLog(self._path(shard)) as log:
+            for line, row in log.rows(on_malformed=bad.append):
+                key = self._key(row, shard, f"{log.path}, line {line}")
+                if key is None or key in self:
+                    bad.append(line)
+                    continue
+                keys.append(key)
+                self._count_in(shard, row)
         if bad or (not self._missing[shard] and keys != sorted(keys)):
             self._finish(shard)
 
@@ -160,63 +131,13 @@ class SampleShards:
 
     def _finish(self, shard: int) -> None:
         """Write a shard in order, each sample once."""
-        file = self._open.pop(shard, None)
-        if file is not None:
-            file.close()
+        if shard in self._open:
+            self._open.pop(shard).close()
         path = self._path(shard)
-        partial = path.with_name(path.name + ".partial")
         rows: dict[tuple[int, int], dict[str, Any]] = {}
         for _, row in read_jsonl(path, on_malformed=lambda _: None):
             key = self._key(row, shard, str(path))
             if key is not None:
                 rows.setdefault(key, row)
-        with partial.open("wb") as ordered:
-            for key in sorted(rows):
-                ordered.write(_encode(rows[key]))
-            ordered.flush()
-            os.fsync(ordered.fileno())
-        os.replace(partial, path)
-        self._unsynced.discard(shard)
-
-
-def _encode(row: dict[str, Any]) -> bytes:
-    try:
-        text = json.dumps(row, ensure_ascii=False).encode()
-    except UnicodeEncodeError:  # a lone surrogate: JSON can spell it, UTF-8 cannot
-        text = json.dumps(row).encode()
-    return text + b"\n"
-
-
-def _write_whole(file: BinaryIO, line: bytes) -> None:
-    """Append a line, or nothing of it: a disk that is full takes the first part of a line."""
-    end = os.fstat(file.fileno()).st_size
-    try:
-        view = memoryview(line)
-        while view:
-            view = view[file.write(view) :]
-    except OSError:
-        with contextlib.suppress(OSError):
-            file.truncate(end)
-        raise
-
-
-def _drop_torn_line(path: Path) -> None:
-    with path.open("r+b") as file:
-        end = file.seek(0, os.SEEK_END)
-        whole = 0
-        for start in _blocks_from_end(end):
-            file.seek(start)
-            newline = file.read(min(_BLOCK, end - start)).rfind(b"\n")
-            if newline >= 0:
-                whole = start + newline + 1
-                break
-        if whole < end:
-            file.truncate(whole)
-
-
-_BLOCK = 1 << 16
-
-
-def _blocks_from_end(end: int) -> Iterator[int]:
-    for start in range(max(0, end - _BLOCK), -_BLOCK, -_BLOCK):
-        yield max(0, start)
+        with atomic_file(path, "wb") as ordered:
+            ordered.writelines(encode_row(rows[key]) for key in sorted(rows))

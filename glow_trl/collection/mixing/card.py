@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...stages.record import fingerprint, jsonable, write_json
+from ...stages.files import atomic_file, write_json
+from ...stages.record import fingerprint, jsonable
 from .facts import Facts
 from .lengths import length_plot, length_statistics
 from .prompts import PromptSet
@@ -154,9 +155,8 @@ def write_card(card: Mapping[str, Any], output_dir: Path) -> None:
     """Write `card.json`, `card.md` and the picture that it shows."""
     write_json(output_dir / "card.json", card)
     for name, text in ((PLOT, length_plot(card["lengths"])), ("card.md", render_card(card))):
-        partial = output_dir / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(output_dir / name)
+        with atomic_file(output_dir / name) as file:
+            file.write(text)
 
 
 def render_card(card: Mapping[str, Any]) -> str:

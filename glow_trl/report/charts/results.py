@@ -79,9 +79,8 @@ def difference_charts(data: RunData, table: dict[str, Any]) -> list[str]:
                     if comparison is None:
                         continue
                     level = place + _offset(offset, len(columns))
-                    if comparison.low is not None:
-                        ends = [100 * comparison.low, 100 * comparison.high]
-                        axes.plot(ends, [level, level], color=COLORS[style.color], linewidth=1.4)
+                    ends = [100 * comparison.low, 100 * comparison.high]
+                    axes.plot(ends, [level, level], color=COLORS[style.color], linewidth=1.4)
                     chart.mark(100 * comparison.difference, level, style, bool(comparison.mark))
             chart.name_rows(row["name"] for row in rows)
             axes.set_xlabel("percentage points (95 % interval)")
@@ -123,9 +122,9 @@ def _results(data: RunData, benchmark: str) -> dict[str, dict[str, dict[str, Any
     for name, arm in data.arms.items():
         results[name] = {}
         for stage in STAGES:
-            row = ((arm.stages[stage].results if stage in arm.stages else None) or {}).get("benchmarks", {})
-            if row.get(benchmark, {}).get("pass@1") is not None:
-                results[name][stage] = row[benchmark]
+            row = arm.stages[stage].summary(benchmark) if stage in arm.stages else {}
+            if row.get("pass@1") is not None:
+                results[name][stage] = row
     return results
 
 

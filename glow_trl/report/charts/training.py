@@ -5,7 +5,8 @@ from typing import Any
 import numpy as np
 
 from ...analysis.data_map import DataMap
-from ...data.loss_history import Weighting
+from ...analysis.weights import weights_of
+from ...weighting import Weighting
 from ..dynamics import OUTCOMES, weighted_epochs
 from ..run_data import ArmData, RunData
 from ..svg import COLORS, Chart
@@ -77,7 +78,7 @@ def weight_charts(arm: ArmData, weighting: Weighting) -> list[str]:
             f"Weight in epoch {epoch}",
             f"Distribution of the weights of epoch {epoch} by outcome, arm {arm.name}",
             "weight",
-            weighting.weights(gains, epoch),
+            weights_of(gains, weighting, epoch),
             arm.ledger.is_correct,
             bounds=(weighting.min_weight, min(weighting.max_weight, max(weighting.alpha, weighting.min_weight))),
         )

@@ -1,0 +1,68 @@
+"""That the benchmarks of training run, with the least to do. They measure nothing here."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+pytestmark = pytest.mark.slow
+
+FOLDER = Path(__file__).resolve().parents[2] / "bench"
+
+
+def bench(name: str, *argv, folder: Path) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(FOLDER.parent), "COLUMNS": "160"}
+    command = [sys.executable, str(FOLDER / name), *map(str, argv)]
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return run.stdout
+
+
+SIZE = ["--hidden_size", 16, "--layers", 1, "--heads", 2, "--batch_size", 2, "--steps", 2]
+
+
+def test_glow_step_on_two_processes(tmp_path):
+    size = [*SIZE, "--vocab_size", 64, "--seq_len", 16]
+    options = ["--num_processes", 2, "--blocks", 2, "--no_memory", "--json", tmp_path / "figures.json"]
+    table = bench("bench_glow_step.py", *size, *options, folder=tmp_path)
+    assert "2 processes" in table and "tokens / s" in table
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert list(figures) == ["SFTTrainer", "GLOWTrainer", "plain"]
+    assert all(figure["seconds"] > 0 for figure in figures.values()) and figures["plain"]["ratio"] > 0
+
+
+def test_glow_scaling(tmp_path):
+    sizes = ["--seq_len", 16, "--vocab_size", 64, 2048, "--blocks", 1, "--trainers", "SFTTrainer", "GLOWTrainer"]
+    table = bench("bench_glow_scaling.py", *sizes, *SIZE, "--no_memory", folder=tmp_path)
+    assert table.count("SFTTrainer") == table.count("GLOWTrainer") + 1 == 3 and "2,048" in table
+
+
+def test_profile(tmp_path):
+    """The steps of GLOW make the host wait as often as those of `SFTTrainer`."""
+    size = [*SIZE, "--vocab_size", 64, "--seq_len", 16]
+    table = bench("bench_glow_step.py", *size, "--profile", tmp_path / "traces", folder=tmp_path)
+    rows = [line.split("│") for line in table.splitlines() if line.startswith("│")]
+    waits = {row[1].strip(): float(row[2]) for row in rows}
+    assert waits["GLOWTrainer"] == waits["SFTTrainer"] > 0
+    assert {path.stem for path in (tmp_path / "traces").iterdir()} == waits.keys()
+
+
+def test_parallel(tmp_path):
+    """This one also fails where processes differ from one."""
+    table = bench("bench_parallel.py", "--kinds", "fsdp2", folder=tmp_path)
+    assert "FSDPQwen2ForCausalLM" in table and "2 processes against one" in table
+
+
+def test_ledger(tmp_path):
+    table = bench("bench_ledger.py", "--samples", 100, 1000, "--repeats", 1, folder=tmp_path)
+    assert "1,000" in table and "sync, ms" in table
+
+
+def test_rewards(tmp_path):
+    options = ["--steps", 1, "--per_device_train_batch_size", 8, "--max_completion_length", 8]
+    table = bench("bench_rewards.py", *options, folder=tmp_path)
+    assert "share of the step" in table and "accuracy_reward" in table

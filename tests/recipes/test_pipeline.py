@@ -1,0 +1,321 @@
+"""The whole run: from a recipe to a report, however often it is killed on the way."""
+
+import dataclasses
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import yaml
+from safetensors.torch import load_file
+
+from glow_trl.errors import UserError
+from glow_trl.recipes.pipeline import Pipeline
+from glow_trl.recipes.recipe import DEFAULT_ARMS, Recipe
+from glow_trl.recipes.run import main
+from helpers.launching import environment, on_cpu
+from helpers.processes import LIMIT, kill_when, wait_until
+
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = {
+    "recipe": {
+        "quickstart": {"train_questions": 40, "samples_per_question": 2, "rl_questions": 32, "test_questions": 8},
+        "built_model": {
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_attention_heads": 2,
+            "num_key_value_heads": 2,
+        },
+    },
+    "sft": {"max_steps": 10, "per_device_train_batch_size": 16, "save_steps": 2, "warmup_steps": 0},
+    "grpo": {"max_steps": 3, "per_device_train_batch_size": 32, "max_completion_length": 12, "save_steps": 1},
+    "eval": {"num_samples": 2, "max_new_tokens": 12},
+}
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """The quickstart with everything made small."""
+    folder = tmp_path_factory.mktemp("recipes") / "quickstart"
+    shutil.copytree(ROOT / "recipes" / "quickstart", folder)
+    for name, changes in SMALL.items():
+        settings = yaml.safe_load((folder / f"{name}.yaml").read_text())
+        for key, value in changes.items():
+            settings[key] = {**settings[key], **value} if isinstance(value, dict) else value
+        if name == "grpo":
+            settings |= {"guard_max_clipped_ratio": None, "guard_max_entropy": None}
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+    return folder
+
+
+def command(recipe, output_dir, *argv):
+    return [sys.executable, "-m", "glow_trl", "run", str(recipe), "--output_dir", str(output_dir), *argv]
+
+
+def start(recipe, output_dir, *argv):
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command(recipe, output_dir, *argv), **pipes, text=True, cwd=ROOT, env=environment())
+
+
+def states(folder):
+    """Weights of every model of a run, and what was measured of them."""
+    weights = {path.relative_to(folder): load_file(path) for path in sorted(folder.glob("*/*/model.safetensors"))}
+    arms = json.loads((folder / "summary.json").read_text())["arms"]
+    rows = {(arm, stage): arms[arm][stage]["benchmarks"] for arm in arms for stage in arms[arm]}
+    for benchmarks in rows.values():
+        for row in benchmarks.values():
+            row["source"].pop("path")  # it lies in the run's folder
+    return weights, rows
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(recipe, tmp_path):
+    process = start(recipe, tmp_path / "undisturbed")
+    output, errors = process.communicate()
+    assert process.returncode == 0, errors[-3000:]
+    assert "GRPO" in output and "report.html" in output
+    assert (tmp_path / "undisturbed" / "report.html").stat().st_size > 10_000
+
+    rng = random.Random(0)
+    for landmark in ("glow/sft/run.json", "glow/sft_eval", "glow/grpo/checkpoint-1"):
+        kill_when((tmp_path / "killed" / landmark).exists, command(recipe, tmp_path / "killed"), rng.uniform(0, 0.5))
+    process = start(recipe, tmp_path / "killed")
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors[-3000:]
+
+    expected, found = states(tmp_path / "undisturbed"), states(tmp_path / "killed")
+    assert expected[0].keys() == found[0].keys() and len(expected[0]) == 3
+    for path, tensors in expected[0].items():
+        assert all(np.array_equal(tensors[key], found[0][path][key]) for key in tensors), path
+    assert expected[1] == found[1]
+
+    # Complete: nothing is done again
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "killed").glob("*/*/model.safetensors")}
+    process = start(recipe, tmp_path / "killed")
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors[-3000:]
+    assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+@pytest.mark.slow
+def test_compare_trains_every_arm_and_reports_all(recipe, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    out = tmp_path / "out"
+    assert main([str(recipe), "--output_dir", str(out), "--compare", "--sft.logging_steps", "1"]) == 0
+    kept = (out / "glow" / "sft" / "config.yaml").read_text()
+    with pytest.raises(UserError, match="learning_rate"):
+        main([str(recipe), "--output_dir", str(out), "--sft.learning_rate", "0.1"])
+    assert (out / "glow" / "sft" / "config.yaml").read_text() == kept
+    assert "negative" in capsys.readouterr().out
+    summary = json.loads((out / "summary.json").read_text())
+    assert json.loads((out / "run.json").read_text())["arms"] == DEFAULT_ARMS
+    assert summary["recipe"] == "quickstart" and list(summary["arms"]) == list(DEFAULT_ARMS)
+    names = {benchmark["name"] for benchmark in yaml.safe_load((recipe / "eval.yaml").read_text())["benchmarks"]}
+    for stages in summary["arms"].values():
+        assert set(stages) == {"sft", "grpo"}
+        for stage in stages.values():
+            assert stage["seconds"] > 0 and set(stage["benchmarks"]) == names
+            for row in stage["benchmarks"].values():
+                assert row["domain"] in ("in", "out") and row["n"] == 8 and 0 <= row["pass@1"] <= 1
+    text = (out / "report.html").read_text()
+    assert all(arm in text for arm in DEFAULT_ARMS) and "http://" not in text.replace("http://www.w3.org", "")
+
+
+@pytest.mark.slow
+def test_one_seed_decides_data_model_and_samples(recipe, tmp_path, monkeypatch):
+    """The same one gives the same run to the bit, another one another."""
+    monkeypatch.chdir(ROOT)
+    few = ["--sft.max_steps", "3", "--grpo.max_steps", "1", "--eval.only", "[in_domain]"]
+    for name, seed in (("seven", "7"), ("seven_again", "7"), ("eight", "8")):
+        assert main([str(recipe), "--output_dir", str(tmp_path / name), "--seed", seed, *few]) == 0
+        record = json.loads((tmp_path / name / "run.json").read_text())
+        seeds = [json.loads(path.read_text())["seed"] for path in (tmp_path / name / "glow").glob("*/run.json")]
+        assert [record["seed"], *seeds] == [int(seed)] * 5
+    made = ["prepare/data/trajectories.jsonl", "prepare/data/test_in_domain.jsonl", "prepare/model/model.safetensors"]
+    made += [f"glow/{stage}/model.safetensors" for stage in ("sft", "grpo")]
+    made += [f"glow/{stage}_eval/generations_in_domain.jsonl" for stage in ("sft", "grpo")]
+    for file in made:
+        seven, again, eight = ((tmp_path / name / file).read_bytes() for name in ("seven", "seven_again", "eight"))
+        assert seven == again and seven != eight, file
+
+
+@pytest.mark.slow
+def test_the_real_data_recipe_runs_every_stage(shared_data, tmp_path, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("GLOW_TRL_DATA", str(shared_data))
+    steps = ["--sft.max_steps", "4", "--sft.save_steps", "2", "--grpo.max_steps", "2", "--eval.limit", "16"]
+    assert main(["recipes/gsm8k", "--output_dir", str(tmp_path / "out"), *steps]) == 0
+    label = json.loads((tmp_path / "out" / "label" / "run.json").read_text())
+    assert label["agreement"] >= 0.99 and label["rows"] == 4600
+    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert set(summary["arms"]["glow"]) == {"sft", "grpo"}
+    for stage in summary["arms"]["glow"].values():
+        assert {"gsm8k_test", "gsm8k_unseen", "svamp"} == set(stage["benchmarks"])
+
+
+@pytest.mark.slow
+def test_a_recipe_collects_labels_and_mixes_before_it_trains(recipe, tmp_path, monkeypatch):
+    """The small model is its own teacher: what it is taught is not the point, that nothing is lost on the way is."""
+    monkeypatch.chdir(ROOT)
+    folder = tmp_path / "collected"
+    shutil.copytree(recipe, folder)
+    stages = {
+        "collect": {
+            "model_name_or_path": "outputs/collected/prepare/model",
+            "dataset_name": "outputs/collected/prepare/data/questions.jsonl",
+            "output_dir": "outputs/collected/collect",
+            "num_samples": 2,
+            "max_new_tokens": 6,
+            "limit": 20,
+        },
+        "label": {
+            "dataset_name": "outputs/collected/collect/trajectories-*.jsonl",
+            "output_dir": "outputs/collected/label",
+        },
+        "mix": {
+            "dataset_name": "outputs/collected/label/trajectories.jsonl",
+            "output_dir": "outputs/collected/mix",
+            "validation_split": 0.2,
+        },
+    }
+    for stage, settings in stages.items():
+        (folder / f"{stage}.yaml").write_text(yaml.safe_dump(settings))
+    sft = yaml.safe_load((folder / "sft.yaml").read_text().replace("outputs/quickstart", "outputs/collected"))
+    sft |= {"dataset_name": "outputs/collected/mix/train.jsonl", "max_steps": 2}
+    (folder / "sft.yaml").write_text(yaml.safe_dump(sft))
+    for stage in ("grpo", "eval"):
+        (folder / f"{stage}.yaml").unlink()
+
+    out = tmp_path / "out"
+    assert main([str(folder), "--output_dir", str(out)]) == 0
+    records = {stage: json.loads((out / stage / "run.json").read_text()) for stage in stages}
+    assert {record["status"] for record in records.values()} == {"complete"}
+    assert records["collect"]["samples"] == records["label"]["rows"] == 40
+    lines = [len((out / "mix" / f"{name}.jsonl").read_text().splitlines()) for name in ("train", "validation")]
+    assert all(lines) and sum(lines) <= 40
+    assert (out / "glow" / "sft" / "model.safetensors").is_file()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--sft.learning_rte", "1"], "did you mean learning_rate"),
+        (["--stf.learning_rate", "1"], "the recipe has no stage 'stf'; did you mean sft"),
+        (["--learning_rate", "1"], "a stage's setting is given as --sft.learning_rate VALUE"),
+        (["--sed", "1"], "unknown option --sed; did you mean --seed"),
+        (["--sft.learning_rate"], "needs a value"),
+        (["--sft.columns", "{a"], "not valid YAML"),
+        (["--accelerate_config", "zero5"], "there is no file zero5; did you mean zero"),
+        (["--overwrite", "--output_dir", str(ROOT / "tests")], "nothing was deleted"),
+        (["--arms", "glow", "negatives"], "has no arm 'negatives'; did you mean negative"),
+        (["--seed", "one"], "seed"),
+        # What only a stage's own checks can find, of the last stage as of the first
+        (["--sft.learning_rate", "fast"], "sft.yaml .*learning_rate"),
+        (["--grpo.num_generations", "7"], "grpo.yaml .*divisible"),
+        (["--grpo.reward_funcs", "[acuracy_reward]"], "did you mean accuracy_reward"),
+        (["--eval.only", "[in_domian]"], "there is no benchmark 'in_domian'; did you mean in_domain"),
+    ],
+)
+def test_what_is_wrong_is_named_before_anything_is_done(recipe, tmp_path, argv, message):
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=message) as error:
+        main([str(recipe), "--output_dir", str(out), *argv])
+    assert "\n" not in str(error.value)
+    assert not out.exists() and (ROOT / "tests" / "conftest.py").is_file()
+
+
+def test_overwrite_deletes_what_the_run_made_once_all_is_checked(recipe, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    for file in (
+        "prepare/a",
+        "label/a",
+        "glow/sft/a",
+        "glow/grpo_eval/a",
+        "mine/sft/a",
+        "glow/merged/kept",
+        "kept/sft/a",
+    ):
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        (out / file).touch()
+    (out / "run.json").write_text(json.dumps({"stage": "run", "arms": {"glow": {}, "mine": {}}}))
+    monkeypatch.setattr(Pipeline, "run", lambda self, record: record.start())
+    argv = [str(recipe), "--output_dir", str(out), "--overwrite"]
+    before = sorted(out.rglob("*"))
+    with pytest.raises(UserError, match="divisible"):
+        main([*argv, "--grpo.num_generations", "7"])
+    assert sorted(out.rglob("*")) == before
+    with pytest.raises(FileNotFoundError, match=r"summary\.json"):
+        main(argv)
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
+        "glow/merged/kept",
+        "kept/sft/a",
+        "run.json",
+    ]
+
+
+def test_a_run_does_not_go_on_with_another_seed(recipe, tmp_path, monkeypatch):
+    """Whoever said it: the recipe has 1. What else may change is said to the stages."""
+    monkeypatch.setattr(Pipeline, "run", lambda self, record: 1 / 0)
+    argv = [str(recipe), "--output_dir", str(tmp_path / "out")]
+    for more in ([], ["--seed", "1"], ["--compare", "--grpo.max_steps", "9"]):
+        with pytest.raises(ZeroDivisionError):
+            main([*argv, *more])
+    before = (tmp_path / "out" / "run.json").read_text()
+    assert json.loads(before)["seed"] == 1 and json.loads(before)["arms"] == DEFAULT_ARMS
+    with pytest.raises(UserError, match="differs in seed: 1 -> 8"):
+        main([*argv, "--seed", "8"])
+    assert (tmp_path / "out" / "run.json").read_text() == before
+
+
+def test_the_environment_of_the_built_model_is_for_it_alone(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pipeline, "check", lambda self: 1 / 0)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for model, expected in ((["--model_name_or_path", "some/model"], None), ([], "1")):
+        with pytest.raises(ZeroDivisionError):
+            main([str(recipe), "--output_dir", str(tmp_path / "out"), *model])
+        assert os.environ.pop("OMP_NUM_THREADS", None) == expected
+
+
+def test_a_launched_stage_is_checked_for_the_processes_that_it_will_have(recipe, tmp_path):
+    config = tmp_path / "two.yaml"
+    config.write_text("num_processes: 2\n")
+    options = {"grpo": {"per_device_train_batch_size": 4, "num_generations": 8, "steps_per_generation": 1}}
+    one = Pipeline(Recipe(recipe), tmp_path / "out", ["glow"], None, options)
+    with pytest.raises(UserError, match="divisible"):
+        one.check()
+    dataclasses.replace(one, accelerate_config=config).check()
+
+
+def test_deepspeed_is_asked_for_before_anything_is_done(recipe, tmp_path, monkeypatch):
+    """Where it is not installed; here that is pretended."""
+    monkeypatch.setattr("glow_trl.recipes.run.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"pip install 'glow-trl\[deepspeed\]'"):
+        main([str(recipe), "--output_dir", str(tmp_path / "out"), "--accelerate_config", "zero3"])
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "num_processes"), [("cpu", 1), ("ddp", 2)])
+def test_launched_stages_are_the_runs_own(recipe, tmp_path, name, num_processes):
+    """What is wrong with a stage is said as without a launcher, and the stage ends with a run that is killed."""
+    launched = ["--accelerate_config", str(on_cpu(name, tmp_path, num_processes))]
+    process = start(recipe, tmp_path / "wrong", *launched, "--sft.dataset_name", "nowhere.jsonl")
+    _, errors = process.communicate()
+    assert process.returncode == 2 and "Traceback" not in errors
+    assert "glow-trl: error: " in errors and "nowhere.jsonl" in errors
+
+    process = start(recipe, tmp_path / "killed", *launched, "--sft.max_steps", "1000000")
+    wait_until((tmp_path / "killed" / "glow" / "sft" / "checkpoint-2").exists, process)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert len(family) > num_processes
+    process.kill()
+    process.communicate()
+    _, alive = psutil.wait_procs(family, timeout=LIMIT)
+    assert not alive

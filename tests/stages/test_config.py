@@ -1,0 +1,88 @@
+"""Configurations: whoever types something wrong is told what, where, and what was probably meant."""
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from glow_trl.errors import UserError
+from glow_trl.stages.config import parse_settings, setting
+
+
+@dataclass
+class Example:
+    learning_rate: float = 1.0
+    packing: bool = False
+    columns: dict[str, str] | str | None = None
+    names: list[str] = field(default_factory=list)
+    folders: list[str] = setting([], "Folders.", positional=True)
+
+    def __post_init__(self):
+        if self.learning_rate < 0:
+            raise ValueError("learning_rate\nmust not be negative")
+
+
+def parse(*argv):
+    return parse_settings([Example], argv, "example")
+
+
+def test_file_then_command_line(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("learning_rate: 1e-3\nnames: [a, b]\n")
+    settings = parse("--config", str(path), "--packing", "true")
+    config = settings.config
+    assert (config.learning_rate, config.names, config.packing) == (1e-3, ["a", "b"], True)
+    assert settings.given == {"learning_rate": 1e-3, "names": ["a", "b"], "packing": True}
+    assert settings.resolved == settings.given | {"columns": None, "folders": []}
+    assert parse(f"--config={path}", "--learning_rate=2").config.learning_rate == 2.0
+
+
+def test_lists_and_mappings_are_yaml_on_the_command_line_too():
+    config = parse("--names", "[{base: gsm8k, name: g}, b]", "--columns={answer: gold}").config
+    assert config.names == [{"base": "gsm8k", "name": "g"}, "b"] and config.columns == {"answer": "gold"}
+    assert parse("--names", "a", "b").config.names == ["a", "b"]
+    with pytest.raises(UserError, match="--names: not valid YAML"):
+        parse("--names", "[a")
+
+
+def test_first_values_need_no_name():
+    assert parse("a", "b", "--packing").config.folders == ["a", "b"]
+    assert parse("--packing", "true", "--folders", "a").config.folders == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("learning_rte: 1", "unknown key 'learning_rte' for example; did you mean learning_rate?"),
+        ("learning_rate: fast", "learning_rate"),
+        ("learning_rate: -1", "learning_rate must not be negative"),
+        ("- 1", "expected a mapping"),
+        ("a: [1", "line 1: not valid YAML"),
+        ("a: 1\n\tb: 2", "line 2: not valid YAML"),
+        ("1: 2", "expected names as keys"),
+    ],
+)
+def test_a_bad_file_is_an_error_that_names_it(tmp_path, content, message):
+    path = tmp_path / "c.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError) as error:
+        parse("--config", str(path))
+    assert message in str(error.value) and "c.yaml" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["--learning_rte", "1"],
+            "unknown option --learning_rte; did you mean --learning_rate?",
+        ),
+        (["--learn", "1"], "unknown option --learn"),
+        (["--learning_rate", "x"], "invalid float value"),
+        (["--config"], "needs the path"),
+        (["--config", "none.yaml"], "none.yaml: cannot be read"),
+        (["--packing", "true", "stray"], "stray"),
+    ],
+)
+def test_a_bad_command_line_is_an_error(argv, message):
+    with pytest.raises(UserError, match=message):
+        parse(*argv)
