@@ -59,7 +59,7 @@ def iter_placed_rows(
             such row is an error.
 
     Yields:
-        `tuple[Place, dict]`: where the row stands, and the row, with a `sample_id`: the one that it brings, as text, or
+        `tuple[Place, dict]`: where the row stands, and the row, with a `sample_id`: the one that it has, as text, or
         file name and line. Whether they are unique is not checked here. A number in `answer` becomes text: the letter
         of an option where the row has `choices`, which are counted from 0.
 

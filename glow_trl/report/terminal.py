@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ..evaluation.metrics import benchmark_label, largest_k
+from ..evaluation.metrics import benchmark_label
 from ..statistics.numbers import interval, number, percent
+from .summary import k_values
 
 
 if TYPE_CHECKING:
@@ -25,10 +26,7 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
         box=box.SIMPLE_HEAD, title=f"{summary['recipe']}: results", title_justify="left", padding=(0, 1, 0, 0)
     )
     several_arms = len(summary["arms"]) > 1
-    rows = [
-        row for stages in summary["arms"].values() for its in stages.values() for row in its["benchmarks"].values()
-    ]
-    k = largest_k(rows)
+    k = max(k_values(summary), default=1)
     table.add_column("stage", no_wrap=True)
     table.add_column("benchmark", min_width=12)
     for column in ["accuracy", "95 %", *([f"pass@{k}"] if k > 1 else []), "tokens", "entropy", "seconds"]:

@@ -12,10 +12,10 @@ from ..run_data import ArmData, RunData
 from ..svg import COLORS, Chart
 
 
-_DASHES = {"glow": "-", "positive": (0, (5, 2)), "negative": (0, (1, 1.4)), "all": (0, (5, 1.5, 1, 1.5))}
 # A chart of more points would take more than it shows
 _MOST_POINTS = 1500
 _MOST_MARKS = 300
+_MARKERS_ON_LINE = 5
 
 
 def loss_charts(data: RunData) -> list[str]:
@@ -49,8 +49,7 @@ def loss_charts(data: RunData) -> list[str]:
             axes.set_xticks(_epoch_ticks(ledger.epochs))
             axes.set_xlabel("epoch")
             axes.set_ylabel("loss, nats per token")
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend()
+            chart.add_legend()
         charts.append(chart.svg)
     return charts
 
@@ -114,8 +113,7 @@ def bound_charts(arm: ArmData, rows: list[dict[str, Any]]) -> list[str]:
             axes.set_ylim(bottom=0)
             axes.set_xlabel("epoch")
             axes.set_ylabel("% of samples")
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend()
+            chart.add_legend()
         charts.append(chart.svg)
     return charts
 
@@ -172,16 +170,21 @@ def grpo_charts(data: RunData) -> list[str]:
     )
     charts = []
     for title, unit, names in panels:
-        series = {arm.name: arm.stages["grpo"].series(*names) for arm in data.arms.values() if "grpo" in arm.stages}
-        series = {name: points for name, points in series.items() if points[0].size}
+        series = [
+            (arm.style, *arm.stages["grpo"].series(*names)) for arm in data.arms.values() if "grpo" in arm.stages
+        ]
+        series = [item for item in series if item[1].size]
         if not series:
             continue
         with Chart(title, f"{title} over the steps of GRPO") as chart:
             axes = chart.axes
-            for arm, (steps, values) in series.items():
-                color = COLORS[f"arm-{arm}"]
+            for place, (style, steps, values) in enumerate(series):
+                color = COLORS[style.color]
                 axes.plot(steps, values, color=color, linewidth=0.8, alpha=0.3)
-                axes.plot(steps, _smooth(values), color=color, linestyle=_DASHES[arm], label=arm)
+                # Markers of the arms stand at different steps, or they would hide each other
+                stride = max(1, steps.size // _MARKERS_ON_LINE)
+                marks = {"marker": style.marker, "markersize": 5, "markevery": (place * stride // len(series), stride)}
+                axes.plot(steps, _smooth(values), color=color, linestyle=style.linestyle, **marks)
             axes.set_xlabel("step")
             axes.set_ylabel(unit)
             axes.margins(x=0.02)
@@ -226,8 +229,7 @@ def _histogram(
             axes.axvline(0, color=COLORS["muted"], linewidth=1)
         axes.set_xlabel(xlabel)
         axes.set_ylabel("% of samples")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
+        chart.add_legend()
     return chart.svg
 
 
