@@ -40,7 +40,7 @@ def test_add_a_benchmark(tmp_path):
 def test_add_a_reward(tmp_path):
     perform(blocks("docs/add-a-reward.md"), tmp_path)
     folder = tmp_path / "outputs" / "grpo"
-    logs = read_json(folder / "trainer_state.json")["log_history"]
+    logs = rows(folder / "log.jsonl")
     assert {"rewards/brevity_reward/mean", "rewards/accuracy_reward/mean", "brevity/mean"} <= logs[0].keys()
     assert read_run(folder)["status"] == "complete"
 
