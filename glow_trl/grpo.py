@@ -227,16 +227,7 @@ def load_model(model_args: ModelConfig) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration, data or model, or stage 1 and stage 2 do not fit.
-        TrainingCollapsed: the guard stopped the training.
-    """
+    """Run `glow-trl grpo` with the arguments `argv`, by default those of the command line."""
     argv = sys.argv[1:] if argv is None else argv
     settings = parse_training_stage("grpo", argv)
     config, _, args, model_args = settings.configs

@@ -115,15 +115,7 @@ class LedgerHistory(TrainerCallback):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration, data or model.
-    """
+    """Run `glow-trl sft` with the arguments `argv`, by default those of the command line."""
     argv = sys.argv[1:] if argv is None else argv
     settings = parse_training_stage("sft", argv)
     config, args, _ = settings.configs

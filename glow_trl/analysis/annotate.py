@@ -200,15 +200,7 @@ def _annotation(row: dict[str, Any], judgements: Sequence[Judgement]) -> dict[st
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration, taxonomy or data.
-    """
+    """Run `glow-trl annotate` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
 
     settings = parse_command("annotate", sys.argv[1:] if argv is None else argv)

@@ -3,7 +3,7 @@
 import dataclasses
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,19 +63,15 @@ class DynamicsConfig:
     """
 
     run_dir: str | None = setting(None, "Folder of an SFT stage, an arm or a run.", positional=True)
-    output_dir: str | None = field(default=None, metadata={"help": "Where to write (default: in the stage's folder)."})
-    by: list[str] | None = field(default=None, metadata={"help": "Columns to tell the samples apart by."})
-    data: list[str] | None = field(default=None, metadata={"help": "Files with further columns of the samples."})
-    columns: dict[str, str] | str | None = field(
-        default=None, metadata={"help": "Columns named otherwise in these files."}
-    )
-    most_values: int = field(default=20, metadata={"help": "Values of a column that are told apart."})
-    reference_epoch: int | None = field(
-        default=None, metadata={"help": "Epoch that later ones are compared with (default: the first)."}
-    )
-    min_improvement: float = field(default=0.0, metadata={"help": "Fall of the loss that counts, in nats per token."})
-    export: str | None = field(default=None, metadata={"help": "Where to write the table of the samples."})
-    long: bool = field(default=False, metadata={"help": "Whether to write one row a sample and epoch as well."})
+    output_dir: str | None = setting(None, "Where to write (default: in the stage's folder).")
+    by: list[str] | None = setting(None, "Columns to tell the samples apart by.")
+    data: list[str] | None = setting(None, "Files with further columns of the samples.")
+    columns: dict[str, str] | str | None = setting(None, "Columns named otherwise in these files.")
+    most_values: int = setting(20, "Values of a column that are told apart.")
+    reference_epoch: int | None = setting(None, "Epoch that later ones are compared with (default: the first).")
+    min_improvement: float = setting(0.0, "Fall of the loss that counts, in nats per token.")
+    export: str | None = setting(None, "Where to write the table of the samples.")
+    long: bool = setting(False, "Whether to write one row a sample and epoch as well.")
 
     def __post_init__(self):
         if not self.run_dir:
@@ -251,15 +247,7 @@ def _never_row(ledger: LossHistory, cartography: DataMap, index: int) -> dict[st
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Analyze and print the losses by label.
-
-    Args:
-        argv (`list[str]`, *optional*): `FOLDER --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with the folder or the configuration.
-    """
+    """Run `glow-trl dynamics` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
 
     settings = parse_command("dynamics", sys.argv[1:] if argv is None else argv)

@@ -171,15 +171,7 @@ def _loss_rows(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration, data or model.
-    """
+    """Run `glow-trl loss` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..data.load import expand_path
+from ..data.paths import expand_path
 from ..errors import UserError
 from ..stages.config import nearest
 from .formats import FORMAT_KEYS, RowFormat, check_format, check_pattern

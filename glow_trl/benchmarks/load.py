@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..data import load_rows
-from ..data.load import is_local
+from ..data.paths import is_local
 from ..errors import UserError
 from ..verifiers import load_kind
 from .config import BenchmarkConfig, Source

@@ -146,16 +146,7 @@ def inputs(config: CollectConfig) -> list[str | Path]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration or data.
-        ServiceError: the server failed for good.
-    """
+    """Run `glow-trl collect` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("collect", sys.argv[1:] if argv is None else argv)
     config: CollectConfig = settings.config
     with stage_run(settings, config.output_dir, inputs(config)) as run:

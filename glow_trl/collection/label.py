@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..data import JsonlWriter, NoUsableRows, Place, Reject, RejectsFile
@@ -55,10 +55,10 @@ class LabelConfig(RowsConfig):
             Number of verifier processes; by default the number of cores.
     """
 
-    output_dir: str | None = field(default=None, metadata={"help": "Where to write the labelled trajectories."})
-    kind: str = field(default="math", metadata={"help": "Verifier of the rows without a `kind` of their own."})
+    output_dir: str | None = setting(None, "Where to write the labelled trajectories.")
+    kind: str = setting("math", "Verifier of the rows without a `kind` of their own.")
     kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
-    timeout: float = field(default=5.0, metadata={"help": "Wall-clock limit of one comparison, in seconds."})
+    timeout: float = setting(5.0, "Wall-clock limit of one comparison, in seconds.")
     workers: int | None = setting(None, "Number of verifier processes.", changeable=True)
 
     def __post_init__(self):
@@ -217,15 +217,7 @@ def _counts(counts: Counter[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration or data.
-    """
+    """Run `glow-trl label` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("label", sys.argv[1:] if argv is None else argv)
     config: LabelConfig = settings.config
     with stage_run(settings, config.output_dir, config.files) as run:

@@ -148,7 +148,7 @@ class CompareConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compare two evaluations and print the differences."""
+    """Run `glow-trl compare` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
 
     config: CompareConfig = parse_command("compare", sys.argv[1:] if argv is None else argv).config

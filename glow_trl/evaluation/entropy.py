@@ -120,7 +120,7 @@ def compare_entropy(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print a table, and write `entropy.json`."""
+    """Run `glow-trl entropy` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
 
     settings = parse_command("entropy", sys.argv[1:] if argv is None else argv)

@@ -30,15 +30,7 @@ def _data_facts(benchmark: BenchmarkConfig) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Evaluate and print the results; take them as they are if they are complete.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: bad input or configuration, or the folder holds the evaluation of another model.
-    """
+    """Run `glow-trl eval` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
 

@@ -1,11 +1,12 @@
 """Configuration of GLOW-weighted SFT."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from trl import SFTConfig
 
 from ..errors import UserError
+from ..stages.config import setting
 from ..weighting import Weighting
 
 
@@ -47,39 +48,21 @@ class GLOWConfig(SFTConfig):
         UserError: a value is out of its range, or an [`~trl.SFTConfig`] option does not go with GLOW.
     """
 
-    glow_alpha: float = field(
-        default=Weighting.alpha,
-        metadata={"help": "Scale of the weights: a sample whose loss did not change weighs half of it."},
+    glow_alpha: float = setting(Weighting.alpha, "Scale of the weights: half of it is the weight at no gain.")
+    glow_beta: float = setting(Weighting.beta, "Sensitivity of the weights to the gain, in 1 / nats.")
+    glow_min_weight: float = setting(Weighting.min_weight, "Lower clip bound of the weights.")
+    glow_max_weight: float = setting(Weighting.max_weight, "Upper clip bound of the weights.")
+    glow_normalization: str = setting(
+        Weighting.normalization, "mean: divide weights by their mean over the step.", choices=["none", "mean"]
     )
-    glow_beta: float = field(
-        default=Weighting.beta, metadata={"help": "Sensitivity of the weights to the gain, in 1 / nats."}
+    glow_warmup_epochs: int = setting(Weighting.warmup_epochs, "Number of epochs in which every sample weighs 1.")
+    weighting: str = setting(
+        Weighting.weighting,
+        "glow (by gain), constant (a control: the weight of a zero gain) or uniform (all 1).",
+        choices=["glow", "uniform", "constant"],
     )
-    glow_min_weight: float = field(default=Weighting.min_weight, metadata={"help": "Lower clip bound of the weights."})
-    glow_max_weight: float = field(default=Weighting.max_weight, metadata={"help": "Upper clip bound of the weights."})
-    glow_normalization: str = field(
-        default=Weighting.normalization,
-        metadata={
-            "help": "'mean' divides the weights by their mean over the samples of the optimizer step.",
-            "choices": ["none", "mean"],
-        },
-    )
-    glow_warmup_epochs: int = field(
-        default=Weighting.warmup_epochs,
-        metadata={"help": "Number of epochs in which every sample weighs 1; at least 1."},
-    )
-    weighting: str = field(
-        default=Weighting.weighting,
-        metadata={
-            "help": "'glow' (by gain), 'constant' (a control: the weight of a zero gain) or 'uniform' (all 1).",
-            "choices": ["glow", "uniform", "constant"],
-        },
-    )
-    loss_reduction: str = field(
-        default="sample",
-        metadata={
-            "help": "'sample' (mean over samples of their mean token loss) or 'token' (mean over all tokens).",
-            "choices": ["sample", "token"],
-        },
+    loss_reduction: str = setting(
+        "sample", "sample (mean over samples of their mean token loss) or token.", choices=["sample", "token"]
     )
 
     def __post_init__(self):

@@ -89,15 +89,7 @@ class RunConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run a recipe: `RECIPE_DIR [--output_dir DIR] [--seed N] [--compare] [--STAGE.KEY VALUE ...]`.
-
-    Returns:
-        `int`: the exit code.
-
-    Raises:
-        UserError: something is wrong with the command line, the recipe or the data.
-    """
+    """Run `glow-trl run` with the arguments `argv`, by default those of the command line and return its exit code."""
     argv, overrides = _take_overrides(list(sys.argv[1:] if argv is None else argv))
     settings = parse_command("run", argv)
     config: RunConfig = settings.config

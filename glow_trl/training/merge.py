@@ -120,12 +120,7 @@ class MergeConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    `ADAPTER --output DIR [--base_model MODEL]`.
-
-    Raises:
-        UserError: something is wrong with the command line, the adapter or its model.
-    """
+    """Run `glow-trl merge` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("merge", sys.argv[1:] if argv is None else argv)
     config: MergeConfig = settings.config
     with writing(config.output) as output:

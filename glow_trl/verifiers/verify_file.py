@@ -68,15 +68,7 @@ class VerifyConfig:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `glow-trl verify`.
-
-    Returns:
-        `int`: 0, or 2 if lines were malformed and left out (`--keep-going`).
-
-    Raises:
-        UserError: a file cannot be read or written, an option is wrong, or, without `--keep-going`, a line is
-            malformed. The rows before that line are judged all the same, and stay in `OUT.partial`.
-    """
+    """Run `glow-trl verify` with the arguments `argv`; returns 2 if lines were malformed and left out, else 0."""
     options: VerifyConfig = parse_command("verify", sys.argv[1:] if argv is None else argv).config
     for kind in (options.kind, *options.kinds):
         load_kind(kind)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from glow_trl.data import build_prompt, load_rows, read_jsonl, write_jsonl
-from glow_trl.data.load import expand_path
+from glow_trl.data.paths import expand_path
 from glow_trl.errors import UserError
 
 

@@ -8,11 +8,15 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from glow_trl.data import NoUsableRows, Reject, RejectsFile, iter_placed_rows, iter_rows, load_rows, write_jsonl
+from glow_trl.data import NoUsableRows, Reject, RejectsFile, iter_placed_rows, load_rows, write_jsonl
 from glow_trl.errors import UserError
 
 
 REQUIRED = ("problem", "completion", "answer")
+
+
+def iter_rows(*args, **options):
+    return (row for _, row in iter_placed_rows(*args, **options))
 
 
 def trajectory(number):
@@ -151,8 +155,8 @@ def test_patterns_name_files_in_order_and_a_limit_counts_usable_rows(tmp_path):
 _MEASURE = """
 import sys
 from pathlib import Path
-from glow_trl.data import iter_rows
-count = sum(1 for _ in iter_rows(sys.argv[1]))
+from glow_trl.data import iter_placed_rows
+count = sum(1 for _ in iter_placed_rows(sys.argv[1]))
 (peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(count, peak)
 """
