@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..data import iter_rows
+from ..data import iter_placed_rows
 from ..data.paths import is_local
 from ..errors import UserError
 from ..stages.record import fingerprint
@@ -116,7 +116,7 @@ def _rows(files: list[Path], run: dict[str, Any]) -> Iterator[dict[str, Any]]:
     label = {"positive": True, "negative": False}.get(config.get("trajectories"))
     options = {"columns": config.get("columns"), "limit": config.get("limit"), "on_reject": lambda fault: None}
     try:
-        for row in iter_rows([str(path) for path in files], **options) if files else ():
+        for _, row in iter_placed_rows([str(path) for path in files], **options) if files else ():
             if label is None or row.get("is_correct") is label:
                 yield row
     except UserError:

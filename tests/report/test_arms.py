@@ -82,7 +82,9 @@ def test_the_runs_own_order_comes_first_and_then_what_else_is_there(tmp_path, as
 
 def test_names_are_text_wherever_they_stand(tmp_path):
     name = "<script>x & \"$y^2$'"
-    folder = make_run_folder(tmp_path / "run", arms={name: {"a_<b>": "</td>", "grpo": {"beta": 0.1}}, "_other": {}}, steps=6)
+    folder = make_run_folder(
+        tmp_path / "run", arms={name: {"a_<b>": "</td>", "grpo": {"beta": 0.1}}, "_other": {}}, steps=6
+    )
     write_report(folder)
     page = (folder / "report.html").read_text()
     parsed = Page(page)
