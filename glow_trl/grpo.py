@@ -230,13 +230,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl grpo` with the arguments `argv`, by default those of the command line."""
     argv = sys.argv[1:] if argv is None else argv
     settings = parse_training_stage("grpo", argv)
-    config, _, args, model_args = settings.configs
+    config, guard_config, args, model_args = settings.configs
     if args.use_vllm and find_spec("vllm") is None:
         raise MissingExtraError("vllm", "vllm", "use_vllm")
     inputs = [*config.files, model_args.model_name_or_path or ""]
     with stage_run(settings, args.output_dir, inputs, step_size=step_size(args)) as run:
         if not run.is_complete:
-            _train(*settings.configs, run)
+            _train(config, guard_config, args, model_args, run)
 
 
 def _train(

@@ -118,10 +118,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl sft` with the arguments `argv`, by default those of the command line."""
     argv = sys.argv[1:] if argv is None else argv
     settings = parse_training_stage("sft", argv)
-    config, args, _ = settings.configs
+    config, args, model_args = settings.configs
     with stage_run(settings, args.output_dir, config.files, step_size=step_size(args)) as run:
         if not run.is_complete:
-            _train(*settings.configs, run)
+            _train(config, args, model_args, run)
 
 
 def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, run: StageRun) -> None:

@@ -156,6 +156,8 @@ def _iter_source(
     """The usable rows of one source with their places; without `on_reject` the first bad row is raised."""
 
     def malformed(error: MalformedLine) -> None:
+        if on_reject is None:
+            raise error
         reason, bracket, detail = error.problem.partition(" (")
         on_reject(Reject(str(error.path), error.line, reason, bracket + detail, text=error.text, unit=error.unit))
 
@@ -172,8 +174,8 @@ def _iter_source(
         if item is None:
             return
         number, given = item
-        row = rename_columns(given, columns)
-        fault = row if isinstance(row, Fault) else find_fault(row, required, strict)
+        renamed = rename_columns(given, columns)
+        row, fault = ({}, renamed) if isinstance(renamed, Fault) else (renamed, find_fault(renamed, required, strict))
         if fault is not None:
             if on_reject is None:
                 raise UserError(f"{Place(file, unit, number)}: {fault}")

@@ -40,7 +40,7 @@ class LedgerCallback(TrainerCallback):
     def __init__(self, trainer: "GLOWTrainer", is_correct: torch.Tensor | None):
         self.trainer = trainer
         self.is_correct = is_correct
-        self.epoch = None
+        self.epoch = 0
         self._synced_step = None
 
     def on_train_begin(self, args, state, control, **kwargs):

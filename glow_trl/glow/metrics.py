@@ -93,7 +93,7 @@ def epoch_metrics(
         with `weighting="glow"` after the warm-up, `glow/epoch_weight`, `glow/epoch_share_at_min` and
         `glow/epoch_share_at_max`.
     """
-    metrics = {"glow/epoch": ledger.epoch}
+    metrics: dict[str, float] = {"glow/epoch": ledger.epoch}
     loss, gain = ledger.current.cpu(), ledger.gain.cpu()
     groups = {"": torch.ones_like(loss, dtype=torch.bool)}
     if is_correct is not None:

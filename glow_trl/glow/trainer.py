@@ -1,6 +1,7 @@
 """GLOW-weighted supervised fine-tuning."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -95,8 +96,8 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
         self._numbered_dataset = None
         reject_unsupported(self)
         self._set_signature_columns_if_needed()
-        self._signature_columns = [*self._signature_columns, SAMPLE_ID]
-        self.data_collator = SampleIdCollator(self.data_collator)
+        self._signature_columns: list[str] = [*self._signature_columns, SAMPLE_ID]
+        self.data_collator: Callable = SampleIdCollator(self.data_collator)
         self.ledger = LossLedger(num_samples, self.args.device, fingerprint(self.train_dataset))
         self._weighting = Weighting.from_config(args)
         self._weight_metrics = WeightMetrics(self._weighting)

@@ -51,8 +51,8 @@ class RunConfig:
             Whether to delete first what an earlier run left in the folder.
     """
 
-    recipe: str | None = setting(
-        None,
+    recipe: str = setting(
+        "",
         "Folder of the recipe, such as recipes/quickstart. --STAGE.KEY VALUE replaces a setting of a stage: "
         "--sft.learning_rate 1e-5",
         positional=True,
@@ -69,7 +69,7 @@ class RunConfig:
     overwrite: bool = setting(False, "Delete what an earlier run left in the folder.", changeable=True)
 
     def __post_init__(self):
-        if self.recipe is None:
+        if not self.recipe:
             raise UserError("which recipe? `glow-trl run recipes/quickstart`, for example")
 
     def chosen_arms(self, recipe: Recipe) -> list[str]:

@@ -152,7 +152,7 @@ def build_settings(
     argv, structured = _take_structured(argv, _structured_fields(dataclass_types), prog)
     from_command_line = {*structured, *_named(argv, parser, fields, prog)}
     try:
-        parser.set_defaults_with_config(**from_file | structured)
+        parser.set_defaults_with_config(**{**from_file, **structured})
         configs = parser.parse_args_into_dataclasses(argv)
     except UserError:
         raise

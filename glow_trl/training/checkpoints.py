@@ -61,7 +61,7 @@ def remove_other_ranks(checkpoint: str | os.PathLike, num_processes: int) -> Non
     """
     for pattern in ("rng_state_*.pth", "global_step*/*zero_pp_rank_*.pt"):
         for path in Path(checkpoint).glob(pattern):
-            if int(_RANK.search(path.name)[1]) >= num_processes:
+            if (rank := _RANK.search(path.name)) and int(rank[1]) >= num_processes:
                 path.unlink(missing_ok=True)
 
 

@@ -37,7 +37,7 @@ def fit_to_processes(trainer: Trainer, checkpoint: str | None) -> None:
         return
     written_by = 0 if checkpoint is None else num_partitions(checkpoint)
     convert = written_by not in (0, trainer.accelerator.num_processes)
-    if convert:
+    if checkpoint is not None and convert:
         with trainer.accelerator.main_process_first():
             if not (Path(checkpoint) / _UNIVERSAL).exists():
                 _convert(Path(checkpoint))

@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from accelerate.logging import get_logger
@@ -28,8 +28,13 @@ from .deepspeed import fit_to_processes
 
 logger = get_logger(__name__)
 
+if TYPE_CHECKING:
+    from transformers import Trainer as _Trainer
+else:
+    _Trainer = object
 
-class ResumableTrainer:
+
+class ResumableTrainer(_Trainer):
     """
     Put before a [`~transformers.Trainer`] among the bases of a class, lets its `train` go on from a checkpoint that a
     run left behind when it died, also one of another number of processes.

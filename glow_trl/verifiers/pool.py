@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from numbers import Number
@@ -124,17 +124,18 @@ class VerifierPool:
     ) -> list[Verdict]:
         """Judge many completions, spread over the workers; see [`verify_batch`]."""
         count = len(predictions)
-        kinds = [kinds] * count if kinds is None or isinstance(kinds, str) else kinds
-        choices = [None] * count if choices is None else choices
-        tolerances = [tolerances] * count if tolerances is None or isinstance(tolerances, Number) else tolerances
-        for name, column in (("golds", golds), ("kinds", kinds), ("choices", choices), ("tolerances", tolerances)):
+        columns: dict[str, Sequence] = {
+            "golds": golds,
+            "kinds": [kinds] * count if kinds is None or isinstance(kinds, str) else kinds,
+            "choices": [None] * count if choices is None else choices,
+            "tolerances": list(tolerances) if isinstance(tolerances, Iterable) else [tolerances] * count,
+        }
+        for name, column in columns.items():
             if len(column) != count:
                 raise UserError(f"verify_batch got {count} predictions but {len(column)} {name}")
         rows = [
             (prediction, gold, kind or "math", Options.of(row_choices, tolerance, require_boxed))
-            for prediction, gold, kind, row_choices, tolerance in zip(
-                predictions, golds, kinds, choices, tolerances, strict=True
-            )
+            for prediction, gold, kind, row_choices, tolerance in zip(predictions, *columns.values(), strict=True)
         ]
         return self._judge(rows, timeout)
 
@@ -144,26 +145,23 @@ class VerifierPool:
     def settle(self, results: Sequence[Verdict | Undecided], timeout: float | None = None) -> list[Verdict]:
         """Verdicts for what [`judge_quickly`] found, here or in another process: computer algebra decides the rest."""
         timeout = self.timeout if timeout is None else _checked_timeout(timeout)
-        results = list(results)
-        open_rows: dict[tuple[str, str], list[int]] = {}
-        known: dict[tuple[str, str], bool] = {}
-        for index, result in enumerate(results):
-            if isinstance(result, Undecided):
-                cached = self._cache.get(result.request)
-                if cached is None:
-                    open_rows.setdefault(result.request, []).append(index)
-                else:
-                    known[result.request] = cached
-        for index, result in enumerate(results):
-            if isinstance(result, Undecided) and result.request in known:
-                results[index] = _decided(result, Outcome(known[result.request]))
-        if open_rows:
-            for request, outcome in zip(open_rows, self._workers.run(list(open_rows), timeout), strict=True):
+        outcomes: dict[tuple[str, str], Outcome] = {}
+        asked: list[tuple[str, str]] = []
+        for request in dict.fromkeys(result.request for result in results if isinstance(result, Undecided)):
+            cached = self._cache.get(request)
+            if cached is None:
+                asked.append(request)
+            else:
+                outcomes[request] = Outcome(cached)
+        if asked:
+            for request, outcome in zip(asked, self._workers.run(asked, timeout), strict=True):
                 if outcome.failure is None:
                     self._cache.put(request, outcome.result)
-                for index in open_rows[request]:
-                    results[index] = _decided(results[index], outcome)
-        return results
+                outcomes[request] = outcome
+        return [
+            _decided(result, outcomes[result.request]) if isinstance(result, Undecided) else result
+            for result in results
+        ]
 
 
 def _make_pool(settings: dict) -> VerifierPool:

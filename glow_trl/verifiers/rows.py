@@ -1,7 +1,6 @@
 """What a row says about how it wants to be judged."""
 
 from collections.abc import Mapping
-from numbers import Number
 from string import ascii_uppercase
 from typing import Any
 
@@ -27,6 +26,8 @@ def find_judging_fault(row: Mapping[str, Any], kind: str) -> Fault | None:
         return Fault("column 'choices' must be a list", f", found {type(choices).__name__}")
     if choices is not None and len(choices) > len(ascii_uppercase):
         return Fault("column 'choices' has more options than letters", f": {len(choices)}")
-    if tolerance is not None and (isinstance(tolerance, bool) or not isinstance(tolerance, Number) or tolerance < 0):
+    if tolerance is not None and (
+        isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or tolerance < 0
+    ):
         return Fault("column 'tolerance' must be a number of 0 or more", f", found {tolerance!r:.40}")
     return None

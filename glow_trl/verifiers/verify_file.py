@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..data.jsonl import MalformedLine, read_jsonl
 from ..errors import UserError
@@ -54,8 +54,8 @@ class VerifyConfig:
             Whether the other rows are judged when a line is malformed. The command says which were, with exit code 2.
     """
 
-    file: str | None = setting(None, "JSONL file to judge.", positional=True)
-    output: str | None = setting(None, "JSONL file to write.")
+    file: str = setting("", "JSONL file to judge.", positional=True)
+    output: str = setting("", "JSONL file to write.")
     kind: str = setting("math", "Verifier of the rows that have no kind of their own.")
     kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
     timeout: float = setting(DEFAULT_TIMEOUT, "Wall-clock limit of one comparison, in seconds.")
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     return BAD_INPUT if skipped else 0
 
 
-def _first_of(row: dict, *names: str) -> object:
+def _first_of(row: dict, *names: str) -> Any:
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 

@@ -128,6 +128,9 @@ class _State:
     """What a fork invalidates and `close` gives back; apart from [`Workers`] so that a finalizer can hold it."""
 
     def __init__(self):
+        self.begin()
+
+    def begin(self) -> None:
         self.owner = os.getpid()
         self.condition = threading.Condition()
         self.starter: _Starter | None = None
@@ -151,7 +154,7 @@ class _State:
             worker.connection.close()
         if self.starter is not None:
             self.starter.forget()
-        self.__init__()
+        self.begin()
 
 
 def _forget_after_fork(state: weakref.ref) -> None:
@@ -195,7 +198,7 @@ class Workers:
 
     def run(self, requests: list[tuple], timeout: float = math.inf) -> list[Outcome]:
         """Call the function with each tuple of arguments; a call of more than `timeout` seconds is killed."""
-        outcomes: list[Outcome | None] = [None] * len(requests)
+        outcomes: dict[int, Outcome] = {}
         waiting = deque(range(len(requests)))
         deadlines: dict[int, float] = {}
         deaths: Counter[int] = Counter()
@@ -249,7 +252,7 @@ class Workers:
             selector.close()
             for worker in mine:
                 self._discard(worker)
-        return outcomes
+        return [outcomes[index] for index in range(len(requests))]
 
     def _acquire(self, block: bool) -> _Worker | None:
         state = self._state

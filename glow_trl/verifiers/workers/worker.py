@@ -143,8 +143,8 @@ def serve(control: socket.socket, parent: int, extra_bytes: int, path: str) -> N
     module = importlib.import_module(module_name)
     function = getattr(module, name)
     children: set[int] = set()
-    steps = module.warm_up() if hasattr(module, "warm_up") else None
-    warm = steps is None
+    steps = module.warm_up() if hasattr(module, "warm_up") else iter(())
+    warm = not hasattr(module, "warm_up")
     control.sendall(READY)
     try:
         while os.getppid() == parent:
