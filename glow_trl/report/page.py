@@ -46,9 +46,8 @@ def render_page(data: RunData, summary: dict[str, Any]) -> str:
     # Lets a name of words joined by underscores or dots break after them
     environment.filters["breakable"] = lambda name: markup(re.sub(r"([_.])", r"\1<wbr>", str(markup.escape(name))))
     environment.globals |= {"span": span, "Markup": markup}
-    styles = color_properties() + resources.files("glow_trl.report").joinpath(_TEMPLATES, "report.css").read_text(
-        encoding="utf-8"
-    )
+    css = resources.files("glow_trl.report").joinpath(_TEMPLATES, "report.css").read_text(encoding="utf-8")
+    styles = color_properties() + css
     return environment.get_template("report.html.jinja").render(styles=styles, **page_content(data, summary))
 
 
@@ -122,13 +121,9 @@ def _maps(arms: list[ArmData]) -> list[dict[str, Any]]:
     maps = []
     for arm in arms:
         cartography = arm_map(arm)
-        drawn = None if cartography is None else training_charts.map_chart(arm, cartography)
-        if drawn is not None:
-            svg, shown, samples = drawn
+        if cartography is not None and (drawn := training_charts.map_chart(arm, cartography)) is not None:
             known, never = int(cartography.known.sum()), int(cartography.never_improved.sum())
-            maps.append(
-                {"arm": arm.name, "svg": svg, "shown": shown, "samples": samples, "known": known, "never": never}
-            )
+            maps.append(drawn | {"known": known, "never": never})
     return maps
 
 

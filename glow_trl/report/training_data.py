@@ -27,10 +27,6 @@ def arm_rows(data: RunData) -> list[dict[str, Any]]:
     rows = []
     for arm in data.arms.values():
         run = _record(arm)
-        changes = arm.changes and {
-            key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            for key, value in arm.changes.items()
-        }
         rows.append(
             {
                 "name": arm.name,
@@ -38,7 +34,7 @@ def arm_rows(data: RunData) -> list[dict[str, Any]]:
                 "selection": _config(run).get("trajectories", "all"),
                 "samples": run.get("samples"),
                 "trained": run.get("trained_samples"),
-                "changes": changes,
+                "changes": arm.changes if arm.changes is None else _as_text(arm.changes),
             }
         )
     return rows
@@ -80,6 +76,17 @@ def training_trajectories(data: RunData) -> dict[str, Any] | None:
         "rejected": sum((read_json(folder / "run.json") or {}).get("rejected") or 0 for folder in makers),
         "disagreements": sum(1 for folder in makers for _ in rows_of(folder / "disagreements.jsonl")),
     }
+
+
+def _as_text(changes: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Settings by their names, those of a stage with its name before theirs, as text."""
+    text: dict[str, str] = {}
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            text |= _as_text(value, f"{prefix}{key}.")
+        else:
+            text[f"{prefix}{key}"] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text
 
 
 def _record(arm: ArmData) -> dict[str, Any]:

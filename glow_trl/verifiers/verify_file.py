@@ -14,6 +14,7 @@ from ..data.jsonl import MalformedLine, read_jsonl
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.console import progress
 from ..stages.files import partial_of, replacing, write_errors
 from ..stages.frame import writing
 from .kinds.registry import load_kind
@@ -168,14 +169,9 @@ def _replacing(target: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def _progress(source: Path) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("verify", total=_count_lines(source) if console.is_terminal else None)
-        yield lambda count: progress.advance(task, count)
+    with progress() as bars:
+        task = bars.add_task("verify", total=_count_lines(source) if sys.stderr.isatty() else None)
+        yield lambda count: bars.advance(task, count)
 
 
 def _count_lines(source: Path) -> int | None:

@@ -201,6 +201,8 @@ def test_a_recipe_collects_labels_and_mixes_before_it_trains(recipe, tmp_path, m
     lines = [len((out / "mix" / f"{name}.jsonl").read_text().splitlines()) for name in ("train", "validation")]
     assert all(lines) and sum(lines) <= 40
     assert (out / "glow" / "sft" / "model.safetensors").is_file()
+    report = " ".join((out / "report.html").read_text().split())
+    assert f"<p>{lines[0]} trajectories of mix/train.jsonl." in report
 
 
 @pytest.mark.parametrize(

@@ -82,12 +82,14 @@ def test_the_runs_own_order_comes_first_and_then_what_else_is_there(tmp_path, as
 
 def test_names_are_text_wherever_they_stand(tmp_path):
     name = "<script>x & \"$y^2$'"
-    folder = make_run_folder(tmp_path / "run", arms={name: {"a_<b>": "</td>"}, "_other": {}}, steps=6)
+    folder = make_run_folder(
+        tmp_path / "run", arms={name: {"a_<b>": "</td>", "grpo": {"beta": 0.1}}, "_other": {}}, steps=6
+    )
     write_report(folder)
     page = (folder / "report.html").read_text()
     parsed = Page(page)
     assert parsed.tags["script"] == 0 and len(parsed.ids) == len(set(parsed.ids))
-    assert name in shown(page) and "a_<b>: </td>" in shown(page)
+    assert name in shown(page) and "a_<b>: </td>, grpo.beta: 0.1" in shown(page)
     charts = "".join(re.findall(r"<svg role=.*?</svg>", page, re.DOTALL))
     assert "$y^2$" in charts and "<script" not in charts
 

@@ -8,7 +8,6 @@ from ..svg import COLORS, Chart
 
 
 _LABELS = {"sft": "after SFT", "grpo": "after GRPO"}
-_PERCENT_TICKS = [0, 20, 40, 60, 80, 100]
 
 
 def accuracy_charts(data: RunData) -> list[str]:
@@ -53,8 +52,7 @@ def curve_charts(data: RunData, measure: str = "pass") -> list[str]:
             axes.set_xscale("log", base=2)
             axes.set_xticks(ks, [str(k) for k in ks])
             axes.minorticks_off()
-            axes.set_xlabel("k")
-            axes.set_ylabel(f"{measure}@k, %")
+            axes.set(xlabel="k", ylabel=f"{measure}@k, %")
             axes.set_ylim(top=min(102, axes.get_ylim()[1]))
         charts.append(chart.svg)
     return charts
@@ -140,9 +138,7 @@ def _accuracy_chart(
         for position, (_, style, stages) in enumerate(rows):
             _dumbbell(chart, position, stages, style)
         chart.name_rows(name for name, *_ in rows)
-        chart.axes.set_xlim(-2, 102)
-        chart.axes.set_xticks(_PERCENT_TICKS)
-        chart.axes.set_xlabel("accuracy, % (95 % interval)")
+        chart.axes.set(xlim=(-2, 102), xticks=range(0, 101, 20), xlabel="accuracy, % (95 % interval)")
     return chart.svg
 
 
