@@ -1,6 +1,6 @@
 # make setup   virtual environment .venv with pinned versions (CUDA builds where there is an NVIDIA GPU)
 # make demo    the quickstart: the whole two-stage run, minutes on two cores
-# make test    all the tests, with the engines vLLM and DeepSpeed      make lint   ruff
+# make test    all the tests, with the engines vLLM and DeepSpeed      make lint   ruff and mypy
 # make bench   what measures speed    make clean  remove what the targets above made
 
 PYTHON ?= python3
@@ -41,9 +41,10 @@ test: $(VENV)/.engines
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 bench: setup
 	@for bench in bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
 
 clean:
-	rm -rf $(VENV) outputs .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) outputs .pytest_cache .ruff_cache .mypy_cache .hypothesis

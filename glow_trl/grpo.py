@@ -6,7 +6,6 @@ accelerate launch --config_file accelerate_configs/single_gpu.yaml -m glow_trl.g
 ```
 """
 
-import importlib
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -27,6 +26,7 @@ from .errors import MissingExtraError, TrainingCollapsed, UserError
 from .generation.loading import adapter_config, load_tokenizer
 from .stages.command import run_command
 from .stages.config import nearest, setting
+from .stages.dotted import is_dotted, load_dotted
 from .stages.frame import stage_run
 from .stages.record import StageRun
 from .training.guard import CollapseGuard, GuardConfig
@@ -40,9 +40,9 @@ from .training.loop import (
     train,
 )
 from .training.merge import merge_adapter
-from .training.step_size import parse_training_stage, step_size
+from .training.resume import parse_training_stage, step_size
 from .training.vllm_server import VLLMServer, server_command
-from .verifiers import check_gold
+from .verifiers import check_gold, load_kind
 
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,9 @@ class GRPOStageConfig(PromptedRowsConfig):
 
     Parameters:
         reward_funcs (`list[str]`, *optional*, defaults to `["accuracy_reward"]`):
-            Reward functions: names in [`glow_trl.rewards`] or `trl.rewards`, or dotted paths.
+            Reward functions: names in [`glow_trl.rewards`] or `trl.rewards`, or `my_module.my_reward` for your own.
+        kinds (`list[str]`, *optional*):
+            Verifiers of your own that rows name as their `kind`: `my_module:my_function`.
         on_bad_gold (`str`, *optional*, defaults to `"error"`):
             What to do about questions whose gold answer its own verifier does not accept: `"error"` stops before any
             training, `"drop"` leaves them out.
@@ -81,6 +83,7 @@ class GRPOStageConfig(PromptedRowsConfig):
     reward_funcs: list[str] = setting(
         ["accuracy_reward"], "Names in glow_trl.rewards or trl.rewards, or dotted paths."
     )
+    kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
     on_bad_gold: str = setting(
         "error", "Questions whose gold answer is unusable: error or drop.", choices=["error", "drop"]
     )
@@ -97,6 +100,11 @@ class GRPOStageConfig(PromptedRowsConfig):
         [], "Further arguments of `vllm serve` for a server that the run starts.", changeable=True
     )
 
+    def __post_init__(self):
+        super().__post_init__()
+        for kind in self.kinds:
+            load_kind(kind)
+
     def distinct_questions(self) -> list[dict[str, Any]]:
         """The rows, one for each problem: a file of trajectories has several answers to one question."""
         return list({row["problem"]: row for row in self.load(["problem", "answer"])}.values())
@@ -109,17 +117,17 @@ def resolve_reward(name: str) -> Callable:
     Raises:
         UserError: there is none of that name; the nearest is named.
     """
-    module_name, _, attribute = name.rpartition(".")
-    modules = [module_name] if module_name else ["glow_trl.rewards", "trl.rewards"]
-    for path in modules:
-        try:
-            function = getattr(importlib.import_module(path), attribute, None)
-        except ImportError as error:
-            raise UserError(f"reward_funcs: {name}: {path} cannot be imported ({error})") from error
-        if callable(function):
+    if is_dotted(name):
+        return load_dotted(name, "reward_funcs")
+    import trl.rewards
+
+    from . import rewards
+
+    for module in (rewards, trl.rewards):
+        if callable(function := getattr(module, name, None)):
             return function
-    known = {key for path in modules for key in dir(importlib.import_module(path)) if key.endswith("_reward")}
-    raise UserError(f"reward_funcs: there is no {attribute} in {' or '.join(modules)}{nearest(attribute, known)}")
+    known = {key for module in (rewards, trl.rewards) for key in module.__all__ if key.endswith("_reward")}
+    raise UserError(f"reward_funcs: there is no {name} in glow_trl.rewards or trl.rewards{nearest(name, known)}")
 
 
 def usable_questions(rows: list[dict[str, Any]], on_bad_gold: str = "error") -> list[dict[str, Any]]:
@@ -219,32 +227,22 @@ def load_model(model_args: ModelConfig) -> Any:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration, data or model, or stage 1 and stage 2 do not fit.
-        TrainingCollapsed: the guard stopped the training.
-    """
+    """Run `glow-trl grpo` with the arguments `argv`, by default those of the command line."""
     argv = sys.argv[1:] if argv is None else argv
     settings = parse_training_stage("grpo", argv)
-    config, _, args, model_args = settings.configs
+    config, guard_config, args, model_args = settings.configs
     if args.use_vllm and find_spec("vllm") is None:
         raise MissingExtraError("vllm", "vllm", "use_vllm")
     inputs = [*config.files, model_args.model_name_or_path or ""]
     with stage_run(settings, args.output_dir, inputs, step_size=step_size(args)) as run:
         if not run.is_complete:
-            _train(*settings.configs, run)
+            _train(config, guard_config, args, model_args, run)
 
 
 def _train(
     config: GRPOStageConfig, guard_config: GuardConfig, args: GRPOConfig, model_args: ModelConfig, run: StageRun
 ) -> None:
-    # Loads vLLM where it is installed
-    from trl import GRPOTrainer
+    from .training.grpo_trainer import ResumableGRPOTrainer
 
     reward_funcs = [resolve_reward(name) for name in config.reward_funcs]
     tokenizer = load_tokenizer(
@@ -267,7 +265,7 @@ def _train(
             server = vllm_server(config, args, model_args, run.output_dir)
             if run.main_process:
                 stack.enter_context(server)
-        trainer = GRPOTrainer(
+        trainer = ResumableGRPOTrainer(
             model=model,
             args=args,
             reward_funcs=reward_funcs,

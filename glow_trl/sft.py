@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from datasets import Dataset
 from transformers import TrainerCallback
 from trl import ModelConfig, get_quantization_config
 
-from .data import build_prompt, write_jsonl
+from .data import build_prompt
 from .data.config import PromptedRowsConfig
+from .data.loss_history import HISTORY_DIR, write_epoch, write_samples
 from .errors import UserError
 from .generation.loading import load_tokenizer
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
@@ -36,14 +36,10 @@ from .training.loop import (
     required_model,
     train,
 )
-from .training.step_size import parse_training_stage, step_size
+from .training.resume import parse_training_stage, step_size
 
 
 logger = logging.getLogger(__name__)
-
-LEDGER_DIR = "ledger"
-# Columns of the trajectories that the analysis of a run can be split by
-_SAMPLE_COLUMNS = ("sample_id", "is_correct", "source", "model", "pattern")
 
 
 @dataclass
@@ -101,7 +97,7 @@ def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_tem
 
 class LedgerHistory(TrainerCallback):
     """
-    Keeps the loss of every sample in every epoch: `epoch-001.npy`, ..., float32 arrays of shape `(num_samples,)`.
+    Keeps the loss of every sample in every epoch (see [`glow_trl.data.loss_history`]).
 
     Args:
         ledger ([`~glow_trl.LossLedger`]): the trainer's ledger. Add the callback after the trainer was made, so that
@@ -115,26 +111,17 @@ class LedgerHistory(TrainerCallback):
 
     def on_epoch_end(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            np.save(self.folder / f"epoch-{self.ledger.epoch:03d}.npy", self.ledger.current.cpu().numpy())
+            write_epoch(self.folder, self.ledger.epoch, self.ledger.current.cpu().numpy())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration, data or model.
-    """
+    """Run `glow-trl sft` with the arguments `argv`, by default those of the command line."""
     argv = sys.argv[1:] if argv is None else argv
     settings = parse_training_stage("sft", argv)
-    config, args, _ = settings.configs
+    config, args, model_args = settings.configs
     with stage_run(settings, args.output_dir, config.files, step_size=step_size(args)) as run:
         if not run.is_complete:
-            _train(*settings.configs, run)
+            _train(config, args, model_args, run)
 
 
 def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, run: StageRun) -> None:
@@ -158,11 +145,10 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
     if problems or share == 0:
         problems = problems or [f"no sample ends with the end token {tokenizer.eos_token!r} within max_length"]
         raise UserError("the model would not learn to stop: " + "; ".join(problems))
-    ledger_dir = run.output_dir / LEDGER_DIR
+    ledger_dir = run.output_dir / HISTORY_DIR
     trainer.add_callback(LedgerHistory(trainer.ledger, ledger_dir))
     if run.main_process:
-        samples = ({key: row[key] for key in _SAMPLE_COLUMNS if row.get(key) is not None} for row in rows)
-        write_jsonl(ledger_dir / "samples.jsonl", samples)
+        write_samples(ledger_dir, rows)
 
     train(trainer, run)
     if run.main_process:

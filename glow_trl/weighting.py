@@ -1,15 +1,74 @@
-"""The GLOW weight of a sample, as a pure function of its gain."""
+"""The weight of a sample: the formula of GLOW as a pure function, and the rule that says in which epoch it holds."""
 
-import torch
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True)
+class Weighting:
+    """
+    The rule by which a run weights its samples. [`GLOWConfig`] takes its defaults from here.
+
+    Args:
+        alpha (`float`), beta (`float`), min_weight (`float`), max_weight (`float`), normalization (`str`),
+        warmup_epochs (`int`), weighting (`str`): as in [`GLOWConfig`], there with `glow_` before the name.
+    """
+
+    alpha: float = 1.0
+    beta: float = 20.0
+    min_weight: float = 0.5
+    max_weight: float = 5.0
+    normalization: str = "none"
+    warmup_epochs: int = 1
+    weighting: str = "glow"
+
+    @classmethod
+    def from_config(cls, config: Any) -> "Weighting":
+        """From a [`GLOWConfig`], or a mapping of its settings as in the `run.json` of an SFT stage."""
+        settings = config if isinstance(config, Mapping) else vars(config)
+        names = (field.name for field in dataclasses.fields(cls))
+        keys = {name: name if name == "weighting" else f"glow_{name}" for name in names}
+        return cls(**{name: settings[key] for name, key in keys.items() if key in settings})
+
+    def follows_gain(self, epoch: int) -> bool:
+        """Whether the weights of an epoch, counted from 1, tell samples apart by their gains."""
+        return self.weighting == "glow" and epoch > self.warmup_epochs
+
+    def weights(self, gains: "torch.Tensor", epoch: int) -> "torch.Tensor":
+        """
+        The weight of each sample before any normalization.
+
+        Args:
+            gains (`torch.Tensor` of any shape, floating point): gains, `NaN` for a sample without a previous loss.
+            epoch (`int`): number of the epoch, counted from 1.
+
+        Returns:
+            `torch.Tensor`: of the shape, dtype and device of `gains`; 1 for a sample without a gain.
+        """
+        if self.weighting == "uniform" or epoch <= self.warmup_epochs:
+            return gains.new_ones(gains.shape)
+        if self.weighting == "constant":
+            gains = gains * 0.0  # unlike zeros, keeps the `NaN` of a sample without a previous loss
+        return glow_weights(gains, self.alpha, self.beta, self.min_weight, self.max_weight)
+
+    def at_bounds(self, weights: Any) -> tuple[Any, Any]:
+        """Which weights, in a tensor or an array, are at the lower clip bound, and which at the upper one."""
+        return weights <= self.min_weight, weights >= self.max_weight
 
 
 def glow_weights(
-    gain: torch.Tensor,
-    alpha: float = 1.0,
-    beta: float = 20.0,
-    min_weight: float = 0.5,
-    max_weight: float = 5.0,
-) -> torch.Tensor:
+    gain: "torch.Tensor",
+    alpha: float = Weighting.alpha,
+    beta: float = Weighting.beta,
+    min_weight: float = Weighting.min_weight,
+    max_weight: float = Weighting.max_weight,
+) -> "torch.Tensor":
     r"""
     Weights of samples from their gains (Tian et al., [arXiv:2601.04992](https://huggingface.co/papers/2601.04992)):
 
@@ -38,5 +97,5 @@ def glow_weights(
     # beta magnifies rounding, and a weight of 10 is rounded by 1e-6 in float32; Apple's GPUs have no float64
     exact = gain.float() if gain.device.type == "mps" else gain.double()
     # sigmoid(-x) is 1 - sigmoid(x) without the cancellation that the latter suffers for large x
-    weights = torch.sigmoid(-beta * exact).mul_(alpha).clamp_(min_weight, max_weight)
+    weights = (-beta * exact).sigmoid().mul_(alpha).clamp_(min_weight, max_weight)
     return weights.nan_to_num_(nan=1.0).to(gain.dtype)

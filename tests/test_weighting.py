@@ -6,7 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glow_trl.weighting import glow_weights
+from glow_trl import GLOWConfig
+from glow_trl.weighting import Weighting, glow_weights
 
 
 def expected(gain: np.ndarray, alpha: float, beta: float, low: float, high: float) -> np.ndarray:
@@ -78,3 +79,43 @@ def test_shape_and_no_gradient():
     kept = torch.tensor([1.0, float("nan")])
     glow_weights(kept)
     assert kept[0] == 1.0 and kept[1].isnan()
+
+
+GAINS = torch.tensor([float("nan"), -1.0, 0.0, 1.0])
+
+
+@pytest.mark.parametrize(
+    ("config", "epoch", "weights"),
+    [
+        ({}, 1, [1.0] * 4),
+        ({}, 2, [1.0, 1.0, 0.5, 0.5]),
+        ({"glow_warmup_epochs": 2}, 2, [1.0] * 4),
+        ({"glow_warmup_epochs": 2}, 3, [1.0, 1.0, 0.5, 0.5]),
+        ({"glow_alpha": 4.0, "glow_max_weight": 3.0, "glow_min_weight": 0.0, "glow_beta": 0.0}, 2, [1.0] + [2.0] * 3),
+        ({"weighting": "constant", "glow_alpha": 3.0}, 2, [1.0, 1.5, 1.5, 1.5]),
+        ({"weighting": "constant", "glow_alpha": 3.0}, 1, [1.0] * 4),
+        ({"weighting": "uniform", "glow_alpha": 3.0}, 3, [1.0] * 4),
+    ],
+    ids=str,
+)
+def test_rule(config, epoch, weights):
+    """Which weights hold in which epoch; the bounds that bind, and whether gains tell samples apart."""
+    weighting = Weighting.from_config(config)
+    found = weighting.weights(GAINS, epoch)
+    torch.testing.assert_close(found, torch.tensor(weights), atol=1e-6, rtol=0)
+    assert weighting.follows_gain(epoch) == ("weighting" not in config and epoch > config.get("glow_warmup_epochs", 1))
+
+
+def test_bounds():
+    at_min, at_max = Weighting(min_weight=0.5, max_weight=2.0).at_bounds(torch.tensor([0.5, 0.6, 2.0]))
+    assert at_min.tolist() == [True, False, False] and at_max.tolist() == [False, False, True]
+
+
+def test_rule_of_a_trainer_is_that_of_its_run(tmp_path):
+    """From the arguments as from what `run.json` holds of them, set or left open."""
+    settings = {"glow_alpha": 2.0, "glow_beta": 5.0, "glow_min_weight": 0.1, "glow_max_weight": 3.0}
+    settings |= {"glow_normalization": "mean", "glow_warmup_epochs": 2, "weighting": "constant"}
+    for config in ({}, settings):
+        args = GLOWConfig(output_dir=str(tmp_path), use_cpu=True, bf16=False, **config)
+        assert Weighting.from_config(args) == Weighting.from_config(config)
+    assert Weighting.from_config(settings) == Weighting(2.0, 5.0, 0.1, 3.0, "mean", 2, "constant")

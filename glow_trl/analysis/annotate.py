@@ -13,6 +13,7 @@ from ..data.loss_history import LABEL_COLUMN
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command
+from ..stages.console import add_texts, figures_table
 from ..stages.files import read_json, write_json
 from ..stages.frame import stage_run
 from ..statistics.agreement import krippendorff_alpha, percent_agreement
@@ -200,15 +201,7 @@ def _annotation(row: dict[str, Any], judgements: Sequence[Judgement]) -> dict[st
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration, taxonomy or data.
-    """
+    """Run `glow-trl annotate` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
 
     settings = parse_command("annotate", sys.argv[1:] if argv is None else argv)
@@ -241,20 +234,13 @@ def summary(results: dict[str, Any]) -> str:
 
 def results_table(results: dict[str, Any]) -> "Table":
     """Shares of the patterns by label, as a table for the terminal."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     from ..statistics.numbers import interval, number, percent
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("pattern", min_width=22)
     counts, differences = results["counts"], results["differences"]
     labels = [label for label in counts if label != ALL] if differences else list(counts)[:1]
     titles = [f"{label}, %" for label in labels]
     titles += ["diff.", "95 %", "p"] if differences else ["95 %"]
-    for title in titles:
-        table.add_column(title, justify="right", no_wrap=True)
+    table = figures_table("pattern", numbers=titles)
     for pattern in results["taxonomy"]["patterns"] if labels else []:
         rows = [counts[label]["patterns"][pattern["id"]] for label in labels]
         cells = [pattern["id"], *(percent(row["share"]) for row in rows)]
@@ -263,7 +249,7 @@ def results_table(results: dict[str, Any]) -> "Table":
             cells += [percent(row["difference"]), interval(row["difference_ci"]), number(row["p_holm"], 4)]
         else:
             cells.append(interval(rows[0]["share_ci"]))
-        table.add_row(*map(Text, cells))
+        add_texts(table, *cells)
     if labels:
         table.add_section()
         effective = [number(counts[label]["diversity"]["effective_patterns"], 1) for label in labels]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..data.loss_history import LedgerData
+from ..data.loss_history import LossHistory
 
 
 DEFINITION = (
@@ -53,12 +53,12 @@ class DataMap:
         return self.known & (np.nan_to_num(self.improvement) <= self.min_improvement)
 
 
-def data_map(ledger: LedgerData, reference_epoch: int | None = None, min_improvement: float = 0.0) -> DataMap:
+def data_map(ledger: LossHistory, reference_epoch: int | None = None, min_improvement: float = 0.0) -> DataMap:
     """
     Compute the map.
 
     Args:
-        ledger ([`LedgerData`]):
+        ledger ([`LossHistory`]):
             The losses.
         reference_epoch (`int`, *optional*):
             The epoch that later ones are compared with; by default the first that was recorded. Samples are visited

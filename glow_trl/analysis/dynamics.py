@@ -3,20 +3,21 @@
 import dataclasses
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..data import load_rows, write_jsonl
-from ..data.loss_history import LABEL_COLUMN, LedgerData, Weighting, read_ledger
+from ..data.loss_history import HISTORY_DIR, LABEL_COLUMN, LossHistory, recorded_epochs
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import as_mapping, parse_command, setting
 from ..stages.files import make_writable, write_json
 from ..stages.frame import stage_run
 from ..stages.record import provenance, read_run
+from ..weighting import Weighting
 from .data_map import DEFINITION, DataMap, data_map
 from .export import long_table, sample_table, write_parquet
 from .groups import group_tables, groups_of
@@ -28,7 +29,6 @@ SAMPLES_FILE = "samples.parquet"
 LONG_FILE = "samples_long.parquet"
 NEVER_IMPROVED_FILE = "never_improved.jsonl"
 _DEFAULT_COLUMNS = ("source", "model", "pattern")
-_LEDGER = "ledger"
 
 
 @dataclass
@@ -63,19 +63,15 @@ class DynamicsConfig:
     """
 
     run_dir: str | None = setting(None, "Folder of an SFT stage, an arm or a run.", positional=True)
-    output_dir: str | None = field(default=None, metadata={"help": "Where to write (default: in the stage's folder)."})
-    by: list[str] | None = field(default=None, metadata={"help": "Columns to tell the samples apart by."})
-    data: list[str] | None = field(default=None, metadata={"help": "Files with further columns of the samples."})
-    columns: dict[str, str] | str | None = field(
-        default=None, metadata={"help": "Columns named otherwise in these files."}
-    )
-    most_values: int = field(default=20, metadata={"help": "Values of a column that are told apart."})
-    reference_epoch: int | None = field(
-        default=None, metadata={"help": "Epoch that later ones are compared with (default: the first)."}
-    )
-    min_improvement: float = field(default=0.0, metadata={"help": "Fall of the loss that counts, in nats per token."})
-    export: str | None = field(default=None, metadata={"help": "Where to write the table of the samples."})
-    long: bool = field(default=False, metadata={"help": "Whether to write one row a sample and epoch as well."})
+    output_dir: str | None = setting(None, "Where to write (default: in the stage's folder).")
+    by: list[str] | None = setting(None, "Columns to tell the samples apart by.")
+    data: list[str] | None = setting(None, "Files with further columns of the samples.")
+    columns: dict[str, str] | str | None = setting(None, "Columns named otherwise in these files.")
+    most_values: int = setting(20, "Values of a column that are told apart.")
+    reference_epoch: int | None = setting(None, "Epoch that later ones are compared with (default: the first).")
+    min_improvement: float = setting(0.0, "Fall of the loss that counts, in nats per token.")
+    export: str | None = setting(None, "Where to write the table of the samples.")
+    long: bool = setting(False, "Whether to write one row a sample and epoch as well.")
 
     def __post_init__(self):
         if not self.run_dir:
@@ -99,13 +95,13 @@ def sft_folders(folder: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
     for stage in (folder, folder / "sft"):
-        if any((stage / _LEDGER).glob("epoch-*.npy")):
+        if recorded_epochs(stage / HISTORY_DIR):
             return {"": stage}
-    found = {path.parent.parent.parent.name: path.parent.parent for path in folder.glob("*/sft/ledger/epoch-*.npy")}
+    found = {stage.parent.name: stage for stage in folder.glob("*/sft") if recorded_epochs(stage / HISTORY_DIR)}
     if not found:
         raise UserError(
-            f"{folder}: no losses found (looked for ledger/epoch-001.npy in it, in sft and in */sft); GLOW SFT writes "
-            "them at the end of each epoch"
+            f"{folder}: no losses found (looked for {HISTORY_DIR} in it, in sft and in */sft); GLOW SFT writes them "
+            "at the end of each epoch"
         )
     return dict(sorted(found.items()))
 
@@ -145,12 +141,12 @@ def _places(config: DynamicsConfig) -> dict[str, tuple[Path, Path]]:
 
 
 def _analyze_stage(config: DynamicsConfig, stage: Path, output_dir: Path) -> dict[str, Any]:
-    ledger = read_ledger(stage / _LEDGER)
+    ledger = LossHistory.read(stage / HISTORY_DIR)
     if ledger is None:
-        raise UserError(f"{stage / _LEDGER}: none of the files of losses can be read")
+        raise UserError(f"{stage / HISTORY_DIR}: none of the files of losses can be read")
     if config.reference_epoch is not None and config.reference_epoch not in ledger.epochs:
         raise UserError(
-            f"reference_epoch: epoch {config.reference_epoch} was not recorded in {stage / _LEDGER}, which has "
+            f"reference_epoch: epoch {config.reference_epoch} was not recorded in {stage / HISTORY_DIR}, which has "
             f"{', '.join(map(str, ledger.epochs))}"
         )
     run = (read_run(stage) or {}).get("config") or {}
@@ -177,7 +173,7 @@ def _analyze_stage(config: DynamicsConfig, stage: Path, output_dir: Path) -> dic
     return results | {"files": {"results": str(output_dir / RESULTS_FILE), "samples": str(export)}}
 
 
-def _columns(config: DynamicsConfig, ledger: LedgerData, run: dict[str, Any]) -> list[str]:
+def _columns(config: DynamicsConfig, ledger: LossHistory, run: dict[str, Any]) -> list[str]:
     """The columns to tell the samples apart by, joined to the ledger where they come from other files."""
     wanted = list(config.by or [])
     names = list(dict.fromkeys(name for entry in wanted for name in entry.split("+")))
@@ -191,12 +187,9 @@ def _columns(config: DynamicsConfig, ledger: LedgerData, run: dict[str, Any]) ->
                 f"{', '.join([LABEL_COLUMN, *ledger.columns])}); name the file that has it as --data"
             )
         mapping = config.columns if config.data else as_mapping(run.get("columns"), "columns")
-        rows = load_rows(
-            sources,
-            split=run.get("dataset_train_split", "train"),
-            config_name=run.get("dataset_config"),
-            columns=mapping,
-        )
+        placed = {"split": run.get("dataset_train_split"), "config_name": run.get("dataset_config")}
+        placed = {key: value for key, value in placed.items() if value is not None}
+        rows = load_rows(sources, columns=mapping, **placed)
         known = {name for row in rows for name in row}
         for name in missing:
             if name not in known:
@@ -208,7 +201,7 @@ def _columns(config: DynamicsConfig, ledger: LedgerData, run: dict[str, Any]) ->
     return [LABEL_COLUMN, *found]
 
 
-def _map_summary(ledger: LedgerData, cartography: DataMap, by: Sequence[str], most: int) -> dict[str, Any]:
+def _map_summary(ledger: LossHistory, cartography: DataMap, by: Sequence[str], most: int) -> dict[str, Any]:
     groups = {"all": {"all": np.ones(len(ledger), dtype=bool)}}
     groups |= {column: groups_of(ledger, column, most) for column in by}
     return {
@@ -237,7 +230,7 @@ def _map_counts(cartography: DataMap, mask: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _never_row(ledger: LedgerData, cartography: DataMap, index: int) -> dict[str, Any]:
+def _never_row(ledger: LossHistory, cartography: DataMap, index: int) -> dict[str, Any]:
     label = int(ledger.is_correct[index])
     return {
         "sample_id": ledger.sample_ids[index] if ledger.sample_ids else f"row {index}",
@@ -254,15 +247,7 @@ def _never_row(ledger: LedgerData, cartography: DataMap, index: int) -> dict[str
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Analyze and print the losses by label.
-
-    Args:
-        argv (`list[str]`, *optional*): `FOLDER --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with the folder or the configuration.
-    """
+    """Run `glow-trl dynamics` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
 
     settings = parse_command("dynamics", sys.argv[1:] if argv is None else argv)

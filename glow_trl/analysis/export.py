@@ -5,16 +5,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.loss_history import LABEL_COLUMN, LedgerData, Weighting
+from ..data.loss_history import LABEL_COLUMN, LossHistory
 from ..stages.files import atomic_path
+from ..weighting import Weighting
 from .data_map import DataMap
+from .weights import sample_weights
 
 
 if TYPE_CHECKING:
     import pyarrow
 
 
-def sample_table(ledger: LedgerData, weighting: Weighting, cartography: DataMap) -> "pyarrow.Table":
+def sample_table(ledger: LossHistory, weighting: Weighting, cartography: DataMap) -> "pyarrow.Table":
     """
     One row for each sample of the training data, in its order.
 
@@ -33,7 +35,7 @@ def sample_table(ledger: LedgerData, weighting: Weighting, cartography: DataMap)
         if position > 0 and epoch == ledger.epochs[position - 1] + 1:
             columns[f"gain_epoch_{epoch}"] = _floats(ledger.gain(position))
     for position, epoch in enumerate(ledger.epochs):
-        columns[f"weight_epoch_{epoch}"] = _floats(ledger.weights(position, weighting))
+        columns[f"weight_epoch_{epoch}"] = _floats(sample_weights(ledger, position, weighting))
     columns["mean_loss"] = _floats(cartography.mean_loss)
     columns["variability"] = _floats(cartography.variability)
     columns["improvement"] = _floats(cartography.improvement)
@@ -41,7 +43,7 @@ def sample_table(ledger: LedgerData, weighting: Weighting, cartography: DataMap)
     return pyarrow.table(columns)
 
 
-def long_table(ledger: LedgerData, weighting: Weighting) -> "pyarrow.Table":
+def long_table(ledger: LossHistory, weighting: Weighting) -> "pyarrow.Table":
     """
     One row for each sample and epoch in which it was visited: `sample_id`, `is_correct`, the other columns, `epoch`
     (int64), `loss`, `gain` and `weight` (float64).
@@ -58,7 +60,7 @@ def long_table(ledger: LedgerData, weighting: Weighting) -> "pyarrow.Table":
                 "epoch": pyarrow.array(np.full(len(ledger), epoch, dtype=np.int64)),
                 "loss": _floats(ledger.losses[position]),
                 "gain": _floats(ledger.gain(position)),
-                "weight": _floats(ledger.weights(position, weighting)),
+                "weight": _floats(sample_weights(ledger, position, weighting)),
             }
         )
         parts.append(part.take(visited))
@@ -78,7 +80,7 @@ def write_parquet(path: str | os.PathLike, table: "pyarrow.Table") -> None:
         pyarrow.parquet.write_table(table, partial, compression="zstd")
 
 
-def _identity(ledger: LedgerData) -> dict[str, Any]:
+def _identity(ledger: LossHistory) -> dict[str, Any]:
     import pyarrow
 
     ids = ledger.sample_ids or [f"row {position}" for position in range(len(ledger))]

@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from ..data.loss_history import LABEL_COLUMN, LedgerData, Weighting
+from ..data.loss_history import LABEL_COLUMN, LossHistory
+from ..weighting import Weighting
+from .weights import sample_weights, weights_of
 
 
 ALL = "all"
@@ -15,13 +17,13 @@ UNKNOWN = "(none)"
 
 
 def epoch_table(
-    ledger: LedgerData, weighting: Weighting | None = None, chosen: np.ndarray | None = None
+    ledger: LossHistory, weighting: Weighting | None = None, chosen: np.ndarray | None = None
 ) -> list[dict[str, Any]]:
     """
     One row for each epoch, over the samples visited in it.
 
     Args:
-        ledger ([`LedgerData`]):
+        ledger ([`LossHistory`]):
             The losses.
         weighting ([`Weighting`], *optional*):
             How samples were weighted; without it there is nothing about weights.
@@ -44,12 +46,12 @@ def epoch_table(
         row |= _moments("gain", gains, _SPREAD)
         row["improved"] = float(np.mean(gains > 0)) if gains.size else None
         if weighting is not None:
-            row |= _moments("weight", _known(ledger.weights(position, weighting)[chosen]), _SPREAD)
+            row |= _moments("weight", _known(sample_weights(ledger, position, weighting)[chosen]), _SPREAD)
             # Bounds bind only where a weight follows from a gain
-            weighted = weighting.weighting == "glow" and epoch > weighting.warmup_epochs and gains.size > 0
-            ranked = weighting.weights(gains, epoch)
-            row["at_min"] = float(np.mean(ranked <= weighting.min_weight)) if weighted else None
-            row["at_max"] = float(np.mean(ranked >= weighting.max_weight)) if weighted else None
+            row["at_min"] = row["at_max"] = None
+            if weighting.follows_gain(epoch) and gains.size:
+                at_bounds = weighting.at_bounds(weights_of(gains, weighting, epoch))
+                row["at_min"], row["at_max"] = (float(np.mean(which)) for which in at_bounds)
         table.append(row)
     return table
 
@@ -57,12 +59,12 @@ def epoch_table(
 _SPREAD = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 
 
-def groups_of(ledger: LedgerData, by: str, most: int = 20) -> dict[str, np.ndarray]:
+def groups_of(ledger: LossHistory, by: str, most: int = 20) -> dict[str, np.ndarray]:
     """
     The samples by the values of a column, or of several joined by `+`.
 
     Args:
-        ledger ([`LedgerData`]): the losses.
+        ledger ([`LossHistory`]): the losses.
         by (`str`): `"source"`, or `"is_correct+source"` for each combination.
         most (`int`, *optional*, defaults to `20`): the less frequent values beyond so many become `"(other)"`.
 
@@ -85,13 +87,13 @@ def groups_of(ledger: LedgerData, by: str, most: int = 20) -> dict[str, np.ndarr
 
 
 def group_tables(
-    ledger: LedgerData, weighting: Weighting | None = None, by: Sequence[str] = (LABEL_COLUMN,), most: int = 20
+    ledger: LossHistory, weighting: Weighting | None = None, by: Sequence[str] = (LABEL_COLUMN,), most: int = 20
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """
     [`epoch_table`] of all samples, and of the samples with each value of the columns.
 
     Args:
-        ledger ([`LedgerData`]): the losses.
+        ledger ([`LossHistory`]): the losses.
         weighting ([`Weighting`], *optional*): how samples were weighted.
         by (`list[str]`, *optional*): the columns; see [`groups_of`].
         most (`int`, *optional*, defaults to `20`): values of a column that are told apart.

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..data import write_jsonl
 from ..data.append_log import AppendLog
-from ..data.loss_history import LABEL_COLUMN, LedgerData
+from ..data.loss_history import LABEL_COLUMN, LossHistory
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command
@@ -124,7 +124,7 @@ def _summaries(
     counts = np.array([targets[index] for index in kept])
     problems = np.array([rows[index]["problem"] for index in kept], dtype=object)
     labels = [rows[index].get(LABEL_COLUMN) for index in kept]
-    samples = LedgerData(
+    samples = LossHistory(
         epochs=[1],
         losses=values[None],
         is_correct=np.array([-1 if label is None else int(label) for label in labels]),
@@ -171,15 +171,7 @@ def _loss_rows(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration, data or model.
-    """
+    """Run `glow-trl loss` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
 

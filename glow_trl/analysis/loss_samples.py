@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Any
 from ..data import build_prompt
 from ..errors import UserError
 from ..generation.loading import local_folder
-from ..stages.record import read_run
+from ..stages.record import RUN_FILE, read_run
 from ..training.handover import read_handover
 from .loss_config import LossConfig
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-# `SFTConfig`'s default
-_TRAINED_MAX_LENGTH = 1024
 
 
 @dataclass(frozen=True)
@@ -40,9 +37,10 @@ class TrainedAs:
         folder = local_folder(config.model_name_or_path)
         handover = (read_handover(folder) if folder is not None else None) or {}
         run = (read_run(folder) if folder is not None else None) or {}
-        trained = (run.get("config") or {}) if run.get("stage") == "sft" else None
-        recorded = None if trained is None else trained.get("max_length", _TRAINED_MAX_LENGTH)
-        max_length = recorded if config.max_length is None else config.max_length or None
+        trained = (run.get("config") or {}) if run.get("stage") == "sft" else {"max_length": None}
+        if config.max_length is None and "max_length" not in trained:
+            raise UserError(f"{folder / RUN_FILE} is of an older version and does not say max_length: set max_length")
+        max_length = trained["max_length"] if config.max_length is None else config.max_length or None
 
         def prompt(name: str) -> str | None:
             given = getattr(config, name)
@@ -52,7 +50,7 @@ class TrainedAs:
             system_prompt=prompt("system_prompt"),
             prompt_template=prompt("prompt_template"),
             max_length=max_length,
-            completion_only=(trained or {}).get("completion_only_loss") is not False,
+            completion_only=trained.get("completion_only_loss") is not False,
         )
 
 

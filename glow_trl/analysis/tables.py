@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from ..stages.console import add_texts, figures_table
 from ..statistics.numbers import number, percent
 
 
@@ -11,46 +12,31 @@ if TYPE_CHECKING:
 
 def dynamics_table(arm: str, results: dict[str, Any]) -> "Table":
     """Losses by epoch and the last epoch's weights, for each value of each column, as a table for the terminal."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     epochs = results["epochs"]
     shown = epochs[:1] if len(epochs) == 1 else [epochs[0], epochs[-1]]
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title=arm or None, title_justify="left")
-    table.add_column("samples", min_width=22)
-    columns = ["count", *(f"loss {epoch}" for epoch in shown), "weight", "at min, %"]
-    for title in columns:
-        table.add_column(title, justify="right", no_wrap=True)
-    table.add_column("never better", justify="right")
+    columns = ("count", *(f"loss {epoch}" for epoch in shown), "weight", "at min, %", "never better")
+    table = figures_table("samples", numbers=columns, title=arm or None)
     for column, groups in results["groups"].items():
         if column != "all":
-            table.add_row(Text(f"by {column}", style="bold"))
+            add_texts(table, f"by {column}", style="bold")
         for value, rows in groups.items():
             by_epoch = {row["epoch"]: row for row in rows}
             counts = results["data_map"]["groups"][column][value]
             cells = [value if column == "all" else f"  {value}", f"{counts['samples']:,}"]
             cells += [number(by_epoch[epoch]["loss"], 4) for epoch in shown]
             cells += [number(rows[-1].get("weight"), 3), percent(rows[-1].get("at_min"))]
-            table.add_row(*map(Text, [*cells, percent(counts["never_improved_share"])]))
+            add_texts(table, *cells, percent(counts["never_improved_share"]))
     return table
 
 
 def loss_table(results: dict[str, Any]) -> "Table":
     """The losses by column, as a table for the terminal."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("trajectories", min_width=22)
-    for title in ("count", "loss", "95 %", "median", "per token"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = figures_table("trajectories", numbers=("count", "loss", "95 %", "median", "per token"))
     for column, groups in results["groups"].items():
         if column != "all":
-            table.add_row(Text(f"by {column}", style="bold"))
+            add_texts(table, f"by {column}", style="bold")
         for value, row in groups.items():
             ends = "" if row["loss_ci"] is None else "–".join(number(end, 4) for end in row["loss_ci"])
             cells = [value if column == "all" else f"  {value}", f"{row['samples']:,}", number(row["loss"], 4), ends]
-            table.add_row(*map(Text, [*cells, number(row["loss_median"], 4), number(row["token_loss"], 4)]))
+            add_texts(table, *cells, number(row["loss_median"], 4), number(row["token_loss"], 4))
     return table

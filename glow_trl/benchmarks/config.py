@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..data.load import expand_path
+from ..data.paths import expand_path
 from ..errors import UserError
 from ..stages.config import nearest
 from .formats import FORMAT_KEYS, RowFormat, check_format, check_pattern
@@ -73,7 +73,7 @@ class BenchmarkConfig:
             and the question alone.
         kind (`str`, *optional*):
             Kind of the answers for rows that have no `kind` of their own; by default `"choice"` for rows with
-            `choices` and `"math"` for others.
+            `choices` and `"math"` for others. `my_module:my_function` is one of your own.
         kind_patterns (`dict[str, str]`, *optional*):
             Kind to a regular expression: a row whose whole answer matches has this kind instead.
         subjects (`dict[str, list[str]]`, *optional*):

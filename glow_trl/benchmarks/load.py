@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..data import load_rows
-from ..data.load import is_local
+from ..data.paths import is_local
 from ..errors import UserError
+from ..verifiers import load_kind
 from .config import BenchmarkConfig, Source
 from .formats import RowFormat, shuffled
 
@@ -55,11 +56,13 @@ def load_questions(benchmark: BenchmarkConfig) -> list[dict[str, Any]]:
 
 
 def _questions(benchmark: BenchmarkConfig, source: Source, limit: int | None) -> Iterator[dict[str, Any]]:
+    names = benchmark.config_name if isinstance(benchmark.config_name, list) else [benchmark.config_name]
     several = isinstance(benchmark.config_name, list) and not is_local(source.path)
     kinds = {kind: re.compile(pattern) for kind, pattern in benchmark.kind_patterns.items()}
-    for name in benchmark.config_name if several else [benchmark.config_name]:
-        config_name = None if is_local(source.path) else name
-        rows = load_rows(source.path, split=benchmark.split, config_name=config_name, limit=limit)
+    for kind in (*kinds, *filter(None, [benchmark.kind])):
+        load_kind(kind)
+    for name in [None] if is_local(source.path) else names:
+        rows = load_rows(source.path, split=benchmark.split, config_name=name, limit=limit)
         row_format = _matching(source.formats, rows[0], f"benchmark '{benchmark.name}': {source.path}")
         for number, row in enumerate(rows, start=1):
             where = f"benchmark '{benchmark.name}': {source.path}, row {number}"

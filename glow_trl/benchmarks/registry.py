@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..stages.config import nearest, read_yaml
+from ..stages.yaml_file import nearest, read_yaml
 from .config import BenchmarkConfig
 from .formats import FORMAT_KEYS, RowFormat
 
@@ -97,7 +97,8 @@ def _settings(
 ) -> tuple[dict[str, Any], tuple[RowFormat, ...]]:
     """Arguments of a benchmark with those that replace the file's, and the shapes that its rows may have."""
     path = _find(name_or_path, where)
-    settings, formats = read_yaml(path), ()
+    settings = read_yaml(path)
+    formats: tuple[RowFormat, ...] = ()
     settings.setdefault("name", path.stem)
     base = settings.pop("base", None)
     if base is not None:

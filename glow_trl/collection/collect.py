@@ -13,6 +13,7 @@ from ..errors import ServiceError, UserError
 from ..generation import Engine
 from ..stages.command import run_command
 from ..stages.config import as_mapping, parse_command
+from ..stages.console import progress
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from .collecting.config import CollectConfig
@@ -93,22 +94,10 @@ def collect(config: CollectConfig, run: StageRun, engine: Engine | None = None) 
 
 
 def _ask(engine, prompts, questions, config, shards, refuse) -> None:
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
     model = config.model_name_or_path
     prefix = model.rstrip("/").rpartition("/")[2]
-    with Progress(TextColumn("collect"), *columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("collect", total=len(questions) * config.num_samples, completed=shards.rows)
+    with progress() as bars:
+        task = bars.add_task("collect", total=len(questions) * config.num_samples, completed=shards.rows)
         samples = engine.stream_samples(prompts, config.sampling, done=shards, on_refused=refuse)
         with contextlib.closing(samples):
             for index, sample, generation in samples:
@@ -125,7 +114,7 @@ def _ask(engine, prompts, questions, config, shards, refuse) -> None:
                         "finish_reason": generation.finish_reason,
                     }
                 )
-                progress.advance(task)
+                bars.advance(task)
 
 
 def _for_messages(config: CollectConfig, template: str | None) -> dict[str, Any]:
@@ -146,16 +135,7 @@ def inputs(config: CollectConfig) -> list[str | Path]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration or data.
-        ServiceError: the server failed for good.
-    """
+    """Run `glow-trl collect` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("collect", sys.argv[1:] if argv is None else argv)
     config: CollectConfig = settings.config
     with stage_run(settings, config.output_dir, inputs(config)) as run:

@@ -6,20 +6,22 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from numbers import Number
+from dataclasses import dataclass
 from typing import Any
 
 from ..data import JsonlWriter, NoUsableRows, Place, Reject, RejectsFile
+from ..data.columns import Fault
 from ..data.config import RowsConfig
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
-from ..verifiers import Verdict
+from ..verifiers import Verdict, load_kind
 from ..verifiers.kinds.kind import Options
-from .labelling.judging import Judgement, ParallelJudge, Question, available_cores
+from ..verifiers.rows import find_judging_fault
+from ..verifiers.workers.supervisor import available_cores
+from .labelling.judging import Judgement, ParallelJudge, Question
 from .labelling.pass_rates import PassRates
 
 
@@ -44,16 +46,19 @@ class LabelConfig(RowsConfig):
             `rejects.jsonl` (the rows that could not be judged: where they stand, and why) and, when the rows bring an
             `is_correct` of their own, `disagreements.jsonl`.
         kind (`str`, *optional*, defaults to `"math"`):
-            Verifier of the rows that have no `kind` of their own.
+            Verifier of the rows that have no `kind` of their own; `my_module:my_function` for one of yours.
+        kinds (`list[str]`, *optional*):
+            Verifiers of your own that rows name as their `kind`, likewise.
         timeout (`float`, *optional*, defaults to `5.0`):
             Wall-clock limit of one comparison, in seconds.
         workers (`int`, *optional*):
             Number of verifier processes; by default the number of cores.
     """
 
-    output_dir: str | None = field(default=None, metadata={"help": "Where to write the labelled trajectories."})
-    kind: str = field(default="math", metadata={"help": "Verifier of the rows without a `kind` of their own."})
-    timeout: float = field(default=5.0, metadata={"help": "Wall-clock limit of one comparison, in seconds."})
+    output_dir: str | None = setting(None, "Where to write the labelled trajectories.")
+    kind: str = setting("math", "Verifier of the rows without a `kind` of their own.")
+    kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
+    timeout: float = setting(5.0, "Wall-clock limit of one comparison, in seconds.")
     workers: int | None = setting(None, "Number of verifier processes.", changeable=True)
 
     def __post_init__(self):
@@ -62,9 +67,8 @@ class LabelConfig(RowsConfig):
             raise UserError("output_dir is required: where to write the labelled trajectories")
         if self.workers is not None and self.workers < 1:
             raise UserError(f"workers is {self.workers}: it must be at least 1")
-        from ..verifiers.kinds.registry import KINDS
-
-        KINDS.find(self.kind)
+        for kind in (self.kind, *self.kinds):
+            load_kind(kind)
 
 
 def label(config: LabelConfig, run: StageRun) -> dict[str, Any]:
@@ -198,32 +202,14 @@ class _Output:
 
 def _usable_rows(config: LabelConfig, rejects: RejectsFile) -> Iterator[tuple[tuple[Place, dict], str, Question]]:
     for place, row in config.iter_placed(("problem", "completion", "answer"), rejects):
-        kind = row.get("kind") or config.kind
-        choices, tolerance = row.get("choices"), row.get("tolerance")
-        problem = _problem(kind, choices, tolerance, row["answer"])
-        if problem is not None:
-            rejects(Reject(place.file, place.number, *problem, row, unit=place.unit))
+        fault = find_judging_fault(row, config.kind)
+        if fault is None and not isinstance(row["answer"], str | int | float):
+            fault = Fault("column 'answer' must be a string or a number", f", found {type(row['answer']).__name__}")
+        if fault is not None:
+            rejects(Reject(place.file, place.number, *fault, row, unit=place.unit))
             continue
-        options = Options(tuple(map(str, choices)) if choices else None, tolerance)
-        question = Question(row["answer"], kind, options)
-        yield (place, row), row["completion"], question
-
-
-def _problem(kind: str, choices: Any, tolerance: Any, answer: Any) -> tuple[str, str] | None:
-    """What is wrong with what a row is to be judged by, and the detail."""
-    from ..verifiers.kinds.registry import KINDS
-
-    try:
-        KINDS.find(kind)
-    except UserError as error:
-        return "column 'kind' names no verifier", f": {error}"
-    if choices is not None and len(choices) > 26:
-        return "column 'choices' has more options than letters", f": {len(choices)}"
-    if tolerance is not None and (isinstance(tolerance, bool) or not isinstance(tolerance, Number) or tolerance < 0):
-        return "column 'tolerance' must be a number of 0 or more", f", found {tolerance!r:.40}"
-    if not isinstance(answer, str | int | float):
-        return "column 'answer' must be a string or a number", f", found {type(answer).__name__}"
-    return None
+        options = Options.of(row.get("choices"), row.get("tolerance"))
+        yield (place, row), row["completion"], Question(row["answer"], row.get("kind") or config.kind, options)
 
 
 def _counts(counts: Counter[str]) -> str:
@@ -231,15 +217,7 @@ def _counts(counts: Counter[str]) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration or data.
-    """
+    """Run `glow-trl label` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("label", sys.argv[1:] if argv is None else argv)
     config: LabelConfig = settings.config
     with stage_run(settings, config.output_dir, config.files) as run:

@@ -15,15 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Run the stage.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: something is wrong with configuration or data, or no row is left.
-    """
+    """Run `glow-trl mix` with the arguments `argv`, by default those of the command line."""
     from ..data.paths import is_local
     from .mixing.benchmarks import resolve_benchmarks
     from .mixing.run import mix, summary

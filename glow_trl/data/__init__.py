@@ -1,7 +1,7 @@
 """Rows and prompts: reading files and the Hub, naming columns, asking questions. Loads neither torch nor datasets."""
 
 from .jsonl import JsonlWriter, MalformedLine, read_jsonl, write_jsonl
-from .load import Place, iter_placed_rows, iter_rows, load_rows
+from .load import Place, iter_placed_rows, load_rows
 from .prompts import build_prompt
 from .rejects import NoUsableRows, Reject, RejectsFile
 
@@ -15,7 +15,6 @@ __all__ = [
     "RejectsFile",
     "build_prompt",
     "iter_placed_rows",
-    "iter_rows",
     "load_rows",
     "read_jsonl",
     "write_jsonl",

@@ -1,9 +1,10 @@
 """What a row's columns are called, and what they must hold."""
 
-import difflib
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+from ..stages.config import nearest
 
 
 class Fault(NamedTuple):
@@ -91,5 +92,4 @@ def answer_as_text(answer: int | float, choices: Sequence[str] | None) -> str:
 
 def nearest_column(name: str, row: Mapping[str, Any]) -> str:
     """The column most like `name`, or else all of them, for an error."""
-    close = difflib.get_close_matches(name, row, n=1)
-    return f" (nearest: {close[0]!r})" if close else f" (columns: {', '.join(map(repr, row)) or 'none'})"
+    return nearest(name, row.keys()) or f"; there are {', '.join(map(repr, row)) or 'none'}"

@@ -1,11 +1,11 @@
 """Configuration of where a stage's rows come from, and of how it asks their questions."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import UserError
-from ..stages.config import as_mapping
+from ..stages.config import as_mapping, setting
 from .load import Place, iter_placed_rows, load_rows
 from .paths import expand_names, is_local
 from .rejects import Reject
@@ -30,15 +30,11 @@ class RowsConfig:
             Number of rows to use at most, from the first on.
     """
 
-    dataset_name: list[str] | None = field(
-        default=None, metadata={"help": "Local files or a data set on the Hub; several are concatenated."}
-    )
-    dataset_config: str | None = field(default=None, metadata={"help": "Configuration of a data set on the Hub."})
-    dataset_train_split: str = field(default="train", metadata={"help": "Split of a data set on the Hub."})
-    columns: dict[str, str] | str | None = field(
-        default=None, metadata={"help": 'Columns named otherwise in the data: \'{"answer": "gold"}\'.'}
-    )
-    limit: int | None = field(default=None, metadata={"help": "Number of rows to use at most, from the first on."})
+    dataset_name: list[str] = setting([], "Local files or a data set on the Hub; several are concatenated.")
+    dataset_config: str | None = setting(None, "Configuration of a data set on the Hub.")
+    dataset_train_split: str = setting("train", "Split of a data set on the Hub.")
+    columns: dict[str, str] | str | None = setting(None, "Columns named otherwise in the data: '{answer: gold}'.")
+    limit: int | None = setting(None, "Number of rows to use at most, from the first on.")
 
     def __post_init__(self):
         if isinstance(self.dataset_name, str):
@@ -49,28 +45,22 @@ class RowsConfig:
 
     def load(self, required: Sequence[str]) -> list[dict[str, Any]]:
         """The rows; see [`~glow_trl.data.load_rows`]."""
-        return load_rows(
-            self.dataset_name,
-            split=self.dataset_train_split,
-            config_name=self.dataset_config,
-            columns=self.columns,
-            required=required,
-            limit=self.limit,
-        )
+        return load_rows(self.dataset_name, required=required, **self._reading)
 
     def iter_placed(
         self, required: Sequence[str], on_reject: Callable[[Reject], None] | None = None
     ) -> Iterator[tuple[Place, dict[str, Any]]]:
         """The rows one at a time, each with the place where it stands; see [`~glow_trl.data.iter_placed_rows`]."""
-        return iter_placed_rows(
-            self.dataset_name,
-            split=self.dataset_train_split,
-            config_name=self.dataset_config,
-            columns=self.columns,
-            required=required,
-            limit=self.limit,
-            on_reject=on_reject,
-        )
+        return iter_placed_rows(self.dataset_name, required=required, on_reject=on_reject, **self._reading)
+
+    @property
+    def _reading(self) -> dict[str, Any]:
+        return {
+            "split": self.dataset_train_split,
+            "config_name": self.dataset_config,
+            "columns": self.columns,
+            "limit": self.limit,
+        }
 
     @property
     def files(self) -> list[str]:
@@ -90,10 +80,8 @@ class PromptedRowsConfig(RowsConfig):
             Text of every prompt, with `{problem}` where the question goes.
     """
 
-    system_prompt: str | None = field(default=None, metadata={"help": "System turn of every prompt."})
-    prompt_template: str | None = field(
-        default=None, metadata={"help": "Text of every prompt, with {problem} where the question goes."}
-    )
+    system_prompt: str | None = setting(None, "System turn of every prompt.")
+    prompt_template: str | None = setting(None, "Text of every prompt, with {problem} where the question goes.")
 
     def __post_init__(self):
         super().__post_init__()

@@ -7,12 +7,9 @@ from typing import Any, NamedTuple
 from ..errors import UserError
 from .columns import Fault, answer_as_text, find_fault, rename_columns
 from .jsonl import MalformedLine
-from .paths import expand_names, expand_path, is_local
+from .paths import expand_names, is_local
 from .rejects import NoUsableRows, Reject
 from .sources import read_file, read_hub
-
-
-__all__ = ["Place", "expand_path", "is_local", "iter_placed_rows", "iter_rows", "load_rows"]
 
 
 class Place(NamedTuple):
@@ -27,7 +24,7 @@ class Place(NamedTuple):
         return f"{self.file}, {self.unit} {self.number}"
 
 
-def iter_rows(
+def iter_placed_rows(
     name: str | Sequence[str],
     *,
     split: str = "train",
@@ -36,7 +33,7 @@ def iter_rows(
     required: Iterable[str] = (),
     limit: int | None = None,
     on_reject: Callable[[Reject], None] | None = None,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[tuple[Place, dict[str, Any]]]:
     """
     Read rows one at a time: what is in memory does not grow with the number of rows, but for a `.json` file's.
 
@@ -62,37 +59,14 @@ def iter_rows(
             such row is an error.
 
     Yields:
-        `dict`: a row, with a `sample_id`: the one that it brings, as text, or file name and line. Whether they are
-        unique is not checked here. A number in `answer` becomes text: the letter of an option where the row has
-        `choices`, which are counted from 0.
+        `tuple[Place, dict]`: where the row stands, and the row, with a `sample_id`: the one that it has, as text, or
+        file name and line. Whether they are unique is not checked here. A number in `answer` becomes text: the letter
+        of an option where the row has `choices`, which are counted from 0.
 
     Raises:
         UserError: a file is missing, unreadable or damaged, or a row cannot be used and `on_reject` was not given.
         NoUsableRows: no row can be used, or there is none.
     """
-    rows = iter_placed_rows(
-        name,
-        split=split,
-        config_name=config_name,
-        columns=columns,
-        required=required,
-        limit=limit,
-        on_reject=on_reject,
-    )
-    return (row for _, row in rows)
-
-
-def iter_placed_rows(
-    name: str | Sequence[str],
-    *,
-    split: str = "train",
-    config_name: str | None = None,
-    columns: Mapping[str, str] | None = None,
-    required: Iterable[str] = (),
-    limit: int | None = None,
-    on_reject: Callable[[Reject], None] | None = None,
-) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """Like [`iter_rows`], with the [`Place`] of each row before it."""
     count, rejected = 0, 0
     first: Reject | None = None
 
@@ -131,26 +105,12 @@ def load_rows(
     Load rows into memory.
 
     Args:
-        name (`str` or `list[str]`):
-            Local `.jsonl`, `.json` (a list of objects) or `.parquet` file, a pattern of such files, or a data set on
-            the Hub; several are concatenated. Environment variables in paths are expanded, see
-            [`~glow_trl.data.paths.expand_path`].
-        split (`str`, *optional*, defaults to `"train"`):
-            Split of a data set on the Hub.
-        config_name (`str`, *optional*):
-            Configuration of a data set on the Hub.
-        columns (`dict[str, str]`, *optional*):
-            Names in the data of columns that are named otherwise there: `{"answer": "gold"}` reads `answer` from
-            the column `gold`.
-        required (`Iterable[str]`, *optional*):
-            Columns, after renaming, that every row must have with a value other than null.
-        limit (`int`, *optional*):
-            Number of rows to read at most, from the first on.
+        name, split, config_name, columns, limit: as in [`iter_placed_rows`].
+        required (`Iterable[str]`, *optional*): columns, after renaming, that every row must have, not null.
 
     Returns:
-        `list[dict]`: the rows, with a `sample_id` that is unique over all of them: the one that they bring, or file
-        name and line; prefixed with the number of the source where two sources share one. A number in `answer`
-        becomes text: the letter of an option where the row has `choices`, which are counted from 0.
+        `list[dict]`: the rows, with a `sample_id` that is unique over all of them: that of [`iter_placed_rows`],
+        prefixed with the number of the source where two sources share one.
 
     Raises:
         UserError: a file is missing, unreadable or malformed (named by line), a required column is missing (the
@@ -196,6 +156,8 @@ def _iter_source(
     """The usable rows of one source with their places; without `on_reject` the first bad row is raised."""
 
     def malformed(error: MalformedLine) -> None:
+        if on_reject is None:
+            raise error
         reason, bracket, detail = error.problem.partition(" (")
         on_reject(Reject(str(error.path), error.line, reason, bracket + detail, text=error.text, unit=error.unit))
 
@@ -212,8 +174,8 @@ def _iter_source(
         if item is None:
             return
         number, given = item
-        row = rename_columns(given, columns)
-        fault = row if isinstance(row, Fault) else find_fault(row, required, strict)
+        renamed = rename_columns(given, columns)
+        row, fault = ({}, renamed) if isinstance(renamed, Fault) else (renamed, find_fault(renamed, required, strict))
         if fault is not None:
             if on_reject is None:
                 raise UserError(f"{Place(file, unit, number)}: {fault}")

@@ -1,4 +1,10 @@
-"""The losses that an SFT stage wrote down, with the columns of its samples, and the weights that followed."""
+"""
+The losses that an SFT stage writes down in its folder `ledger`, with the columns of its samples: the format of the
+files, for those who write and who read them.
+
+`epoch-001.npy`, `epoch-002.npy`, ... hold the loss of every sample in each epoch, float32 arrays; `samples.jsonl` says
+which sample each position is, one row each.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -8,80 +14,44 @@ from typing import Any
 import numpy as np
 
 from ..errors import UserError
-from . import MalformedLine, read_jsonl
+from . import MalformedLine, read_jsonl, write_jsonl
 
 
+HISTORY_DIR = "ledger"
+SAMPLES_FILE = "samples.jsonl"
 LABELS = {"positive": 1, "negative": 0}
 LABEL_COLUMN = "is_correct"
-
-# Defaults of `GLOWConfig`, repeated here so that reading a run does not load TRL; a test compares them
-_WEIGHTING_DEFAULTS = {
-    "weighting": "glow",
-    "glow_alpha": 1.0,
-    "glow_beta": 20.0,
-    "glow_min_weight": 0.5,
-    "glow_max_weight": 5.0,
-    "glow_normalization": "none",
-    "glow_warmup_epochs": 1,
-}
+# Columns of the trajectories that the analysis of a run can be split by
+_SAMPLE_COLUMNS = ("sample_id", LABEL_COLUMN, "source", "model", "pattern")
 
 
-@dataclass(frozen=True)
-class Weighting:
-    """The settings of GLOW that a stage was trained with.
+def write_samples(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write which samples the losses are of, and the columns that they can be told apart by."""
+    samples = ({key: row[key] for key in _SAMPLE_COLUMNS if row.get(key) is not None} for row in rows)
+    write_jsonl(folder / SAMPLES_FILE, samples)
+
+
+def write_epoch(folder: Path, epoch: int, losses: np.ndarray) -> None:
+    """
+    Write the losses of an epoch.
 
     Args:
-        alpha (`float`), beta (`float`), min_weight (`float`), max_weight (`float`), warmup_epochs (`int`),
-        normalization (`str`), weighting (`str`): as in [`~glow_trl.GLOWConfig`].
+        folder (`Path`): the folder; made if it does not exist.
+        epoch (`int`): number of the epoch, counted from 1.
+        losses (`np.ndarray` of shape `(samples,)`): in nats per token; NaN where a sample was not visited.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"epoch-{epoch:03d}.npy", losses.astype(np.float32))
 
-    alpha: float
-    beta: float
-    min_weight: float
-    max_weight: float
-    warmup_epochs: int
-    normalization: str
-    weighting: str = "glow"
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Weighting":
-        """From the settings in a stage's `run.json`; what they leave out has its default."""
-        settings = {key: config.get(key, default) for key, default in _WEIGHTING_DEFAULTS.items()}
-        return cls(
-            alpha=float(settings["glow_alpha"]),
-            beta=float(settings["glow_beta"]),
-            min_weight=float(settings["glow_min_weight"]),
-            max_weight=float(settings["glow_max_weight"]),
-            warmup_epochs=int(settings["glow_warmup_epochs"]),
-            normalization=settings["glow_normalization"],
-            weighting=settings["weighting"],
-        )
-
-    def weights(self, gains: np.ndarray, epoch: int) -> np.ndarray:
-        """
-        The weight of each sample before any normalization.
-
-        Args:
-            gains (`np.ndarray`): gains of an epoch, NaN for a sample without one.
-            epoch (`int`): number of the epoch, counted from 1.
-
-        Returns:
-            `np.ndarray`: float64, of the shape of `gains`; 1 for a sample without a gain.
-        """
-        gains = np.asarray(gains, dtype=np.float64)
-        if self.weighting == "uniform" or epoch <= self.warmup_epochs:
-            return np.ones_like(gains)
-        if self.weighting == "constant":
-            gains = gains * 0.0
-        import torch
-
-        from ..weighting import glow_weights
-
-        return glow_weights(torch.from_numpy(gains), self.alpha, self.beta, self.min_weight, self.max_weight).numpy()
+def recorded_epochs(folder: Path) -> dict[int, Path]:
+    """The files of the epochs in a folder, by number and in order."""
+    numbers = ((path.stem.removeprefix("epoch-"), path) for path in folder.glob("epoch-*.npy"))
+    return dict(sorted((int(number), path) for number, path in numbers if number.isdigit()))
 
 
 @dataclass
-class LedgerData:
+class LossHistory:
     """The loss of every sample in every epoch.
 
     Args:
@@ -103,6 +73,41 @@ class LedgerData:
     sample_ids: list[str] = field(default_factory=list)
     columns: dict[str, list[Any]] = field(default_factory=dict)
 
+    @classmethod
+    def read(cls, folder: Path) -> "LossHistory | None":
+        """
+        Read what [`write_epoch`] and [`write_samples`] wrote.
+
+        Returns:
+            [`LossHistory`], or `None` if no epoch was recorded. Files that a killed run left unfinished are passed
+            over.
+        """
+        found = []
+        for epoch, path in recorded_epochs(folder).items():
+            try:
+                losses = np.load(path, allow_pickle=False)
+            except (OSError, ValueError, EOFError):
+                continue
+            if losses.ndim == 1 and losses.size:
+                found.append((epoch, losses.astype(np.float64)))
+        found = [(epoch, losses) for epoch, losses in found if losses.shape == found[0][1].shape]
+        if not found:
+            return None
+        samples = folder / SAMPLES_FILE
+        rows = [row for _, row in read_jsonl(samples, on_malformed=_ignore)] if samples.is_file() else []
+        count = found[0][1].size
+        # With fewer or more rows, of a run under way or of other data, it is not known which is which sample
+        ids = [str(row.get("sample_id")) for row in rows] if len(rows) == count else []
+        rows = rows[:count]
+        names = {name: None for row in rows for name in row if name not in ("sample_id", LABEL_COLUMN)}
+        return cls(
+            epochs=[epoch for epoch, _ in found],
+            losses=np.stack([losses for _, losses in found]),
+            is_correct=_label_codes([row.get(LABEL_COLUMN) for row in rows], count),
+            sample_ids=ids,
+            columns={name: _padded([row.get(name) for row in rows], count) for name in names},
+        )
+
     def __len__(self) -> int:
         return self.losses.shape[1]
 
@@ -119,11 +124,6 @@ class LedgerData:
             for row, epoch in enumerate(self.epochs)
             if row > 0 and epoch == self.epochs[row - 1] + 1
         ]
-
-    def weights(self, row: int, weighting: Weighting) -> np.ndarray:
-        """Weight of every sample in the epoch of the given row, before any normalization; NaN where not visited."""
-        weights = weighting.weights(self.gain(row), self.epochs[row])
-        return np.where(np.isnan(self.losses[row]), np.nan, weights)
 
     def values(self, column: str) -> list[Any]:
         """
@@ -155,7 +155,9 @@ class LedgerData:
             UserError: the samples have no ids, or none of them stands in the rows.
         """
         if not self.sample_ids:
-            raise UserError("ledger/samples.jsonl is missing: without ids no other data can be joined to the losses")
+            raise UserError(
+                f"{HISTORY_DIR}/{SAMPLES_FILE} is missing: without ids no other data can be joined to the losses"
+            )
         position = {sample_id: index for index, sample_id in enumerate(self.sample_ids)}
         columns = list(columns)
         joined = {column: [None] * len(self) for column in columns}
@@ -179,40 +181,6 @@ class LedgerData:
         return len(found)
 
 
-def read_ledger(folder: Path) -> LedgerData | None:
-    """
-    Read `epoch-001.npy`, ... and `samples.jsonl` of a ledger's folder.
-
-    Returns:
-        [`LedgerData`], or `None` if no epoch was recorded. Files that a killed run left unfinished are passed over.
-    """
-    found = []
-    for path in sorted(folder.glob("epoch-*.npy"), key=lambda path: (len(path.name), path.name)):
-        try:
-            losses = np.load(path, allow_pickle=False)
-        except (OSError, ValueError, EOFError):
-            continue
-        number = path.stem.removeprefix("epoch-")
-        if number.isdigit() and losses.ndim == 1 and losses.size:
-            found.append((int(number), losses.astype(np.float64)))
-    found = [(epoch, losses) for epoch, losses in found if losses.shape == found[0][1].shape]
-    if not found:
-        return None
-    rows = _rows(folder / "samples.jsonl")
-    count = found[0][1].size
-    if len(rows) != count:
-        # Of a run under way, or of other data: which row is which sample is then not known
-        rows = rows[:count] if len(rows) > count else rows
-    names = {name: None for row in rows for name in row if name not in ("sample_id", LABEL_COLUMN)}
-    return LedgerData(
-        epochs=[epoch for epoch, _ in found],
-        losses=np.stack([losses for _, losses in found]),
-        is_correct=_label_codes([row.get(LABEL_COLUMN) for row in rows], count),
-        sample_ids=[str(row.get("sample_id")) for row in rows] if len(rows) == count else [],
-        columns={name: _padded([row.get(name) for row in rows], count) for name in names},
-    )
-
-
 def _label_codes(labels: list[Any], count: int) -> np.ndarray:
     codes = [-1 if label is None else int(bool(label)) for label in labels]
     return np.array(_padded(codes, count, -1), dtype=int)
@@ -220,12 +188,6 @@ def _label_codes(labels: list[Any], count: int) -> np.ndarray:
 
 def _padded(values: list[Any], count: int, filler: Any = None) -> list[Any]:
     return [*values, *[filler] * (count - len(values))]
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    return [row for _, row in read_jsonl(path, on_malformed=_ignore)]
 
 
 def _ignore(line: MalformedLine) -> None:

@@ -69,9 +69,9 @@ def _read_parquet(path: Path) -> NumberedRows:
     import pyarrow.parquet
 
     try:
-        file = pyarrow.parquet.ParquetFile(path)
+        file = pyarrow.parquet.ParquetFile(path, pre_buffer=False)
         number = 0
-        for batch in file.iter_batches(batch_size=_PARQUET_BATCH):
+        for batch in file.iter_batches(batch_size=_PARQUET_BATCH, use_threads=False):
             for row in batch.to_pylist():
                 number += 1
                 yield number, row

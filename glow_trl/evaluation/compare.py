@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.console import add_texts, figures_table
 from ..stages.files import read_json, write_json
 from ..stages.frame import writing
 from ..statistics.numbers import number, percent, points, span
@@ -148,7 +149,7 @@ class CompareConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Compare two evaluations and print the differences."""
+    """Run `glow-trl compare` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
 
     config: CompareConfig = parse_command("compare", sys.argv[1:] if argv is None else argv).config
@@ -164,26 +165,9 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def comparison_table(comparison: dict[str, Any]) -> "Table":
     """A table of a comparison, for the terminal."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("benchmark", min_width=12)
-    for column in (
-        "questions",
-        "accuracy A",
-        "B",
-        "B - A",
-        "95 %",
-        "p (Holm)",
-        "tokens A",
-        "B",
-        "entropy A",
-        "B",
-        "change",
-    ):
-        table.add_column(column, justify="right", no_wrap=True)
+    columns = ("questions", "accuracy A", "B", "B - A", "95 %", "p (Holm)")
+    columns += ("tokens A", "B", "entropy A", "B", "change")
+    table = figures_table("benchmark", numbers=columns)
     for name, entry in comparison["benchmarks"].items():
         accuracy, length, entropy = entry["pass@1"], entry["response_length"], entry["entropy"] or {}
         cells = [benchmark_label(name, entry), f"{entry['n']:,}", *_difference_cells(accuracy)]
@@ -191,11 +175,11 @@ def comparison_table(comparison: dict[str, Any]) -> "Table":
         cells += [number(length["first"], 1), number(length["second"], 1)]
         cells += [number(entropy.get("first"), 3), number(entropy.get("second"), 3)]
         cells += [_relative(entropy)]
-        table.add_row(*map(Text, cells))
+        add_texts(table, *cells)
     for label, entry in comparison["domains"].items():
         if len(entry["benchmarks"]) > 1:
             count = f"{len(entry['benchmarks'])} sets"
-            table.add_row(*map(Text, [f"mean of {label}", count, *_difference_cells(entry["pass@1"])]), style="bold")
+            add_texts(table, f"mean of {label}", count, *_difference_cells(entry["pass@1"]), style="bold")
     table.caption = "accuracies in percent, differences in points"
     return table
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.console import add_texts, figures_table
 from ..stages.files import write_json
 from ..stages.frame import stage_run
 from ..statistics.numbers import number, points, span
@@ -120,7 +121,7 @@ def compare_entropy(
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure, print a table, and write `entropy.json`."""
+    """Run `glow-trl entropy` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
 
     settings = parse_command("entropy", sys.argv[1:] if argv is None else argv)
@@ -137,15 +138,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def entropy_table(found: dict[str, dict[str, Any]]) -> "Table":
     """A table of what [`compare_entropy`] found, for the terminal."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("benchmark")
-    table.add_column("checkpoint", overflow="fold")
-    for column in ("questions", "tokens", "entropy", "95 %", "change", "95 %"):
-        table.add_column(column, justify="right", no_wrap=True)
+    columns = ("questions", "tokens", "entropy", "95 %", "change", "95 %")
+    table = figures_table("benchmark", "checkpoint", numbers=columns)
     for name, entry in found.items():
         for model, row in entry["models"].items():
             ends, protocol = row.get("entropy_ci"), row["entropy_protocol"]
@@ -155,7 +149,7 @@ def entropy_table(found: dict[str, dict[str, Any]]) -> "Table":
             if change is not None:
                 cells.append(f"{points(change['relative_change'])} %")
                 cells += [span(*change["ci"])] if change["ci"] else []
-            table.add_row(*map(Text, cells))
+            add_texts(table, *cells)
     table.caption = "nats per token, temperature 1, whole vocabulary"
     return table
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..benchmarks import BenchmarkConfig
 from ..stages.command import run_command
 from ..stages.config import parse_command
+from ..stages.console import add_texts, figures_table
 from ..stages.files import read_json
 from ..stages.frame import stage_run
 from ..stages.record import fingerprint
@@ -30,15 +31,7 @@ def _data_facts(benchmark: BenchmarkConfig) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Evaluate and print the results; take them as they are if they are complete.
-
-    Args:
-        argv (`list[str]`, *optional*): `--config FILE --key value ...`; by default the command line.
-
-    Raises:
-        UserError: bad input or configuration, or the folder holds the evaluation of another model.
-    """
+    """Run `glow-trl eval` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
 
@@ -60,21 +53,14 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def results_table(results: dict[str, Any]) -> "Table":
     """A table of one evaluation, for the terminal."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
     k = largest_k(results["benchmarks"].values())
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("benchmark", min_width=12)
-    columns = ["questions", "accuracy", "95 %", *([f"pass@{k}"] if k > 1 else [])]
-    for column in (*columns, "tokens", "cut off", "no answer", "entropy"):
-        table.add_column(column, justify="right", no_wrap=True)
+    columns = ("questions", "accuracy", "95 %", *([f"pass@{k}"] if k > 1 else []))
+    table = figures_table("benchmark", numbers=(*columns, "tokens", "cut off", "no answer", "entropy"))
     for name, row in results["benchmarks"].items():
         cells = [benchmark_label(name, row), f"{row['n']:,}", percent(row["pass@1"]), interval(row["pass@1_ci"])]
         cells += [percent(row.get(f"pass@{k}"))] if k > 1 else []
         cells += [number(row["response_length"], 1), percent(row["truncated"]), percent(row["no_answer"])]
-        table.add_row(*map(Text, [*cells, number(row.get("entropy"), 3)]))
+        add_texts(table, *cells, number(row.get("entropy"), 3))
     return table
 
 

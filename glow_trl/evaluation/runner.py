@@ -9,6 +9,7 @@ from ..data import read_jsonl, write_jsonl
 from ..errors import UserError
 from ..generation import Engine, Generation, SamplingConfig
 from ..generation.forward import completion_entropies
+from ..stages.console import progress as progress_bars
 from ..stages.files import make_writable, write_json
 from ..stages.record import jsonable
 from .config import EvalConfig
@@ -75,7 +76,7 @@ def evaluate(
     state = OutputState(folder)
     for job in jobs:
         state.open(job)
-    with _progress(console) as progress, ModelLoader(config, engine) as models:
+    with progress_bars(console is not None, console) as progress, ModelLoader(config, engine) as models:
         for job in [] if only_entropy else jobs:
             if not job.generations_file.exists():
                 samples = _generate(job, job.samples_file, len(job.questions), config.sampling, models, progress)
@@ -229,25 +230,3 @@ def _summarize(job: Job, config: EvalConfig) -> dict[str, Any]:
 
 def _entropy_of(job: Job, config: EvalConfig) -> dict[str, Any]:
     return entropy_summary([row for _, row in read_jsonl(job.entropy_file)], config.max_new_tokens)
-
-
-def _progress(console: "Console | None") -> "Progress":
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=console or Console(stderr=True),
-        disable=console is None,
-    )

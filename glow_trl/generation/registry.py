@@ -1,12 +1,12 @@
 """Engines by name. Only the chosen engine's module is imported."""
 
-import difflib
-import importlib
 import inspect
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import UserError
+from ..stages.config import nearest
+from ..stages.dotted import is_dotted, load_dotted
 from .base import Engine
 
 
@@ -30,20 +30,13 @@ def engine_class(name: str) -> type[Engine]:
         UserError: there is no such engine.
         MissingExtraError: the engine's package is not installed.
     """
-    target = ENGINES.get(name, name)
-    module_name, _, class_name = target.partition(":")
-    if not class_name:
-        nearest = difflib.get_close_matches(name, ENGINES, n=1)
-        hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+    path = ENGINES.get(name, name)
+    if not is_dotted(path):
         raise UserError(
-            f"unknown generation engine '{name}'.{hint} Known: {', '.join(ENGINES)}; or 'package.module:Class'"
+            f"unknown generation engine {name!r}{nearest(name, ENGINES.keys())}; known: {', '.join(ENGINES)}, or "
+            "package.module:Class"
         )
-    try:
-        return getattr(importlib.import_module(module_name), class_name)
-    except (ModuleNotFoundError, AttributeError) as error:
-        if name in ENGINES:
-            raise
-        raise UserError(f"generation engine '{name}' cannot be imported ({error})") from error
+    return load_dotted(path, "generation engine")
 
 
 def create_engine(name: str, model_name_or_path: str, **options: Any) -> Engine:

@@ -1,11 +1,13 @@
 """Configuration of GLOW-weighted SFT."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from trl import SFTConfig
 
 from ..errors import UserError
+from ..stages.config import setting
+from ..weighting import Weighting
 
 
 @dataclass
@@ -46,44 +48,27 @@ class GLOWConfig(SFTConfig):
         UserError: a value is out of its range, or an [`~trl.SFTConfig`] option does not go with GLOW.
     """
 
-    glow_alpha: float = field(
-        default=1.0, metadata={"help": "Scale of the weights: a sample whose loss did not change weighs half of it."}
+    glow_alpha: float = setting(Weighting.alpha, "Scale of the weights: half of it is the weight at no gain.")
+    glow_beta: float = setting(Weighting.beta, "Sensitivity of the weights to the gain, in 1 / nats.")
+    glow_min_weight: float = setting(Weighting.min_weight, "Lower clip bound of the weights.")
+    glow_max_weight: float = setting(Weighting.max_weight, "Upper clip bound of the weights.")
+    glow_normalization: str = setting(
+        Weighting.normalization, "mean: divide weights by their mean over the step.", choices=["none", "mean"]
     )
-    glow_beta: float = field(default=20.0, metadata={"help": "Sensitivity of the weights to the gain, in 1 / nats."})
-    glow_min_weight: float = field(default=0.5, metadata={"help": "Lower clip bound of the weights."})
-    glow_max_weight: float = field(default=5.0, metadata={"help": "Upper clip bound of the weights."})
-    glow_normalization: str = field(
-        default="none",
-        metadata={
-            "help": "'mean' divides the weights by their mean over the samples of the optimizer step.",
-            "choices": ["none", "mean"],
-        },
+    glow_warmup_epochs: int = setting(Weighting.warmup_epochs, "Number of epochs in which every sample weighs 1.")
+    weighting: str = setting(
+        Weighting.weighting,
+        "glow (by gain), constant (a control: the weight of a zero gain) or uniform (all 1).",
+        choices=["glow", "uniform", "constant"],
     )
-    glow_warmup_epochs: int = field(
-        default=1, metadata={"help": "Number of epochs in which every sample weighs 1; at least 1."}
-    )
-    weighting: str = field(
-        default="glow",
-        metadata={
-            "help": "'glow' (by gain), 'constant' (a control: the weight of a zero gain) or 'uniform' (all 1).",
-            "choices": ["glow", "uniform", "constant"],
-        },
-    )
-    loss_reduction: str = field(
-        default="sample",
-        metadata={
-            "help": "'sample' (mean over samples of their mean token loss) or 'token' (mean over all tokens).",
-            "choices": ["sample", "token"],
-        },
+    loss_reduction: str = setting(
+        "sample", "sample (mean over samples of their mean token loss) or token.", choices=["sample", "token"]
     )
 
     def __post_init__(self):
         super().__post_init__()
-        for name, choices in (
-            ("glow_normalization", ("none", "mean")),
-            ("weighting", ("glow", "uniform", "constant")),
-            ("loss_reduction", ("sample", "token")),
-        ):
+        for name in ("glow_normalization", "weighting", "loss_reduction"):
+            choices = self.__dataclass_fields__[name].metadata["choices"]
             if getattr(self, name) not in choices:
                 raise UserError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
         if not 0 < self.glow_alpha < math.inf:

@@ -1,15 +1,23 @@
 """What hangs on to a trainer and its model: the outputs that `SFTTrainer` drops, and the epochs of the ledger."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
+from accelerate.logging import get_logger
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
 
+from ..training.checkpoints import LEDGER_FILE
+from .checks import reject_unsupported
 from .metrics import epoch_metrics
 
 
 if TYPE_CHECKING:
     from .trainer import GLOWTrainer
+
+
+logger = get_logger(__name__)
 
 
 class OutputKeeper:
@@ -27,22 +35,55 @@ class OutputKeeper:
 
 
 class LedgerCallback(TrainerCallback):
-    """Tells the ledger where epochs begin and end."""
+    """Tells the ledger where training, epochs and steps begin and end, and logs what it and the weights say."""
 
-    def __init__(self, trainer: "GLOWTrainer"):
+    def __init__(self, trainer: "GLOWTrainer", is_correct: torch.Tensor | None):
         self.trainer = trainer
-        self.epoch = None
+        self.is_correct = is_correct
+        self.epoch = 0
+        self._synced_step = None
 
     def on_train_begin(self, args, state, control, **kwargs):
-        self.trainer._begin_training()
+        trainer = self.trainer
+        # Resuming may have changed how steps are accumulated
+        reject_unsupported(trainer)
+        if trainer._normalizer is not None:
+            trainer._normalizer.reset(args.gradient_accumulation_steps > 1)
+        if trainer.resumed_from is None:
+            trainer.ledger.reset()
+        else:
+            trainer.ledger.load(Path(trainer.resumed_from) / LEDGER_FILE)
         self.epoch = int(state.epoch or 0)
+        self._synced_step = None
+        if args.weighting != "uniform" and state.num_train_epochs <= args.glow_warmup_epochs:
+            logger.warning(
+                f"weighting={args.weighting!r} never takes effect: {state.max_steps} steps do not go beyond the first "
+                f"{args.glow_warmup_epochs} epoch(s), in which every sample weighs 1"
+            )
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         self.epoch += 1
         self.trainer.ledger.begin_epoch(self.epoch)
 
+    def on_step_end(self, args, state, control, **kwargs):
+        # Into the entry that is written next, or that of the whole training
+        if control.should_log or control.should_training_stop:
+            for name, value in self.trainer._weight_metrics.pop().items():
+                self.trainer._metrics["train"][name].append(value)
+
     def on_epoch_end(self, args, state, control, **kwargs):
-        self.trainer._sync_ledger()
+        self.on_step_end(args, state, control)
+        self.sync()
         if args.logging_strategy != IntervalStrategy.NO:
+            should_log = control.should_log
+            metrics = epoch_metrics(self.trainer.ledger, self.trainer._weighting, self.is_correct)
             # In an entry of their own: `SFTTrainer.log` would put the means of the last steps in as well
-            Trainer.log(self.trainer, epoch_metrics(self.trainer.ledger, args, self.trainer._is_correct))
+            Trainer.log(self.trainer, metrics)
+            # An entry that is due at the end of the epoch still is
+            control.should_log = should_log
+
+    def sync(self) -> None:
+        """Merge the ledgers of the processes, unless that was done since the last step."""
+        if self._synced_step != self.trainer.state.global_step:
+            self.trainer.ledger.sync()
+            self._synced_step = self.trainer.state.global_step

@@ -11,15 +11,6 @@ from ..errors import UserError
 from ..stages.files import atomic_path
 
 
-def saved_samples_per_step(path: str | os.PathLike) -> int | None:
-    """Samples of an optimizer step of the run that wrote a ledger; `None` where that is not known."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            return int(file.metadata()["samples_per_step"]) or None
-    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-        return None
-
-
 class LossLedger:
     """
     Loss of each training sample at its visit in the current epoch and in the previous one: two float32 numbers, 8
@@ -36,9 +27,6 @@ class LossLedger:
             host-device synchronization.
         fingerprint (`str`, *optional*):
             Names the training data. A saved ledger loads only into one with the same fingerprint.
-        samples_per_step (`int`, *optional*):
-            Samples of an optimizer step, on all processes. Saved with the ledger, for
-            [`~glow_trl.glow.ledger.saved_samples_per_step`].
 
     Attributes:
         epoch (`int`):
@@ -49,18 +37,11 @@ class LossLedger:
             Loss at the visit in epoch `epoch`, likewise.
     """
 
-    def __init__(
-        self,
-        num_samples: int,
-        device: torch.device | str = "cpu",
-        fingerprint: str | None = None,
-        samples_per_step: int | None = None,
-    ):
+    def __init__(self, num_samples: int, device: torch.device | str = "cpu", fingerprint: str | None = None):
         if num_samples <= 0:
             raise UserError("a ledger needs at least one sample; the training set is empty")
         self.epoch = 0
         self.fingerprint = fingerprint
-        self.samples_per_step = samples_per_step
         # One slot more than there are samples takes what `record` is told to leave out, without a branch on the host
         self._previous = torch.full((num_samples + 1,), torch.nan, dtype=torch.float32, device=device)
         self._current = self._previous.clone()
@@ -162,7 +143,6 @@ class LossLedger:
         """Write the ledger to a safetensors file. The file appears under its name only when it is whole."""
         tensors = {"previous": self.previous.cpu().contiguous(), "current": self.current.cpu().contiguous()}
         metadata = {"epoch": str(self.epoch), "fingerprint": self.fingerprint or ""}
-        metadata["samples_per_step"] = str(self.samples_per_step or "")
         with atomic_path(path) as partial:
             save_file(tensors, partial, metadata=metadata)
 

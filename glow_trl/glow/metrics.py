@@ -2,8 +2,7 @@
 
 import torch
 
-from ..weighting import glow_weights
-from .config import GLOWConfig
+from ..weighting import Weighting
 from .ledger import LossLedger
 
 
@@ -14,14 +13,12 @@ class WeightMetrics:
     for a dozen small operations.
 
     Args:
-        min_weight (`float`): lower bound of the weights.
-        max_weight (`float`): upper bound of the weights.
+        weighting ([`~glow_trl.weighting.Weighting`]): the rule of the weights.
         fold_every (`int`, *optional*, defaults to `64`): number of batches after which their means are taken.
     """
 
-    def __init__(self, min_weight: float, max_weight: float, fold_every: int = 64):
-        self.min_weight = min_weight
-        self.max_weight = max_weight
+    def __init__(self, weighting: Weighting, fold_every: int = 64):
+        self.weighting = weighting
         self.fold_every = fold_every
         self._batches: list[tuple[torch.Tensor, ...]] = []
         self._sums: torch.Tensor | None = None
@@ -46,6 +43,7 @@ class WeightMetrics:
         weights, gains, losses, visited = (torch.cat(tensors) for tensors in zip(*self._batches, strict=True))
         self._batches = []
         has_gain = visited & ~gains.isnan()
+        at_min, at_max = self.weighting.at_bounds(weights)
         sums = torch.stack(
             [
                 visited.sum(),
@@ -53,8 +51,8 @@ class WeightMetrics:
                 weights.where(visited, 0).sum(),
                 has_gain.sum(),
                 gains.where(has_gain, 0).sum(),
-                ((weights <= self.min_weight) & has_gain).sum(),
-                ((weights >= self.max_weight) & has_gain).sum(),
+                (at_min & has_gain).sum(),
+                (at_max & has_gain).sum(),
             ]
         )
         self._sums = sums if self._sums is None else self._sums + sums
@@ -78,13 +76,15 @@ class WeightMetrics:
         return metrics
 
 
-def epoch_metrics(ledger: LossLedger, args: GLOWConfig, is_correct: torch.Tensor | None = None) -> dict[str, float]:
+def epoch_metrics(
+    ledger: LossLedger, weighting: Weighting, is_correct: torch.Tensor | None = None
+) -> dict[str, float]:
     """
     Means over the samples visited in the ledger's current epoch, exact over all processes once the ledger is synced.
 
     Args:
         ledger ([`LossLedger`]): the ledger.
-        args ([`GLOWConfig`]): the parameters of the weights.
+        weighting ([`~glow_trl.weighting.Weighting`]): the rule of the weights.
         is_correct (`torch.Tensor` of shape `(num_samples,)`, bool, *optional*): which samples are positive. Given,
             loss and gain are also reported for positives and negatives apart.
 
@@ -93,7 +93,7 @@ def epoch_metrics(ledger: LossLedger, args: GLOWConfig, is_correct: torch.Tensor
         with `weighting="glow"` after the warm-up, `glow/epoch_weight`, `glow/epoch_share_at_min` and
         `glow/epoch_share_at_max`.
     """
-    metrics = {"glow/epoch": ledger.epoch}
+    metrics: dict[str, float] = {"glow/epoch": ledger.epoch}
     loss, gain = ledger.current.cpu(), ledger.gain.cpu()
     groups = {"": torch.ones_like(loss, dtype=torch.bool)}
     if is_correct is not None:
@@ -104,11 +104,12 @@ def epoch_metrics(ledger: LossLedger, args: GLOWConfig, is_correct: torch.Tensor
             if len(known):
                 metrics[f"glow/epoch_{name}{suffix}"] = known.double().mean().item()
     known = gain[~gain.isnan()]
-    if args.weighting == "glow" and ledger.epoch > args.glow_warmup_epochs and len(known):
-        weights = glow_weights(known, args.glow_alpha, args.glow_beta, args.glow_min_weight, args.glow_max_weight)
+    if weighting.follows_gain(ledger.epoch) and len(known):
+        weights = weighting.weights(known, ledger.epoch)
+        at_min, at_max = weighting.at_bounds(weights)
         metrics |= {
             "glow/epoch_weight": weights.double().mean().item(),
-            "glow/epoch_share_at_min": (weights <= args.glow_min_weight).double().mean().item(),
-            "glow/epoch_share_at_max": (weights >= args.glow_max_weight).double().mean().item(),
+            "glow/epoch_share_at_min": at_min.double().mean().item(),
+            "glow/epoch_share_at_max": at_max.double().mean().item(),
         }
     return metrics

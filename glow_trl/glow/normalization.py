@@ -19,12 +19,11 @@ class MeanNormalizer:
 
     Args:
         accelerator ([`~accelerate.Accelerator`]): that of the trainer.
-        accumulated (`bool`): whether an optimizer step may have several micro-batches.
     """
 
-    def __init__(self, accelerator: Accelerator, accumulated: bool):
+    def __init__(self, accelerator: Accelerator):
         self.accelerator = accelerator
-        self.accumulated = accumulated
+        self.accumulated = False
         self._totals: torch.Tensor | float = 0.0
         self._loss: torch.Tensor | float = 0.0
         self._scale: torch.Tensor | float = 1.0
@@ -35,9 +34,12 @@ class MeanNormalizer:
         wrapper = getattr(self.accelerator, "deepspeed_engine_wrapped", None)
         return None if wrapper is None else wrapper.engine.optimizer
 
-    def reset(self) -> None:
+    def reset(self, accumulated: bool) -> None:
         """
-        Forget what a step that ended in an exception has left.
+        Begin to train, without what a step that ended in an exception has left.
+
+        Args:
+            accumulated (`bool`): whether an optimizer step may have several micro-batches.
 
         Raises:
             UserError: DeepSpeed runs in a way that has no loss scale.
@@ -45,7 +47,8 @@ class MeanNormalizer:
         self._restore_loss_scale()
         self._totals = self._loss = 0.0
         self._scale = 1.0
-        if not self.accumulated or self._deepspeed_optimizer is None:
+        self.accumulated = accumulated
+        if not accumulated or self._deepspeed_optimizer is None:
             return
         scale = getattr(self._deepspeed_optimizer, "loss_scale", None)
         if scale is None or getattr(self._deepspeed_optimizer, "dynamic_loss_scale", False):

@@ -125,11 +125,11 @@ class SampleIdCollator:
         if all(type(row) is int for row in ids):
             batch[SAMPLE_ID], batch[SAMPLE_ROW] = torch.tensor(ids), torch.arange(len(ids))
             return batch
-        ids = [np.atleast_1d(np.asarray(row)) for row in ids]
+        packed = [np.atleast_1d(np.asarray(row)) for row in ids]
         # Rows of an evaluation set may bring ids of their own, of any type
-        if all(row.dtype.kind == "i" for row in ids):
-            batch[SAMPLE_ID] = torch.from_numpy(np.concatenate(ids))
-            batch[SAMPLE_ROW] = torch.from_numpy(np.repeat(np.arange(len(ids)), [len(row) for row in ids]))
+        if all(row.dtype.kind == "i" for row in packed):
+            batch[SAMPLE_ID] = torch.from_numpy(np.concatenate(packed))
+            batch[SAMPLE_ROW] = torch.from_numpy(np.repeat(np.arange(len(packed)), [len(row) for row in packed]))
         return batch
 
 

@@ -1,23 +1,22 @@
 """GLOW-weighted supervised fine-tuning."""
 
 import copy
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from accelerate.logging import get_logger
 from datasets import Dataset
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from trl import SFTTrainer
 
 from ..errors import UserError
-from ..training.checkpoints import LEDGER_FILE, last_complete_checkpoint, make_resumable, num_processes_of
-from ..training.deepspeed import fit_to_processes
-from ..training.step_size import samples_per_step, set_accumulation
-from ..weighting import glow_weights
+from ..training.checkpoints import LEDGER_FILE
+from ..training.resume import ResumableTrainer
+from ..weighting import Weighting
 from .checks import reject_unsupported
 from .config import GLOWConfig
 from .hooks import LedgerCallback, OutputKeeper
-from .ledger import LossLedger, saved_samples_per_step
+from .ledger import LossLedger
 from .metrics import WeightMetrics
 from .normalization import MeanNormalizer
 from .samples import (
@@ -35,10 +34,7 @@ from .samples import (
 from .sampling import SeededByEpoch
 
 
-logger = get_logger(__name__)
-
-
-class GLOWTrainer(SFTTrainer):
+class GLOWTrainer(ResumableTrainer, SFTTrainer):
     r"""
     Trainer for GLOW (Tian et al., [arXiv:2601.04992](https://huggingface.co/papers/2601.04992)), supervised
     fine-tuning on correct and incorrect reasoning trajectories.
@@ -99,22 +95,20 @@ class GLOWTrainer(SFTTrainer):
 
         self._numbered_dataset = None
         reject_unsupported(self)
-        make_resumable(self.args)
-        self.data_collator = SampleIdCollator(self.data_collator)
-        self.ledger = LossLedger(
-            num_samples, self.args.device, fingerprint(self.train_dataset), samples_per_step(self.args)
-        )
-        self._is_correct = is_correct
-        self._weight_metrics = WeightMetrics(args.glow_min_weight, args.glow_max_weight)
-        self._ledger_loaded = False
-        self._synced_step = None
+        self._set_signature_columns_if_needed()
+        self._signature_columns: list[str] = [*self._signature_columns, SAMPLE_ID]
+        self.data_collator: Callable = SampleIdCollator(self.data_collator)
+        self.ledger = LossLedger(num_samples, self.args.device, fingerprint(self.train_dataset))
+        self._weighting = Weighting.from_config(args)
+        self._weight_metrics = WeightMetrics(self._weighting)
         self._normalizer = None
-        if args.glow_normalization == "mean" and not args.is_plain_sft:
-            self._normalizer = MeanNormalizer(self.accelerator, args.gradient_accumulation_steps > 1)
         if not args.is_plain_sft:
             # Keeps `Trainer` from scaling for gradient accumulation: `compute_loss` does, for any model
             self.model_accepts_loss_kwargs = True
-        self.add_callback(LedgerCallback(self))
+            if args.glow_normalization == "mean":
+                self._normalizer = MeanNormalizer(self.accelerator)
+        self._ledger_callback = LedgerCallback(self, is_correct)
+        self.add_callback(self._ledger_callback)
 
     def _prepare_dataset(self, dataset, processing_class, args, packing, formatting_func, dataset_name):
         if dataset is not self._numbered_dataset:
@@ -126,14 +120,14 @@ class GLOWTrainer(SFTTrainer):
             return prepared
         if packing and args.max_length is None:
             raise UserError("packing=True needs max_length, the length of a packed row")
-        # `SFTTrainer` leaves truncation to packing, which keeps rows that are then without a target
-        leave_truncation = packing and args.is_plain_sft
-        unpacked_args = copy.copy(args)
-        unpacked_args.max_length = None if leave_truncation else args.max_length
+        unpacked_args, as_sft = copy.copy(args), args.is_plain_sft
+        if packing and as_sft:
+            # `SFTTrainer` leaves truncation to packing, which keeps rows that are then without a target
+            unpacked_args.max_length = None
         prepared = super()._prepare_dataset(
             dataset, processing_class, unpacked_args, False, formatting_func, dataset_name
         )
-        if not args.is_plain_sft:
+        if not as_sft:
             prepared = drop_samples_without_target(prepared)
         check_samples_left(prepared, dataset, args.max_length, "training set")
         if packing:
@@ -145,25 +139,14 @@ class GLOWTrainer(SFTTrainer):
                 prepared = prepared.shuffle(seed=args.seed)
         return prepared
 
-    def _set_signature_columns_if_needed(self):
-        super()._set_signature_columns_if_needed()
-        if SAMPLE_ID not in self._signature_columns:
-            self._signature_columns = [*self._signature_columns, SAMPLE_ID]
-
-    def _get_train_sampler(self, train_dataset=None):
-        sampler = super()._get_train_sampler(train_dataset)
-        if self.args.train_sampling_strategy == "group_by_length" and not self.args.is_plain_sft:
-            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-            sampler = SeededByEpoch(sampler, seed)
-        return sampler
-
     def get_train_dataloader(self):
         dataloader = super().get_train_dataloader()
-        # One batch sampler around another where there are several processes
-        batch_sampler = getattr(dataloader.batch_sampler, "batch_sampler", dataloader.batch_sampler)
-        if isinstance(batch_sampler.sampler, SeededByEpoch):
-            # Puts it where accelerate looks for `set_epoch` in a run that was resumed on several processes
-            dataloader.set_sampler(batch_sampler.sampler)
+        if self.args.train_sampling_strategy == "group_by_length" and not self.args.is_plain_sft:
+            # One batch sampler around another where there are several processes
+            batch_sampler = getattr(dataloader.batch_sampler, "batch_sampler", dataloader.batch_sampler)
+            seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+            # Puts it where accelerate looks for `set_epoch`, also in a run that was resumed on several processes
+            dataloader.set_sampler(SeededByEpoch(batch_sampler.sampler, seed))
         return dataloader
 
     def _get_num_items_in_batch(self, batch_samples, device):
@@ -207,21 +190,20 @@ class GLOWTrainer(SFTTrainer):
         sample_ids = inputs.pop(SAMPLE_ID, None)
         inputs.pop(SAMPLE_ROW, None)
         num_targets = inputs.pop(NUM_TARGETS, None)
-        forward = OutputKeeper(model)
+        forward, as_sft = OutputKeeper(model), self.args.is_plain_sft
         result = super().compute_loss(forward, inputs, return_outputs, num_items_in_batch)
-        if not self.model.training:
-            if self.args.is_plain_sft:
-                return result
-            loss = self._evaluation_loss(forward.outputs, inputs)
-        else:
+        if self.model.training:
             if sample_ids is None:
                 raise UserError("a training batch has no sample ids: take batches from the trainer's own data loader")
             if num_targets is None:
                 num_targets = self._count_targets({**inputs, SAMPLE_ID: sample_ids})
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.args.is_plain_sft):
+            # Of plain SFT too, for the ledger
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not as_sft):
                 loss = self._weighted_loss(forward.outputs, inputs, sample_ids, num_targets, num_items_in_batch)
-            if self.args.is_plain_sft:
-                return result
+        elif not as_sft:
+            loss = self._evaluation_loss(forward.outputs, inputs)
+        if as_sft:
+            return result
         return (loss, result[1]) if return_outputs else loss
 
     def _weighted_loss(self, outputs, inputs, sample_ids, num_targets, num_items_in_batch) -> torch.Tensor:
@@ -232,7 +214,7 @@ class GLOWTrainer(SFTTrainer):
         ids = sample_ids.where(visited, -1)
         current = losses.detach()
         gains = self.ledger.previous_loss(ids) - current
-        weights = self._weights(gains)
+        weights = self._weighting.weights(gains, self.ledger.epoch)
         self.ledger.record(ids, current)
         self._weight_metrics.update(weights, gains, current, visited)
 
@@ -251,14 +233,6 @@ class GLOWTrainer(SFTTrainer):
             loss = loss + self.router_aux_loss_coef * outputs.aux_loss / self.current_gradient_accumulation_steps
         return loss
 
-    def _weights(self, gains: torch.Tensor) -> torch.Tensor:
-        args = self.args
-        if args.weighting == "uniform" or self.ledger.epoch <= args.glow_warmup_epochs:
-            return torch.ones_like(gains)
-        if args.weighting == "constant":
-            gains = gains * 0.0  # unlike zeros, keeps the `NaN` of a sample without a previous loss
-        return glow_weights(gains, args.glow_alpha, args.glow_beta, args.glow_min_weight, args.glow_max_weight)
-
     def _evaluation_loss(self, outputs, inputs) -> torch.Tensor:
         """Mean over samples of their mean token loss, unweighted; over tokens with `loss_reduction="token"`."""
         seq_idx = inputs.get("seq_idx")
@@ -273,73 +247,11 @@ class GLOWTrainer(SFTTrainer):
         loss = super().training_step(model, inputs, num_items_in_batch)
         return loss if self._normalizer is None else self._normalizer.end_micro_batch(loss, model.parameters())
 
-    def log(self, logs, start_time=None):
-        if self.model.training:
-            logs.update(self._weight_metrics.pop())
-        super().log(logs, start_time)
-
-    def train(self, resume_from_checkpoint=None, *args, **kwargs):
-        if resume_from_checkpoint is True:
-            # `Trainer` takes the last one, which is not whole if the run died while writing it
-            resume_from_checkpoint = last_complete_checkpoint(self.args.output_dir)
-            if resume_from_checkpoint is None:
-                raise UserError(
-                    f"there is no complete checkpoint in {self.args.output_dir}: start a new run, without "
-                    "resume_from_checkpoint"
-                )
-        if resume_from_checkpoint:
-            self._keep_samples_per_step(Path(resume_from_checkpoint))
-        fit_to_processes(self, resume_from_checkpoint or None)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
-
-    def _keep_samples_per_step(self, checkpoint: Path) -> None:
-        """Let `gradient_accumulation_steps` make up for another number of processes, if it can."""
-        samples = saved_samples_per_step(checkpoint / LEDGER_FILE)
-        if samples in (None, self.ledger.samples_per_step):
-            return
-        steps, rest = divmod(samples, self.args.train_batch_size * self.args.world_size)
-        if rest or num_processes_of(checkpoint) == self.args.world_size:
-            logger.warning(
-                f"{checkpoint} has {samples} samples in a step, and there are {self.ledger.samples_per_step} now: its "
-                "steps are another part of an epoch, and some samples are visited twice or not at all in this one"
-            )
-            return
-        logger.warning(f"{checkpoint} has {samples} samples in a step: gradient_accumulation_steps is now {steps}")
-        set_accumulation(self, steps)
-        self.ledger.samples_per_step = samples
-        reject_unsupported(self)
-        if self._normalizer is not None:
-            self._normalizer.accumulated = steps > 1
-
-    def _sync_ledger(self) -> None:
-        """Merge the ledgers of the processes, unless that was done since the last step."""
-        if self._synced_step != self.state.global_step:
-            self.ledger.sync()
-            self._synced_step = self.state.global_step
-
-    def _begin_training(self) -> None:
-        if not self._ledger_loaded:
-            self.ledger.reset()
-        self._ledger_loaded = False
-        self._synced_step = None
-        if self._normalizer is not None:
-            self._normalizer.reset()
-        if self.args.weighting != "uniform" and self.state.num_train_epochs <= self.args.glow_warmup_epochs:
-            logger.warning(
-                f"weighting={self.args.weighting!r} never takes effect: {self.state.max_steps} steps do not go beyond "
-                f"the first {self.args.glow_warmup_epochs} epoch(s), in which every sample weighs 1"
-            )
-
     def _save_checkpoint(self, model, trial):
-        self._sync_ledger()
+        self._ledger_callback.sync()
         if self.args.should_save:
+            # Before `trainer_state.json`, with which a checkpoint is complete, and before an older one is removed
             checkpoint = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             checkpoint.mkdir(parents=True, exist_ok=True)
             self.ledger.save(checkpoint / LEDGER_FILE)
         super()._save_checkpoint(model, trial)
-
-    def _load_optimizer_and_scheduler(self, checkpoint):
-        super()._load_optimizer_and_scheduler(checkpoint)
-        if checkpoint is not None:
-            self.ledger.load(Path(checkpoint) / LEDGER_FILE)
-            self._ledger_loaded = True

@@ -1,30 +1,21 @@
 """The two-stage run: everything that a recipe says, in order, resuming where it stopped."""
 
-import argparse
 import gc
 import importlib
-import json
-import os
-import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from ..errors import MissingExtraError, UserError
-from ..stages.command import run_command
-from ..stages.config import check_keys, command_types, nearest, one_line, read_yaml
-from ..stages.files import write_json
-from ..stages.frame import folder_of_stage
-from ..stages.record import RUN_FILE, jsonable, provenance, read_run
+from ..errors import UserError
+from ..stages.config import build_settings, command_types
+from ..stages.recipe_file import PROMPT, RECIPE_FILE
+from ..stages.record import StageRun, jsonable
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
-from .recipe import ARMS, Recipe, write_settings
+from ..stages.yaml_file import read_yaml
+from .recipe import PREPARE_DIR, Recipe, known_settings, write_settings
 
 
 class StageFailed(Exception):
@@ -35,6 +26,15 @@ class StageFailed(Exception):
         self.code = code
 
 
+@dataclass(frozen=True)
+class Step:
+    """A stage of a run: a title for people, the stage, and its settings."""
+
+    title: str
+    stage: str
+    settings: dict[str, Any]
+
+
 @dataclass
 class Pipeline:
     """
@@ -43,10 +43,11 @@ class Pipeline:
     Args:
         recipe ([`~glow_trl.recipes.recipe.Recipe`]): the recipe.
         output_dir (`Path`): folder of the run.
-        arms (`list[str]`): which initializations to train.
+        arms (`list[str]`): which arms of the recipe to train.
         model_name_or_path (`str`, *optional*): model to start from, in place of the recipe's.
         overrides (`dict[str, dict]`): stage to settings that replace the recipe's.
         accelerate_config (`Path`, *optional*): launch the training stages with `accelerate launch` and this file.
+        seed (`int`, *optional*): seed of everything, in place of those in the recipe's files.
     """
 
     recipe: Recipe
@@ -55,125 +56,163 @@ class Pipeline:
     model_name_or_path: str | None
     overrides: dict[str, dict[str, Any]]
     accelerate_config: Path | None = None
+    seed: int | None = None
 
     @property
     def built_model(self) -> bool:
         return self.model_name_or_path is None and self.recipe.file.built_model is not None
 
-    def run(self) -> None:
+    @property
+    def run_seed(self) -> int | None:
+        """The seed of the run as a whole."""
+        return self.recipe.file.seed if self.seed is None else self.seed
+
+    def check(self) -> None:
+        """
+        Build the configuration of every stage, as the stage itself will. Writes nothing.
+
+        Raises:
+            UserError: something is wrong with the recipe or with what replaces its settings.
+        """
+        from .prepare import prepared_configs
+
+        self.recipe.check_keys()
+        prepared_configs(self.recipe, self.built_model, self.seed)
+        for step in self.steps():
+            settings = {key: value for key, value in step.settings.items() if key != "env"}
+            where = f"{self.recipe.path(step.stage)} ({step.title})"
+            config = build_settings(self._types(step.stage), settings, step.stage, where).config
+            if step.stage == "eval":
+                config.resolve()
+            if step.stage == "grpo":
+                from ..grpo import resolve_reward
+
+                for reward in config.reward_funcs:
+                    resolve_reward(reward)
+
+    def run(self, record: StageRun) -> None:
         """
         Run what is not complete.
 
+        Args:
+            record ([`~glow_trl.stages.record.StageRun`]): the record of the run as a whole.
+
         Raises:
-            UserError: something is wrong with the recipe or the data.
+            UserError: something is wrong with the data.
             StageFailed: a launched stage failed.
         """
         from ..report import write_report
         from .prepare import prepare
 
-        started = time.monotonic()
-        self.recipe.check_keys()
-        self._check_prompts()
-        steps = self._steps()
-        self._record("running", 0.0)
+        steps = self.steps()
         self._say("prepare", 0, len(steps))
-        prepare(self.recipe, self.output_dir, self.built_model)
-        checked = False
-        for number, (title, stage, settings) in enumerate(steps, start=1):
-            if stage == "sft" and not checked:
-                self._check_questions()
-                checked = True
-            self._say(title, number, len(steps))
-            self._run_stage(stage, settings)
-        self._record("complete", time.monotonic() - started)
+        prepare(self.recipe, self.output_dir, self.built_model, self.seed)
+        data_steps = sum(step.stage in DATA_STAGES for step in steps)
+        for number, step in enumerate(steps, start=1):
+            if number == data_steps + 1:
+                self._check_questions(steps)
+            self._say(step.title, number, len(steps))
+            self._run_stage(step)
+            # From here on there is something that another start goes on with
+            record.is_new = False
+        record.complete()
         write_report(self.output_dir)
 
-    def _record(self, status: str, seconds: float) -> None:
-        """Write `run.json`. Arms may be added to a run later, so this one compares nothing with what is there."""
-        earlier = read_run(self.output_dir) or {}
-        arms = [arm for arm in ARMS if arm in {*self.arms, *earlier.get("arms", [])}]
-        record = {
-            "stage": "run",
-            "status": status,
-            "recipe": self.recipe.name,
-            "arms": arms,
-            "model_name_or_path": self.model_name_or_path,
-            "overrides": jsonable(self.overrides),
-            "seconds": round(seconds, 3),
-            **provenance(),
-        }
-        write_json(self.output_dir / RUN_FILE, record)
+    def facts(self, earlier: dict[str, Any]) -> dict[str, Any]:
+        """
+        What `run.json` says of the run beyond its own settings.
 
-    def _steps(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """Title, stage and settings of each step, in order."""
-        stages = self.recipe.stages
-        steps = []
-        for stage in DATA_STAGES:
-            if stage in stages:
-                settings = self._settings(stage) | {"output_dir": str(self.output_dir / stage)}
-                steps.append((stage, stage, settings))
+        Args:
+            earlier (`dict`): the `run.json` that the folder has; arms may be added to a run later.
+
+        Raises:
+            UserError: an arm that the folder has is another one now.
+        """
+        arms = dict(earlier.get("arms") or {})
         for arm in self.arms:
-            model = None
-            for stage in TRAINING_STAGES:
-                if stage not in stages:
-                    continue
-                settings = self._settings(stage) | {"output_dir": str(self.output_dir / arm / stage)}
-                if stage == "sft":
-                    settings |= ARMS[arm] | self.recipe.file.arms.get(arm, {}) | self.overrides.get("sft", {})
-                    settings |= {} if (name := self._initial_model()) is None else {"model_name_or_path": name}
-                else:
-                    settings["model_name_or_path"] = model
-                model = settings["output_dir"]
-                steps.append((f"{arm}: {stage}", stage, settings))
-                if "eval" in stages:
-                    evaluation = self._settings("eval") | {"model_name_or_path": model, "output_dir": f"{model}_eval"}
-                    steps.append((f"{arm}: evaluation after {stage}", "eval", evaluation))
-        return steps
-
-    def _settings(self, stage: str) -> dict[str, Any]:
-        settings = self.recipe.settings(stage, self.output_dir, self.built_model) | self.overrides.get(stage, {})
-        if stage == "eval":
-            # Asked as it was trained to be, unless the recipe says otherwise
-            training = self.recipe.settings("sft", self.output_dir, self.built_model)
-            for key in ("system_prompt", "prompt_template"):
-                if key in training:
-                    settings.setdefault(key, training[key])
-        return settings
-
-    def _initial_model(self) -> str | None:
-        return str(self.output_dir / "prepare" / "model") if self.built_model else self.model_name_or_path
-
-    def _check_prompts(self) -> None:
-        if "grpo" not in self.recipe.stages:
-            return
-        sft, grpo = self._settings("sft"), self._settings("grpo")
-        for key in ("system_prompt", "prompt_template"):
-            if sft.get(key) != grpo.get(key):
+            settings = jsonable(self.recipe.arms[arm])
+            if arms.setdefault(arm, settings) != settings:
                 raise UserError(
-                    f"{self.recipe.path('grpo')}: {key} is {grpo.get(key)!r}, {self.recipe.path('sft')} has "
-                    f"{sft.get(key)!r}: stage 2 must ask as stage 1 taught, set both to the same"
+                    f"{self.output_dir} holds a run whose arm {arm!r} is {arms[arm]}, and {settings} in "
+                    f"{self.recipe.folder / RECIPE_FILE}: give it another name, or choose another output_dir"
                 )
+        return {"recipe": self.recipe.name, "arms": arms, "overrides": jsonable(self.overrides)}
 
-    def _check_questions(self) -> None:
+    def steps(self) -> list[Step]:
+        """
+        What the run does, in order.
+
+        Raises:
+            UserError: stage 2 of an arm would ask otherwise than stage 1 taught.
+        """
+        data = (stage for stage in DATA_STAGES if stage in self.recipe.stages)
+        steps = [Step(stage, stage, self._settings(stage, self.output_dir / stage)) for stage in data]
+        return [*steps, *(step for arm in self.arms for step in self._arm_steps(arm))]
+
+    def _arm_steps(self, arm: str) -> Iterator[Step]:
+        initial = str(self.output_dir / PREPARE_DIR / "model") if self.built_model else self.model_name_or_path
+        model = {} if initial is None else {"model_name_or_path": initial}
+        taught: dict[str, Any] | None = None
+        for stage in TRAINING_STAGES:
+            if stage not in self.recipe.stages:
+                continue
+            folder = self.output_dir / arm / stage
+            settings = self._settings(stage, folder, arm, model)
+            if taught is None:
+                taught = {key: settings.get(key) for key in PROMPT}
+            for key, value in taught.items():
+                if settings.get(key) != value:
+                    raise UserError(
+                        f"{self.recipe.path(stage)}: {key} is {settings.get(key)!r} for the arm {arm!r}, stage 1 has "
+                        f"{value!r}: stage 2 must ask as stage 1 taught, say it once, in {RECIPE_FILE}"
+                    )
+            yield Step(f"{arm}: {stage}", stage, settings)
+            model = {"model_name_or_path": str(folder)}
+            if "eval" in self.recipe.stages:
+                # Asked as it was trained to be, whatever has replaced what the recipe says for all stages
+                asked = {key: taught[key] for key in PROMPT if getattr(self.recipe.file, key) is not None}
+                evaluation = self._settings("eval", f"{folder}_eval", replaced=asked | model)
+                yield Step(f"{arm}: evaluation after {stage}", "eval", evaluation)
+
+    def _settings(
+        self, stage: str, folder: str | Path, arm: str | None = None, replaced: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        settings = self.recipe.settings(stage, self.output_dir, self.built_model)
+        if self.seed is not None and "seed" in known_settings(stage):
+            settings["seed"] = self.seed
+        settings |= replaced or {}
+        settings |= {} if arm is None else self.recipe.arm_settings(arm, stage)
+        return settings | self.overrides.get(stage, {}) | {"output_dir": str(folder)}
+
+    def _types(self, stage: str) -> tuple[type, ...]:
+        """The dataclasses of a stage; where it is launched, for as many processes as it will have."""
+        types = command_types(stage)
+        if self.accelerate_config is None or stage not in TRAINING_STAGES:
+            return types
+        processes = int(read_yaml(self.accelerate_config).get("num_processes") or 1)
+        size = {"world_size": property(lambda args: processes)}
+        return tuple(type(cls.__name__, (cls,), dict(size)) if hasattr(cls, "world_size") else cls for cls in types)
+
+    def _check_questions(self, steps: list[Step]) -> None:
         """Look at the questions of GRPO before any time is spent on SFT."""
-        if "grpo" not in self.recipe.stages:
-            return
-        from ..grpo import GRPOStageConfig, resolve_reward, usable_questions
+        from ..grpo import GRPOStageConfig, usable_questions
 
-        settings = self._settings("grpo")
-        names = {field for field in GRPOStageConfig.__dataclass_fields__ if field in settings}
-        config = GRPOStageConfig(**{name: settings[name] for name in names})
-        for reward in config.reward_funcs:
-            resolve_reward(reward)
-        usable_questions(config.distinct_questions(), config.on_bad_gold)
+        seen: list[GRPOStageConfig] = []
+        for step in steps:
+            if step.stage == "grpo":
+                names = GRPOStageConfig.__dataclass_fields__.keys() & step.settings.keys()
+                config = GRPOStageConfig(**{name: step.settings[name] for name in names})
+                if config not in seen:
+                    seen.append(config)
+                    usable_questions(config.distinct_questions(), config.on_bad_gold)
 
-    def _run_stage(self, stage: str, settings: dict[str, Any]) -> None:
-        folder = Path(settings["output_dir"])
-        module = COMMANDS[stage].module
+    def _run_stage(self, step: Step) -> None:
+        folder = Path(step.settings["output_dir"])
+        module = COMMANDS[step.stage].module
         # It takes its place when the stage is done: one that is refused leaves the settings of the run that is there
         config = folder / "config.new.yaml"
-        write_settings(config, settings)
-        if self.accelerate_config is not None and stage in TRAINING_STAGES:
+        write_settings(config, step.settings)
+        if self.accelerate_config is not None and step.stage in TRAINING_STAGES:
             launcher = [sys.executable, "-m", "glow_trl.recipes.launch", "--config_file", str(self.accelerate_config)]
             result = subprocess.run([*launcher, "-m", module, "--config", str(config)])
             if result.returncode:
@@ -185,123 +224,3 @@ class Pipeline:
 
     def _say(self, title: str, number: int, total: int) -> None:
         print(f"[{number}/{total}] {title}", file=sys.stderr, flush=True)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """
-    Run a recipe: `RECIPE_DIR [--output_dir DIR] [--compare] [--STAGE.KEY VALUE ...]`.
-
-    Returns:
-        `int`: the exit code.
-
-    Raises:
-        UserError: something is wrong with the command line, the recipe or the data.
-    """
-    argv = list(sys.argv[1:] if argv is None else argv)
-    parser = _Parser(
-        prog="glow-trl run",
-        description="Run all stages of a recipe in order. Started again, it continues where it stopped.",
-        epilog="--STAGE.KEY VALUE replaces a setting of a stage's file: --sft.learning_rate 1e-5 --grpo.max_steps 50",
-        allow_abbrev=False,
-    )
-    parser.add_argument("recipe", help="folder of the recipe, such as recipes/quickstart")
-    parser.add_argument("--output_dir", help="folder of the run (default: outputs/NAME)")
-    parser.add_argument("--compare", action="store_true", help=f"train every initialization: {', '.join(ARMS)}")
-    parser.add_argument("--arms", nargs="+", choices=list(ARMS), help="train these initializations (default: glow)")
-    parser.add_argument("--model_name_or_path", help="model to start from, in place of the recipe's")
-    parser.add_argument("--accelerate_config", help="launch the training stages with this file of `accelerate`")
-    parser.add_argument("--overwrite", action="store_true", help="delete what an earlier run left in the folder")
-    options, rest = parser.parse_known_args(argv)
-    recipe = Recipe(options.recipe)
-    # Before the first import of torch, which reads OMP_NUM_THREADS once
-    for name, value in recipe.file.env.items():
-        os.environ.setdefault(name, str(value))
-    output_dir = Path(options.output_dir or Path("outputs") / recipe.name)
-    pipeline = Pipeline(
-        recipe=recipe,
-        output_dir=output_dir,
-        arms=[arm for arm in ARMS if options.compare or arm in (options.arms or ["glow"])],
-        model_name_or_path=options.model_name_or_path,
-        overrides=_overrides(rest, recipe),
-        accelerate_config=_accelerate_config(options.accelerate_config),
-    )
-    with folder_of_stage(output_dir):
-        if options.overwrite:
-            _delete_run(output_dir)
-        try:
-            pipeline.run()
-        except StageFailed as failure:
-            return failure.code
-    from rich.console import Console
-
-    from ..report import print_summary
-
-    console = Console()
-    print_summary(json.loads((output_dir / "summary.json").read_text(encoding="utf-8")), console)
-    console.print(f"report: {output_dir / 'report.html'}", soft_wrap=True)
-    return 0
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        raise UserError(f"{self.prog}: {message}")
-
-
-def _overrides(arguments: list[str], recipe: Recipe) -> dict[str, dict[str, Any]]:
-    overrides: dict[str, dict[str, Any]] = {}
-    arguments = [part for argument in arguments for part in _split_option(argument)]
-    while arguments:
-        option = arguments.pop(0)
-        stage, dot, key = option.removeprefix("--").partition(".")
-        if not option.startswith("--") or not dot:
-            raise UserError(
-                f"glow-trl run: unknown argument {option}; a stage's setting is given as --sft.{key or stage} VALUE"
-            )
-        if stage not in recipe.stages:
-            raise UserError(
-                f"glow-trl run: {option}: the recipe has no stage {stage!r}{nearest(stage, set(recipe.stages))}"
-            )
-        if not arguments:
-            raise UserError(f"glow-trl run: {option} needs a value")
-        check_keys(Path(option), [key], command_types(stage), stage)
-        try:
-            overrides.setdefault(stage, {})[key] = yaml.safe_load(arguments.pop(0))
-        except yaml.YAMLError as error:
-            raise UserError(f"glow-trl run: {option}: the value is not valid YAML ({one_line(error)})") from error
-    return overrides
-
-
-def _split_option(argument: str) -> list[str]:
-    option, equals, value = argument.partition("=")
-    return [option, value] if equals and option.startswith("--") else [argument]
-
-
-def _accelerate_config(name: str | None) -> Path | None:
-    if name is None:
-        return None
-    folders = [Path("accelerate_configs"), Path(__file__).resolve().parents[2] / "accelerate_configs"]
-    for path in (Path(name), *(folder / f"{name}.yaml" for folder in folders)):
-        if path.is_file():
-            if read_yaml(path).get("distributed_type") == "DEEPSPEED" and find_spec("deepspeed") is None:
-                raise MissingExtraError("deepspeed", "deepspeed", str(path))
-            return path
-    known = {path.stem for folder in folders for path in folder.glob("*.yaml")}
-    raise UserError(f"--accelerate_config: there is no file {name}{nearest(name, known)}")
-
-
-def _delete_run(output_dir: Path) -> None:
-    if not output_dir.exists():
-        return
-    if read_run(output_dir) is None:
-        raise UserError(
-            f"--overwrite: {output_dir} has no {RUN_FILE}, so it is not a run's folder; nothing was deleted"
-        )
-    for name in ("prepare", *DATA_STAGES, *ARMS):
-        if (output_dir / name).is_dir():
-            shutil.rmtree(output_dir / name)
-    for name in ("summary.json", "report.html", RUN_FILE):
-        (output_dir / name).unlink(missing_ok=True)
-
-
-if __name__ == "__main__":
-    sys.exit(run_command("run"))

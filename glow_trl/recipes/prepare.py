@@ -1,5 +1,6 @@
 """What a recipe makes on the spot: the quickstart's data, and a small model."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 from ..data import read_jsonl
@@ -7,11 +8,38 @@ from ..data.config import RowsConfig
 from ..quickstart import VOCABULARY, QuickstartConfig, write_data
 from ..stages.config import Settings
 from ..stages.frame import stage_run
+from ..stages.recipe_file import RECIPE_FILE
 from .built_model import BuiltModelConfig, build_model
-from .recipe import Recipe, build
+from .recipe import PREPARE_DIR, Recipe, build
 
 
-def prepare(recipe: Recipe, output_dir: Path, built_model: bool) -> None:
+def prepared_configs(
+    recipe: Recipe, built_model: bool, seed: int | None = None
+) -> tuple[QuickstartConfig | None, BuiltModelConfig | None]:
+    """
+    What the recipe's data and model are made of; `None` for what is not made.
+
+    Args:
+        recipe ([`~glow_trl.recipes.recipe.Recipe`]): the recipe.
+        built_model (`bool`): whether the model is wanted.
+        seed (`int`, *optional*): seed of both, in place of the recipe's.
+
+    Raises:
+        UserError: a parameter is unknown or cannot be used.
+    """
+    file, where = recipe.file, recipe.folder / RECIPE_FILE
+    common = {} if file.seed is None else {"seed": file.seed}
+    chosen = {} if seed is None else {"seed": seed}
+    data = model = None
+    if file.quickstart is not None:
+        data = build(QuickstartConfig, common | file.quickstart | chosen, f"{where}: quickstart")
+        data.validate()
+    if built_model:
+        model = build(BuiltModelConfig, common | (file.built_model or {}) | chosen, f"{where}: built_model")
+    return data, model
+
+
+def prepare(recipe: Recipe, output_dir: Path, built_model: bool, seed: int | None = None) -> None:
     """
     Make the data and the model of a recipe, unless they are there.
 
@@ -19,35 +47,31 @@ def prepare(recipe: Recipe, output_dir: Path, built_model: bool) -> None:
         recipe ([`~glow_trl.recipes.recipe.Recipe`]): the recipe.
         output_dir (`Path`): folder of the run; `prepare/data` and `prepare/model` in it are written.
         built_model (`bool`): whether the model is wanted.
+        seed (`int`, *optional*): seed of data and model, in place of the recipe's.
 
     Raises:
         UserError: a parameter is wrong, or the folder cannot be written to.
     """
-    file, where = recipe.file, recipe.folder / "recipe.yaml"
-    folder = output_dir / "prepare"
-    settings = {"quickstart": file.quickstart, "built_model": file.built_model if built_model else None}
-    rows = None if file.quickstart is not None or not built_model else _rows(recipe, output_dir)
-    told = Settings("prepare", (), settings, {}, settings, {})
+    data, model = prepared_configs(recipe, built_model, seed)
+    folder = output_dir / PREPARE_DIR
+    resolved = {"quickstart": data and asdict(data), "built_model": model and asdict(model)}
+    rows = _rows(recipe, output_dir) if data is None and model is not None else None
+    told = Settings("prepare", (), resolved, {}, resolved, {})
     with stage_run(told, folder, rows.files if rows is not None else []) as run:
         if run.is_complete:
             return
         run.start()
-        if file.quickstart is not None:
-            counts = write_data(build(QuickstartConfig, file.quickstart, f"{where}: quickstart"), folder / "data")
-        else:
-            counts = {}
-        if built_model:
-            config = build(BuiltModelConfig, file.built_model or {}, f"{where}: built_model")
+        counts = {} if data is None else write_data(data, folder / "data")
+        if model is not None:
             if rows is None:
                 texts = [row for _, row in read_jsonl(folder / "data" / "trajectories.jsonl")]
             else:
                 texts = rows.load(["problem"] if "collect" in recipe.stages else ["problem", "completion"])
-            vocabulary = VOCABULARY if file.quickstart is not None else None
             build_model(
-                config,
+                model,
                 (row[key] for row in texts for key in ("problem", "completion") if row.get(key)),
                 folder / "model",
-                vocabulary,
+                None if data is None else VOCABULARY,
             )
         run.complete(rows=counts)
 

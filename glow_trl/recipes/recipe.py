@@ -1,56 +1,32 @@
 """Recipes: a folder of YAML files, one a stage, and what they resolve to for a run."""
 
 import dataclasses
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from ..errors import UserError
-from ..stages.config import check_keys, command_types, nearest, read_yaml
+from ..stages.config import check_keys, command_types
 from ..stages.files import atomic_file
-from ..stages.registry import RECIPE_STAGES
+from ..stages.recipe_file import RECIPE_FILE, lineage, read_recipe_file, rebase, resolve_stage_file, shipped
+from ..stages.registry import COMMANDS, RECIPE_STAGES, TRAINING_STAGES
+from ..stages.yaml_file import nearest
 
 
-# The initializations that `--compare` trains: what each changes in the SFT stage
-ARMS: dict[str, dict[str, Any]] = {
+# The arms of a recipe that names none: GLOW, and the initializations that the paper compares it with
+DEFAULT_ARMS: dict[str, dict[str, Any]] = {
     "glow": {},
     "positive": {"trajectories": "positive", "weighting": "uniform"},
     "negative": {"trajectories": "negative", "weighting": "uniform"},
     "all": {"trajectories": "all", "weighting": "uniform"},
 }
 
-
-@dataclass
-class RecipeFile:
-    r"""
-    The file `recipe.yaml`: what the recipe makes on the spot, and how its arms differ. Every key may be left out.
-
-    Parameters:
-        description (`str`, *optional*):
-            What the recipe is for.
-        quickstart (`dict`, *optional*):
-            Parameters of the embedded task's data, see [`~glow_trl.quickstart.QuickstartConfig`]; `{}` for the
-            defaults. Without it the recipe makes no data.
-        built_model (`dict`, *optional*):
-            Sizes of a small model, see [`~glow_trl.recipes.built_model.BuiltModelConfig`], that is built and used
-            unless `--model_name_or_path` names another.
-        built_model_settings (`dict[str, dict]`, *optional*):
-            Stage to the settings that replace those of the stage's file while the built model is used.
-        arms (`dict[str, dict]`, *optional*):
-            Arm to the settings of the SFT stage that it changes beyond its data and its weighting.
-        env (`dict[str, str]`, *optional*):
-            Environment variables to set where they are not set already.
-    """
-
-    description: str = ""
-    quickstart: dict[str, Any] | None = None
-    built_model: dict[str, Any] | None = None
-    built_model_settings: dict[str, dict[str, Any]] = field(default_factory=dict)
-    arms: dict[str, dict[str, Any]] = field(default_factory=dict)
-    env: dict[str, Any] = field(default_factory=dict)
+# What a run, or a command on it, writes beside the folders of its arms
+PREPARE_DIR = "prepare"
+_TAKEN = {*COMMANDS, PREPARE_DIR, "annotation", "run.json", "summary.json", "report.html"}
 
 
 class Recipe:
@@ -58,46 +34,65 @@ class Recipe:
     A recipe's folder, read and checked.
 
     Args:
-        folder (`str` or `Path`): the folder.
+        folder (`str` or `Path`): the folder, or the name of a recipe that is shipped.
 
     Attributes:
         name (`str`): the folder's name.
-        file ([`RecipeFile`]): the content of `recipe.yaml`.
-        stages (`list[str]`): the stages that the recipe has a file for, in the order in which they run.
+        file ([`~glow_trl.stages.recipe_file.RecipeFile`]): the content of `recipe.yaml`.
+        stages (`list[str]`): the stages that the recipe, or its base, has a file for, in the order in which they run.
+        arms (`dict[str, dict]`): for each arm what it changes.
 
     Raises:
-        UserError: the folder or a stage's file is missing or malformed, or has an unknown key.
+        UserError: the folder is missing, `recipe.yaml` is malformed, or an arm cannot be named so.
     """
 
     def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
-        if not self.folder.is_dir():
-            raise UserError(f"{self.folder}: there is no such recipe folder{self._similar()}")
+        self.folder = _find(Path(folder))
         self.name = self.folder.resolve().name
-        self.stages = [stage for stage in RECIPE_STAGES if self.path(stage).is_file()]
+        folders = lineage(self.folder)
+        self.stages = [stage for stage in RECIPE_STAGES if any((f / f"{stage}.yaml").is_file() for f in folders)]
         if "sft" not in self.stages:
-            raise UserError(f"{self.folder} has no sft.yaml, so it is not a recipe{self._similar()}")
-        self._settings = {stage: read_yaml(self.path(stage)) for stage in self.stages}
-        self.file = self._read_recipe_file()
+            raise UserError(f"{self.folder} has no sft.yaml, so it is not a recipe{_similar(self.folder)}")
+        self.file = read_recipe_file(self.folder)
+        self.arms = self.file.arms or DEFAULT_ARMS
+        where = self.folder / RECIPE_FILE
+        for stage, settings in self.file.built_model_settings.items():
+            if stage not in RECIPE_STAGES:
+                raise UserError(
+                    f"{where}: built_model_settings: unknown name {stage!r}{nearest(str(stage), RECIPE_STAGES)}"
+                )
+            _check_mapping(settings, f"{where}: built_model_settings: {stage}")
+        for arm, settings in self.arms.items():
+            if not isinstance(arm, str) or not re.fullmatch(r"[A-Za-z0-9][\w.-]*", arm) or arm in _TAKEN:
+                raise UserError(
+                    f"{where}: arms: {arm!r} cannot be the name of an arm: take letters, digits, '_', '-' and '.', "
+                    "and nothing that a run has another use for"
+                )
+            _check_mapping(settings, f"{where}: arms: {arm}")
+            for stage in TRAINING_STAGES[1:]:
+                _check_mapping(settings.get(stage, {}), f"{where}: arms: {arm}: {stage}")
 
     def path(self, stage: str) -> Path:
-        """The file of a stage."""
+        """The file of a stage; it may be a base's alone."""
         return self.folder / f"{stage}.yaml"
 
     def check_keys(self) -> None:
         """
-        Check the keys of all stage files against the stages' dataclasses.
+        Check the keys of all stage files and of what replaces them against the stages' dataclasses.
 
         Raises:
             UserError: a key is unknown; the nearest known one is named.
         """
+        where = self.folder / RECIPE_FILE
         for stage in self.stages:
             types = command_types(stage)
-            check_keys(self.path(stage), self._settings[stage], types, stage)
+            settings = self._read(stage)
+            settings.pop("env", None)
+            check_keys(self.path(stage), settings, types, stage)
             overrides = self.file.built_model_settings.get(stage, {})
-            check_keys(self.folder / "recipe.yaml", overrides, types, f"built_model_settings, {stage}")
-        for arm in self.file.arms.values():
-            check_keys(self.folder / "recipe.yaml", arm, command_types("sft"), "arms, sft")
+            check_keys(where, overrides, types, f"built_model_settings, {stage}")
+            for arm in self.arms:
+                check_keys(where, self.arm_settings(arm, stage), types, f"arms, {arm}, {stage}")
 
     def settings(self, stage: str, output_dir: Path, built_model: bool) -> dict[str, Any]:
         """
@@ -108,45 +103,44 @@ class Recipe:
             output_dir (`Path`): folder of the run. It takes the place of `outputs/NAME` in the recipe's paths.
             built_model (`bool`): whether the run uses the model that the recipe builds.
         """
-        settings = dict(self._settings[stage])
+        settings = self._read(stage)
         if built_model:
             settings |= self.file.built_model_settings.get(stage, {})
-        return self._rebase(settings, str(output_dir))
+        return rebase(settings, f"outputs/{self.name}", str(output_dir))
 
-    def _rebase(self, value: Any, output_dir: str) -> Any:
-        if isinstance(value, str):
-            root = f"outputs/{self.name}"
-            return output_dir + value.removeprefix(root) if value == root or value.startswith(root + "/") else value
-        if isinstance(value, Mapping):
-            return {key: self._rebase(item, output_dir) for key, item in value.items()}
-        if isinstance(value, list):
-            return [self._rebase(item, output_dir) for item in value]
-        return value
+    def arm_settings(self, arm: str, stage: str) -> dict[str, Any]:
+        """What an arm changes in a stage: `grpo` in it is for that stage, all else for SFT."""
+        changes = self.arms[arm]
+        if stage == TRAINING_STAGES[0]:
+            return {key: value for key, value in changes.items() if key not in TRAINING_STAGES[1:]}
+        return dict(changes.get(stage, {})) if stage in TRAINING_STAGES else {}
 
-    def _read_recipe_file(self) -> RecipeFile:
-        path = self.folder / "recipe.yaml"
-        if not path.is_file():
-            return RecipeFile()
-        content = read_yaml(path)
-        check_keys(path, content, [RecipeFile], "recipe.yaml")
-        for key in ("quickstart", "built_model", "built_model_settings", "arms", "env"):
-            if content.get(key) is not None and not isinstance(content[key], dict):
-                raise UserError(f"{path}: {key} must be a mapping, found {type(content[key]).__name__}")
-        file = RecipeFile(**{key: value for key, value in content.items() if value is not None})
-        for key, known in (("built_model_settings", set(RECIPE_STAGES)), ("arms", set(ARMS))):
-            for name, settings in getattr(file, key).items():
-                if name not in known:
-                    raise UserError(f"{path}: {key}: unknown name {name!r}{nearest(str(name), known)}")
-                if not isinstance(settings, dict):
-                    raise UserError(f"{path}: {key}: {name} must be a mapping")
-        return file
+    def _read(self, stage: str) -> dict[str, Any]:
+        return resolve_stage_file(self.path(stage), known_settings(stage))
 
-    def _similar(self) -> str:
-        parent = self.folder.resolve().parent
-        names = (
-            {path.name for path in parent.glob("*/") if (path / "sft.yaml").is_file()} if parent.is_dir() else set()
-        )
-        return nearest(self.folder.name, names) or (f"; there are {', '.join(sorted(names))}" if names else "")
+
+def known_settings(stage: str) -> set[str]:
+    """Names of the settings that a stage knows."""
+    return {item.name for cls in command_types(stage) for item in dataclasses.fields(cls) if item.init}
+
+
+def _find(folder: Path) -> Path:
+    places = (folder, Path("recipes") / folder, shipped() / folder, shipped() / "recipes" / folder)
+    found = next((place for place in places if place.is_dir()), None)
+    if found is None:
+        raise UserError(f"{folder}: there is no such recipe folder{_similar(folder)}")
+    return found
+
+
+def _similar(folder: Path) -> str:
+    places = {folder.resolve().parent, shipped() / "recipes"}
+    names = {path.parent.name for place in places for path in place.glob("*/sft.yaml")}
+    return nearest(folder.name, names) or (f"; there are {', '.join(sorted(names))}" if names else "")
+
+
+def _check_mapping(value: Any, where: str) -> None:
+    if not isinstance(value, dict):
+        raise UserError(f"{where} must be a mapping, found {type(value).__name__}")
 
 
 def build(cls: type, settings: Mapping[str, Any], where: str) -> Any:

@@ -6,7 +6,9 @@ import numpy as np
 
 from ..analysis.data_map import DEFINITION, DataMap, data_map
 from ..analysis.groups import UNKNOWN, epoch_table, groups_of
-from ..data.loss_history import LABEL_COLUMN, LABELS, LedgerData, Weighting
+from ..analysis.weights import weights_of
+from ..data.loss_history import LABEL_COLUMN, LABELS, LossHistory
+from ..weighting import Weighting
 from .run_data import ArmData
 
 
@@ -28,7 +30,7 @@ def weighted_epochs(arm: ArmData, weighting: Weighting) -> list[tuple[int, np.nd
     """Number and gains of each epoch in which samples were weighted."""
     if arm.ledger is None:
         return []
-    return [(epoch, gains) for epoch, gains in arm.ledger.gains() if epoch > weighting.warmup_epochs]
+    return [(epoch, gains) for epoch, gains in arm.ledger.gains() if weighting.follows_gain(epoch)]
 
 
 def weight_table(arm: ArmData, weighting: Weighting) -> list[dict[str, Any]]:
@@ -40,25 +42,30 @@ def weight_table(arm: ArmData, weighting: Weighting) -> list[dict[str, Any]]:
         known = ~np.isnan(gains)
         if not known.any():
             continue
-        values = weighting.weights(gains, epoch)
+        values = weights_of(gains, weighting, epoch)
+        at_min, at_max = weighting.at_bounds(values)
         row: dict[str, Any] = {
             "epoch": epoch,
-            "at_min": float(np.mean(values[known] <= weighting.min_weight)),
-            "at_max": float(np.mean(values[known] >= weighting.max_weight)),
-            "mean_weight": float(values[known].mean()),
-            "mean_gain": float(gains[known].mean()),
+            "at_min": _mean(at_min[known]),
+            "at_max": _mean(at_max[known]),
+            "mean_weight": _mean(values[known]),
+            "mean_gain": _mean(gains[known]),
         }
         for outcome, code in OUTCOMES.items():
             chosen = known & (arm.ledger.is_correct == code)
-            row[f"gain_{outcome}"] = float(gains[chosen].mean()) if chosen.any() else None
-            row[f"weight_{outcome}"] = float(values[chosen].mean()) if chosen.any() else None
-            row[f"at_min_{outcome}"] = float(np.mean(values[chosen] <= weighting.min_weight)) if chosen.any() else None
-            row[f"at_max_{outcome}"] = float(np.mean(values[chosen] >= weighting.max_weight)) if chosen.any() else None
+            row[f"gain_{outcome}"] = _mean(gains[chosen])
+            row[f"weight_{outcome}"] = _mean(values[chosen])
+            row[f"at_min_{outcome}"] = _mean(at_min[chosen])
+            row[f"at_max_{outcome}"] = _mean(at_max[chosen])
         rows.append(row)
     return rows
 
 
-def column_tables(ledger: LedgerData, weighting: Weighting | None, cartography: DataMap) -> list[dict[str, Any]]:
+def _mean(values: np.ndarray) -> float | None:
+    return float(values.mean()) if values.size else None
+
+
+def column_tables(ledger: LossHistory, weighting: Weighting | None, cartography: DataMap) -> list[dict[str, Any]]:
     """
     Losses by label and by the other columns that tell samples apart.
 
@@ -92,7 +99,7 @@ def column_tables(ledger: LedgerData, weighting: Weighting | None, cartography: 
     return tables
 
 
-def map_facts(ledger: LedgerData, cartography: DataMap) -> dict[str, Any]:
+def map_facts(ledger: LossHistory, cartography: DataMap) -> dict[str, Any]:
     """Counts of the data map, the definition behind them, and the hardest of the samples that never improved."""
     never = np.flatnonzero(cartography.never_improved)
     hardest = never[np.argsort(-cartography.mean_loss[never], kind="stable")][:5]

@@ -30,7 +30,7 @@ def entropy_section(data: RunData, book: ScoreBook) -> dict[str, Any] | None:
     if not columns:
         return None
     names = [name for name in data.benchmarks if any("entropy" in measured[column][name] for column in columns)]
-    pairs = _pairs(columns)
+    pairs = _pairs(data, columns)
     rows = []
     for name in names:
         values = [measured[column][name].get("entropy") for column in columns]
@@ -52,15 +52,19 @@ def entropy_section(data: RunData, book: ScoreBook) -> dict[str, Any] | None:
     return {"columns": columns, "rows": rows, "pairs": pairs, "protocols": protocols}
 
 
-def _pairs(columns: list[tuple[str, str]]) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+def _pairs(data: RunData, columns: list[tuple[str, str]]) -> list[tuple[tuple[str, str], tuple[str, str]]]:
     """What is compared: arms after SFT with the one trained on positives (or the first), then GRPO with SFT."""
     after_sft = [column for column in columns if column[1] == STAGES[0]]
     pairs = []
     if len(after_sft) > 1:
-        reference = next((column for column in after_sft if column[0] == "positive"), after_sft[0])
+        reference = next((column for column in after_sft if _is_of_positives(data, column[0])), after_sft[0])
         pairs += [(reference, column) for column in after_sft if column != reference]
     pairs += [(column, (column[0], STAGES[1])) for column in after_sft if (column[0], STAGES[1]) in columns]
     return pairs
+
+
+def _is_of_positives(data: RunData, arm: str) -> bool:
+    return (data.arms[arm].stages[STAGES[0]].run.get("config") or {}).get("trajectories") == "positive"
 
 
 def _change(pairs: list[EntropyPair]) -> dict[str, Any] | None:

@@ -1,4 +1,4 @@
-"""Completions worth reading: what the stages made of the same question, and what the model was trained on."""
+"""Completions worth reading: what the stages made of the same question."""
 
 from typing import Any
 
@@ -6,7 +6,6 @@ from .run_data import STAGES, ArmData, RunData, rows_of
 
 
 _PER_BENCHMARK = 2
-_TRAINING = 4
 
 
 def evaluation_examples(data: RunData) -> list[dict[str, Any]]:
@@ -42,43 +41,6 @@ def evaluation_examples(data: RunData) -> list[dict[str, Any]]:
                 }
             )
     return examples
-
-
-def training_examples(data: RunData) -> list[dict[str, Any]]:
-    """A positive trajectory and negatives of different patterns or reasons."""
-    positive: dict[str, Any] | None = None
-    negatives: dict[str, dict[str, Any]] = {}
-    for row in data.trajectories():
-        if row.get("is_correct") and positive is None:
-            positive = row
-        elif row.get("is_correct") is False:
-            negatives.setdefault(str(row.get("pattern") or row.get("reason")), row)
-        if positive is not None and len(negatives) >= _TRAINING - 1:
-            break
-    chosen = [] if positive is None else [positive]
-    return chosen + list(negatives.values())[: _TRAINING - len(chosen)]
-
-
-def trajectory_counts(data: RunData) -> dict[str, Any] | None:
-    """How many trajectories have which label, and why; `None` if there are none."""
-    reasons: dict[tuple[str, str], int] = {}
-    for row in data.trajectories():
-        label = {True: "positive", False: "negative"}.get(row.get("is_correct"), "unlabelled")
-        key = (label, str(row.get("reason") or "not given"))
-        reasons[key] = reasons.get(key, 0) + 1
-    if not reasons:
-        return None
-    disagreements = sum(1 for _ in rows_of(data.folder / "label" / "disagreements.jsonl"))
-    total = sum(reasons.values())
-    return {
-        "total": total,
-        "rows": [
-            {"label": label, "reason": reason, "count": count, "share": count / total}
-            for (label, reason), count in sorted(reasons.items(), key=lambda item: -item[1])
-        ],
-        "rejected": data.label_run.get("rejected") or 0,
-        "disagreements": disagreements,
-    }
 
 
 def _by_question(arm: ArmData, benchmark: str) -> dict[int, dict[str, dict[str, Any]]]:

@@ -1,18 +1,24 @@
 """The report page: one file of HTML that needs nothing else."""
 
 import json
+import re
 from importlib import resources
 from typing import Any
 
 from ..statistics.numbers import duration, interval, number, p_value, percent, points, span
-from . import charts
+from .arm_styles import color_properties
+from .charts import patterns as pattern_charts
+from .charts import results as result_charts
+from .charts import training as training_charts
 from .comparison import arms_table, results_table
 from .dynamics import arm_map, column_tables, map_facts, weight_table, weighting_of
 from .entropy import entropy_section
-from .examples import evaluation_examples, training_examples, trajectory_counts
+from .examples import evaluation_examples
 from .patterns import loss_sections, pattern_sections
 from .run_data import STAGES, ArmData, RunData
 from .scores import LEVELS, ScoreBook
+from .summary import k_values
+from .training_data import arm_rows, training_trajectories
 
 
 _TEMPLATES = "templates"
@@ -37,11 +43,11 @@ def render_page(data: RunData, summary: dict[str, Any]) -> str:
     filters = (percent, interval, number, duration, points, p_value)
     environment.filters |= {function.__name__: function for function in filters}
     markup = jinja2.utils.markupsafe.Markup
-    # Lets a name of words joined by underscores break after them
-    environment.filters["breakable"] = lambda name: markup.escape(name).replace("_", markup("_<wbr>"))
-    environment.globals["span"] = span
-    environment.globals["Markup"] = jinja2.utils.markupsafe.Markup
-    styles = resources.files("glow_trl.report").joinpath(_TEMPLATES, "report.css").read_text(encoding="utf-8")
+    # Lets a name of words joined by underscores or dots break after them
+    environment.filters["breakable"] = lambda name: markup(re.sub(r"([_.])", r"\1<wbr>", str(markup.escape(name))))
+    environment.globals |= {"span": span, "Markup": markup}
+    css = resources.files("glow_trl.report").joinpath(_TEMPLATES, "report.css").read_text(encoding="utf-8")
+    styles = color_properties() + css
     return environment.get_template("report.html.jinja").render(styles=styles, **page_content(data, summary))
 
 
@@ -51,33 +57,35 @@ def page_content(data: RunData, summary: dict[str, Any]) -> dict[str, Any]:
     differences = arms_table(data, book)
     entropy = entropy_section(data, book)
     annotations = pattern_sections(data)
+    ks = k_values(summary)
     for section in annotations:
-        section["charts"] = charts.pattern_chart(section)
+        section["charts"] = pattern_charts.pattern_chart(section)
     return {
         "recipe": data.recipe,
         "summary": summary,
         "arms": list(data.arms),
+        "swatches": {name: arm.style.swatch for name, arm in data.arms.items()},
+        "arm_rows": arm_rows(data),
         "stages": STAGES,
         "benchmarks": data.benchmarks,
         "headline": headline(summary, data.benchmarks),
-        "k_values": _k_values(summary),
+        "k_columns": [f"pass@{k}" for k in ks] + [f"majority@{k}" for k in ks[-1:]],
         "results": results_table(data, book) if data.benchmarks else None,
         "levels": [{"mark": mark, "level": level} for level, mark in reversed(LEVELS)],
-        "accuracy_charts": charts.accuracy_charts(data),
-        "pass_charts": charts.curve_charts(data),
-        "majority_charts": charts.curve_charts(data, "majority"),
+        "accuracy_charts": result_charts.accuracy_charts(data),
+        "pass_charts": result_charts.curve_charts(data),
+        "majority_charts": result_charts.curve_charts(data, "majority"),
         "differences": differences,
-        "difference_charts": charts.difference_charts(differences) if differences else [],
+        "difference_charts": result_charts.difference_charts(data, differences) if differences else [],
         "entropy": entropy,
-        "entropy_charts": charts.entropy_chart(entropy) if entropy else [],
+        "entropy_charts": result_charts.entropy_chart(data, entropy) if entropy else [],
         **_training(data),
         "losses": loss_sections(data),
-        "grpo_charts": charts.grpo_charts(data),
-        "trajectories": trajectory_counts(data),
-        "training_examples": training_examples(data),
+        "grpo_charts": training_charts.grpo_charts(data),
+        "trajectories": training_trajectories(data),
         "annotations": annotations,
         "examples": evaluation_examples(data),
-        "stage_rows": _stage_rows(data),
+        "stage_runs": _runs(data)[1 if data.run else 0 :],
         "facts": _facts(data),
         "configurations": _configurations(data),
     }
@@ -91,10 +99,10 @@ def _training(data: RunData) -> dict[str, Any]:
     weighting = None if arm is None else weighting_of(arm)
     weight_rows = weight_table(arm, weighting) if weighting is not None else []
     content = {
-        "loss_charts": charts.loss_charts(data),
-        "gain_charts": charts.gain_charts(arm) if arm is not None else [],
-        "weight_charts": charts.weight_charts(arm, weighting) if weight_rows else [],
-        "bound_charts": charts.bound_charts(arm, weight_rows),
+        "loss_charts": training_charts.loss_charts(data),
+        "gain_charts": training_charts.gain_charts(arm) if arm is not None else [],
+        "weight_charts": training_charts.weight_charts(arm, weighting) if weight_rows else [],
+        "bound_charts": training_charts.bound_charts(arm, weight_rows),
         "weight_rows": weight_rows,
         "weighting": weighting,
         "detailed_arm": arm.name if arm is not None else None,
@@ -113,13 +121,9 @@ def _maps(arms: list[ArmData]) -> list[dict[str, Any]]:
     maps = []
     for arm in arms:
         cartography = arm_map(arm)
-        drawn = None if cartography is None else charts.map_chart(arm, cartography)
-        if drawn is not None:
-            svg, shown, samples = drawn
+        if cartography is not None and (drawn := training_charts.map_chart(arm, cartography)) is not None:
             known, never = int(cartography.known.sum()), int(cartography.never_improved.sum())
-            maps.append(
-                {"arm": arm.name, "svg": svg, "shown": shown, "samples": samples, "known": known, "never": never}
-            )
+            maps.append(drawn | {"known": known, "never": never})
     return maps
 
 
@@ -153,38 +157,6 @@ def total_seconds(summary: dict[str, Any]) -> float | None:
     return sum(recorded) if recorded else None
 
 
-def _k_values(summary: dict[str, Any]) -> list[int]:
-    return sorted(
-        {
-            k
-            for stages in summary["arms"].values()
-            for content in stages.values()
-            for row in content["benchmarks"].values()
-            for k in charts.points_by_k(row)
-            if k > 1
-        }
-    )
-
-
-def _stage_rows(data: RunData) -> list[dict[str, Any]]:
-    rows = []
-    if data.label_run:
-        rows.append({"name": "label", **_run_facts(data.label_run)})
-    for name, arm in data.arms.items():
-        for stage_name, stage in arm.stages.items():
-            if stage.run:
-                rows.append({"name": f"{name} / {stage_name}", **_run_facts(stage.run)})
-            if stage.results is not None or stage.evaluation_run:
-                seconds = (stage.results or {}).get("seconds")
-                facts = _run_facts(stage.evaluation_run)
-                rows.append({"name": f"{name} / {stage_name} evaluation", **facts, "seconds": seconds})
-    return rows
-
-
-def _run_facts(run: dict[str, Any]) -> dict[str, Any]:
-    return {"status": run.get("status", ""), "seconds": run.get("seconds"), "started": run.get("started", "")}
-
-
 def _facts(data: RunData) -> list[tuple[str, str]]:
     runs = _runs(data)
     facts = [("folder", data.folder.resolve().name)]
@@ -208,15 +180,13 @@ def _short(key: str, value: Any) -> str:
 
 
 def _configurations(data: RunData) -> list[tuple[str, str]]:
-    return [
-        (name, json.dumps(run["config"], indent=2, ensure_ascii=False))
-        for name, run in _runs(data)
-        if run.get("config")
-    ]
+    """What was set for each stage; older records hold nothing else under `config`."""
+    settings = [(name, run.get("given", run.get("config"))) for name, run in _runs(data)]
+    return [(name, json.dumps(given, indent=2, ensure_ascii=False)) for name, given in settings if given]
 
 
 def _runs(data: RunData) -> list[tuple[str, dict[str, Any]]]:
-    runs = [("run", data.run), ("label", data.label_run)]
+    runs = [("run", data.run), *data.single_runs.items()]
     for name, arm in data.arms.items():
         for stage_name, stage in arm.stages.items():
             runs += [

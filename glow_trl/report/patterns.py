@@ -1,10 +1,9 @@
 """What the annotation stages of a run found, as the report shows it."""
 
-from pathlib import Path
 from typing import Any
 
 from ..statistics.numbers import number, percent
-from .run_data import RunData, rows_of
+from .run_data import RunData, rows_of, short_path
 from .scores import stars
 
 
@@ -58,17 +57,12 @@ def loss_sections(data: RunData) -> list[dict[str, Any]]:
     return [
         {
             "name": name,
-            "model": _short(results.get("model_name_or_path", "")),
-            "data": [_short(path) for path in results.get("data") or []],
+            "model": short_path(results.get("model_name_or_path", "")),
+            "data": [short_path(path) for path in results.get("data") or []],
             "results": results,
         }
         for name, results in data.stage_results("loss")
     ]
-
-
-def _short(path: str) -> str:
-    """The last two parts of a path."""
-    return "/".join(Path(path).parts[-2:])
 
 
 def _sentences(results: dict[str, Any]) -> list[str]:

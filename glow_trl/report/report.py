@@ -35,15 +35,7 @@ class ReportConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    Write the report of a run folder and print its table.
-
-    Args:
-        argv (`list[str]`, *optional*): the arguments; by default the command line's.
-
-    Raises:
-        UserError: there is no such run, or its folder cannot be written to.
-    """
+    """Run `glow-trl report` with the arguments `argv`, by default those of the command line."""
     from rich.console import Console
 
     config: ReportConfig = parse_command("report", sys.argv[1:] if argv is None else argv).config

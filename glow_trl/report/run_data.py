@@ -1,6 +1,6 @@
 """What a run left in its folder, read as far as it is there."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ..data import MalformedLine, read_jsonl
-from ..data.loss_history import LedgerData, read_ledger
+from ..data.loss_history import HISTORY_DIR, LossHistory
 from ..errors import UserError
 from ..stages.files import read_json
+from .arm_styles import ArmStyle
 
 
-ARMS = ("glow", "positive", "negative", "all")
 STAGES = ("sft", "grpo")
 
 
@@ -57,11 +57,22 @@ class StageData:
 
 @dataclass
 class ArmData:
-    """One arm of the comparison."""
+    """
+    One arm of the run.
+
+    Args:
+        name (`str`): its name.
+        stages (`dict[str, StageData]`): the training stages that it has.
+        ledger ([`LossHistory`] or `None`): the losses of its SFT stage.
+        style ([`ArmStyle`]): how it is drawn.
+        changes (`dict` or `None`): settings that the run says it changes; `None` if it does not say.
+    """
 
     name: str
     stages: dict[str, StageData]
-    ledger: LedgerData | None
+    ledger: LossHistory | None
+    style: ArmStyle
+    changes: dict[str, Any] | None
 
 
 @dataclass
@@ -72,19 +83,19 @@ class RunData:
         folder (`Path`): the folder.
         recipe (`str`): name of the recipe.
         run (`dict`): the run's own `run.json`.
-        label_run (`dict`): `run.json` of the labelling stage.
-        arms (`dict[str, ArmData]`): the arms that have any stage, in the order of `ARMS`.
+        single_runs (`dict[str, dict]`): `run.json` of each stage that belongs to no arm, by the name of its folder.
+        arms (`dict[str, ArmData]`): the arms that have any stage, in the order of the run's `run.json`.
     """
 
     folder: Path
     recipe: str
     run: dict[str, Any]
-    label_run: dict[str, Any]
+    single_runs: dict[str, dict[str, Any]]
     arms: dict[str, ArmData] = field(default_factory=dict)
 
     @property
     def main_arm(self) -> ArmData | None:
-        """The arm that the report speaks of where it shows one: GLOW if it was trained."""
+        """The arm that the report speaks of where it shows one: the run's first."""
         return next(iter(self.arms.values()), None)
 
     @property
@@ -110,10 +121,6 @@ class RunData:
                 found.append((path.parent.relative_to(self.folder).as_posix(), results))
         return found
 
-    def trajectories(self) -> Iterator[dict[str, Any]]:
-        """The labelled trajectories that the run trained on."""
-        return rows_of(self.folder / "label" / "trajectories.jsonl")
-
 
 def read_run_folder(folder: Path) -> RunData:
     """Read a run folder, whatever of it exists.
@@ -124,14 +131,26 @@ def read_run_folder(folder: Path) -> RunData:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder")
     run = read_json(folder / "run.json") or {}
-    data = RunData(folder, _recipe_name(run, folder), run, read_json(folder / "label" / "run.json") or {})
-    for name in ARMS:
+    single_runs = _by_start(folder.glob("*/run.json"))
+    data = RunData(folder, _recipe_name(run, folder), run, single_runs)
+    # A list of names, or a mapping to the settings that an arm changes
+    listed = run.get("arms") or []
+    found = _by_start([*folder.glob("*/sft/run.json"), *folder.glob("*/grpo/run.json")], level=1)
+    for place, name in enumerate(dict.fromkeys([*map(str, listed), *found])):
         stages = {stage: _read_stage(folder / name, stage) for stage in STAGES if _exists(folder / name, stage)}
         if stages:
-            data.arms[name] = ArmData(name, stages, read_ledger(folder / name / "sft" / "ledger"))
-    if not data.arms and not run and not data.label_run:
+            changes = (listed[name] or {}) if isinstance(listed, dict) and name in listed else None
+            ledger = LossHistory.read(folder / name / "sft" / HISTORY_DIR)
+            data.arms[name] = ArmData(name, stages, ledger, ArmStyle.at(place), changes)
+    if not data.arms and not run and not single_runs:
         raise UserError(f"{folder}: not a run folder (it has neither run.json nor any stage's output)")
     return data
+
+
+def _by_start(paths: Iterable[Path], level: int = 0) -> dict[str, dict[str, Any]]:
+    """Run records by the name of their folder, or of one some levels above it, in the order of their starts."""
+    records = [(path.parents[level].name, read_json(path) or {}) for path in paths]
+    return dict(sorted(records, key=lambda item: (str(item[1].get("started") or ""), item[0])))
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:
@@ -139,6 +158,11 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
     if path.is_file():
         for _, row in read_jsonl(path, on_malformed=_ignore):
             yield row
+
+
+def short_path(path: str | Path) -> str:
+    """The last two parts of a path: enough to know a file by, without where the run's folder is."""
+    return "/".join(Path(path).parts[-2:])
 
 
 def _ignore(line: MalformedLine) -> None:

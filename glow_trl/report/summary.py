@@ -23,3 +23,16 @@ def summarize(data: RunData) -> dict[str, Any]:
                 "benchmarks": (stage.results or {}).get("benchmarks", {}),
             }
     return {"recipe": data.recipe, "arms": arms}
+
+
+def k_values(summary: dict[str, Any]) -> list[int]:
+    """Every k above 1 whose pass@k was measured, in ascending order."""
+    names = {
+        key.removeprefix("pass@")
+        for stages in summary["arms"].values()
+        for content in stages.values()
+        for row in content["benchmarks"].values()
+        for key, value in row.items()
+        if key.startswith("pass@") and value is not None
+    }
+    return sorted(k for name in names if name.isdigit() and (k := int(name)) > 1)

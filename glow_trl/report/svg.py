@@ -3,12 +3,15 @@
 import hashlib
 import io
 import re
+from collections.abc import Iterable
 from types import MappingProxyType
 from typing import Any
 
 import matplotlib
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
+
+from .arm_styles import PALETTE, ArmStyle
 
 
 # Each name is a CSS variable of the page. Matplotlib draws with the stand-in, which is replaced in its output.
@@ -19,10 +22,7 @@ COLORS = MappingProxyType(
         "grid": "#030303",
         "surface": "#040404",
         "accent": "#050505",
-        "arm-glow": "#100001",
-        "arm-positive": "#100002",
-        "arm-negative": "#100003",
-        "arm-all": "#100004",
+        **{f"arm-{number}": f"#1000{number:02d}" for number in range(1, len(PALETTE) + 1)},
         "outcome-positive": "#200001",
         "outcome-negative": "#200002",
     }
@@ -30,16 +30,15 @@ COLORS = MappingProxyType(
 
 _STYLE = {
     "svg.fonttype": "none",
+    # Names are text, whatever signs they hold
+    "text.parse_math": False,
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "font.size": 9,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 8,
+    "figure.titlesize": 10,
+    "figure.titleweight": "bold",
     "axes.labelsize": 9,
     "axes.labelcolor": COLORS["muted"],
-    "axes.titlecolor": COLORS["text"],
     "axes.edgecolor": COLORS["grid"],
     "axes.facecolor": "none",
     "axes.spines.top": False,
@@ -92,8 +91,30 @@ class Chart:
         self._context.__enter__()
         self.figure = Figure(figsize=self._size, layout="constrained")
         self.axes = self.figure.add_subplot()
-        self.axes.set_title(self.title)
+        # At the left edge, wherever the axes begin
+        self.figure.suptitle(_shortened(self.title, int(8.5 * self._size[0])), x=0.02, horizontalalignment="left")
         return self
+
+    def name_rows(self, names: Iterable[str]) -> None:
+        """Make the vertical axis one of names, the first at the top."""
+        names = [_shortened(name, int(6.5 * self._size[0])) for name in names]
+        self.axes.set_yticks(range(len(names)), names)
+        self.axes.set_ylim(len(names) - 0.5, -0.5)
+        self.axes.grid(visible=False, axis="y")
+        self.axes.tick_params(axis="y", length=0, labelcolor=COLORS["text"])
+        self.axes.spines["left"].set_visible(False)
+
+    def add_legend(self, **options: Any) -> None:
+        """Add a legend if there is anything to tell apart."""
+        if self.axes.get_legend_handles_labels()[0]:
+            self.axes.legend(**options)
+
+    def mark(self, x: float, y: float, style: ArmStyle, filled: bool, size: float = 6) -> None:
+        """Draw an arm's marker."""
+        color = COLORS[style.color]
+        face = color if filled else COLORS["surface"]
+        look = {"marker": style.marker, "markersize": size, "markerfacecolor": face, "markeredgewidth": 1.5}
+        self.axes.plot(x, y, color=color, **look)
 
     def __exit__(self, kind: Any, error: Any, trace: Any) -> None:
         try:
@@ -123,6 +144,12 @@ def _adapt(svg: str, prefix: str, label: str) -> str:
     svg = re.sub(r"<svg\b([^>]*?) (?:width|height)=\"[^\"]*\"", r"<svg\1", svg)
     svg = re.sub(r"<svg\b([^>]*?) (?:width|height)=\"[^\"]*\"", r"<svg\1", svg)
     return svg.replace("<svg", f'<svg role="img" aria-label="{_attribute(label)}"', 1).strip()
+
+
+def _shortened(text: str, most: int) -> str:
+    """A text without its middle where it is longer than a chart has place for."""
+    half = (most - 1) // 2
+    return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
 
 
 def _attribute(text: str) -> str:

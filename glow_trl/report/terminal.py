@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING, Any
 
-from ..evaluation.metrics import benchmark_label, largest_k
+from ..evaluation.metrics import benchmark_label
+from ..stages.console import add_texts, figures_table
 from ..statistics.numbers import interval, number, percent
+from .summary import k_values
 
 
 if TYPE_CHECKING:
@@ -17,22 +19,10 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
         summary (`dict`): the content of `summary.json`.
         console (`rich.console.Console`): where to print.
     """
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        box=box.SIMPLE_HEAD, title=f"{summary['recipe']}: results", title_justify="left", padding=(0, 1, 0, 0)
-    )
     several_arms = len(summary["arms"]) > 1
-    rows = [
-        row for stages in summary["arms"].values() for its in stages.values() for row in its["benchmarks"].values()
-    ]
-    k = largest_k(rows)
-    table.add_column("stage", no_wrap=True)
-    table.add_column("benchmark", min_width=12)
-    for column in ["accuracy", "95 %", *([f"pass@{k}"] if k > 1 else []), "tokens", "entropy", "seconds"]:
-        table.add_column(column, justify="right", no_wrap=True)
+    k = max(k_values(summary), default=1)
+    columns = ("accuracy", "95 %", *([f"pass@{k}"] if k > 1 else []), "tokens", "entropy", "seconds")
+    table = figures_table("stage", "benchmark", numbers=columns, title=f"{summary['recipe']}: results")
     for arm, stages in summary["arms"].items():
         for stage, content in stages.items():
             label = f"{arm} {stage.upper()}" if several_arms else stage.upper()
@@ -44,5 +34,6 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
                 cells += [percent(row.get(f"pass@{k}"))] if k > 1 else []
                 cells += [number(row.get("response_length"), 1), number(row.get("entropy"), 3)]
                 cells.append(number(content.get("seconds"), 0) if first else "")
-                table.add_row(*map(Text, cells), end_section=position == len(rows) - 1)
+                add_texts(table, *cells)
+            table.add_section()
     console.print(table)

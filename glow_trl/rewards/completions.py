@@ -1,9 +1,10 @@
 """What TRL hands to reward functions: completions in either form, and columns that may be absent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 
-def completion_text(completion: object) -> str:
+def completion_text(completion: str | Sequence[Mapping[str, Any]] | None) -> str:
     """The text of a completion: a plain string, or the last assistant message of a conversation."""
     if isinstance(completion, str):
         return completion

@@ -4,12 +4,11 @@ Importing this module loads neither torch nor TRL.
 """
 
 import dataclasses
-import difflib
 import importlib
 import json
 import os
 import typing
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,9 @@ from typing import Any
 import yaml
 
 from ..errors import MissingExtraError, UserError
+from .recipe_file import resolve_stage_file
 from .registry import COMMANDS
+from .yaml_file import nearest, one_line, yaml_problem
 
 
 # Metadata of a field that are ours and not the argument parser's
@@ -130,14 +131,28 @@ def parse_settings(
     """As [`parse_command`], for a configuration that is made up of `dataclass_types`."""
     prog = f"glow-trl {command}"
     fields = {item.name: item for cls in dataclass_types for item in dataclasses.fields(cls) if item.init}
-    argv, path, from_file = read_config(argv, prog)
+    argv, path, from_file = read_config(argv, prog, fields)
     check_keys(path, from_file, dataclass_types, command)
-    parser = _make_parser(dataclass_types, prog, path)
-    argv = _name_positionals(argv, fields.values(), prog)
+    return build_settings(dataclass_types, from_file, command, path or prog, argv, changeable)
+
+
+def build_settings(
+    dataclass_types: Sequence[type],
+    from_file: Mapping[str, Any],
+    command: str,
+    where: str | Path,
+    argv: Sequence[str] = (),
+    changeable: Iterable[str] = (),
+) -> Settings:
+    """As [`parse_settings`], from what a file says (`where`, for messages) and a command line without `--config`."""
+    prog = f"glow-trl {command}"
+    fields = {item.name: item for cls in dataclass_types for item in dataclasses.fields(cls) if item.init}
+    parser = _make_parser(dataclass_types, prog, where)
+    argv = _name_positionals(list(argv), fields.values(), prog)
     argv, structured = _take_structured(argv, _structured_fields(dataclass_types), prog)
     from_command_line = {*structured, *_named(argv, parser, fields, prog)}
     try:
-        parser.set_defaults_with_config(**from_file | structured)
+        parser.set_defaults_with_config(**{**from_file, **structured})
         configs = parser.parse_args_into_dataclasses(argv)
     except UserError:
         raise
@@ -146,11 +161,11 @@ def parse_settings(
             raise MissingExtraError("deepspeed", "deepspeed", f"{command} with DeepSpeed") from error
         raise
     except (ValueError, TypeError) as error:
-        raise UserError(f"{path or prog}: {one_line(error)}") from error
+        raise UserError(f"{where}: {one_line(error)}") from error
     return Settings.of(command, configs, [*from_file, *from_command_line], changeable)
 
 
-def _make_parser(dataclass_types: Sequence[type], prog: str, path: Path | None) -> Any:
+def _make_parser(dataclass_types: Sequence[type], prog: str, where: str | Path) -> Any:
     from trl import TrlParser
 
     class Parser(TrlParser):
@@ -158,7 +173,7 @@ def _make_parser(dataclass_types: Sequence[type], prog: str, path: Path | None) 
             return super().add_argument(*names, **{key: options[key] for key in options if key not in _MARKS})
 
         def error(self, message):
-            raise UserError(f"{path or prog}: {message}")
+            raise UserError(f"{where}: {message}")
 
     return Parser(dataclass_types, prog=prog, allow_abbrev=False)
 
@@ -216,7 +231,7 @@ def _take_structured(argv: list[str], names: set[str], prog: str) -> tuple[list[
             try:
                 found[name] = yaml.safe_load(text)
             except yaml.YAMLError as error:
-                raise UserError(f"{prog}: {token}: not valid YAML ({_problem(error)}): {text}") from error
+                raise UserError(f"{prog}: {token}: not valid YAML ({yaml_problem(error)}): {text}") from error
         else:
             rest.append(token)
     return rest, found
@@ -240,9 +255,12 @@ def check_keys(path: Path | None, keys: Iterable[str], dataclass_types: Sequence
             raise UserError(f"{path}: unknown key {key!r} for {command}{nearest(key, known)}")
 
 
-def read_config(argv: Sequence[str], prog: str) -> tuple[list[str], Path | None, dict[str, Any]]:
+def read_config(
+    argv: Sequence[str], prog: str, known: Container[str] = ()
+) -> tuple[list[str], Path | None, dict[str, Any]]:
     """
-    Read the file that `--config` names, and set the environment variables that it has under `env`.
+    Read the file that `--config` names, see [`~glow_trl.stages.recipe_file.resolve_stage_file`], and set the
+    environment variables that it has under `env`.
 
     Returns:
         `tuple`: the command line without `--config FILE`, the file, and its settings.
@@ -251,7 +269,9 @@ def read_config(argv: Sequence[str], prog: str) -> tuple[list[str], Path | None,
         UserError: the file is missing or is not a YAML mapping.
     """
     rest, path = _take_config(list(argv), prog)
-    return rest, path, {} if path is None else _read_settings(path)
+    settings = {} if path is None else resolve_stage_file(path, known)
+    os.environ.update({str(name): str(value) for name, value in settings.pop("env", {}).items()})
+    return rest, path, settings
 
 
 def _take_config(argv: list[str], prog: str) -> tuple[list[str], Path | None]:
@@ -263,47 +283,6 @@ def _take_config(argv: list[str], prog: str) -> tuple[list[str], Path | None]:
     if position + 1 == len(argv) or argv[position + 1].startswith("--"):
         raise UserError(f"{prog}: --config needs the path of a YAML file")
     return argv[:position] + argv[position + 2 :], Path(argv[position + 1])
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    """The settings of a stage's file; environment variables that it names are set."""
-    settings = read_yaml(path)
-    env = settings.pop("env", None) or {}
-    if not isinstance(env, dict):
-        raise UserError(f"{path}: env: expected a mapping of names to values, found {type(env).__name__}")
-    os.environ.update({str(name): str(value) for name, value in env.items()})
-    return settings
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """
-    The mapping in a YAML file; `{}` for an empty one.
-
-    Raises:
-        UserError: the file is missing, unreadable, not YAML, or not a mapping.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not valid UTF-8 (byte {error.start + 1})") from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        raise UserError(f"{path}{line}: not valid YAML ({_problem(error)})") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: expected a mapping of keys to values, found {type(content).__name__}")
-    for key in content:
-        if not isinstance(key, str):
-            raise UserError(f"{path}: expected names as keys, found {key!r}")
-    return content
-
-
-def _problem(error: yaml.YAMLError) -> str:
-    return getattr(error, "problem", None) or one_line(error)
 
 
 def as_mapping(value: dict[str, Any] | str | None, name: str) -> dict[str, Any]:
@@ -323,14 +302,3 @@ def as_mapping(value: dict[str, Any] | str | None, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise UserError(f"{name}: expected a mapping, found {type(value).__name__}")
     return value
-
-
-def nearest(name: str, known: Sequence[str] | set[str], prefix: str = "") -> str:
-    """`; did you mean ...?` with the known name that is most like `name`, or nothing when none is like it."""
-    close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
-
-
-def one_line(error: BaseException) -> str:
-    """The message of an error in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -11,7 +11,7 @@ ENDS_WITH_PARENT = "GLOW_TRL_ENDS_WITH_PARENT"
 _PR_SET_PDEATHSIG = 1
 
 
-def end_with_parent() -> None:
-    """Let this process get SIGTERM when its parent has ended, however that ended. Only Linux can."""
+def end_with_parent(number: int = signal.SIGTERM) -> None:
+    """Let this process get a signal when its parent has ended, however that ended. Only Linux can."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)

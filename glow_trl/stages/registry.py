@@ -28,7 +28,9 @@ class Command:
 
 
 COMMANDS: dict[str, Command] = {
-    "run": Command("glow_trl.recipes.pipeline", "all stages of a recipe in order, resuming where it stopped", ()),
+    "run": Command(
+        "glow_trl.recipes.run", "all stages of a recipe in order, resuming where it stopped", ("RunConfig",)
+    ),
     "collect": Command(
         "glow_trl.collection.collect",
         "trajectories from a teacher: n answers to each question",

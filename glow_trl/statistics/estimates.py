@@ -202,7 +202,7 @@ def grouped_mean(
     else:
         if len(groups) != values.size:
             raise ValueError(f"grouped_mean: {values.size} values and {len(groups)} groups")
-        number = {}
+        number: dict[Hashable, int] = {}
         index = np.array([number.setdefault(group, len(number)) for group in groups])
         sums, counts = np.bincount(index, weights=values), np.bincount(index).astype(float)
     return grouped_ratio(sums, counts, level, bounds)
@@ -263,10 +263,10 @@ def grouped_median(values: Sequence[float], groups: Sequence[Hashable], level: f
         groups (`Sequence[Hashable]`): the question each sample belongs to.
         level (`float`, *optional*, defaults to `0.95`): confidence level.
     """
-    values = np.asarray(values, dtype=float)
-    median = float(np.median(values))
-    share = grouped_mean(values <= median, groups, level, bounds=(0, 1))
+    array = np.asarray(values, dtype=float)
+    median = float(np.median(array))
+    share = grouped_mean(array <= median, groups, level, bounds=(0, 1))
     # Around one half, which is where the median is, whatever share of ties there is
     half_low, half_high = share.mean - share.low, share.high - share.mean
-    low, high = np.quantile(values, [max(0.0, 0.5 - half_low), min(1.0, 0.5 + half_high)])
+    low, high = np.quantile(array, [max(0.0, 0.5 - half_low), min(1.0, 0.5 + half_high)])
     return Estimate(median, float(min(low, median)), float(max(high, median)), share.n_groups)

@@ -7,11 +7,6 @@ import re
 import struct
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-
-if TYPE_CHECKING:
-    from transformers import TrainingArguments
 
 
 logger = logging.getLogger(__name__)
@@ -66,23 +61,8 @@ def remove_other_ranks(checkpoint: str | os.PathLike, num_processes: int) -> Non
     """
     for pattern in ("rng_state_*.pth", "global_step*/*zero_pp_rank_*.pt"):
         for path in Path(checkpoint).glob(pattern):
-            if int(_RANK.search(path.name)[1]) >= num_processes:
+            if (rank := _RANK.search(path.name)) and int(rank[1]) >= num_processes:
                 path.unlink(missing_ok=True)
-
-
-def make_resumable(args: "TrainingArguments") -> None:
-    """
-    Let a run of several processes on CPU load optimizer states. accelerate calls the device of such a run `cpu:0`, and
-    `transformers` asks `torch.load` for tensors there, which knows the CPU without a number only.
-
-    Args:
-        args ([`~transformers.TrainingArguments`]): arguments of the trainer; changed in place.
-    """
-    import torch
-
-    if args.device.type == "cpu" and args.device.index is not None:
-        # Where the property `device` keeps its value
-        vars(args)["_setup_devices"] = torch.device("cpu")
 
 
 def _find_fault(checkpoint: Path, step: int, has_ledger: bool) -> str | None:

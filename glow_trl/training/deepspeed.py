@@ -8,10 +8,8 @@ from pathlib import Path
 
 import torch
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import UserError
-from .checkpoints import remove_other_ranks
 
 
 logger = logging.getLogger(__name__)
@@ -33,15 +31,13 @@ def fit_to_processes(trainer: Trainer, checkpoint: str | None) -> None:
         UserError: the numbers differ and the states cannot be converted.
     """
     # Of a call of `train` before
-    for callback in (_OwnRanksOnly, _StateOfEachGroup):
-        trainer.remove_callback(callback)
-    trainer.add_callback(_OwnRanksOnly)
+    trainer.remove_callback(_StateOfEachGroup)
     plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None)
     if plugin is None:
         return
     written_by = 0 if checkpoint is None else num_partitions(checkpoint)
     convert = written_by not in (0, trainer.accelerator.num_processes)
-    if convert:
+    if checkpoint is not None and convert:
         with trainer.accelerator.main_process_first():
             if not (Path(checkpoint) / _UNIVERSAL).exists():
                 _convert(Path(checkpoint))
@@ -56,15 +52,6 @@ def num_partitions(checkpoint: str | Path) -> int:
     if not (checkpoint / "latest").is_file():
         return 0
     return len(list((checkpoint / (checkpoint / "latest").read_text().strip()).glob("*_optim_states.pt")))
-
-
-class _OwnRanksOnly(TrainerCallback):
-    """Leaves no parts of more processes in a checkpoint that is written over theirs."""
-
-    def on_save(self, args, state, control, **kwargs):
-        if state.is_local_process_zero:
-            checkpoint = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}"
-            remove_other_ranks(checkpoint, args.world_size)
 
 
 class _StateOfEachGroup(TrainerCallback):

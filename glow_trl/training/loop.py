@@ -1,6 +1,5 @@
 """What the two training stages share: loading model and tokenizer, and the run around a TRL trainer."""
 
-import logging
 import math
 import re
 import sys
@@ -11,17 +10,15 @@ import torch
 import transformers
 from accelerate import PartialState
 from peft import PeftConfig
-from transformers import ProgressCallback, Trainer
+from transformers import ProgressCallback
 from trl import ModelConfig, get_peft_config
 
 from ..data import write_jsonl
 from ..errors import UserError
 from ..stages.record import StageRun
-from .checkpoints import last_complete_checkpoint, make_resumable
-from .deepspeed import fit_to_processes
+from .checkpoints import last_complete_checkpoint
+from .resume import ResumableTrainer
 
-
-logger = logging.getLogger(__name__)
 
 LOG_FILE = "log.jsonl"
 
@@ -90,22 +87,18 @@ class LogProgress(ProgressCallback):
                 self.training_bar.set_postfix(figures, refresh=False)
 
 
-def train(trainer: Trainer, run: StageRun) -> None:
+def train(trainer: ResumableTrainer, run: StageRun) -> None:
     """
     Train, from the last complete checkpoint in the output folder if there is one, and save model, tokenizer and log.
 
     Args:
-        trainer ([`~transformers.Trainer`]): the trainer.
+        trainer ([`~glow_trl.training.resume.ResumableTrainer`]): the trainer.
         run ([`~glow_trl.stages.record.StageRun`]): the record of the run.
     """
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(LogProgress)
     checkpoint = trainer.args.resume_from_checkpoint or last_complete_checkpoint(run.output_dir)
-    if checkpoint is not None:
-        logger.warning("%s: resuming from %s", run.stage, checkpoint)
-    make_resumable(trainer.args)
-    fit_to_processes(trainer, checkpoint)
     run.start()
     trainer.train(resume_from_checkpoint=checkpoint)
     trainer.save_model(str(run.output_dir))

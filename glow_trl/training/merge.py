@@ -108,8 +108,8 @@ class MergeConfig:
             Whether code that comes with the model may run.
     """
 
-    adapter: str | None = setting(None, "Folder of the adapter.", positional=True)
-    output: str | None = setting(None, "Folder of the merged model, which must not exist yet.")
+    adapter: str = setting("", "Folder of the adapter.", positional=True)
+    output: str = setting("", "Folder of the merged model, which must not exist yet.")
     base_model: str | None = setting(None, "The base model, if it is not where the adapter's configuration says.")
     revision: str | None = setting(None, "Revision of the base model on the Hub.")
     trust_remote_code: bool = setting(False, "Whether code that comes with the model may run.")
@@ -120,15 +120,11 @@ class MergeConfig:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """
-    `ADAPTER --output DIR [--base_model MODEL]`.
-
-    Raises:
-        UserError: something is wrong with the command line, the adapter or its model.
-    """
+    """Run `glow-trl merge` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("merge", sys.argv[1:] if argv is None else argv)
     config: MergeConfig = settings.config
-    with writing(config.output) as output:
+    output = Path(config.output).expanduser()
+    with writing(output):
         run = StageRun("merge", output, settings, [config.adapter])
         if not run.is_complete:
             merge_adapter(config.adapter, output, config.base_model, config.revision, config.trust_remote_code)

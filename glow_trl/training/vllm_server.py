@@ -103,7 +103,7 @@ class VLLMServer:
                 preexec_fn=end_with_parent,
             )
         try:
-            self._wait()
+            self._wait(self._process)
         except BaseException:
             self.stop()
             raise
@@ -126,11 +126,11 @@ class VLLMServer:
                 continue
         self._process = None
 
-    def _wait(self) -> None:
+    def _wait(self, process: subprocess.Popen) -> None:
         deadline = time.monotonic() + self.timeout
         while time.monotonic() < deadline:
-            if self._process.poll() is not None:
-                raise UserError(f"the vLLM server ended with {self._process.returncode}: {self._last_error()}")
+            if process.poll() is not None:
+                raise UserError(f"the vLLM server ended with {process.returncode}: {self._last_error()}")
             try:
                 with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=5):
                     return

@@ -1,11 +1,11 @@
-"""Judges of final answers: one set for labels, rewards and evaluation.
+"""Judges of final answers: one set for labels, rewards and evaluation. docs/verifiers.md says what counts as right.
 
 Importing this starts nothing and loads neither torch nor any computer algebra.
 """
 
 from .gold import GoldFailure, GoldReport, check_gold
 from .kinds.kind import Options
-from .kinds.registry import KINDS, register_kind
+from .kinds.registry import KINDS, load_kind, register_kind
 from .pool import DEFAULT_TIMEOUT, VerifierPool, default_pool, verify, verify_batch
 from .verdict import REASONS, Verdict
 
@@ -21,6 +21,7 @@ __all__ = [
     "VerifierPool",
     "check_gold",
     "default_pool",
+    "load_kind",
     "register_kind",
     "verify",
     "verify_batch",

@@ -1,9 +1,8 @@
 """`verify`, `verify_batch` and the pool behind them."""
 
-import os
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from numbers import Number
@@ -12,11 +11,12 @@ from ..errors import UserError
 from .kinds.kind import Options, Undecided
 from .kinds.registry import KINDS
 from .verdict import BAD_GOLD, MATCH, Verdict
-from .workers.supervisor import Outcome, Workers
+from .workers.supervisor import Outcome, Workers, available_cores
 
 
 DEFAULT_TIMEOUT = 5.0
 MAX_CACHED_LENGTH = 2000
+_COMPARE = "glow_trl.verifiers.equality.algebra:answers_equal"
 
 
 class _Cache:
@@ -76,14 +76,14 @@ class VerifierPool:
         cache_size: int = 16384,
     ):
         if workers is None:
-            workers = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+            workers = min(2, available_cores())
         if workers < 1 or memory_mb < 1:
             raise UserError(
                 f"a verifier pool needs workers and memory_mb of at least 1, not {workers} and {memory_mb}"
             )
         self.timeout = _checked_timeout(timeout)
         self._settings = {"workers": workers, "timeout": timeout, "memory_mb": memory_mb, "cache_size": cache_size}
-        self._workers = Workers(workers, memory_mb)
+        self._workers = Workers(_COMPARE, workers, memory_mb)
         self._cache = _Cache(cache_size)
 
     def __reduce__(self):
@@ -110,7 +110,7 @@ class VerifierPool:
         require_boxed: bool = False,
     ) -> Verdict:
         """Judge one completion; see [`verify`]."""
-        return self._judge([(prediction, gold, kind, _options(choices, tolerance, require_boxed))], timeout)[0]
+        return self._judge([(prediction, gold, kind, Options.of(choices, tolerance, require_boxed))], timeout)[0]
 
     def verify_batch(
         self,
@@ -124,17 +124,18 @@ class VerifierPool:
     ) -> list[Verdict]:
         """Judge many completions, spread over the workers; see [`verify_batch`]."""
         count = len(predictions)
-        kinds = [kinds] * count if kinds is None or isinstance(kinds, str) else kinds
-        choices = [None] * count if choices is None else choices
-        tolerances = [tolerances] * count if tolerances is None or isinstance(tolerances, Number) else tolerances
-        for name, column in (("golds", golds), ("kinds", kinds), ("choices", choices), ("tolerances", tolerances)):
+        columns: dict[str, Sequence] = {
+            "golds": golds,
+            "kinds": [kinds] * count if kinds is None or isinstance(kinds, str) else kinds,
+            "choices": [None] * count if choices is None else choices,
+            "tolerances": list(tolerances) if isinstance(tolerances, Iterable) else [tolerances] * count,
+        }
+        for name, column in columns.items():
             if len(column) != count:
                 raise UserError(f"verify_batch got {count} predictions but {len(column)} {name}")
         rows = [
-            (prediction, gold, kind or "math", _options(row_choices, tolerance, require_boxed))
-            for prediction, gold, kind, row_choices, tolerance in zip(
-                predictions, golds, kinds, choices, tolerances, strict=True
-            )
+            (prediction, gold, kind or "math", Options.of(row_choices, tolerance, require_boxed))
+            for prediction, gold, kind, row_choices, tolerance in zip(predictions, *columns.values(), strict=True)
         ]
         return self._judge(rows, timeout)
 
@@ -144,26 +145,23 @@ class VerifierPool:
     def settle(self, results: Sequence[Verdict | Undecided], timeout: float | None = None) -> list[Verdict]:
         """Verdicts for what [`judge_quickly`] found, here or in another process: computer algebra decides the rest."""
         timeout = self.timeout if timeout is None else _checked_timeout(timeout)
-        results = list(results)
-        open_rows: dict[tuple[str, str], list[int]] = {}
-        known: dict[tuple[str, str], bool] = {}
-        for index, result in enumerate(results):
-            if isinstance(result, Undecided):
-                cached = self._cache.get(result.request)
-                if cached is None:
-                    open_rows.setdefault(result.request, []).append(index)
-                else:
-                    known[result.request] = cached
-        for index, result in enumerate(results):
-            if isinstance(result, Undecided) and result.request in known:
-                results[index] = _decided(result, Outcome(known[result.request]))
-        if open_rows:
-            for request, outcome in zip(open_rows, self._workers.run(list(open_rows), timeout), strict=True):
-                if outcome.equal is not None:
-                    self._cache.put(request, outcome.equal)
-                for index in open_rows[request]:
-                    results[index] = _decided(results[index], outcome)
-        return results
+        outcomes: dict[tuple[str, str], Outcome] = {}
+        asked: list[tuple[str, str]] = []
+        for request in dict.fromkeys(result.request for result in results if isinstance(result, Undecided)):
+            cached = self._cache.get(request)
+            if cached is None:
+                asked.append(request)
+            else:
+                outcomes[request] = Outcome(cached)
+        if asked:
+            for request, outcome in zip(asked, self._workers.run(asked, timeout), strict=True):
+                if outcome.failure is None:
+                    self._cache.put(request, outcome.result)
+                outcomes[request] = outcome
+        return [
+            _decided(result, outcomes[result.request]) if isinstance(result, Undecided) else result
+            for result in results
+        ]
 
 
 def _make_pool(settings: dict) -> VerifierPool:
@@ -174,10 +172,6 @@ def _checked_timeout(timeout: float) -> float:
     if not isinstance(timeout, Number) or not timeout > 0:
         raise UserError(f"the verifier's timeout is a number of seconds above 0, not {timeout!r}")
     return float(timeout)
-
-
-def _options(choices: Sequence[str] | None, tolerance: float | None, require_boxed: bool) -> Options:
-    return Options(tuple(map(str, choices)) if choices else None, tolerance, require_boxed)
 
 
 def judge_quickly(prediction: str, gold: object, kind: str, options: Options) -> Verdict | Undecided:
@@ -204,7 +198,7 @@ def judge_quickly(prediction: str, gold: object, kind: str, options: Options) ->
 def _decided(undecided: Undecided, outcome: Outcome) -> Verdict:
     if outcome.failure is not None:
         return replace(undecided.verdict, reason=outcome.failure)
-    return replace(undecided.verdict, correct=True, reason=MATCH) if outcome.equal else undecided.verdict
+    return replace(undecided.verdict, correct=True, reason=MATCH) if outcome.result else undecided.verdict
 
 
 @lru_cache(maxsize=1)
@@ -230,7 +224,7 @@ def verify(
         gold (`str` or number):
             The gold answer.
         kind (`str`, *optional*, defaults to `"math"`):
-            `"math"`, `"choice"`, `"text"`, `"number"`, or a kind added by [`register_kind`].
+            `"math"`, `"choice"`, `"text"`, `"number"`, or a kind added by [`register_kind`] or [`load_kind`].
         timeout (`float`, *optional*, defaults to 5.0):
             Wall-clock limit in seconds for the comparison.
         choices (`Sequence[str]`, *optional*):

@@ -7,18 +7,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from numbers import Number
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from ..data.jsonl import MalformedLine, read_jsonl
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.console import progress
 from ..stages.files import partial_of, replacing, write_errors
 from ..stages.frame import writing
-from .kinds.registry import KINDS
+from .kinds.registry import load_kind
 from .pool import DEFAULT_TIMEOUT, VerifierPool
+from .rows import find_judging_fault
 from .verdict import BAD_GOLD, MATCH, REASONS, Verdict
 
 
@@ -40,7 +41,9 @@ class VerifyConfig:
         output (`str`):
             JSONL file to write.
         kind (`str`, *optional*, defaults to `"math"`):
-            Verifier of the rows that have no kind of their own.
+            Verifier of the rows that have no kind of their own; `my_module:my_function` for one of yours.
+        kinds (`list[str]`, *optional*):
+            Verifiers of your own that rows name as their `kind`, likewise.
         timeout (`float`, *optional*, defaults to `5.0`):
             Wall-clock limit of one comparison, in seconds.
         workers (`int`, *optional*, defaults to `2`):
@@ -51,9 +54,10 @@ class VerifyConfig:
             Whether the other rows are judged when a line is malformed. The command says which were, with exit code 2.
     """
 
-    file: str | None = setting(None, "JSONL file to judge.", positional=True)
-    output: str | None = setting(None, "JSONL file to write.")
+    file: str = setting("", "JSONL file to judge.", positional=True)
+    output: str = setting("", "JSONL file to write.")
     kind: str = setting("math", "Verifier of the rows that have no kind of their own.")
+    kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
     timeout: float = setting(DEFAULT_TIMEOUT, "Wall-clock limit of one comparison, in seconds.")
     workers: int | None = setting(None, "Worker processes for computer algebra (default: 2).")
     require_boxed: bool = setting(False, "Whether only boxed answers are accepted.")
@@ -65,17 +69,10 @@ class VerifyConfig:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run `glow-trl verify`.
-
-    Returns:
-        `int`: 0, or 2 if lines were malformed and left out (`--keep-going`).
-
-    Raises:
-        UserError: a file cannot be read or written, an option is wrong, or, without `--keep-going`, a line is
-            malformed. The rows before that line are judged all the same, and stay in `OUT.partial`.
-    """
+    """Run `glow-trl verify` with the arguments `argv`; returns 2 if lines were malformed and left out, else 0."""
     options: VerifyConfig = parse_command("verify", sys.argv[1:] if argv is None else argv).config
-    KINDS.find(options.kind)
+    for kind in (options.kind, *options.kinds):
+        load_kind(kind)
     source, target = Path(options.file), Path(options.output)
     if target.exists() and source.exists() and os.path.samefile(source, target):
         raise UserError(f"{target}: the output would overwrite the input; give --output another name")
@@ -104,7 +101,7 @@ def main(argv: list[str] | None = None) -> int:
     return BAD_INPUT if skipped else 0
 
 
-def _first_of(row: dict, *names: str) -> object:
+def _first_of(row: dict, *names: str) -> Any:
     return next((row[name] for name in names if row.get(name) is not None), None)
 
 
@@ -114,16 +111,8 @@ def _problem(row: dict, kind: str) -> str | None:
         return "expected a text under `prediction` (or `completion`)"
     if not any(name in row for name in GOLD):
         return "expected a `gold` (or `answer`)"
-    try:
-        KINDS.find(row.get("kind") or kind)
-    except UserError as error:
-        return str(error)
-    choices, tolerance = row.get("choices"), row.get("tolerance")
-    if choices is not None and not isinstance(choices, list):
-        return "expected a list under `choices`"
-    if tolerance is not None and (isinstance(tolerance, bool) or not isinstance(tolerance, Number) or tolerance < 0):
-        return "expected a number of 0 or more under `tolerance`"
-    return None
+    fault = find_judging_fault(row, kind)
+    return None if fault is None else str(fault)
 
 
 def _usable_rows(source: Path, kind: str, skip: Callable[[MalformedLine], None] | None) -> Iterator[dict]:
@@ -180,14 +169,9 @@ def _replacing(target: Path) -> Iterator[TextIO]:
 
 @contextmanager
 def _progress(source: Path) -> Iterator[Callable[[int], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("verify", total=_count_lines(source) if console.is_terminal else None)
-        yield lambda count: progress.advance(task, count)
+    with progress() as bars:
+        task = bars.add_task("verify", total=_count_lines(source) if sys.stderr.isatty() else None)
+        yield lambda count: bars.advance(task, count)
 
 
 def _count_lines(source: Path) -> int | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from glow_trl.analysis import Weighting, data_map, epoch_table, group_tables, read_ledger
+from glow_trl.analysis import LossHistory, Weighting, data_map, epoch_table, group_tables
 from glow_trl.analysis.dynamics import DynamicsConfig, analyze, main
 from glow_trl.analysis.groups import groups_of
 from glow_trl.errors import UserError
@@ -35,7 +35,7 @@ def expected_weight(before: float, now: float, epoch: int) -> float:
 def test_every_column_agrees_with_loops_over_the_samples(folder):
     """Loss, gain, weight and the shares at the bounds, for all, by label and by each value of other columns."""
     losses, rows = made_up()
-    ledger = read_ledger(folder / "ledger")
+    ledger = LossHistory.read(folder / "ledger")
     tables = group_tables(ledger, Weighting.from_config(WEIGHTED), ["is_correct", "source", "pattern"])
     members = {("all", "all"): range(len(rows))}
     for index, row in enumerate(rows):
@@ -70,7 +70,7 @@ def test_every_column_agrees_with_loops_over_the_samples(folder):
 
 
 def test_combined_columns_and_rare_values(folder):
-    ledger = read_ledger(folder / "ledger")
+    ledger = LossHistory.read(folder / "ledger")
     both = groups_of(ledger, "is_correct+source")
     assert sum(mask.sum() for mask in both.values()) == len(ledger)
     assert set(both) == {f"{label} · s{i}" for label in ("positive", "negative") for i in range(3)}
@@ -80,27 +80,6 @@ def test_combined_columns_and_rare_values(folder):
     assert sum(mask.sum() for mask in few.values()) == len(ledger)
     with pytest.raises(UserError, match="no column 'modle'"):
         groups_of(ledger, "modle")
-
-
-def test_constant_and_uniform_weights_and_the_defaults():
-    from glow_trl import GLOWConfig
-
-    gains = np.array([np.nan, -1.0, 0.0, 1.0])
-    constant = Weighting.from_config({"weighting": "constant", "glow_alpha": 3.0})
-    assert constant.weights(gains, 2).tolist() == [1.0, 1.5, 1.5, 1.5]
-    assert constant.weights(gains, 1).tolist() == [1.0] * 4
-    assert Weighting.from_config({"weighting": "uniform"}).weights(gains, 3).tolist() == [1.0] * 4
-    fields = {item.name: item.default for item in dataclasses.fields(GLOWConfig)}
-    default = Weighting.from_config({})
-    assert default == Weighting(
-        fields["glow_alpha"],
-        fields["glow_beta"],
-        fields["glow_min_weight"],
-        fields["glow_max_weight"],
-        fields["glow_warmup_epochs"],
-        fields["glow_normalization"],
-        fields["weighting"],
-    )
 
 
 def test_the_data_map_agrees_with_loops_and_finds_what_was_planted():
@@ -133,9 +112,7 @@ def test_the_data_map_agrees_with_loops_and_finds_what_was_planted():
 
 
 def _ledger(losses, rows):
-    from glow_trl.analysis import LedgerData
-
-    return LedgerData(
+    return LossHistory(
         list(range(1, len(losses) + 1)),
         losses,
         np.array([int(row["is_correct"]) for row in rows]),
@@ -248,12 +225,12 @@ def test_mistakes_are_named_in_one_line(folder, argv, message):
 def test_a_ledger_without_samples_or_with_broken_files_is_read_as_far_as_it_goes(folder, tmp_path):
     (folder / "ledger" / "samples.jsonl").unlink()
     (folder / "ledger" / "epoch-005.npy").write_bytes(b"\x93NUMPY")
-    ledger = read_ledger(folder / "ledger")
+    ledger = LossHistory.read(folder / "ledger")
     assert ledger.epochs == [1, 2, 3, 4] and ledger.sample_ids == [] and (ledger.is_correct == -1).all()
     results = analyze(DynamicsConfig(run_dir=str(folder), output_dir=str(tmp_path / "out")))[""]
     assert list(results["groups"]["is_correct"]) == ["(none)"]
     assert pyarrow.parquet.read_table(tmp_path / "out" / "samples.parquet")["sample_id"][0].as_py() == "row 0"
     (folder / "ledger" / "epoch-002.npy").unlink()
-    gapped = read_ledger(folder / "ledger")
+    gapped = LossHistory.read(folder / "ledger")
     assert [epoch for epoch, _ in gapped.gains()] == [4]
     assert epoch_table(gapped)[1]["gain"] is None

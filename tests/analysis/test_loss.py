@@ -119,6 +119,15 @@ def test_losses_are_the_ledgers_of_a_real_training_run(tiny_model, data, tmp_pat
     assert any(row["n_tokens"] < 20 for row in measured(out))
 
 
+def test_a_run_that_does_not_say_how_long_its_samples_were(tmp_path):
+    """Is not taken for one with today's default."""
+    config = {"dataset_name": ["x.jsonl"], "model_name_or_path": str(tmp_path), "output_dir": "o"}
+    (tmp_path / "run.json").write_text(json.dumps({"stage": "sft", "config": {}}))
+    with pytest.raises(UserError, match="run.json is of an older version .* set max_length"):
+        TrainedAs.of(LossConfig(**config))
+    assert TrainedAs.of(LossConfig(**config, max_length=7)).max_length == 7
+
+
 def test_a_cut_leaves_samples_without_a_target_out_and_counts_them(tiny_model, data, tmp_path):
     common = ["--model_name_or_path", tiny_model, "--dataset_name", str(data)]
     tokenizer = load_tokenizer(tiny_model)

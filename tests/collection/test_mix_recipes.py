@@ -14,9 +14,8 @@ FILES = sorted(ROOT.glob("recipes/*/mix.yaml"))
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.parent.name)
 def test_the_recipe_resolves(path):
-    settings = parse_command("mix", ["--config", str(path)])
-    config = settings.config
-    assert settings.given["output_dir"] == config.output_dir
+    config = parse_command("mix", ["--config", str(path)]).config
+    assert config.output_dir == f"outputs/{path.parent.name}/mix"
     benchmarks, left_out = resolve_benchmarks(config.decontaminate)
     assert {item.name for item in benchmarks} == set(config.decontaminate) and not left_out
 

@@ -149,4 +149,4 @@ def test_a_folder_that_is_no_ledger_of_these_rows_is_refused(tmp_path):
     np.save(folder / "epoch-001.npy", np.zeros(1, dtype=np.float32))
     assert "none of the 1 samples" in failure()
     np.save(folder / "epoch-001.npy", np.zeros(3, dtype=np.float32))
-    assert "(3,) losses, samples.jsonl 1 samples" in failure()
+    assert "not a row in samples.jsonl for each" in failure()

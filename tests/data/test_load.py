@@ -5,7 +5,7 @@ import json
 import pytest
 
 from glow_trl.data import build_prompt, load_rows, read_jsonl, write_jsonl
-from glow_trl.data.load import expand_path
+from glow_trl.data.paths import expand_path
 from glow_trl.errors import UserError
 
 
@@ -44,7 +44,7 @@ def test_sample_ids_are_unique_over_concatenated_files_that_number_from_zero(tmp
         ('{"problem": "a", "answer": "1"}\n{"problem": \n', "line 2: not valid JSON"),
         ('{"problem": "a", "answer": "1"}\n\n[1]\n', "line 3: expected an object"),
         ('{"problem": "a"}\n', "line 1: column 'answer' is missing"),
-        ('{"problem": "a", "answr": "1"}\n', "nearest: 'answr'"),
+        ('{"problem": "a", "answr": "1"}\n', "did you mean answr"),
         ('{"problem": "a", "answer": null}\n', "line 1: column 'answer' is null"),
         ('{"problem": 3, "answer": "1"}\n', "line 1: column 'problem' must be a string, found int"),
         ('{"problem": "a", "answer": "1", "is_correct": "yes"}\n', "'is_correct' must be true or false"),
@@ -76,7 +76,7 @@ def test_columns_are_renamed_and_a_wrong_name_is_told_the_nearest(tmp_path):
     path = write(tmp_path / "rows.jsonl", '{"question": "a", "gold": 7}\n')
     (row,) = load_rows(path, columns={"problem": "question", "answer": "gold"}, required=["problem", "answer"])
     assert (row["problem"], row["answer"]) == ("a", "7") and "gold" not in row
-    with pytest.raises(UserError, match=r"no column 'golds' \(nearest: 'gold'\)"):
+    with pytest.raises(UserError, match=r"no column 'golds'; did you mean gold\?"):
         load_rows(path, columns={"answer": "golds"})
 
 

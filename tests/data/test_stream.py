@@ -8,11 +8,15 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from glow_trl.data import NoUsableRows, Reject, RejectsFile, iter_placed_rows, iter_rows, load_rows, write_jsonl
+from glow_trl.data import NoUsableRows, Reject, RejectsFile, iter_placed_rows, load_rows, write_jsonl
 from glow_trl.errors import UserError
 
 
 REQUIRED = ("problem", "completion", "answer")
+
+
+def iter_rows(*args, **options):
+    return (row for _, row in iter_placed_rows(*args, **options))
 
 
 def trajectory(number):
@@ -128,7 +132,7 @@ def test_without_a_callback_the_first_bad_row_is_an_error(tmp_path):
 
 def test_files_without_a_usable_row_are_an_error_and_the_rejects_are_kept(tmp_path):
     write_jsonl(tmp_path / "rows.jsonl", [{"question": "a", "gold": "1"}] * 3)
-    with pytest.raises(NoUsableRows, match=r"none of 3 rows .* no column 'golds' \(nearest: 'gold'\)"):
+    with pytest.raises(NoUsableRows, match=r"none of 3 rows .* no column 'golds'; did you mean gold\?"):
         with RejectsFile(tmp_path / "rejects.jsonl") as rejects:
             list(iter_rows(str(tmp_path / "rows.jsonl"), columns={"answer": "golds"}, on_reject=rejects))
     assert len((tmp_path / "rejects.jsonl").read_text().splitlines()) == 3
@@ -151,8 +155,8 @@ def test_patterns_name_files_in_order_and_a_limit_counts_usable_rows(tmp_path):
 _MEASURE = """
 import sys
 from pathlib import Path
-from glow_trl.data import iter_rows
-count = sum(1 for _ in iter_rows(sys.argv[1]))
+from glow_trl.data import iter_placed_rows
+count = sum(1 for _ in iter_placed_rows(sys.argv[1]))
 (peak,) = (line.split()[1] for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
 print(count, peak)
 """
@@ -160,7 +164,7 @@ print(count, peak)
 
 @pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path, suffix):
-    """Eight times as many rows, 48 MB more of them, in a process of its own: less than 16 MB more memory."""
+    """Eight times as many rows, 96 MB more of them, in a process of its own: less than 16 MB more memory."""
 
     def write(path, count):
         rows = (trajectory(number) | {"completion": f"{number} " * 300} for number in range(count))
@@ -170,7 +174,7 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path, suffix):
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(rows)), path, row_group_size=2000)
 
     peaks = []
-    for count in (4000, 32000):
+    for count in (8000, 64000):
         path = tmp_path / f"rows{count}.{suffix}"
         write(path, count)
         result = subprocess.run(

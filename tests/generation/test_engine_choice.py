@@ -30,15 +30,15 @@ def test_an_engine_of_ones_own_is_found_by_its_path():
 
 
 def test_an_unknown_engine_names_the_nearest():
-    with pytest.raises(UserError, match="did you mean 'transformers'|Did you mean 'transformers'"):
+    with pytest.raises(UserError, match="did you mean transformers"):
         create_engine("transformer", "model")
 
 
 def test_an_engine_path_that_cannot_be_imported_is_the_users_to_mend():
     with pytest.raises(UserError, match="cannot be imported"):
         create_engine("no_such_package:Engine", "model")
-    with pytest.raises(UserError, match="cannot be imported"):
-        create_engine(f"{__name__}:NoEngine", "model")
+    with pytest.raises(UserError, match="there is no EchEngine in .*; did you mean EchoEngine"):
+        create_engine(f"{__name__}:EchEngine", "model")
 
 
 def test_a_missing_vllm_names_the_extra(monkeypatch):

@@ -1,5 +1,6 @@
 """What users do with trainers beyond one straight run."""
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -41,6 +42,28 @@ def test_resume_with_another_batch_size(tiny_model, tmp_path, batch_size, caplog
     assert f"has 4 samples in a step, and there are {batch_size} now" in caplog.text
     assert trainer.args.gradient_accumulation_steps == 1
     assert trainer.ledger.epoch >= 2 and not trainer.ledger.previous.isnan().any()
+
+
+@pytest.mark.parametrize(
+    ("logging", "steps", "with_loss"),
+    [
+        ({"logging_steps": 1}, list(range(1, 10)), list(range(1, 10))),
+        ({"logging_steps": 2}, [2, 4, 6, 8, 9], [2, 4, 6, 8]),
+        ({"logging_strategy": "epoch"}, [3, 6, 9], [3, 6, 9]),
+    ],
+    ids=["every_step", "every_other_step", "epoch"],
+)
+def test_weights_are_logged_with_the_loss(tiny_model, tmp_path, logging, steps, with_loss):
+    """Each step in the entry that follows it, and what is left over in the last; epochs are logged besides."""
+    trainer = make_trainer(tiny_model, tmp_path, ROWS, **logging, **BATCH)
+    trainer.train()
+    entries = [entry for entry in trainer.state.log_history if "glow/mean_weight" in entry]
+    assert [entry["step"] for entry in entries] == steps
+    assert [entry["step"] for entry in trainer.state.log_history if "loss" in entry] == with_loss
+    assert logged(trainer, "glow/epoch") == [1, 2, 3]
+    losses = [entry["glow/sample_loss"] for entry in entries]
+    mean = np.average(losses, weights=np.diff([0, *steps]))
+    assert mean == pytest.approx(np.mean(logged(trainer, "glow/epoch_loss")), rel=1e-6)
 
 
 def test_best_model(tiny_model, tmp_path):

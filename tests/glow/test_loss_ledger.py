@@ -7,7 +7,6 @@ from safetensors.torch import load_file, save_file
 
 from glow_trl import LossLedger
 from glow_trl.errors import UserError
-from glow_trl.glow.ledger import saved_samples_per_step
 
 
 def ids(*values):
@@ -124,12 +123,3 @@ def test_ten_million_samples(tmp_path):
     assert loaded.epoch == 2 and loaded.current.isnan().all()
     assert torch.equal(loaded.previous[::2442][:4096], losses)
     assert (~loaded.previous.isnan()).sum() == 4096
-
-
-def test_samples_per_step(tmp_path):
-    LossLedger(5, samples_per_step=8).save(tmp_path / "ledger.safetensors")
-    assert saved_samples_per_step(tmp_path / "ledger.safetensors") == 8
-    LossLedger(5, samples_per_step=16).load(tmp_path / "ledger.safetensors")
-    LossLedger(5).save(tmp_path / "unknown.safetensors")
-    assert saved_samples_per_step(tmp_path / "unknown.safetensors") is None
-    assert saved_samples_per_step(tmp_path / "nowhere") is None

@@ -5,11 +5,29 @@ from pathlib import Path
 
 import numpy as np
 
+from glow_trl.stages.record import fingerprint
+
 
 BENCHMARKS = {
     "in-domain": ("in", 0.55, 0.95),
     "all words": ("out", 0.5, 0.9),
     "longer <chains> & more": ("out", 0.17, 0.24),
+}
+
+# The arms of the recipes, by what they change in the SFT stage
+ARMS = {
+    "glow": {},
+    "positive": {"trajectories": "positive", "weighting": "uniform"},
+    "negative": {"trajectories": "negative", "weighting": "uniform"},
+    "all": {"trajectories": "all", "weighting": "uniform"},
+}
+# Five others, one of them with a name that no page has place for
+FIVE_ARMS = {
+    "beta5": {"glow_beta": 5.0},
+    "beta30": {"glow_beta": 30.0},
+    "positives": {"trajectories": "positive", "weighting": "uniform"},
+    "my_arm": {"weighting": "uniform", "num_train_epochs": 7},
+    "an.arm_whose-name.goes_on-and.on_" + "withoutanend" * 4: {"glow_warmup_epochs": 2},
 }
 
 
@@ -168,19 +186,49 @@ def write_heldout(folder: Path) -> None:
     write_json(folder / "run.json", stage_run("loss", 2.0))
 
 
-def make_run_folder(
-    folder: Path, arms=("glow", "positive", "negative", "all"), steps: int = 100, seed: int = 0
-) -> Path:
-    """Write a whole run into `folder` and return it."""
+def write_trajectories(folder: Path, rng) -> list[dict]:
+    """What the label stage leaves in its folder; returns the trajectories."""
+    trajectories = [
+        {
+            "problem": f"g={i}; h+1; h=?",
+            "completion": f"h: {i}+1={i + (1 if good else 2)}; \\boxed{{{i + (1 if good else 2)}}}",
+            "answer": str(i + 1),
+            "is_correct": good,
+            "extracted": str(i + (1 if good else 2)),
+            "reason": "match" if good else "mismatch",
+            "pattern": "none" if good else ["slip by one", "stale <value>"][i % 2],
+        }
+        for i, good in enumerate((rng.random(200) < 0.5).tolist())
+    ]
+    write_rows(folder / "trajectories.jsonl", trajectories)
+    write_rows(folder / "disagreements.jsonl", [])
+    write_json(folder / "run.json", stage_run("label", 3.1))
+    return trajectories
+
+
+def make_run_folder(folder: Path, arms: dict | tuple = tuple(ARMS), steps: int = 100, seed: int = 0) -> Path:
+    """
+    Write a whole run into `folder` and return it.
+
+    Args:
+        arms: names, or a mapping from names to the settings of the SFT stage that an arm changes.
+    """
     rng = np.random.default_rng(seed)
-    share = {"glow": 0.5, "positive": 1.0, "negative": 0.0, "all": 0.5}
-    loss = {"glow": 0.0, "positive": 0.04, "negative": -0.2, "all": -0.03}
-    for arm in arms:
-        weighting = (
-            {"weighting": "glow", "glow_alpha": 2.0, "glow_beta": 10.0} if arm == "glow" else {"weighting": "uniform"}
-        )
-        write_json(folder / arm / "sft" / "run.json", stage_run("sft", 41.2, learning_rate=5e-3, **weighting))
-        write_ledger(folder / arm / "sft" / "ledger", rng, share[arm])
+    changes = arms if isinstance(arms, dict) else {arm: ARMS[arm] for arm in arms}
+    trajectories = write_trajectories(folder / "label", rng)
+    # The files were named from where the run was started
+    source = f"outputs/{folder.name}/label/trajectories.jsonl"
+    data = {source: fingerprint(folder / "label" / "trajectories.jsonl")}
+    loss = {}
+    for place, (arm, changed) in enumerate(changes.items()):
+        given = {"learning_rate": 5e-3, "dataset_name": source, "glow_alpha": 2.0, "glow_beta": 10.0} | changed
+        defaults = {"weighting": "glow", "trajectories": "all", "glow_warmup_epochs": 1}
+        record = stage_run("sft", 41.2, **(defaults | given | {"dataset_name": [source]}))
+        record |= {"given": given, "data": data, "samples": 600, "trained_samples": 595}
+        write_json(folder / arm / "sft" / "run.json", record)
+        selection = changed.get("trajectories", "all")
+        loss[arm] = {"positive": 0.04, "negative": -0.2}.get(selection, -0.03 * place)
+        write_ledger(folder / arm / "sft" / "ledger", rng, {"positive": 1.0, "negative": 0.0}.get(selection, 0.5))
         write_rows(
             folder / arm / "sft" / "log.jsonl", [{"step": i, "epoch": i / 20, "loss": 1 / i} for i in range(1, 20)]
         )
@@ -215,25 +263,7 @@ def make_run_folder(
             sampling = {"num_samples": 8, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64, "seed": 1}
             write_json(evaluation / "results.json", {"sampling": sampling, "benchmarks": rows, "seconds": 9.5})
             write_json(evaluation / "run.json", stage_run("eval", 9.5))
-    trajectories = [
-        {
-            "problem": f"g={i}; h+1; h=?",
-            "completion": f"h: {i}+1={i + (1 if good else 2)}; \\boxed{{{i + (1 if good else 2)}}}",
-            "answer": str(i + 1),
-            "is_correct": good,
-            "extracted": str(i + (1 if good else 2)),
-            "reason": "match" if good else "mismatch",
-            "pattern": "none" if good else ["slip by one", "stale <value>"][i % 2],
-        }
-        for i, good in enumerate((rng.random(200) < 0.5).tolist())
-    ]
-    write_rows(
-        folder / "label" / "trajectories.jsonl",
-        trajectories,
-    )
-    write_rows(folder / "label" / "disagreements.jsonl", [])
-    write_json(folder / "label" / "run.json", stage_run("label", 3.1))
     write_annotation(folder / "annotation", trajectories)
     write_heldout(folder / "heldout_loss")
-    write_json(folder / "run.json", stage_run("run", 300.0) | {"recipe": "recipes/quickstart"})
+    write_json(folder / "run.json", stage_run("run", 300.0) | {"recipe": "recipes/quickstart", "arms": arms})
     return folder

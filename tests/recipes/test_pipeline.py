@@ -1,6 +1,8 @@
 """The whole run: from a recipe to a report, however often it is killed on the way."""
 
+import dataclasses
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -14,8 +16,9 @@ import yaml
 from safetensors.torch import load_file
 
 from glow_trl.errors import UserError
-from glow_trl.recipes.pipeline import main
-from glow_trl.recipes.recipe import ARMS
+from glow_trl.recipes.pipeline import Pipeline
+from glow_trl.recipes.recipe import DEFAULT_ARMS, Recipe
+from glow_trl.recipes.run import main
 from helpers.launching import environment, on_cpu
 from helpers.processes import LIMIT, kill_when, wait_until
 
@@ -112,7 +115,8 @@ def test_compare_trains_every_arm_and_reports_all(recipe, tmp_path, capsys, monk
     assert (out / "glow" / "sft" / "config.yaml").read_text() == kept
     assert "negative" in capsys.readouterr().out
     summary = json.loads((out / "summary.json").read_text())
-    assert summary["recipe"] == "quickstart" and list(summary["arms"]) == list(ARMS)
+    assert json.loads((out / "run.json").read_text())["arms"] == DEFAULT_ARMS
+    assert summary["recipe"] == "quickstart" and list(summary["arms"]) == list(DEFAULT_ARMS)
     names = {benchmark["name"] for benchmark in yaml.safe_load((recipe / "eval.yaml").read_text())["benchmarks"]}
     for stages in summary["arms"].values():
         assert set(stages) == {"sft", "grpo"}
@@ -121,7 +125,25 @@ def test_compare_trains_every_arm_and_reports_all(recipe, tmp_path, capsys, monk
             for row in stage["benchmarks"].values():
                 assert row["domain"] in ("in", "out") and row["n"] == 8 and 0 <= row["pass@1"] <= 1
     text = (out / "report.html").read_text()
-    assert all(arm in text for arm in ARMS) and "http://" not in text.replace("http://www.w3.org", "")
+    assert all(arm in text for arm in DEFAULT_ARMS) and "http://" not in text.replace("http://www.w3.org", "")
+
+
+@pytest.mark.slow
+def test_one_seed_decides_data_model_and_samples(recipe, tmp_path, monkeypatch):
+    """The same one gives the same run to the bit, another one another."""
+    monkeypatch.chdir(ROOT)
+    few = ["--sft.max_steps", "3", "--grpo.max_steps", "1", "--eval.only", "[in_domain]"]
+    for name, seed in (("seven", "7"), ("seven_again", "7"), ("eight", "8")):
+        assert main([str(recipe), "--output_dir", str(tmp_path / name), "--seed", seed, *few]) == 0
+        record = json.loads((tmp_path / name / "run.json").read_text())
+        seeds = [json.loads(path.read_text())["seed"] for path in (tmp_path / name / "glow").glob("*/run.json")]
+        assert [record["seed"], *seeds] == [int(seed)] * 5
+    made = ["prepare/data/trajectories.jsonl", "prepare/data/test_in_domain.jsonl", "prepare/model/model.safetensors"]
+    made += [f"glow/{stage}/model.safetensors" for stage in ("sft", "grpo")]
+    made += [f"glow/{stage}_eval/generations_in_domain.jsonl" for stage in ("sft", "grpo")]
+    for file in made:
+        seven, again, eight = ((tmp_path / name / file).read_bytes() for name in ("seven", "seven_again", "eight"))
+        assert seven == again and seven != eight, file
 
 
 @pytest.mark.slow
@@ -179,6 +201,8 @@ def test_a_recipe_collects_labels_and_mixes_before_it_trains(recipe, tmp_path, m
     lines = [len((out / "mix" / f"{name}.jsonl").read_text().splitlines()) for name in ("train", "validation")]
     assert all(lines) and sum(lines) <= 40
     assert (out / "glow" / "sft" / "model.safetensors").is_file()
+    report = " ".join((out / "report.html").read_text().split())
+    assert f"<p>{lines[0]} trajectories of mix/train.jsonl." in report
 
 
 @pytest.mark.parametrize(
@@ -187,22 +211,93 @@ def test_a_recipe_collects_labels_and_mixes_before_it_trains(recipe, tmp_path, m
         (["--sft.learning_rte", "1"], "did you mean learning_rate"),
         (["--stf.learning_rate", "1"], "the recipe has no stage 'stf'; did you mean sft"),
         (["--learning_rate", "1"], "a stage's setting is given as --sft.learning_rate VALUE"),
+        (["--sed", "1"], "unknown option --sed; did you mean --seed"),
         (["--sft.learning_rate"], "needs a value"),
         (["--sft.columns", "{a"], "not valid YAML"),
         (["--accelerate_config", "zero5"], "there is no file zero5; did you mean zero"),
         (["--overwrite", "--output_dir", str(ROOT / "tests")], "nothing was deleted"),
-        (["--arms", "best"], "invalid choice"),
+        (["--arms", "glow", "negatives"], "has no arm 'negatives'; did you mean negative"),
+        (["--seed", "one"], "seed"),
+        # What only a stage's own checks can find, of the last stage as of the first
+        (["--sft.learning_rate", "fast"], "sft.yaml .*learning_rate"),
+        (["--grpo.num_generations", "7"], "grpo.yaml .*divisible"),
+        (["--grpo.reward_funcs", "[acuracy_reward]"], "did you mean accuracy_reward"),
+        (["--eval.only", "[in_domian]"], "there is no benchmark 'in_domian'; did you mean in_domain"),
     ],
 )
-def test_a_bad_command_line_is_named(recipe, argv, message):
-    with pytest.raises(UserError, match=message):
-        main([str(recipe), *argv])
-    assert (ROOT / "tests" / "conftest.py").is_file()
+def test_what_is_wrong_is_named_before_anything_is_done(recipe, tmp_path, argv, message):
+    out = tmp_path / "out"
+    with pytest.raises(UserError, match=message) as error:
+        main([str(recipe), "--output_dir", str(out), *argv])
+    assert "\n" not in str(error.value)
+    assert not out.exists() and (ROOT / "tests" / "conftest.py").is_file()
+
+
+def test_overwrite_deletes_what_the_run_made_once_all_is_checked(recipe, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    for file in (
+        "prepare/a",
+        "label/a",
+        "glow/sft/a",
+        "glow/grpo_eval/a",
+        "mine/sft/a",
+        "glow/merged/kept",
+        "kept/sft/a",
+    ):
+        (out / file).parent.mkdir(parents=True, exist_ok=True)
+        (out / file).touch()
+    (out / "run.json").write_text(json.dumps({"stage": "run", "arms": {"glow": {}, "mine": {}}}))
+    monkeypatch.setattr(Pipeline, "run", lambda self, record: record.start())
+    argv = [str(recipe), "--output_dir", str(out), "--overwrite"]
+    before = sorted(out.rglob("*"))
+    with pytest.raises(UserError, match="divisible"):
+        main([*argv, "--grpo.num_generations", "7"])
+    assert sorted(out.rglob("*")) == before
+    with pytest.raises(FileNotFoundError, match=r"summary\.json"):
+        main(argv)
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
+        "glow/merged/kept",
+        "kept/sft/a",
+        "run.json",
+    ]
+
+
+def test_a_run_does_not_go_on_with_another_seed(recipe, tmp_path, monkeypatch):
+    """Whoever said it: the recipe has 1. What else may change is said to the stages."""
+    monkeypatch.setattr(Pipeline, "run", lambda self, record: 1 / 0)
+    argv = [str(recipe), "--output_dir", str(tmp_path / "out")]
+    for more in ([], ["--seed", "1"], ["--compare", "--grpo.max_steps", "9"]):
+        with pytest.raises(ZeroDivisionError):
+            main([*argv, *more])
+    before = (tmp_path / "out" / "run.json").read_text()
+    assert json.loads(before)["seed"] == 1 and json.loads(before)["arms"] == DEFAULT_ARMS
+    with pytest.raises(UserError, match="differs in seed: 1 -> 8"):
+        main([*argv, "--seed", "8"])
+    assert (tmp_path / "out" / "run.json").read_text() == before
+
+
+def test_the_environment_of_the_built_model_is_for_it_alone(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pipeline, "check", lambda self: 1 / 0)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    for model, expected in ((["--model_name_or_path", "some/model"], None), ([], "1")):
+        with pytest.raises(ZeroDivisionError):
+            main([str(recipe), "--output_dir", str(tmp_path / "out"), *model])
+        assert os.environ.pop("OMP_NUM_THREADS", None) == expected
+
+
+def test_a_launched_stage_is_checked_for_the_processes_that_it_will_have(recipe, tmp_path):
+    config = tmp_path / "two.yaml"
+    config.write_text("num_processes: 2\n")
+    options = {"grpo": {"per_device_train_batch_size": 4, "num_generations": 8, "steps_per_generation": 1}}
+    one = Pipeline(Recipe(recipe), tmp_path / "out", ["glow"], None, options)
+    with pytest.raises(UserError, match="divisible"):
+        one.check()
+    dataclasses.replace(one, accelerate_config=config).check()
 
 
 def test_deepspeed_is_asked_for_before_anything_is_done(recipe, tmp_path, monkeypatch):
     """Where it is not installed; here that is pretended."""
-    monkeypatch.setattr("glow_trl.recipes.pipeline.find_spec", lambda name: None)
+    monkeypatch.setattr("glow_trl.recipes.run.find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"pip install 'glow-trl\[deepspeed\]'"):
         main([str(recipe), "--output_dir", str(tmp_path / "out"), "--accelerate_config", "zero3"])
     assert not (tmp_path / "out").exists()
@@ -213,10 +308,10 @@ def test_deepspeed_is_asked_for_before_anything_is_done(recipe, tmp_path, monkey
 def test_launched_stages_are_the_runs_own(recipe, tmp_path, name, num_processes):
     """What is wrong with a stage is said as without a launcher, and the stage ends with a run that is killed."""
     launched = ["--accelerate_config", str(on_cpu(name, tmp_path, num_processes))]
-    process = start(recipe, tmp_path / "wrong", *launched, "--sft.learning_rate", "fast")
+    process = start(recipe, tmp_path / "wrong", *launched, "--sft.dataset_name", "nowhere.jsonl")
     _, errors = process.communicate()
     assert process.returncode == 2 and "Traceback" not in errors
-    assert "glow-trl: error: " in errors and "learning_rate" in errors
+    assert "glow-trl: error: " in errors and "nowhere.jsonl" in errors
 
     process = start(recipe, tmp_path / "killed", *launched, "--sft.max_steps", "1000000")
     wait_until((tmp_path / "killed" / "glow" / "sft" / "checkpoint-2").exists, process)

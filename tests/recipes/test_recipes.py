@@ -1,5 +1,8 @@
 """Every recipe that is shipped resolves, and its configuration objects can be built."""
 
+import os
+import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -7,22 +10,40 @@ import yaml
 
 from glow_trl.errors import UserError
 from glow_trl.recipes.pipeline import Pipeline
-from glow_trl.recipes.recipe import ARMS, Recipe, build, write_settings
-from glow_trl.stages.config import parse_command
-from glow_trl.stages.registry import COMMANDS
-from glow_trl.training.handover import read_handover
+from glow_trl.recipes.recipe import DEFAULT_ARMS, Recipe, build, known_settings
+from glow_trl.stages.config import build_settings, command_types, parse_command
+from glow_trl.stages.recipe_file import resolve_stage_file
 
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPES = sorted(path.parent for path in ROOT.glob("recipes/*/sft.yaml"))
+# These machines have no GPU, which a recipe for one asks for
+ON_CPU = {"sft": {"use_cpu": True}, "grpo": {"use_cpu": True}}
 
 
-def parse(stage, settings, folder):
-    path = folder / f"{stage}.yaml"
-    write_settings(path, settings)
-    # These machines have no GPU, which a recipe for one asks for
-    options = ["--use_cpu", "true"] if stage in ("sft", "grpo") else []
-    return parse_command(stage, ["--config", str(path), *options]).configs
+def parse(stage, settings):
+    settings = settings | ON_CPU.get(stage, {})
+    return build_settings(command_types(stage), settings, stage, "test").configs
+
+
+def make_recipe(folder, recipe="", **stages):
+    """A recipe's folder with the texts of its files."""
+    folder.mkdir(parents=True)
+    (folder / "recipe.yaml").write_text(recipe)
+    for stage, text in ({"sft": "dataset_name: x.jsonl\n"} | stages).items():
+        (folder / f"{stage}.yaml").write_text(text)
+    return folder
+
+
+def pipeline(folder, arms=None, **options):
+    recipe = Recipe(folder)
+    overrides = options.pop("overrides", {})
+    overrides = {stage: ON_CPU.get(stage, {}) | overrides.get(stage, {}) for stage in recipe.stages}
+    return Pipeline(recipe, folder.parent / "out", arms or list(recipe.arms), None, overrides, **options)
+
+
+def steps_of(folder, **options):
+    return {step.title: step.settings for step in pipeline(folder, **options).steps()}
 
 
 def test_the_recipes_that_are_promised_are_there():
@@ -45,45 +66,66 @@ def test_recipe_resolves_and_builds_its_configurations(folder, tmp_path, monkeyp
     assert recipe.stages == ["label", "sft", "grpo", "eval"]
     for built_model in {False, recipe.file.built_model is not None}:
         for stage in recipe.stages:
-            objects = parse(stage, recipe.settings(stage, tmp_path / "out", built_model), tmp_path)
-            assert len(objects) == len(COMMANDS[stage].configs)
+            objects = parse(stage, recipe.settings(stage, tmp_path / "out", built_model))
             if stage == "eval":
                 assert objects[0].resolve()
     # As they stand, files of one recipe follow one another: what a stage writes is what the next one reads
-    label, sft, grpo, evaluation = (yaml.safe_load(recipe.path(stage).read_text()) for stage in recipe.stages)
+    label, sft, grpo, evaluation = (
+        resolve_stage_file(recipe.path(stage), known_settings(stage)) for stage in recipe.stages
+    )
     assert sft["dataset_name"] == f"{label['output_dir']}/trajectories.jsonl"
     assert grpo["model_name_or_path"] == sft["output_dir"] and evaluation["model_name_or_path"] == grpo["output_dir"]
-    for key in ("system_prompt", "prompt_template"):
-        # What the evaluation does not say it takes from the checkpoint
-        assert grpo.get(key) == sft.get(key) == evaluation.get(key, sft.get(key))
+    assert all(f"outputs/{folder.name}/" in settings["output_dir"] for settings in (label, sft, grpo, evaluation))
+    for key in ("system_prompt", "prompt_template", "seed"):
+        assert grpo.get(key) == sft.get(key) == evaluation.get(key)
+        # Said once
+        for stage in recipe.stages:
+            path = recipe.path(stage)
+            assert not path.is_file() or key not in (yaml.safe_load(path.read_text()) or {}), path
 
 
 @pytest.mark.parametrize("folder", RECIPES, ids=lambda path: path.name)
 def test_every_arm_of_a_run_builds_its_configurations(folder, tmp_path):
-    from glow_trl.grpo import GRPOStageConfig
+    run = Pipeline(Recipe(folder), tmp_path / "out", list(DEFAULT_ARMS), None, ON_CPU)
+    run.check()
+    steps = run.steps()
+    assert [step.stage for step in steps] == ["label"] + ["sft", "eval", "grpo", "eval"] * len(DEFAULT_ARMS)
+    assert len({step.settings["output_dir"] for step in steps}) == len(steps)
+    for step in steps:
+        assert step.settings["output_dir"].startswith(str(tmp_path / "out")), step.title
+        if step.stage == "sft":
+            expected = {"trajectories": "all", "weighting": "glow"} | DEFAULT_ARMS[step.title.split(":")[0]]
+            config, args, _ = parse("sft", step.settings)
+            assert (config.trajectories, args.weighting) == (expected["trajectories"], expected["weighting"])
+        if step.stage == "grpo":
+            assert step.settings["model_name_or_path"].endswith("/sft")
+    assert not (tmp_path / "out").exists()
 
-    pipeline = Pipeline(Recipe(folder), tmp_path / "out", list(ARMS), None, {})
-    steps = pipeline._steps()
-    assert [stage for _, stage, _ in steps] == ["label"] + ["sft", "eval", "grpo", "eval"] * len(ARMS)
-    assert len({settings["output_dir"] for _, _, settings in steps}) == len(steps)
-    for title, stage, settings in steps:
-        assert settings["output_dir"].startswith(str(tmp_path / "out")), title
-        config = parse(stage, settings, tmp_path)
-        if stage == "sft":
-            arm = title.split(":")[0]
-            expected = {"trajectories": "all", "weighting": "glow"} | ARMS[arm]
-            assert (config[0].trajectories, config[1].weighting) == (expected["trajectories"], expected["weighting"])
-        if isinstance(config[0], GRPOStageConfig):
-            assert settings["model_name_or_path"].endswith("/sft")
+
+@pytest.mark.parametrize("folder", RECIPES, ids=lambda path: path.name)
+def test_a_stage_by_hand_has_the_settings_of_the_run(folder, monkeypatch):
+    """But for the folder of the run, here the one that the files name, and the built model, which only a run has."""
+    monkeypatch.chdir(ROOT)
+    recipe = Recipe(folder)
+    recipe.file.built_model = None
+    steps = Pipeline(recipe, Path("outputs") / folder.name, [next(iter(recipe.arms))], None, ON_CPU).steps()
+    for step in steps:
+        if step.title.endswith("after sft"):
+            continue
+        on_cpu = ["--use_cpu", "true"] if step.stage in ON_CPU else []
+        by_hand = parse_command(step.stage, ["--config", f"recipes/{folder.name}/{step.stage}.yaml", *on_cpu])
+        in_the_run = build_settings(command_types(step.stage), step.settings, step.stage, "test")
+        assert by_hand.given == in_the_run.given
+        assert {key for key in by_hand.given if by_hand.resolved[key] != in_the_run.resolved[key]} == set()
 
 
 def test_the_paper_s_recipes_have_its_published_settings():
     for name in ("qwen2.5-3b-math", "qwen2.5-7b-math", "qwen2.5-7b-mmlu", "llama3.1-8b-math"):
-        sft = yaml.safe_load((ROOT / "recipes" / name / "sft.yaml").read_text())
+        sft = resolve_stage_file(ROOT / "recipes" / name / "sft.yaml")
         assert (sft["learning_rate"], sft["lr_scheduler_type"], sft["warmup_steps"]) == (1e-5, "cosine", 0.1)
         assert (sft["num_train_epochs"], sft["max_length"], sft["bf16"]) == (20, 32000, True)
         assert sft["glow_alpha"] in (1, 2) and 5 <= sft["glow_beta"] <= 30
-        evaluation = yaml.safe_load((ROOT / "recipes" / name / "eval.yaml").read_text())
+        evaluation = resolve_stage_file(ROOT / "recipes" / name / "eval.yaml")
         assert (evaluation["temperature"], evaluation["top_p"], evaluation["max_new_tokens"]) == (0.6, 0.95, 32768)
 
 
@@ -105,25 +147,46 @@ def test_the_launch_line_of_each_recipe_is_in_the_readme():
     [
         ("sft.yaml", "glow_betta: 3", "unknown key 'glow_betta' for sft; did you mean glow_beta?"),
         ("recipe.yaml", "quickstrat: {}", "unknown key 'quickstrat' for recipe.yaml; did you mean quickstart?"),
-        ("recipe.yaml", "arms: {positives: {}}", "arms: unknown name 'positives'; did you mean positive?"),
+        ("recipe.yaml", "arms: {beta: {glow_betta: 1}}", "'glow_betta' for arms, beta, sft; did you mean glow_beta?"),
+        ("recipe.yaml", "arms: {slow: {grpo: {bta: 1}}}", "'bta' for arms, slow, grpo; did you mean beta?"),
+        ("recipe.yaml", "arms: {beta: 5}", "arms: beta must be a mapping, found int"),
+        ("recipe.yaml", "arms: {label: {}}", "arms: 'label' cannot be the name of an arm"),
+        ("recipe.yaml", "arms: {../up: {}}", "arms: '../up' cannot be the name of an arm"),
+        ("recipe.yaml", "arms: {5: {}}", "arms: 5 cannot be the name of an arm"),
         ("recipe.yaml", "built_model_settings: {sft: {lr: 1}}", "unknown key 'lr' for built_model_settings"),
         ("recipe.yaml", "built_model: 3", "built_model must be a mapping"),
+        ("recipe.yaml", "seed: one", "seed must be a number, found str"),
+        ("recipe.yaml", "base: ../quikstart", "base: there is no recipe '../quikstart'"),
+        ("recipe.yaml", "base: ../mine", "base: '../mine' builds on this recipe"),
         ("grpo.yaml", "reward_func: [a]", "did you mean reward_funcs?"),
     ],
 )
 def test_what_is_wrong_in_a_recipe_is_named(tmp_path, file, content, message):
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    (folder / "sft.yaml").write_text("dataset_name: x.jsonl\n")
+    folder = make_recipe(tmp_path / "mine", grpo="dataset_name: x.jsonl\n")
     (folder / file).write_text(content)
     with pytest.raises(UserError) as error:
         Recipe(folder).check_keys()
-    assert message in str(error.value) and file in str(error.value)
+    assert message in str(error.value) and file in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_folder_that_is_no_recipe_is_told_the_nearest():
     with pytest.raises(UserError, match="no such recipe folder; did you mean quickstart"):
         Recipe(ROOT / "recipes" / "quikstart")
+
+
+def test_a_shipped_recipe_is_found_by_its_name_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("quickstart", "recipes/quickstart"):
+        assert Recipe(name).folder.samefile(ROOT / "recipes" / "quickstart")
+    assert Recipe(make_recipe(tmp_path / "mine", "base: gsm8k")).stages == ["label", "sft", "grpo", "eval"]
+
+
+def test_an_installation_brings_all_recipes():
+    files = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
+    listed = {path for patterns in files.values() for pattern in patterns for path in ROOT.glob(pattern)}
+    assert listed == {*ROOT.glob("recipes/*/*.yaml"), *ROOT.glob("accelerate_configs/*.yaml")}
+    for target, patterns in files.items():
+        assert [target] == [f"share/glow_trl/{os.path.dirname(pattern)}" for pattern in patterns]
 
 
 def test_paths_follow_the_output_folder():
@@ -132,13 +195,109 @@ def test_paths_follow_the_output_folder():
     assert settings["dataset_name"] == "/elsewhere/run/prepare/data/questions.jsonl"
 
 
+def test_a_recipe_says_what_differs_from_its_base(tmp_path):
+    """Mappings are merged, values and lists replaced, `null` takes away, and paths follow the recipe's name."""
+    sft = (
+        "dataset_name: outputs/first/label/trajectories.jsonl\nlearning_rate: 1e-5\nlimit: 5\ncolumns: {a: b, c: d}\n"
+    )
+    first = "seed: 3\narms: {one: {glow_beta: 1, max_steps: 2}, two: {}}\n"
+    make_recipe(tmp_path / "first", first, sft=sft, grpo="dataset_name: x.jsonl\noutput_dir: outputs/first\n")
+    second = "base: first\nprompt_template: '{problem}!'\narms: {two: null, one: {glow_beta: 7}, three: {}}\n"
+    make_recipe(tmp_path / "second", second, sft="learning_rate: 2e-5\nlimit: null\n")
+    make_recipe(tmp_path / "third", "base: ../second\nseed: 4\n", sft="columns: {c: e}\n")
+    third = Recipe(tmp_path / "third")
+    assert third.stages == ["sft", "grpo"] and third.file.seed == 4
+    assert third.arms == {"one": {"glow_beta": 7, "max_steps": 2}, "three": {}}
+    expected = {"dataset_name": "outputs/third/label/trajectories.jsonl", "learning_rate": "2e-5"}
+    expected |= {"columns": {"a": "b", "c": "e"}, "prompt_template": "{problem}!", "seed": 4}
+    assert resolve_stage_file(third.path("sft"), known_settings("sft")) == expected
+    assert resolve_stage_file(third.path("grpo"))["output_dir"] == "outputs/third"
+    # A file that only a base has runs by hand too
+    given = parse_command("grpo", ["--config", str(third.path("grpo")), "--use_cpu", "true"]).given
+    assert given["seed"] == 4 and given["prompt_template"] == "{problem}!"
+
+
+def test_the_example_of_the_readme_is_a_recipe(tmp_path):
+    (example,) = re.findall(r"^```yaml\n(base: .*?)^```", (ROOT / "recipes" / "README.md").read_text(), re.M | re.S)
+    run = pipeline(make_recipe(tmp_path / "mine", example, sft="use_cpu: true\n"))
+    run.check()
+    assert run.arms == ["beta5", "beta30", "positives", "careful"] and run.run_seed == 1
+
+
+def test_bases_that_build_on_each_other_are_refused(tmp_path):
+    for name, base in (("a", "b"), ("b", "c"), ("c", "b")):
+        make_recipe(tmp_path / name, f"base: {base}\n")
+    with pytest.raises(UserError, match="builds on this recipe"):
+        Recipe(tmp_path / "a")
+
+
+def test_seeds_come_from_the_nearest_that_says_one(tmp_path):
+    texts = {"sft": "dataset_name: x\nseed: 5\n", "grpo": "dataset_name: x\n", "eval": "benchmarks: [gsm8k]\n"}
+    folder = make_recipe(tmp_path / "mine", "seed: 4\narms: {a: {}, b: {seed: 6}}\n", **texts)
+
+    def seeds(**options):
+        return [settings["seed"] for settings in steps_of(folder, **options).values()]
+
+    # recipe.yaml < a stage's file < --seed < an arm < --STAGE.seed
+    assert seeds() == [5, 4, 4, 4] + [6, 4, 4, 4]
+    assert seeds(seed=7) == [7, 7, 7, 7] + [6, 7, 7, 7]
+    assert seeds(seed=7, overrides={"sft": {"seed": 8}}) == [8, 7, 7, 7] + [8, 7, 7, 7]
+
+
+def test_an_arm_changes_what_it_says_and_no_more(tmp_path):
+    arms = "arms: {beta5: {glow_beta: 5}, gentle: {learning_rate: 1e-6, grpo: {beta: 0.1}}}\n"
+    folder = make_recipe(tmp_path / "mine", arms, grpo="dataset_name: x\n", sft="dataset_name: x\nglow_beta: 9\n")
+    steps = steps_of(folder)
+    assert list(steps) == ["beta5: sft", "beta5: grpo", "gentle: sft", "gentle: grpo"]
+    assert [steps[f"{arm}: sft"]["glow_beta"] for arm in ("beta5", "gentle")] == [5, 9]
+    assert "beta" not in steps["beta5: grpo"] and steps["gentle: grpo"]["beta"] == 0.1
+    assert "learning_rate" not in steps["gentle: grpo"] and "learning_rate" not in steps["beta5: sft"]
+    assert steps_of(folder, overrides={"sft": {"glow_beta": 2}})["beta5: sft"]["glow_beta"] == 2
+
+
+def test_arms_are_added_to_a_run_and_stay_what_they_are(tmp_path):
+    folder = make_recipe(tmp_path / "mine", "arms: {a: {}, b: {glow_beta: 1}, c: {glow_beta: 2}}\n")
+    earlier = pipeline(folder, ["c"]).facts({})
+    assert list(pipeline(folder, ["a", "b"]).facts(earlier)["arms"].items()) == [
+        ("c", {"glow_beta": 2}),
+        ("a", {}),
+        ("b", {"glow_beta": 1}),
+    ]
+    (folder / "recipe.yaml").write_text("arms: {c: {glow_beta: 3}}\n")
+    with pytest.raises(UserError, match="arm 'c' is {'glow_beta': 2}, and {'glow_beta': 3} in"):
+        pipeline(folder, ["c"]).facts(earlier)
+
+
 def test_stage_two_must_ask_as_stage_one_taught(tmp_path):
-    folder = tmp_path / "mine"
-    folder.mkdir()
-    (folder / "sft.yaml").write_text("dataset_name: x.jsonl\nsystem_prompt: A\n")
-    (folder / "grpo.yaml").write_text("dataset_name: x.jsonl\nsystem_prompt: B\n")
-    with pytest.raises(UserError, match="system_prompt is 'B', .* has 'A'"):
-        Pipeline(Recipe(folder), tmp_path / "out", ["glow"], None, {}).run()
+    texts = {"sft": "dataset_name: x\nsystem_prompt: A\n", "grpo": "dataset_name: x\nsystem_prompt: B\n"}
+    with pytest.raises(UserError, match="system_prompt is 'B' .* stage 1 has 'A'"):
+        pipeline(make_recipe(tmp_path / "files", **texts)).check()
+    arms = "system_prompt: A\narms: {a: {}, b: {system_prompt: C}}\n"
+    with pytest.raises(UserError, match="system_prompt is 'A' for the arm 'b', stage 1 has 'C'"):
+        pipeline(make_recipe(tmp_path / "arms", arms, grpo="dataset_name: x\n")).check()
+
+
+def test_a_prompt_is_said_once(tmp_path):
+    """The teacher alone may be asked otherwise; an evaluation asks as its arm was taught."""
+    texts = {"collect": "system_prompt: T\n", "grpo": "dataset_name: x\n", "eval": "benchmarks: [gsm8k]\n"}
+    folder = make_recipe(tmp_path / "mine", "system_prompt: A\narms: {a: {}}\n", **texts)
+    assert [settings["system_prompt"] for settings in steps_of(folder).values()] == ["T", "A", "A", "A", "A"]
+    taught = {"sft": {"system_prompt": "C"}, "grpo": {"system_prompt": "C"}}
+    assert [s["system_prompt"] for s in steps_of(folder, overrides=taught).values()] == ["T", "C", "C", "C", "C"]
+    (folder / "eval.yaml").write_text("benchmarks: [gsm8k]\nsystem_prompt: B\n")
+    with pytest.raises(UserError, match="eval.yaml: system_prompt is 'B', and 'A' in recipe.yaml beside it"):
+        parse_command("eval", ["--config", str(folder / "eval.yaml")])
+
+
+def test_the_environment_is_that_of_the_recipe_by_hand_too(tmp_path, monkeypatch):
+    """Where it is not set already; what a stage's file says, as with TRL, in any case."""
+    for name, value in {"GLOW_TEST_A": "old", "GLOW_TEST_B": "", "GLOW_TEST_C": "old"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("GLOW_TEST_B")
+    label = "dataset_name: x\noutput_dir: y\nenv: {GLOW_TEST_C: new}\n"
+    folder = make_recipe(tmp_path / "mine", "env: {GLOW_TEST_A: new, GLOW_TEST_B: 1}\n", label=label)
+    parse_command("label", ["--config", str(folder / "label.yaml")])
+    assert [os.environ.get(f"GLOW_TEST_{letter}") for letter in "ABC"] == ["old", "1", "new"]
 
 
 def test_build_names_the_nearest_key():
@@ -146,4 +305,3 @@ def test_build_names_the_nearest_key():
 
     with pytest.raises(UserError, match="unknown key 'hiden_size'; did you mean hidden_size"):
         build(BuiltModelConfig, {"hiden_size": 3}, "recipe.yaml")
-    assert read_handover("nowhere") is None

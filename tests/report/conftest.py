@@ -6,7 +6,7 @@ import pytest
 
 from glow_trl.report import write_report
 from glow_trl.report.svg import Chart
-from helpers.made_up_run import make_run_folder
+from helpers.made_up_run import FIVE_ARMS, make_run_folder
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +18,14 @@ def whole_run(tmp_path_factory) -> Path:
 def page(whole_run) -> str:
     write_report(whole_run)
     return (whole_run / "report.html").read_text()
+
+
+@pytest.fixture(scope="session")
+def five_arms(tmp_path_factory) -> Path:
+    """The folder of a made-up run whose arms have names of their own, with its page."""
+    folder = make_run_folder(tmp_path_factory.mktemp("five") / "run", arms=FIVE_ARMS, steps=40)
+    write_report(folder)
+    return folder
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ def small_run(tmp_path):
         verdicts[arm, stage] = scores
         write_evaluation(tmp_path / arm / f"{stage}_eval", scores, temperature=1.0)
         write_json(tmp_path / arm / stage / "run.json", {"stage": stage, "config": {}})
-    write_json(tmp_path / "run.json", {"recipe": "small"})
+    write_json(tmp_path / "run.json", {"recipe": "small", "arms": ["glow", "all"]})
     return tmp_path, verdicts
 
 

@@ -167,7 +167,7 @@ def test_the_same_run_gives_the_same_page(whole_run):
         (["*/*_eval"], "Nothing has been evaluated yet"),
         (["*/grpo", "*/grpo_eval"], "GRPO has not logged any step"),
         (["*/sft/ledger"], "No arm of this run has a ledger"),
-        (["label"], "no labelled trajectories"),
+        (["label"], "gone or have changed since"),
         (["*/*_eval/generations_*"], "No generations have been saved"),
         (["*/*_eval/entropy_*"], "Policy entropy"),
         (["annotation/results.json", "heldout_loss/results.json"], "Run facts"),

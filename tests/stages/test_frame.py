@@ -15,7 +15,7 @@ from glow_trl.stages.config import Settings, parse_command
 from glow_trl.stages.frame import stage_run
 from glow_trl.stages.record import read_run
 from glow_trl.stages.registry import COMMANDS, TRAINING_STAGES
-from glow_trl.training.step_size import parse_training_stage
+from glow_trl.training.resume import parse_training_stage
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ import torch
 
 from glow_trl.training.checkpoints import (
     last_complete_checkpoint,
-    make_resumable,
     num_processes_of,
     remove_other_ranks,
 )
@@ -218,23 +217,6 @@ def test_trainer_resumes_from_the_last_complete_one(folder, tiny_model, tmp_path
     again.train(resume_from_checkpoint=True)
     assert all(torch.equal(value, expected[name]) for name, value in parameters(again.model).items())
     assert last(path) == "checkpoint-4"
-
-
-def test_make_resumable_leaves_other_devices_alone():
-    """Only the numbered CPU of a run of several processes is renamed."""
-
-    class Arguments:
-        def __init__(self, device):
-            self._setup_devices = torch.device(device)
-
-        @property
-        def device(self):
-            return self._setup_devices
-
-    for before, after in (("cpu:0", "cpu"), ("cpu", "cpu"), ("cuda:1", "cuda:1"), ("meta", "meta")):
-        args = Arguments(before)
-        make_resumable(args)
-        assert args.device == torch.device(after)
 
 
 def test_parts_of_more_processes_are_removed(tmp_path):

@@ -174,7 +174,7 @@ DIFFERENT = [
     ("4/6", "2/4"),
 ]
 
-# What is not decided by mathematics: see POLICY.md.
+# What is not decided by mathematics: see docs/verifiers.md.
 ACCEPTED_FROM_MODELS_ONLY = [
     ("3,5", "3.5"),
     ("2 \\text{ or } 2", "2"),

@@ -83,7 +83,7 @@ def test_empty_batch_and_uneven_batch():
 
 
 def test_unknown_kind_names_the_nearest():
-    with pytest.raises(UserError, match="did you mean 'choice'"):
+    with pytest.raises(UserError, match="did you mean choice"):
         verify("A", "A", "choise")
     with pytest.raises(UserError, match="choice, math, number, text"):
         verify("A", "A", "zzz")

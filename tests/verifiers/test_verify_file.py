@@ -47,10 +47,10 @@ def test_rows_keep_their_order_and_columns(tmp_path, capsys):
         ('{"prediction": "5"}', "line 2: expected a `gold`"),
         (
             '{"prediction": "5", "gold": "5", "kind": "txt"}',
-            "line 2: unknown kind of verifier 'txt': did you mean 'text'",
+            "line 2: column 'kind' names no verifier: unknown kind of verifier 'txt'; did you mean text",
         ),
-        ('{"prediction": "5", "gold": "5", "choices": "A"}', "line 2: expected a list"),
-        ('{"prediction": "5", "gold": "5", "tolerance": "x"}', "line 2: expected a number"),
+        ('{"prediction": "5", "gold": "5", "choices": "A"}', "line 2: column 'choices' must be a list"),
+        ('{"prediction": "5", "gold": "5", "tolerance": "x"}', "line 2: column 'tolerance' must be a number"),
     ],
 )
 def test_malformed_line(tmp_path, capsys, line, problem):
@@ -72,7 +72,7 @@ def test_bad_paths_and_options(tmp_path):
         ([source, "--output", tmp_path / "file" / "out.jsonl"], "cannot be written"),
         ([source, "--output", tmp_path], "cannot be written"),
         ([source, "--output", source], "overwrite the input"),
-        ([source, "--output", tmp_path / "out.jsonl", "--kind", "mth"], "did you mean 'math'"),
+        ([source, "--output", tmp_path / "out.jsonl", "--kind", "mth"], "did you mean math"),
         ([source, "--output", tmp_path / "out.jsonl", "--timeout", "0"], "timeout"),
         ([source, "--output", tmp_path / "out.jsonl", "--workers", "0"], "workers"),
     ]:

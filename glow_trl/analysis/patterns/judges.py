@@ -1,7 +1,6 @@
 """Judges: what names the patterns of a trajectory."""
 
 import dataclasses
-import importlib
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Container, Iterator, Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...stages.config import nearest
+from ...stages.dotted import is_dotted, load_dotted
 from .answers import REFUSED
 from .taxonomy import Taxonomy
 
@@ -99,20 +99,13 @@ def create_judge(name: str, taxonomy: Taxonomy, settings: Mapping[str, Any]) -> 
     Raises:
         UserError: there is no such judge, or it cannot be used with these settings.
     """
-    target = JUDGES.get(name, name)
-    module, _, attribute = target.partition(":")
-    if not attribute:
+    path = JUDGES.get(name, name)
+    if not is_dotted(path):
         raise UserError(
             f"judge: there is no {name!r}{nearest(name, set(JUDGES))}; known: {', '.join(JUDGES)}, or "
             "package.module:Class"
         )
-    try:
-        cls = getattr(importlib.import_module(module), attribute)
-    except (ModuleNotFoundError, AttributeError) as error:
-        if name in JUDGES:
-            raise
-        raise UserError(f"judge {name!r} cannot be imported ({error})") from error
-    return cls(taxonomy, settings)
+    return load_dotted(path, "judge")(taxonomy, settings)
 
 
 class LLMJudge(Judge):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
-from ...stages.config import nearest, read_yaml
+from ...stages.yaml_file import nearest, read_yaml
 
 
 _ID = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*")

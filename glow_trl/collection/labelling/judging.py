@@ -1,27 +1,19 @@
 """Judging trajectories in several processes."""
 
-import contextlib
 import itertools
-import os
-import pickle
-import queue
-import signal
-import subprocess
-import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
-from ...errors import UserError
-from ...verifiers import Verdict, VerifierPool
+from ...verifiers import Verdict, VerifierPool, load_kind
 from ...verifiers.gold import phrase
 from ...verifiers.kinds.kind import Options, Undecided
 from ...verifiers.pool import judge_quickly
 from ...verifiers.verdict import TIMEOUT
+from ...verifiers.workers.supervisor import Workers
 
 
 # Rows that are judged before it pays to start processes for the rest
@@ -99,84 +91,33 @@ class ParallelJudge:
         first = next(chunks, None)
         if first is None:
             return
-        with contextlib.ExitStack() as stack:
-            idle: queue.SimpleQueue[_JudgeProcess] = queue.SimpleQueue()
-            for _ in range(self._workers):
-                idle.put(stack.enter_context(_JudgeProcess()))
-            threads = stack.enter_context(ThreadPoolExecutor(self._workers))
-            waiting: deque = deque()
+        workers = Workers(f"{__name__}:{judge_elsewhere.__name__}", self._workers)
+        waiting: deque = deque()
+        with ThreadPoolExecutor(self._workers) as threads:
             try:
                 for chunk in itertools.chain([first], chunks):
-                    waiting.append((chunk, threads.submit(_judge_elsewhere, idle, _without_rows(chunk))))
+                    waiting.append((chunk, threads.submit(_judge_in, workers, _without_rows(chunk))))
                     if len(waiting) >= 2 * self._workers:
                         chunk, future = waiting.popleft()
                         yield chunk, future.result()
-                while waiting:
-                    chunk, future = waiting.popleft()
+                for chunk, future in waiting:
                     yield chunk, future.result()
             finally:
                 threads.shutdown(cancel_futures=True)
+                workers.close()
 
 
-class _JudgeProcess:
-    """
-    A program of its own that judges what it is sent. It never sees the caller's `__main__`, does not mind threads, and
-    ends when its input does: with the caller, whatever ends that.
-    """
-
-    def __enter__(self) -> "_JudgeProcess":
-        root = str(Path(__file__).resolve().parents[3])
-        paths = os.pathsep.join([root, *(path for path in sys.path if path)])
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", "from glow_trl.collection.labelling.judging import serve; serve()"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        )
-        return self
-
-    def judge(self, rows: list[tuple[str, Question]]) -> list[_Quick] | None:
-        try:
-            pickle.dump(rows, self._process.stdin)
-            self._process.stdin.flush()
-            return pickle.load(self._process.stdout)
-        except (EOFError, BrokenPipeError) as error:
-            raise RuntimeError(f"a process that judges has ended with code {self._process.wait()}") from error
-
-    def __exit__(self, *_) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
+def _judge_in(workers: Workers, rows: list[tuple[str, Question]]) -> list[_Quick]:
+    (outcome,) = workers.run([(rows,)])
+    # What fails there may do better here, where the caller has registered its kinds, or else says here why it fails
+    return _judge(rows) if outcome.failure else outcome.result
 
 
-def serve() -> None:
-    """Judge what comes through standard input, until it ends; for [`_JudgeProcess`]."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the caller says when to end
-    channel, sys.stdout = sys.stdout.buffer, sys.stderr
-    while True:
-        try:
-            rows = pickle.load(sys.stdin.buffer)
-        except EOFError:
-            return
-        try:
-            judged = _judge(rows)
-        except UserError:  # a kind that was registered in the caller's process
-            judged = None
-        try:
-            pickle.dump(judged, channel)
-            channel.flush()
-        except BrokenPipeError:
-            os._exit(1)
-
-
-def _judge_elsewhere(idle: "queue.SimpleQueue[_JudgeProcess]", rows: list[tuple[str, Question]]) -> list[_Quick]:
-    process = idle.get()
-    try:
-        judged = process.judge(rows)
-    finally:
-        idle.put(process)
-    return _judge(rows) if judged is None else judged
+def judge_elsewhere(rows: list[tuple[str, Question]]) -> list[_Quick]:
+    """Judge rows, in a worker process: the caller has loaded the kinds that its settings name, and these rows have."""
+    for kind in {question.kind for _, question in rows}:
+        load_kind(kind)
+    return _judge(rows)
 
 
 def _settle(pool: VerifierPool, results: list[Verdict | Undecided]) -> list[Verdict]:
@@ -187,11 +128,6 @@ def _settle(pool: VerifierPool, results: list[Verdict | Undecided]) -> list[Verd
         for position, verdict in zip(late, pool.settle([results[position] for position in late]), strict=True):
             verdicts[position] = verdict
     return verdicts
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _chunks(rows: Iterable[tuple[Any, str, Question]]) -> Iterator[list]:

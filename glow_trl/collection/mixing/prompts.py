@@ -1,7 +1,6 @@
 """The questions for stage 2: which, and in which order."""
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...data import read_jsonl
+from ...data.loss_history import HISTORY_DIR, SAMPLES_FILE, LossHistory, recorded_epochs
 from ...errors import UserError
 from .facts import Facts
 from .selection import Selection, validation_questions
@@ -42,7 +41,7 @@ class LedgerMeans:
 
 def read_ledger(folder: str | Path, facts: Facts, sample_ids: Sequence[str]) -> LedgerMeans:
     """
-    Read what `glow-trl sft` keeps of the losses in `ledger`: `samples.jsonl` and `epoch-001.npy`, ...
+    Read what `glow-trl sft` keeps of the losses (see [`glow_trl.data.loss_history`]).
 
     Args:
         folder (`str`): the folder.
@@ -53,40 +52,29 @@ def read_ledger(folder: str | Path, facts: Facts, sample_ids: Sequence[str]) -> 
         UserError: the folder is no ledger, or none of its samples stands among the rows.
     """
     folder = Path(folder)
-    files = {int(match[1]): path for path in folder.glob("epoch-*.npy") if (match := re.search(r"-(\d+)$", path.stem))}
-    if not files or not (folder / "samples.jsonl").is_file():
+    history, files = LossHistory.read(folder), recorded_epochs(folder)
+    if history is None or not history.sample_ids:
         raise UserError(
-            f"ledger: {folder} has no samples.jsonl and epoch-001.npy; name the folder `ledger` in the output of "
-            "`glow-trl sft`"
+            f"ledger: {folder} has no losses of epochs, or not a row in {SAMPLES_FILE} for each; name the folder "
+            f"`{HISTORY_DIR}` in the output of `glow-trl sft`"
         )
-    samples = [row.get("sample_id") for _, row in read_jsonl(folder / "samples.jsonl")]
-    last = max(files)
-    losses = [_load(files[epoch], len(samples)) for epoch in (last, last - 1) if epoch in files]
-    gains = losses[1] - losses[0] if len(losses) == 2 else np.full(len(samples), np.nan)
-    row_of = {sample_id: row for row, sample_id in enumerate(sample_ids)}
-    known = [(number, row_of[sample]) for number, sample in enumerate(samples) if sample in row_of]
+    if history.epochs[-1] != max(files):
+        raise UserError(f"ledger: {files[max(files)]}: cannot be read, or is of other samples than the rest")
+    last = len(history.epochs) - 1
+    row_of = {str(sample_id): row for row, sample_id in enumerate(sample_ids)}
+    known = [(number, row_of[sample]) for number, sample in enumerate(history.sample_ids) if sample in row_of]
     if not known:
         raise UserError(
-            f"ledger: none of the {len(samples):,} samples in {folder / 'samples.jsonl'} stands among the rows; stage "
+            f"ledger: none of the {len(history):,} samples in {folder / SAMPLES_FILE} stands among the rows; stage "
             "1 must have been trained on a mixture of the same trajectories"
         )
     numbers, rows = np.array(known).T
     question = facts.question[rows]
     return LedgerMeans(
-        loss=_mean(losses[0][numbers], question, facts.num_questions),
-        gain=_mean(gains[numbers], question, facts.num_questions),
+        loss=_mean(history.losses[last][numbers], question, facts.num_questions),
+        gain=_mean(history.gain(last)[numbers], question, facts.num_questions),
         samples=len(known),
     )
-
-
-def _load(path: Path, length: int) -> np.ndarray:
-    try:
-        values = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"ledger: {path}: cannot be read ({error})") from error
-    if values.shape != (length,):
-        raise UserError(f"ledger: {path} has {values.shape} losses, samples.jsonl {length} samples")
-    return values.astype(np.float64)
 
 
 def _mean(values: np.ndarray, group: np.ndarray, size: int) -> np.ndarray:

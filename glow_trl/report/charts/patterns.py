@@ -38,13 +38,8 @@ def pattern_chart(section: dict[str, Any]) -> list[str]:
                     linestyle="none",
                     label=label if place == 0 else None,
                 )
-        axes.set_yticks(range(len(rows)), [row["pattern"]["name"] for row in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
+        chart.name_rows(row["pattern"]["name"] for row in rows)
         axes.set_xlim(left=0)
         axes.set_xlabel("% of trajectories (95 % interval)")
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0, labelcolor=COLORS["text"])
-        axes.spines["left"].set_visible(False)
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(loc="lower right")
+        chart.add_legend(loc="lower right")
     return [chart.svg]

@@ -1,32 +1,27 @@
 """Charts of what the stages scored: accuracy, pass@k, majority@k, differences between arms, entropy."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..arm_styles import ArmStyle
 from ..run_data import STAGES, RunData
-from ..scores import Comparison
 from ..svg import COLORS, Chart
 
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
 _LABELS = {"sft": "after SFT", "grpo": "after GRPO"}
-_PERCENT_TICKS = [0, 20, 40, 60, 80, 100]
 
 
 def accuracy_charts(data: RunData) -> list[str]:
     """Accuracy after SFT and after GRPO, with intervals: a chart per benchmark, or one of all for a single arm."""
     if not data.benchmarks:
         return []
-    if len(data.arms) == 1:
-        arm = next(iter(data.arms))
-        rows = [(name, COLORS[f"arm-{arm}"], _results(data, name)[arm]) for name in data.benchmarks]
-        return [_accuracy_chart("Accuracy", "Accuracy on each benchmark", rows, (5.2, 1.0 + 0.36 * len(rows)))]
+    if (arm := data.main_arm) is not None and len(data.arms) == 1:
+        rows = [(name, arm.style, _results(data, name)[arm.name]) for name in data.benchmarks]
+        return [_accuracy_chart("Accuracy", "Accuracy on each benchmark", rows, 5.2)]
     charts = []
     for benchmark, domain in data.benchmarks.items():
-        rows = [(arm, COLORS[f"arm-{arm}"], stages) for arm, stages in _results(data, benchmark).items() if stages]
-        description = f"Accuracy on {benchmark} ({domain}-domain)"
-        charts.append(_accuracy_chart(benchmark, description, rows, (3.6, 1.0 + 0.36 * len(rows))))
+        found = _results(data, benchmark)
+        rows = [(name, arm.style, found[name]) for name, arm in data.arms.items() if found[name]]
+        charts.append(_accuracy_chart(benchmark, f"Accuracy on {benchmark} ({domain}-domain)", rows, 3.6))
     return charts
 
 
@@ -34,40 +29,36 @@ def curve_charts(data: RunData, measure: str = "pass") -> list[str]:
     """One chart per benchmark that has more than one k: `pass` or `majority`@k of each arm before and after GRPO."""
     charts = []
     for benchmark in data.benchmarks:
-        curves = {
-            (arm, stage): points
+        curves = [
+            (data.arms[arm].style, stage, points)
             for arm, stages in _results(data, benchmark).items()
             for stage, row in stages.items()
             if len(points := points_by_k(row, measure)) > 1
-        }
+        ]
         if not curves:
             continue
-        ks = sorted({k for points in curves.values() for k in points})
+        ks = sorted({k for *_, points in curves for k in points})
         with Chart(benchmark, f"{measure}@k on {benchmark} by the number of samples k, in percent") as chart:
             axes = chart.axes
-            for (arm, stage), points in curves.items():
+            for style, stage, points in curves:
                 filled = stage == "grpo"
+                percents = [100 * value for value in points.values()]
+                width = 1.8 if filled else 1.0
                 axes.plot(
-                    list(points),
-                    [100 * value for value in points.values()],
-                    color=COLORS[f"arm-{arm}"],
-                    linestyle="-" if filled else (0, (2, 2)),
-                    marker="o",
-                    markersize=4.5,
-                    markerfacecolor=COLORS[f"arm-{arm}"] if filled else COLORS["surface"],
-                    label=f"{arm}, {_LABELS[stage]}",
+                    list(points), percents, color=COLORS[style.color], linestyle=style.linestyle, linewidth=width
                 )
+                for k, value in zip(points, percents, strict=True):
+                    chart.mark(k, value, style, filled, 5)
             axes.set_xscale("log", base=2)
             axes.set_xticks(ks, [str(k) for k in ks])
             axes.minorticks_off()
-            axes.set_xlabel("k")
-            axes.set_ylabel(f"{measure}@k, %")
+            axes.set(xlabel="k", ylabel=f"{measure}@k, %")
             axes.set_ylim(top=min(102, axes.get_ylim()[1]))
         charts.append(chart.svg)
     return charts
 
 
-def difference_charts(table: dict[str, Any]) -> list[str]:
+def difference_charts(data: RunData, table: dict[str, Any]) -> list[str]:
     """One chart per stage: accuracy of the other arms minus the first one's on each benchmark, with intervals."""
     charts = []
     for stage in STAGES:
@@ -82,49 +73,35 @@ def difference_charts(table: dict[str, Any]) -> list[str]:
             axes.axvline(0, color=COLORS["muted"], linewidth=1)
             for place, row in enumerate(rows):
                 for offset, position in enumerate(columns):
-                    _interval(axes, row["cells"][position], place, offset, len(columns), table["columns"][position][1])
-            axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-            axes.set_ylim(len(rows) - 0.5, -0.5)
+                    comparison, style = row["cells"][position], data.arms[table["columns"][position][1]].style
+                    if comparison is None:
+                        continue
+                    level = place + _offset(offset, len(columns))
+                    ends = [100 * comparison.low, 100 * comparison.high]
+                    axes.plot(ends, [level, level], color=COLORS[style.color], linewidth=1.4)
+                    chart.mark(100 * comparison.difference, level, style, bool(comparison.mark))
+            chart.name_rows(row["name"] for row in rows)
             axes.set_xlabel("percentage points (95 % interval)")
-            axes.grid(visible=False, axis="y")
-            axes.tick_params(axis="y", length=0, labelcolor=COLORS["text"])
-            axes.spines["left"].set_visible(False)
         charts.append(chart.svg)
     return charts
 
 
-def entropy_chart(section: dict[str, Any]) -> list[str]:
+def entropy_chart(data: RunData, section: dict[str, Any]) -> list[str]:
     """Entropy of each arm and stage on each benchmark."""
     rows = [row for row in section["rows"] if not row["pooled"]]
     columns = section["columns"]
-    title = "Policy entropy"
+    arms = list(dict.fromkeys(arm for arm, _ in columns))
     height = 1.0 + len(rows) * (0.22 + 0.07 * len(columns))
-    with Chart(
-        title, "Mean entropy per token of each arm and stage on each benchmark, in nats", (5.2, height)
-    ) as chart:
-        axes = chart.axes
-        arms = list(dict.fromkeys(arm for arm, _ in columns))
+    description = "Mean entropy per token of each arm and stage on each benchmark, in nats"
+    with Chart("Policy entropy", description, (5.2, height)) as chart:
         for place, row in enumerate(rows):
             for (arm, stage), value in zip(columns, row["values"], strict=True):
-                if value is None:
-                    continue
-                color = COLORS[f"arm-{arm}"]
-                axes.plot(
-                    value,
-                    place + 0.6 * ((arms.index(arm) + 0.5) / len(arms) - 0.5),
-                    marker="o",
-                    markersize=6,
-                    color=color,
-                    markerfacecolor=color if stage == "grpo" else COLORS["surface"],
-                    markeredgewidth=1.6,
-                )
-        axes.set_yticks(range(len(rows)), [row["name"] for row in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(left=0)
-        axes.set_xlabel("nats per token")
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0, labelcolor=COLORS["text"])
-        axes.spines["left"].set_visible(False)
+                if value is not None:
+                    level = place + _offset(arms.index(arm), len(arms))
+                    chart.mark(value, level, data.arms[arm].style, stage == "grpo")
+        chart.name_rows(row["name"] for row in rows)
+        chart.axes.set_xlim(left=0)
+        chart.axes.set_xlabel("nats per token")
     return [chart.svg]
 
 
@@ -149,58 +126,31 @@ def _results(data: RunData, benchmark: str) -> dict[str, dict[str, dict[str, Any
     return results
 
 
+def _offset(position: int, count: int) -> float:
+    """Where in its row the mark of one of `count` arms stands."""
+    return 0.66 * ((position + 0.5) / count - 0.5)
+
+
 def _accuracy_chart(
-    title: str, description: str, rows: list[tuple[str, str, dict[str, dict[str, Any]]]], size: tuple[float, float]
+    title: str, description: str, rows: list[tuple[str, ArmStyle, dict[str, dict[str, Any]]]], width: float
 ) -> str:
-    with Chart(title, f"{description} after each stage, in percent", size) as chart:
-        axes = chart.axes
-        for position, (_, color, stages) in enumerate(rows):
-            _dumbbell(axes, position, stages, color)
-        axes.set_yticks(range(len(rows)), [label for label, _, _ in rows])
-        axes.set_ylim(len(rows) - 0.5, -0.5)
-        axes.set_xlim(-2, 102)
-        axes.set_xticks(_PERCENT_TICKS)
-        axes.set_xlabel("accuracy, % (95 % interval)")
-        axes.grid(visible=False, axis="y")
-        axes.tick_params(axis="y", length=0, labelcolor=COLORS["text"])
-        axes.spines["left"].set_visible(False)
+    with Chart(title, f"{description} after each stage, in percent", (width, 1.0 + 0.36 * len(rows))) as chart:
+        for position, (_, style, stages) in enumerate(rows):
+            _dumbbell(chart, position, stages, style)
+        chart.name_rows(name for name, *_ in rows)
+        chart.axes.set(xlim=(-2, 102), xticks=range(0, 101, 20), xlabel="accuracy, % (95 % interval)")
     return chart.svg
 
 
-def _dumbbell(axes: "Axes", position: float, stages: dict[str, dict[str, Any]], color: str) -> None:
+def _dumbbell(chart: Chart, position: float, stages: dict[str, dict[str, Any]], style: ArmStyle) -> None:
+    color = COLORS[style.color]
     if len(stages) == 2:
         ends = [100 * stages[stage]["pass@1"] for stage in STAGES]
-        axes.plot(ends, [position, position], color=color, linewidth=4, alpha=0.25, solid_capstyle="butt")
+        chart.axes.plot(ends, [position, position], color=color, linewidth=4, alpha=0.25, solid_capstyle="butt")
     for stage, row in stages.items():
         interval = row.get("pass@1_ci")
         # Intervals of both stages often overlap: one is drawn a little above the line, the other below
-        height = position + (-0.13 if stage == "sft" else 0.13)
+        level = position + (-0.13 if stage == "sft" else 0.13)
         if interval:
-            axes.plot([100 * end for end in interval], [height, height], color=color, linewidth=1.1)
-        axes.plot(
-            100 * row["pass@1"],
-            height,
-            marker="o",
-            markersize=6.5,
-            color=color,
-            markerfacecolor=color if stage == "grpo" else COLORS["surface"],
-            markeredgewidth=1.6,
-        )
-
-
-def _interval(axes: "Axes", comparison: Comparison | None, place: int, offset: int, count: int, arm: str) -> None:
-    if comparison is None:
-        return
-    height = place + 0.66 * ((offset + 0.5) / count - 0.5)
-    color = COLORS[f"arm-{arm}"]
-    axes.plot([100 * comparison.low, 100 * comparison.high], [height, height], color=color, linewidth=1.4)
-    filled = bool(comparison.mark)
-    axes.plot(
-        100 * comparison.difference,
-        height,
-        marker="o",
-        markersize=5,
-        color=color,
-        markerfacecolor=color if filled else COLORS["surface"],
-        markeredgewidth=1.4,
-    )
+            chart.axes.plot([100 * end for end in interval], [level, level], color=color, linewidth=1.1)
+        chart.mark(100 * row["pass@1"], level, style, stage == "grpo")

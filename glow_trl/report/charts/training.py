@@ -5,16 +5,22 @@ from typing import Any
 import numpy as np
 
 from ...analysis.data_map import DataMap
-from ...data.loss_history import Weighting
+from ...analysis.weights import weights_of
+from ...weighting import Weighting
 from ..dynamics import OUTCOMES, weighted_epochs
 from ..run_data import ArmData, RunData
 from ..svg import COLORS, Chart
 
 
-_DASHES = {"glow": "-", "positive": (0, (5, 2)), "negative": (0, (1, 1.4)), "all": (0, (5, 1.5, 1, 1.5))}
 # A chart of more points would take more than it shows
 _MOST_POINTS = 1500
 _MOST_MARKS = 300
+_MARKERS_ON_LINE = 5
+_DASHES = {"positive": "-", "negative": (0, (5, 2))}
+_OUTCOME_LINES = {
+    outcome: {"color": COLORS[f"outcome-{outcome}"], "linestyle": _DASHES[outcome], "marker": "o", "markersize": 4}
+    for outcome in OUTCOMES
+}
 
 
 def loss_charts(data: RunData) -> list[str]:
@@ -31,25 +37,14 @@ def loss_charts(data: RunData) -> list[str]:
                 visited = ~np.isnan(losses).all(axis=1)
                 if not losses.size or not visited.any():
                     continue
-                color = COLORS[f"outcome-{outcome}"]
                 epochs, losses = np.array(ledger.epochs)[visited], losses[visited]
                 low, high = np.nanquantile(losses, [0.25, 0.75], axis=1)
-                axes.fill_between(epochs, low, high, color=color, alpha=0.15, linewidth=0)
-                axes.plot(
-                    epochs,
-                    np.nanmean(losses, axis=1),
-                    color=color,
-                    linestyle="-" if outcome == "positive" else (0, (5, 2)),
-                    marker="o",
-                    markersize=4,
-                    label=f"{outcome} ({losses.shape[1]:,})",
-                )
-            axes.set_ylim(0, highest * 1.05)
+                look = _OUTCOME_LINES[outcome] | {"label": f"{outcome} ({losses.shape[1]:,})"}
+                axes.fill_between(epochs, low, high, color=look["color"], alpha=0.15, linewidth=0)
+                axes.plot(epochs, np.nanmean(losses, axis=1), **look)
+            axes.set(ylim=(0, highest * 1.05), xlabel="epoch", ylabel="loss, nats per token")
             axes.set_xticks(_epoch_ticks(ledger.epochs))
-            axes.set_xlabel("epoch")
-            axes.set_ylabel("loss, nats per token")
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend()
+            chart.add_legend()
         charts.append(chart.svg)
     return charts
 
@@ -78,7 +73,7 @@ def weight_charts(arm: ArmData, weighting: Weighting) -> list[str]:
             f"Weight in epoch {epoch}",
             f"Distribution of the weights of epoch {epoch} by outcome, arm {arm.name}",
             "weight",
-            weighting.weights(gains, epoch),
+            weights_of(gains, weighting, epoch),
             arm.ledger.is_correct,
             bounds=(weighting.min_weight, min(weighting.max_weight, max(weighting.alpha, weighting.min_weight))),
         )
@@ -101,30 +96,21 @@ def bound_charts(arm: ArmData, rows: list[dict[str, Any]]) -> list[str]:
                     if row[f"{key}_{outcome}"] is not None
                 ]
                 if points:
-                    axes.plot(
-                        *zip(*points, strict=True),
-                        color=COLORS[f"outcome-{outcome}"],
-                        linestyle="-" if outcome == "positive" else (0, (5, 2)),
-                        marker="o",
-                        markersize=4,
-                        label=outcome,
-                    )
+                    axes.plot(*zip(*points, strict=True), **_OUTCOME_LINES[outcome], label=outcome)
+            axes.set(xlabel="epoch", ylabel="% of samples")
             axes.set_xticks(_epoch_ticks([row["epoch"] for row in rows]))
             axes.set_ylim(bottom=0)
-            axes.set_xlabel("epoch")
-            axes.set_ylabel("% of samples")
-            if axes.get_legend_handles_labels()[0]:
-                axes.legend()
+            chart.add_legend()
         charts.append(chart.svg)
     return charts
 
 
-def map_chart(arm: ArmData, cartography: DataMap) -> tuple[str, int, int] | None:
+def map_chart(arm: ArmData, cartography: DataMap) -> dict[str, Any] | None:
     """
     The data map of an arm: mean loss against variability.
 
     Returns:
-        `tuple[str, int, int]`: the chart, the number of points that it shows and that of the samples; `None` without
+        `dict`: the chart's `svg`, the number of points that it has `shown` and that of the `samples`; `None` without
         any sample that was visited twice.
     """
     places = np.flatnonzero(~np.isnan(cartography.variability))
@@ -158,7 +144,7 @@ def map_chart(arm: ArmData, cartography: DataMap) -> tuple[str, int, int] | None
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.legend(loc="upper left", markerscale=1.4)
-    return chart.svg, int(shown.size + shown_never.size), int(places.size)
+    return {"svg": chart.svg, "shown": int(shown.size + shown_never.size), "samples": int(places.size)}
 
 
 def grpo_charts(data: RunData) -> list[str]:
@@ -171,19 +157,22 @@ def grpo_charts(data: RunData) -> list[str]:
     )
     charts = []
     for title, unit, names in panels:
-        series = {arm.name: arm.stages["grpo"].series(*names) for arm in data.arms.values() if "grpo" in arm.stages}
-        series = {name: points for name, points in series.items() if points[0].size}
+        series = [
+            (arm.style, *arm.stages["grpo"].series(*names)) for arm in data.arms.values() if "grpo" in arm.stages
+        ]
+        series = [item for item in series if item[1].size]
         if not series:
             continue
         with Chart(title, f"{title} over the steps of GRPO") as chart:
             axes = chart.axes
-            for arm, (steps, values) in series.items():
-                color = COLORS[f"arm-{arm}"]
+            for place, (style, steps, values) in enumerate(series):
+                color = COLORS[style.color]
                 axes.plot(steps, values, color=color, linewidth=0.8, alpha=0.3)
-                axes.plot(steps, _smooth(values), color=color, linestyle=_DASHES[arm], label=arm)
-            axes.set_xlabel("step")
-            axes.set_ylabel(unit)
-            axes.margins(x=0.02)
+                # Markers of the arms stand at different steps, or they would hide each other
+                stride = max(1, steps.size // _MARKERS_ON_LINE)
+                marks = {"marker": style.marker, "markersize": 5, "markevery": (place * stride // len(series), stride)}
+                axes.plot(steps, _smooth(values), color=color, linestyle=style.linestyle, **marks)
+            axes.set(xlabel="step", ylabel=unit, xmargin=0.02)
         charts.append(chart.svg)
     return charts
 
@@ -207,26 +196,18 @@ def _histogram(
         for outcome, code in OUTCOMES.items():
             chosen = values[(is_correct == code) & ~np.isnan(values)]
             if chosen.size:
-                color = COLORS[f"outcome-{outcome}"]
-                share = np.full(chosen.size, 100 / chosen.size)
                 clipped = np.clip(chosen, low, high)
-                axes.hist(clipped, edges, weights=share, histtype="stepfilled", color=color, alpha=0.18)
-                axes.hist(
-                    clipped,
-                    edges,
-                    weights=share,
-                    histtype="step",
-                    color=color,
-                    linewidth=1.5,
-                    linestyle="-" if outcome == "positive" else (0, (4, 1.5)),
-                    label=outcome,
-                )
+                same = {
+                    "bins": edges,
+                    "weights": np.full(chosen.size, 100 / chosen.size),
+                    "color": COLORS[f"outcome-{outcome}"],
+                }
+                axes.hist(clipped, **same, histtype="stepfilled", alpha=0.18)
+                axes.hist(clipped, **same, histtype="step", linewidth=1.5, linestyle=_DASHES[outcome], label=outcome)
         if zero_line:
             axes.axvline(0, color=COLORS["muted"], linewidth=1)
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel("% of samples")
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend()
+        axes.set(xlabel=xlabel, ylabel="% of samples")
+        chart.add_legend()
     return chart.svg
 
 

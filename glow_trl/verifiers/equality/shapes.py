@@ -49,7 +49,7 @@ class Named:
     """`name = value`; the name is a variable, a function's value, a segment or words, `""` for `2 + 3 = 5`."""
 
     name: str
-    value: object
+    value: "Scalar | Words | Several | Relation | Named | Matrix"
     sides: tuple[str, str] = ("", "")
 
 

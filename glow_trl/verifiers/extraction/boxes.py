@@ -110,6 +110,8 @@ def last_boxes(text: str) -> list[Box]:
             content, end = text[match.end() + 1 : end], end + 1
         else:
             word = re.match(r"\S+", text[match.end() : match.end() + 100])
+            if word is None:
+                continue
             content, end = word.group(0).rstrip("$.,"), match.end() + word.end()
         if boxes and end > boxes[-1].start:
             continue  # a box around boxes: the inner one is the answer

@@ -53,8 +53,8 @@ def _statement_end(text: str, start: int) -> int:
             if end >= 0:
                 start = end + len(closing)
             break
-    end = SENTENCE_END.search(text, start)
-    return len(text) if end is None else end.start()
+    sentence_end = SENTENCE_END.search(text, start)
+    return len(text) if sentence_end is None else sentence_end.start()
 
 
 def stated_answers(text: str) -> list[tuple[int, int, str]]:

@@ -82,7 +82,8 @@ def values(sentence: str) -> list[tuple[int, int, str]]:
             if any(first <= start < last for first, last in covered):
                 continue
             if pattern is _LATEX_VALUE:
-                end = max(end, _LATEX_REST.match(sentence, start).end())
+                rest = _LATEX_REST.match(sentence, start)
+                end = max(end, rest.end() if rest else end)
                 covered.append((start, end))
             content = sentence[start:end].strip()
             found.append((start, end, content.rstrip(".,)]" if pattern is _LATEX_VALUE else ".,")))

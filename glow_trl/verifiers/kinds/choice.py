@@ -104,7 +104,7 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
 
 def _predicated(text: str, letters: str) -> list[str]:
     """The letters that a sentence says something of, with those that are joined to them by "and" or "or"."""
-    found = []
+    found: list[str] = []
     for match in _PREDICATED.finditer(text):
         if _NEGATION.search(text[: match.start()]):
             continue

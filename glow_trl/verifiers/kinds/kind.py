@@ -1,10 +1,8 @@
-"""The kinds of verifiers, and how new ones are added."""
+"""What a kind of verifier is: a function of a completion, a gold answer and the row's options."""
 
-import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ...errors import UserError
 from ..verdict import Verdict
 
 
@@ -22,6 +20,11 @@ class Options:
     tolerance: float | None = None
     require_boxed: bool = False
 
+    @classmethod
+    def of(cls, choices: Sequence | None, tolerance: float | None, require_boxed: bool = False) -> "Options":
+        """Options from the columns of a row."""
+        return cls(tuple(map(str, choices)) if choices else None, tolerance, require_boxed)
+
 
 @dataclass(frozen=True, slots=True)
 class Undecided:
@@ -32,31 +35,3 @@ class Undecided:
 
 
 Judge = Callable[[str, str, Options], Verdict | Undecided]
-
-
-class Registry:
-    """The known kinds by name."""
-
-    def __init__(self):
-        self._judges: dict[str, Judge] = {}
-
-    def add(self, name: str, judge: Judge) -> None:
-        """Make `judge` responsible for rows of kind `name`; an earlier one is replaced."""
-        self._judges[name] = judge
-
-    def names(self) -> list[str]:
-        """All known kinds."""
-        return sorted(self._judges)
-
-    def find(self, name: str) -> Judge:
-        """The judge for `name`.
-
-        Raises:
-            UserError: there is none; the message names the nearest known kind.
-        """
-        judge = self._judges.get(name) if isinstance(name, str) else None
-        if judge is None:
-            close = difflib.get_close_matches(str(name), self._judges, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"known kinds: {', '.join(self.names())}"
-            raise UserError(f"unknown kind of verifier {name!r}: {hint}")
-        return judge

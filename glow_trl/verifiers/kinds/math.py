@@ -48,11 +48,11 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict | Undecided:
     extraction = extract_math(prediction, options.require_boxed)
     if extraction.answer is None or not extraction.answer.strip():
         return Verdict(False, None, NO_ANSWER, KIND, extraction.rule)
-    return _compare(prediction, extraction, answer, options)
+    return _compare(prediction, extraction, extraction.answer.strip(), answer)
 
 
-def _compare(prediction: str, extraction: Extraction, gold: str, options: Options) -> Verdict | Undecided:
-    found = extraction.answer.strip()
+def _compare(prediction: str, extraction: Extraction, found: str, gold: str) -> Verdict | Undecided:
+    rule = extraction.rule or ""
     if any(equal_texts(other, found) is False for other in extraction.others):
         return Verdict(False, found, HEDGED, KIND, extraction.rule)
     verdict = equal_texts(found, gold)
@@ -68,8 +68,8 @@ def _compare(prediction: str, extraction: Extraction, gold: str, options: Option
     if isinstance(parse(gold), Words):
         # An answer in words: the sentence as a whole may be the answer.
         text = final_part(prediction)[0]
-        if "boxed" not in extraction.rule and text != found and len(text) <= MAX_LENGTH and equal_texts(text, gold):
+        if "boxed" not in rule and text != found and len(text) <= MAX_LENGTH and equal_texts(text, gold):
             return Verdict(True, text, MATCH, KIND, "whole")
-    elif isinstance(answer, Words) and extraction.rule.endswith("whole"):
+    elif isinstance(answer, Words) and rule.endswith("whole"):
         return Verdict(False, None, NO_ANSWER, KIND, extraction.rule)
     return Verdict(False, found, MISMATCH, KIND, extraction.rule)

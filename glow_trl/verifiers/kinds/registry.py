@@ -2,34 +2,68 @@
 
 from collections.abc import Callable
 
+from ...errors import UserError
+from ...stages.config import nearest
+from ...stages.dotted import is_dotted, load_dotted
 from ..verdict import MATCH, MISMATCH, Verdict
-from . import choice as kind_choice
-from . import math as kind_math
-from . import number as kind_number
-from . import text as kind_text
-from .kind import Options, Registry, Undecided
+from . import choice, math, number, text
+from .kind import Judge, Options, Undecided
+
+
+class Registry:
+    """The known kinds by name."""
+
+    def __init__(self):
+        self._judges: dict[str, Judge] = {}
+
+    def add(self, name: str, judge: Judge) -> None:
+        """Make `judge` responsible for rows of kind `name`; an earlier one is replaced."""
+        self._judges[name] = judge
+
+    def names(self) -> list[str]:
+        """All known kinds."""
+        return sorted(self._judges)
+
+    def find(self, name: str) -> Judge:
+        """The judge for `name`.
+
+        Raises:
+            UserError: there is none; the message names the nearest known kind.
+        """
+        judge = self._judges.get(name) if isinstance(name, str) else None
+        if judge is None:
+            hint = nearest(str(name), self._judges.keys()) or f"; there are {', '.join(self.names())}"
+            if is_dotted(str(name)):
+                # A row is data: were what it names imported, `os:popen` would be a kind, too
+                hint = "; of such, only those that the settings name (`kinds`) are imported"
+            raise UserError(f"unknown kind of verifier {name!r}{hint}")
+        return judge
 
 
 KINDS = Registry()
-for module in (kind_choice, kind_math, kind_number, kind_text):
+for module in (choice, math, number, text):
     KINDS.add(module.KIND, module.judge)
 
 
 def register_kind(name: str, function: Callable[[str, str, Options], Verdict | bool]) -> None:
     """Add a kind of verifier, or replace one, for this process.
 
+    Stages take a kind of your own without this: settings name its function by a dotted path, `my_module:my_function`
+    (see [`load_kind`]), and every process that judges imports it.
+
     Args:
         name (`str`):
             The kind, as it stands in the rows.
         function (`Callable`):
             Called as `function(prediction, gold, options)` with the whole completion, the gold answer as text and the
-            row's [`Options`]; returns a [`Verdict`], or just whether the completion is right. It runs in the calling
-            process: it must be quick, and must not hang.
+            row's [`Options`]; returns a [`Verdict`], or just whether the completion is right. It must be quick, and
+            must not hang: no limit of time applies to it. `"So the answer is GOLD"` must be right by it: so is the
+            gold answer of each row checked.
 
     Example:
     ```python
-    >>> register_kind("palindrome", lambda prediction, gold, options: prediction == prediction[::-1])
-    >>> verify("abba", "", kind="palindrome").correct
+    >>> register_kind("ends_alike", lambda prediction, gold, options: prediction.endswith(gold))
+    >>> verify("So the answer is abba", "abba", kind="ends_alike").correct
     True
     ```
     """
@@ -41,3 +75,23 @@ def register_kind(name: str, function: Callable[[str, str, Options], Verdict | b
         return Verdict(bool(result), None, MATCH if result else MISMATCH, name)
 
     KINDS.add(name, judge)
+
+
+def load_kind(name: str) -> None:
+    """Make a kind known that settings name: nothing to do for a known one; the function at a dotted path is imported.
+
+    It is registered under its path, which is what rows of its kind say.
+
+    Args:
+        name (`str`): a known kind, or `package.module:function` for one of your own, as [`register_kind`] takes it.
+
+    Raises:
+        UserError: there is no such kind, or it cannot be imported.
+    """
+    if name in KINDS.names() or not is_dotted(str(name)):
+        KINDS.find(name)
+        return
+    function = load_dotted(name, "kind of verifier")
+    if not callable(function):
+        raise UserError(f"kind of verifier {name!r}: expected a function, found {type(function).__name__}")
+    register_kind(name, function)

@@ -1,7 +1,8 @@
-"""Worker processes with a hard time limit and a memory limit, usable from any thread of any kind of process."""
+"""Worker processes with hard limits on time and memory, usable from any thread of any kind of process."""
 
 import contextlib
 import json
+import math
 import os
 import selectors
 import signal
@@ -14,6 +15,7 @@ import weakref
 from collections import Counter, deque
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ...errors import UserError
 from .worker import PID, READY, REAP, SPAWN, receive_exactly, receive_message, send_message
@@ -30,9 +32,9 @@ _BOOTSTRAP = (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one request: `equal` is `None` where there is no answer, and `failure` says why."""
+    """What became of one request: its `result`, or the `failure` that kept it from having one."""
 
-    equal: bool | None
+    result: Any
     failure: str | None = None  # "timeout" | "error"
 
 
@@ -57,7 +59,7 @@ class _Worker:
 class _Starter:
     """The process that forks the workers; see `worker.py`."""
 
-    def __init__(self, memory_bytes: int):
+    def __init__(self, function: str, memory_bytes: int):
         package_root = str(Path(__file__).resolve().parents[3])
         paths = [package_root, *(path for path in sys.path if path)]
         self._lock = threading.Lock()
@@ -67,7 +69,7 @@ class _Starter:
                 self.process = subprocess.Popen(
                     [
                         *(sys.executable, "-P", "-c", _BOOTSTRAP),
-                        *(str(theirs.fileno()), str(os.getpid()), str(memory_bytes), json.dumps(paths)),
+                        *(str(theirs.fileno()), str(os.getpid()), str(memory_bytes), function, json.dumps(paths)),
                     ],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
@@ -126,6 +128,9 @@ class _State:
     """What a fork invalidates and `close` gives back; apart from [`Workers`] so that a finalizer can hold it."""
 
     def __init__(self):
+        self.begin()
+
+    def begin(self) -> None:
         self.owner = os.getpid()
         self.condition = threading.Condition()
         self.starter: _Starter | None = None
@@ -149,7 +154,7 @@ class _State:
             worker.connection.close()
         if self.starter is not None:
             self.starter.forget()
-        self.__init__()
+        self.begin()
 
 
 def _forget_after_fork(state: weakref.ref) -> None:
@@ -157,18 +162,29 @@ def _forget_after_fork(state: weakref.ref) -> None:
         alive.forget()
 
 
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Workers:
-    """A few processes that compare answers; each request has its own hard time limit.
+    """A few processes that call one function; each request has its own hard time limit.
 
     Nothing is started before the first request. Requests may come from several threads at once, which share the
     workers fairly. In a forked child the object starts processes of its own.
 
     Args:
-        count (`int`): how many workers to use at most.
-        memory_mb (`int`): by how much one worker may grow.
+        function (`str`):
+            What to call, as `package.module:function`. Where its module has a generator `warm_up`, it is run through
+            beside the first requests, and later workers find done what that did.
+        count (`int`):
+            How many workers to use at most.
+        memory_mb (`int`, *optional*):
+            By how much one worker may grow; by default there is no limit.
     """
 
-    def __init__(self, count: int, memory_mb: int):
+    def __init__(self, function: str, count: int, memory_mb: int = 0):
+        self.function = function
         self.count = count
         self.memory_bytes = memory_mb * 2**20
         self._state = _State()
@@ -180,9 +196,9 @@ class Workers:
         """End all processes. A later request starts new ones."""
         self._state.stop()
 
-    def run(self, requests: list[tuple[str, str]], timeout: float) -> list[Outcome]:
-        """Compare every `(prediction, gold)`; a comparison that takes longer than `timeout` seconds is killed."""
-        outcomes: list[Outcome | None] = [None] * len(requests)
+    def run(self, requests: list[tuple], timeout: float = math.inf) -> list[Outcome]:
+        """Call the function with each tuple of arguments; a call of more than `timeout` seconds is killed."""
+        outcomes: dict[int, Outcome] = {}
         waiting = deque(range(len(requests)))
         deadlines: dict[int, float] = {}
         deaths: Counter[int] = Counter()
@@ -202,13 +218,12 @@ class Workers:
                     allowed = max(timeout - (now - before), LEAST_SHARE * timeout)
                     worker.deadline = deadlines.setdefault(worker.index, now + allowed)
                     selector.register(worker.connection, selectors.EVENT_READ, worker)
-                    prediction, gold = requests[worker.index]
                     try:
-                        send_message(worker.connection, {"prediction": prediction, "gold": gold})
+                        send_message(worker.connection, requests[worker.index])
                     except OSError:
                         pass  # it has died; reading from it says so below
                 pause = max(0.0, min(worker.deadline for worker in mine) - time.monotonic())
-                ready = {key.data for key, _ in selector.select(pause)}
+                ready = {key.data for key, _ in selector.select(None if pause == math.inf else pause)}
                 now = time.monotonic()
                 for worker in [worker for worker in mine if worker in ready or worker.deadline <= now]:
                     selector.unregister(worker.connection)
@@ -228,7 +243,7 @@ class Workers:
                         else:
                             outcomes[worker.index] = Outcome(None, "error")
                         continue
-                    outcomes[worker.index] = Outcome(reply.get("equal"), "error" if "error" in reply else None)
+                    outcomes[worker.index] = Outcome(reply.get("result"), "error" if "error" in reply else None)
                     if reply["last"]:
                         self._discard(worker)
                     else:
@@ -237,7 +252,7 @@ class Workers:
             selector.close()
             for worker in mine:
                 self._discard(worker)
-        return outcomes
+        return [outcomes[index] for index in range(len(requests))]
 
     def _acquire(self, block: bool) -> _Worker | None:
         state = self._state
@@ -270,7 +285,7 @@ class Workers:
                 return state.starter.spawn()
             except (OSError, EOFError):  # killed from outside
                 state.starter.stop()
-        state.starter = _Starter(self.memory_bytes)
+        state.starter = _Starter(self.function, self.memory_bytes)
         # The starter warms up behind its first workers; a spare one bridges that time if a case has to be killed.
         state.idle.append(state.starter.spawn())
         return state.starter.spawn()

@@ -1,14 +1,15 @@
-"""The far side of the worker pool: a small process that loads the computer algebra once and forks workers from itself.
+"""The far side of the worker pool: a small process that imports one function once and forks workers from itself.
 
-It never sees the user's `__main__`. It is started as a program of its own by [`processes.Workers`], so it does not
+It never sees the user's `__main__`. It is started as a program of its own by [`supervisor.Workers`], so it does not
 matter what the caller has open (CUDA, threads, event loops), and a new worker costs a fork of milliseconds instead of
 an import. Every process here ends with its parent: the starter when its control socket closes or its parent changes,
 a worker by the kernel's parent-death signal.
 """
 
 import gc
-import json
+import importlib
 import os
+import pickle
 import resource
 import select
 import signal
@@ -16,6 +17,10 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Callable
+from typing import Any
+
+from ...stages.processes import end_with_parent
 
 
 HEADER = struct.Struct("!I")
@@ -28,12 +33,12 @@ READY = b"R"
 RECYCLE_SHARE = 0.5
 COLD_LIFE = 3.0
 WARM = object()
-PR_SET_PDEATHSIG = 1
+_MOST_AT_ONCE = 2**20
 
 
-def send_message(connection: socket.socket, message: dict) -> None:
-    """Send one JSON message with its length in front."""
-    payload = json.dumps(message).encode()
+def send_message(connection: socket.socket, message: Any) -> None:
+    """Send one message with its length in front."""
+    payload = pickle.dumps(message)
     connection.sendall(HEADER.pack(len(payload)) + payload)
 
 
@@ -45,17 +50,17 @@ def receive_exactly(connection: socket.socket, size: int) -> bytes:
     """
     chunks = bytearray()
     while len(chunks) < size:
-        chunk = connection.recv(size - len(chunks))
+        chunk = connection.recv(min(size - len(chunks), _MOST_AT_ONCE))
         if not chunk:
             raise EOFError("the other side closed the connection")
         chunks += chunk
     return bytes(chunks)
 
 
-def receive_message(connection: socket.socket) -> dict:
+def receive_message(connection: socket.socket) -> Any:
     """Read one message written by [`send_message`]."""
     (size,) = HEADER.unpack(receive_exactly(connection, HEADER.size))
-    return json.loads(receive_exactly(connection, size))
+    return pickle.loads(receive_exactly(connection, size))
 
 
 def _resident_bytes() -> int:
@@ -74,26 +79,18 @@ def _data_bytes() -> int:
         return 0
 
 
-def _die_with_parent(parent: int) -> None:
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-        if os.getppid() != parent:
-            os._exit(0)
-
-
 def _limit_memory(extra_bytes: int) -> None:
     used = _data_bytes()
-    if used:
+    if used and extra_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (used + extra_bytes, used + extra_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _work(connection: socket.socket, judge, extra_bytes: int, warm: bool) -> None:
+def _work(connection: socket.socket, function: Callable, extra_bytes: int, warm: bool) -> None:
     """Answer requests until the other side closes the connection or it is time for a new worker.
 
-    That is when the memory has grown much, and when a worker from before the warm-up can be replaced by a quicker one.
+    That is when the memory has grown much (where it is limited), and when a worker from before the warm-up can be
+    replaced by a quicker one.
     """
     at_start = _resident_bytes()
     started = time.monotonic()
@@ -104,7 +101,7 @@ def _work(connection: socket.socket, judge, extra_bytes: int, warm: bool) -> Non
             return
         recycle = False
         try:
-            reply = {"equal": judge(request["prediction"], request["gold"])}
+            reply = {"result": function(*request)}
         except MemoryError:
             reply, recycle = {"error": "out of memory"}, True
         except RecursionError:
@@ -113,7 +110,7 @@ def _work(connection: socket.socket, judge, extra_bytes: int, warm: bool) -> Non
         # caller must be told "error" for this case and go on.
         except Exception as error:
             reply = {"error": f"{type(error).__name__}: {error}"[:200]}
-        if _resident_bytes() - at_start > RECYCLE_SHARE * extra_bytes:
+        if extra_bytes and _resident_bytes() - at_start > RECYCLE_SHARE * extra_bytes:
             recycle = True
         if not warm and time.monotonic() - started > COLD_LIFE:
             recycle = True
@@ -123,27 +120,31 @@ def _work(connection: socket.socket, judge, extra_bytes: int, warm: bool) -> Non
             return
 
 
-def _fork_worker(control: socket.socket, connection: socket.socket, judge, extra_bytes: int, warm: bool) -> int:
+def _fork_worker(
+    control: socket.socket, connection: socket.socket, function: Callable, extra_bytes: int, warm: bool
+) -> int:
     starter = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     try:
         control.close()
-        _die_with_parent(starter)
-        _limit_memory(extra_bytes)
-        _work(connection, judge, extra_bytes, warm)
+        end_with_parent(signal.SIGKILL)
+        if os.getppid() == starter:
+            _limit_memory(extra_bytes)
+            _work(connection, function, extra_bytes, warm)
     finally:
         os._exit(0)
 
 
-def serve(control: socket.socket, parent: int, extra_bytes: int) -> None:
+def serve(control: socket.socket, parent: int, extra_bytes: int, path: str) -> None:
     """Fork workers as the parent asks, and reap those that it has killed, until it is gone."""
-    from ..equality.algebra import answers_equal, warm_up
-
+    module_name, _, name = path.partition(":")
+    module = importlib.import_module(module_name)
+    function = getattr(module, name)
     children: set[int] = set()
-    steps = warm_up()
-    warm = False
+    steps = module.warm_up() if hasattr(module, "warm_up") else iter(())
+    warm = not hasattr(module, "warm_up")
     control.sendall(READY)
     try:
         while os.getppid() == parent:
@@ -157,7 +158,7 @@ def serve(control: socket.socket, parent: int, extra_bytes: int) -> None:
             command, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             if command == SPAWN and descriptors:
                 with socket.socket(fileno=descriptors[0]) as connection:
-                    pid = _fork_worker(control, connection, answers_equal, extra_bytes, warm)
+                    pid = _fork_worker(control, connection, function, extra_bytes, warm)
                 children.add(pid)
                 control.sendall(PID.pack(pid))
             elif command == REAP:
@@ -176,11 +177,11 @@ def serve(control: socket.socket, parent: int, extra_bytes: int) -> None:
 
 
 def main() -> None:
-    """Entry point of the process: `control descriptor`, `parent's process id`, `memory in bytes`."""
+    """Entry point: descriptor of the control socket, the parent's process id, memory in bytes, the function's path."""
     descriptor, parent, extra_bytes = (int(argument) for argument in sys.argv[1:4])
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=descriptor) as control:
         try:
-            serve(control, parent, extra_bytes)
+            serve(control, parent, extra_bytes, sys.argv[4])
         except ImportError as error:
             control.sendall(b"E" + str(error).encode()[:500])

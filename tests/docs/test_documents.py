@@ -1,42 +1,34 @@
 """
-Every line that README.md and recipes/README.md tell to run is run, in order, as it stands there: with the small model,
+Every block of README.md, docs/ and recipes/README.md is done, in order, as it stands there: with the small model,
 small data and few steps in the copies of the recipes that the lines name, and on CPU in the copies of the files for
 accelerate. Where a line says how many processes, it is two with qwen2.5-3b-math, so that DeepSpeed is used for real,
-else one, and what `accelerate launch` makes of such a line is then run in this process, to save its imports.
+else one. The guides are done in test_guides.py, the examples in tests/examples.
 """
 
-import importlib
 import os
 import random
 import re
 import shlex
 import shutil
-import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
-from accelerate.commands.launch import launch_command_parser
 
+from glow_trl.benchmarks import parse_entry
 from glow_trl.cli import main
 from glow_trl.data import write_jsonl
-from glow_trl.stages.command import guarded
+from glow_trl.recipes.recipe import Recipe
+from glow_trl.stages.config import check_keys, command_types
 from glow_trl.stages.record import read_run
+from helpers.documents import DOCUMENTS, ELSEWHERE, ROOT, blocks, perform, shell_lines
 
 
-pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[2]
-# Lines that are no launch lines, and those that other tests run
-ELSEWHERE = {
-    "source .venv/bin/activate": "a shell's own",
-    "pip install .": "installs this package",
-    "make test": "runs this test",
-    "make lint": "the gate runs it",
-    "make bench": "measures speed; tests/bench/test_bench_smoke.py starts each",
-    "VLLM_SERVER_DEV_MODE=1 vllm serve": "tests/training/test_grpo_vllm.py",
-}
+# In the order in which they are done: later ones need what the quickstart of the first leaves
+PAGES = ["README.md", "docs/glow.md", "docs/data.md", "docs/evaluation.md", "docs/analysis.md", "docs/statistics.md"]
+PAGES += ["docs/architecture.md", "docs/verifiers.md", "CONTRIBUTING.md", "CHANGELOG.md"]
 # Takes the place of what a stage's file says, where it says so
 SMALL = {
     "dtype": "float32",
@@ -73,17 +65,8 @@ TRAINING = {
 GRPO = {"num_generations": 4, "max_completion_length": 8, "guard_patience": 1000}
 
 
-def launch_lines(document: str) -> list[str]:
-    """The lines of the shell blocks, in order; continued ones are one."""
-    lines = []
-    for block in re.findall(r"^```shell\n(.*?)^```", (ROOT / document).read_text(), re.MULTILINE | re.DOTALL):
-        block = re.sub(r"\s*\\\n\s*", " ", block)
-        lines += [line.partition("  #")[0].strip() for line in block.splitlines() if line.strip()]
-    return [line for line in lines if not line.startswith((*ELSEWHERE, "sbatch "))]
-
-
 def shrink_stage(path: Path, model: str) -> None:
-    settings = yaml.safe_load(path.read_text())
+    settings = yaml.safe_load(path.read_text()) or {}
     settings = {key: SMALL.get(key, value) for key, value in settings.items() if key not in LEFT_OUT}
     if not str(settings.get("model_name_or_path", "outputs/")).startswith("outputs/"):
         settings["model_name_or_path"] = model
@@ -133,39 +116,12 @@ def workplace(tiny_model, tmp_path_factory) -> Path:
     return folder
 
 
-def run_line(line: str, workplace: Path) -> None:
-    """Run one line in the workplace."""
-    num_processes = 2 if "qwen2.5-3b-math" in line else 1
-    line = re.sub(r"--num_processes \d+", f"--num_processes {num_processes}", line)
+def accelerate_configs(workplace: Path, num_processes: int) -> None:
+    """Copies of the files for accelerate, for so many processes on CPU."""
     shutil.rmtree(workplace / "accelerate_configs", ignore_errors=True)
     shutil.copytree(ROOT / "accelerate_configs", workplace / "accelerate_configs")
     for path in (workplace / "accelerate_configs").glob("*.yaml"):
         shrink_accelerate(path, num_processes)
-    words = shlex.split(line)
-    if line == "make demo":
-        plan = subprocess.run(
-            ["make", "--no-print-directory", "--dry-run", "demo"], cwd=ROOT, capture_output=True, text=True, check=True
-        )
-        words = shlex.split(plan.stdout.splitlines()[-1])
-        assert words[0].endswith("bin/glow-trl")
-        words[0] = "glow-trl"
-    if words[0] == "glow-trl":
-        # In this process, which has imported everything
-        assert main(words[1:]) == 0
-        return
-    if words[0] == "accelerate" and "--num_processes" in words and num_processes == 1:
-        args = launch_command_parser().parse_args(words[2:])
-        assert args.module and Path(args.config_file).is_file()
-        stage = importlib.import_module(args.training_script)
-        assert guarded(lambda: stage.main(args.training_script_args)) == 0
-        return
-    if words[0] == "accelerate":
-        line = shlex.join([sys.executable, "-m", "accelerate.commands.accelerate_cli", *words[1:]])
-    elif words[0] != "echo":
-        pytest.fail(f"this test does not know how to run {line!r}")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
-    run = subprocess.run(["bash", "-ec", line], cwd=workplace, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, f"{line}\n{run.stderr[-4000:]}"
 
 
 def check_complete(workplace: Path) -> list[str]:
@@ -175,49 +131,110 @@ def check_complete(workplace: Path) -> list[str]:
     return [str(folder.relative_to(workplace / "outputs")) for folder in runs]
 
 
-def test_lines_of_the_readme(workplace, monkeypatch):
+def test_every_document_is_done_somewhere():
+    guides = [document for document in DOCUMENTS if document.startswith("docs/add-a-")]
+    assert {*PAGES, *guides, "recipes/README.md", "examples/README.md"} == {*DOCUMENTS}
+    for document in DOCUMENTS:
+        for block in blocks(document):
+            assert block.language in ("shell", "python", "yaml", "text") or block.file, block.place
+
+
+def test_what_is_not_run_is_said_somewhere():
+    text = "\n".join((ROOT / document).read_text() for document in DOCUMENTS)
+    assert [line for line in ELSEWHERE if f"\n{line}" not in text] == []
+
+
+def test_links_lead_somewhere():
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", (ROOT / document).read_text()):
+            if not target.startswith("http"):
+                assert (ROOT / document).parent.joinpath(target).exists(), f"{document}: {target}"
+
+
+def yaml_blocks():
+    documents = [document for document in DOCUMENTS if not document.startswith("docs/add-a-")]
+    return [block for document in documents for block in blocks(document) if block.language == "yaml"]
+
+
+@pytest.mark.parametrize("block", yaml_blocks(), ids=lambda block: block.place)
+def test_settings_of_a_block_are_known(block, tmp_path):
+    """Those of a recipe.yaml, or else of a stage that knows them all."""
+    content = yaml.safe_load(block.text)
+    if "arms" in content:
+        (tmp_path / "recipe.yaml").write_text(block.text)
+        Recipe(tmp_path).check_keys()
+        return
+    known = []
+    for stage in ("collect", "label", "mix", "sft", "grpo", "eval"):
+        try:
+            check_keys(None, content, command_types(stage), stage)
+            known.append(stage)
+        except Exception as error:
+            assert "unknown key" in str(error)
+    assert known
+    for entry in content.get("benchmarks", []):
+        if not str(entry).endswith(".yaml"):
+            parse_entry(entry, block.place)
+
+
+@pytest.mark.slow
+def test_the_pages(workplace):
     """In order, as the later ones need what the earlier ones leave."""
-    lines = launch_lines("README.md")
-    assert len(lines) >= 7
-    monkeypatch.chdir(workplace)
-    for line in lines:
-        run_line(line, workplace)
+    found = [block for page in PAGES if (ROOT / page).is_file() for block in blocks(page)]
+    found = [block for block in found if block.language in ("shell", "python")]
+    assert sum(len(shell_lines(block)) for block in found) >= 15
+    accelerate_configs(workplace, 1)
+    perform(found, workplace)
     assert {
         "quickstart/glow/grpo_eval",
         "quickstart/negative/grpo",
+        "quickstart/annotation",
         "beta20/glow/grpo",
         "gsm8k/glow/grpo",
         "again",
+        "mix",
+        "entropy",
     } <= {*check_complete(workplace)}
     assert (workplace / "outputs" / "verdicts.jsonl").is_file()
+    assert "summary" in (workplace / "outputs" / "quickstart" / "report.html").read_text()
     shutil.rmtree(workplace / "outputs")
 
 
-def lines_by_recipe() -> dict[str, list[str]]:
-    lines = {}
-    for line in launch_lines("recipes/README.md"):
-        lines.setdefault(re.search(r"(?:recipes|outputs)/([\w.-]+)", line)[1], []).append(line)
-    return lines
+def blocks_by_recipe() -> dict[str, list]:
+    """The blocks of recipes/README.md that name a recipe; the example of Slurm has a test of its own."""
+    found = {}
+    for block in blocks("recipes/README.md"):
+        name = re.search(r"(?:recipes|outputs)/([\w.-]+)", block.text)
+        if block.language == "shell" and shell_lines(block) and name:
+            found.setdefault(name[1], []).append(block)
+    return found
 
 
 def test_every_recipe_has_its_lines():
-    lines = lines_by_recipe()
+    lines = {
+        name: [line for block in found for line in shell_lines(block)] for name, found in blocks_by_recipe().items()
+    }
     assert lines.keys() == {path.name for path in ROOT.glob("recipes/*/")}
     for name, recipe_lines in lines.items():
         launched = [line for line in recipe_lines if line.startswith(("accelerate launch", "glow-trl run"))]
         assert bool(launched) == (ROOT / "recipes" / name / "sft.yaml").is_file()
 
 
-@pytest.mark.parametrize("recipe", lines_by_recipe())
-def test_lines_of_the_recipes(recipe, workplace, monkeypatch):
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", blocks_by_recipe())
+def test_lines_of_the_recipes(recipe, workplace):
     """Likewise. Stage 1 of gsm8k leaves an adapter here, for the line that merges it."""
     path = workplace / "recipes" / "gsm8k" / "sft.yaml"
     if recipe == "gsm8k":
         path.write_text(path.read_text() + "use_peft: true\nlora_target_modules: all-linear\n")
-    monkeypatch.chdir(workplace)
     shutil.rmtree(workplace / "outputs", ignore_errors=True)
-    for line in lines_by_recipe()[recipe]:
-        run_line(line, workplace)
+    num_processes = 2 if recipe == "qwen2.5-3b-math" else 1
+    accelerate_configs(workplace, num_processes)
+    perform(
+        blocks_by_recipe()[recipe],
+        workplace,
+        lambda line: re.sub(r"--num_processes \d+", f"--num_processes {num_processes}", line),
+    )
     complete = {*check_complete(workplace)}
     if (ROOT / "recipes" / recipe / "sft.yaml").is_file():
         assert {f"{recipe}/glow/sft", f"{recipe}/glow/grpo", f"{recipe}/glow/grpo_eval"} <= complete
@@ -229,32 +246,22 @@ def test_lines_of_the_recipes(recipe, workplace, monkeypatch):
         assert (workplace / "outputs" / recipe / "glow" / "merged" / "model.safetensors").is_file()
 
 
-def test_slurm_example(workplace, monkeypatch, tmp_path):
+@pytest.mark.slow
+def test_slurm_example(workplace, tmp_path):
     """
-    The job script of recipes/README.md, with stand-ins for `srun`, which starts two tasks here instead of one on each
-    machine, and `scontrol`; the tasks find each other and train together.
+    The job script of recipes/README.md and the line that submits it, with stand-ins for `sbatch`, for `srun`, which
+    starts two tasks here instead of one on each machine, and `scontrol`; the tasks find each other and train together.
     """
-    (script,) = re.findall(r"^```bash\n(.*?)^```", (ROOT / "recipes" / "README.md").read_text(), re.M | re.S)
-    script = script.replace("$((8 * SLURM_NNODES))", "$SLURM_NNODES")
-    job = tmp_path / "train.sbatch"
-    job.write_text(script)
-    shutil.rmtree(workplace / "outputs" / "qwen2.5-7b-math", ignore_errors=True)
-    shutil.rmtree(workplace / "accelerate_configs", ignore_errors=True)
-    shutil.copytree(ROOT / "accelerate_configs", workplace / "accelerate_configs")
-    shrink_accelerate(workplace / "accelerate_configs" / "multi_node.yaml", 2)
-    assert (
-        main(
-            [
-                "label",
-                "--dataset_name",
-                str(workplace / "data" / "trajectories.jsonl"),
-                "--output_dir",
-                str(workplace / "outputs" / "qwen2.5-7b-math" / "label"),
-            ]
-        )
-        == 0
-    )
+    found = [block for block in blocks("recipes/README.md") if block.file == "train.sbatch" or "sbatch " in block.text]
+    found = [replace(block, text=block.text.replace("$((8 * SLURM_NNODES))", "$SLURM_NNODES")) for block in found]
+    assert len(found) == 2
+    shutil.rmtree(workplace / "outputs", ignore_errors=True)
+    accelerate_configs(workplace, 2)
+    data = str(workplace / "data" / "trajectories.jsonl")
+    output = str(workplace / "outputs" / "qwen2.5-7b-math" / "label")
+    assert main(["label", "--dataset_name", data, "--output_dir", output]) == 0
     stubs = {
+        "sbatch": 'exec bash "$@"',
         "srun": 'SLURM_NODEID=0 "$@" & first=$!; SLURM_NODEID=1 "$@" && wait $first',
         "scontrol": "echo 127.0.0.1; echo 127.0.0.2",
         "accelerate": f'exec {shlex.quote(sys.executable)} -m accelerate.commands.accelerate_cli "$@"',
@@ -262,16 +269,8 @@ def test_slurm_example(workplace, monkeypatch, tmp_path):
     for name, content in stubs.items():
         (tmp_path / name).write_text(f"#!/bin/bash\n{content}\n")
         (tmp_path / name).chmod(0o755)
-    environment = {
-        **os.environ,
-        "PATH": f"{tmp_path}:{os.environ['PATH']}",
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "SLURM_NNODES": "2",
-        "SLURM_JOB_NODELIST": "made-up[1-2]",
-    }
-    run = subprocess.run(["bash", job], cwd=workplace, env=environment, capture_output=True, text=True)
-    assert run.returncode == 0, run.stderr[-4000:]
+    variables = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "SLURM_NNODES": "2"}
+    perform(found, workplace, SLURM_JOB_NODELIST="made-up[1-2]", **variables)
     folder = workplace / "outputs" / "qwen2.5-7b-math" / "glow" / "sft"
     assert read_run(folder)["status"] == "complete"
     assert len(list(folder.glob("checkpoint-2/global_step2/*_optim_states.pt"))) == 2

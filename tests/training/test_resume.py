@@ -1,13 +1,20 @@
-"""A run that goes on on another number of processes keeps the number of samples in a step."""
+"""What a run that goes on keeps: on another number of processes, the number of samples in a step."""
 
 import logging
 
 import pytest
+import torch
 from trl import GRPOConfig, SFTConfig
 
 from glow_trl.errors import UserError
 from glow_trl.stages.record import StageRun
-from glow_trl.training.step_size import parse_training_stage, samples_per_step, step_size
+from glow_trl.training.resume import (
+    make_resumable,
+    parse_training_stage,
+    samples_per_step,
+    saved_samples_per_step,
+    step_size,
+)
 
 
 CPU = ["--use_cpu", "true", "--bf16", "false"]
@@ -101,3 +108,29 @@ def test_other_numbers_of_completions_are_refused(tmp_path):
     assert step_size(args) == {"samples": 32, "completions": 64}
     with pytest.raises(UserError, match="differs in steps_per_generation: 4 -> 8"):
         StageRun("sft", tmp_path, settings, step_size=step_size(args))
+
+
+def test_make_resumable_leaves_other_devices_alone():
+    """Only the numbered CPU of a run of several processes is renamed."""
+
+    class Arguments:
+        def __init__(self, device):
+            self._setup_devices = torch.device(device)
+
+        @property
+        def device(self):
+            return self._setup_devices
+
+    for before, after in (("cpu:0", "cpu"), ("cpu", "cpu"), ("cuda:1", "cuda:1"), ("meta", "meta")):
+        args = Arguments(before)
+        make_resumable(args)
+        assert args.device == torch.device(after)
+
+
+def test_checkpoints_say_how_many_samples_a_step_has(tmp_path):
+    """One that does not, of another trainer, leaves it open."""
+    state = tmp_path / "trainer_state.json"
+    for content in ("", "{}", '{"stateful_callbacks": {"TrainerControl": {}}}'):
+        state.write_text(content)
+        assert saved_samples_per_step(tmp_path) is None
+    assert saved_samples_per_step(tmp_path / "nowhere") is None

@@ -1,0 +1,216 @@
+"""`glow-trl run`: a recipe from its data to the report."""
+
+import dataclasses
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import MissingExtraError, UserError
+from ..stages.command import run_command
+from ..stages.config import Settings, check_keys, command_types, parse_command, setting
+from ..stages.frame import folder_of_stage, stage_run
+from ..stages.recipe_file import shipped
+from ..stages.record import RUN_FILE, read_run
+from ..stages.registry import DATA_STAGES, TRAINING_STAGES
+from ..stages.yaml_file import nearest, one_line, read_yaml
+from .pipeline import Pipeline, StageFailed
+from .recipe import PREPARE_DIR, Recipe
+
+
+@dataclass
+class RunConfig:
+    r"""
+    What to run.
+
+    Parameters:
+        recipe (`str`):
+            Folder of the recipe, or the name of one that is shipped. Beside the options here, `--STAGE.KEY VALUE`
+            replaces a setting of a stage: `--sft.learning_rate 1e-5 --grpo.max_steps 50`.
+        output_dir (`str`, *optional*):
+            Folder of the run; by default `outputs/NAME`.
+        seed (`int`, *optional*):
+            Seed of data, model and all stages, in place of those in the recipe's files.
+        arms (`list[str]`, *optional*):
+            Arms of the recipe to train; by default its first.
+        compare (`bool`, *optional*, defaults to `False`):
+            Whether to train all of its arms.
+        model_name_or_path (`str`, *optional*):
+            Model to start from, in place of the recipe's.
+        accelerate_config (`str`, *optional*):
+            Launch the training stages with this file of `accelerate`, or the one of this name in
+            `accelerate_configs/`.
+        overwrite (`bool`, *optional*, defaults to `False`):
+            Whether to delete first what an earlier run left in the folder.
+    """
+
+    recipe: str = setting(
+        "",
+        "Folder of the recipe, such as recipes/quickstart. --STAGE.KEY VALUE replaces a setting of a stage: "
+        "--sft.learning_rate 1e-5",
+        positional=True,
+        changeable=True,
+    )
+    output_dir: str | None = setting(None, "Folder of the run (default: outputs/NAME).")
+    seed: int | None = setting(None, "Seed of data, model and all stages, in place of the recipe's.")
+    arms: list[str] = setting([], "Arms of the recipe to train (default: its first).", changeable=True)
+    compare: bool = setting(False, "Train all arms of the recipe.", changeable=True)
+    model_name_or_path: str | None = setting(None, "Model to start from, in place of the recipe's.")
+    accelerate_config: str | None = setting(
+        None, "Launch the training stages with this file of `accelerate`.", changeable=True
+    )
+    overwrite: bool = setting(False, "Delete what an earlier run left in the folder.", changeable=True)
+
+    def __post_init__(self):
+        if not self.recipe:
+            raise UserError("which recipe? `glow-trl run recipes/quickstart`, for example")
+
+    def chosen_arms(self, recipe: Recipe) -> list[str]:
+        """
+        The arms to train, in the recipe's order.
+
+        Raises:
+            UserError: the recipe has no such arm; the nearest is named.
+        """
+        for arm in self.arms:
+            if arm not in recipe.arms:
+                close = nearest(arm, recipe.arms) or f"; there are {', '.join(recipe.arms)}"
+                raise UserError(f"--arms: {recipe.folder} has no arm {arm!r}{close}")
+        if self.compare:
+            return list(recipe.arms)
+        return [arm for arm in recipe.arms if arm in self.arms] or list(recipe.arms)[:1]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `glow-trl run` with the arguments `argv`, by default those of the command line and return its exit code."""
+    argv, overrides = _take_overrides(list(sys.argv[1:] if argv is None else argv))
+    settings = parse_command("run", argv)
+    config: RunConfig = settings.config
+    recipe = Recipe(config.recipe)
+    output_dir = Path(config.output_dir or Path("outputs") / recipe.name)
+    pipeline = Pipeline(
+        recipe=recipe,
+        output_dir=output_dir,
+        arms=config.chosen_arms(recipe),
+        model_name_or_path=config.model_name_or_path,
+        overrides={},
+        accelerate_config=_accelerate_config(config.accelerate_config),
+        seed=config.seed,
+    )
+    # Before the first import of torch, which reads OMP_NUM_THREADS once
+    for name, value in (recipe.file.env | (recipe.file.built_model_env if pipeline.built_model else {})).items():
+        os.environ.setdefault(name, str(value))
+    pipeline.overrides = _parse_overrides(overrides, recipe)
+    pipeline.check()
+    if config.overwrite:
+        _delete_run(output_dir)
+    try:
+        with stage_run(_with_seed(settings, pipeline.run_seed), output_dir, reopens=True) as run:
+            run.record |= pipeline.facts(read_run(output_dir) or {})
+            run.start()
+            pipeline.run(run)
+    except StageFailed as failure:
+        return failure.code
+    from rich.console import Console
+
+    from ..report import print_summary
+
+    console = Console()
+    print_summary(json.loads((output_dir / "summary.json").read_text(encoding="utf-8")), console)
+    console.print(f"report: {output_dir / 'report.html'}", soft_wrap=True)
+    return 0
+
+
+def _with_seed(settings: Settings, seed: int | None) -> Settings:
+    """The settings with the seed that the run has, whoever has said it."""
+    said = {"seed": seed}
+    return dataclasses.replace(settings, given=settings.given | said, resolved=settings.resolved | said)
+
+
+def _take_overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """A command line without what replaces settings of stages; that as `STAGE.KEY` and value."""
+    known = {item.name for item in dataclasses.fields(RunConfig)} | {"config", "help"}
+    rest: list[str] = []
+    overrides = []
+    tokens = list(argv)
+    while tokens:
+        token = tokens.pop(0)
+        option, equals, value = token.partition("=")
+        name = option.removeprefix("--")
+        if not option.startswith("--") or name.replace("-", "_") in known or name.removeprefix("no_") in known:
+            rest.append(token)
+        elif "." not in name:
+            raise UserError(
+                f"glow-trl run: unknown option {option}{nearest(name, known, '--')}; a stage's setting is given as "
+                f"--sft.{name} VALUE"
+            )
+        elif not equals and not tokens:
+            raise UserError(f"glow-trl run: {option} needs a value")
+        else:
+            overrides.append((name, value if equals else tokens.pop(0)))
+    return rest, overrides
+
+
+def _parse_overrides(overrides: list[tuple[str, str]], recipe: Recipe) -> dict[str, dict[str, Any]]:
+    parsed: dict[str, dict[str, Any]] = {}
+    for name, value in overrides:
+        stage, _, key = name.partition(".")
+        if stage not in recipe.stages:
+            raise UserError(
+                f"glow-trl run: --{name}: the recipe has no stage {stage!r}{nearest(stage, recipe.stages)}"
+            )
+        check_keys(Path(f"--{name}"), [key], command_types(stage), stage)
+        try:
+            parsed.setdefault(stage, {})[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise UserError(f"glow-trl run: --{name}: the value is not valid YAML ({one_line(error)})") from error
+    return parsed
+
+
+def _accelerate_config(name: str | None) -> Path | None:
+    if name is None:
+        return None
+    folders = [Path("accelerate_configs"), shipped() / "accelerate_configs"]
+    for path in (Path(name), *(folder / f"{name}.yaml" for folder in folders)):
+        if path.is_file():
+            if read_yaml(path).get("distributed_type") == "DEEPSPEED" and find_spec("deepspeed") is None:
+                raise MissingExtraError("deepspeed", "deepspeed", str(path))
+            return path
+    known = {path.stem for folder in folders for path in folder.glob("*.yaml")}
+    raise UserError(f"--accelerate_config: there is no file {name}{nearest(name, known)}")
+
+
+def _delete_run(output_dir: Path) -> None:
+    """Delete what a run has made, and nothing else that lies in its folder."""
+    if not output_dir.exists():
+        return
+    with folder_of_stage(output_dir):
+        record = read_run(output_dir)
+        if record is None or record.get("stage") != "run":
+            raise UserError(
+                f"--overwrite: {output_dir} has no {RUN_FILE} of a run, so it is no run's folder; nothing was deleted"
+            )
+        arms = [output_dir / arm for arm in record.get("arms", [])]
+        stages = [f"{stage}{suffix}" for stage in TRAINING_STAGES for suffix in ("", "_eval")]
+        for folder in [
+            *(output_dir / name for name in (PREPARE_DIR, *DATA_STAGES)),
+            *(arm / stage for arm in arms for stage in stages),
+        ]:
+            if folder.is_dir():
+                shutil.rmtree(folder)
+        for arm in arms:
+            if arm.is_dir() and not any(arm.iterdir()):
+                arm.rmdir()
+        for name in ("summary.json", "report.html", RUN_FILE):
+            (output_dir / name).unlink(missing_ok=True)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("run"))

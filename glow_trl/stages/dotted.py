@@ -1,0 +1,44 @@
+"""Objects of the user's own that settings name by a dotted path: engines, judges, rewards, kinds of verifiers."""
+
+import importlib
+import os
+import sys
+from typing import Any
+
+from ..errors import UserError
+from .config import nearest
+
+
+def is_dotted(name: str) -> bool:
+    """Whether a name can be a dotted path."""
+    return ":" in name or "." in name
+
+
+def load_dotted(path: str, setting: str) -> Any:
+    """
+    The object at `package.module:name` or, as TRL writes it, `package.module.name`. Modules of the current folder are
+    found, as by `python -m`.
+
+    Args:
+        path (`str`): the dotted path.
+        setting (`str`): what names it, for messages.
+
+    Raises:
+        UserError: there is no such module, or it has no such name; the nearest is named.
+    """
+    module_name, _, name = path.partition(":") if ":" in path else path.rpartition(".")
+    if not all(part.isidentifier() for part in (*module_name.split("."), name)):
+        raise UserError(f"{setting}: {path!r} is no dotted path: expected package.module:name")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except UserError:  # an extra that is missing
+        raise
+    except ImportError as error:
+        raise UserError(f"{setting}: {path}: {module_name} cannot be imported ({error})") from error
+    try:
+        return getattr(module, name)
+    except AttributeError as error:
+        known = {key for key in dir(module) if not key.startswith("_")}
+        raise UserError(f"{setting}: there is no {name} in {module_name}{nearest(name, known)}") from error

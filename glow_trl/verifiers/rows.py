@@ -1,0 +1,33 @@
+"""What a row says about how it wants to be judged."""
+
+from collections.abc import Mapping
+from string import ascii_uppercase
+from typing import Any
+
+from ..data.columns import Fault
+from ..errors import UserError
+from .kinds.registry import KINDS
+
+
+def find_judging_fault(row: Mapping[str, Any], kind: str) -> Fault | None:
+    """
+    What is wrong with a row's `kind`, `choices` or `tolerance`.
+
+    Args:
+        row (`dict`): the row.
+        kind (`str`): its kind where it has none of its own.
+    """
+    try:
+        KINDS.find(row.get("kind") or kind)
+    except UserError as error:
+        return Fault("column 'kind' names no verifier", f": {error}")
+    choices, tolerance = row.get("choices"), row.get("tolerance")
+    if choices is not None and not isinstance(choices, list | tuple):
+        return Fault("column 'choices' must be a list", f", found {type(choices).__name__}")
+    if choices is not None and len(choices) > len(ascii_uppercase):
+        return Fault("column 'choices' has more options than letters", f": {len(choices)}")
+    if tolerance is not None and (
+        isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or tolerance < 0
+    ):
+        return Fault("column 'tolerance' must be a number of 0 or more", f", found {tolerance!r:.40}")
+    return None
