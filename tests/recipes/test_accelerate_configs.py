@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 from glow_trl.data import write_jsonl
 from glow_trl.recipes.recipe import write_settings
 from glow_trl.stages.record import read_run
-from helpers.launching import CONFIGS, environment, launch_command, on_cpu
-from helpers.processes import free_port
+from helpers.launching import CONFIGS, environment, free_port, launch_command, on_cpu
 
 
 NAMES = {
