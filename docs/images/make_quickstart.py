@@ -1,5 +1,5 @@
 """
-Draws quickstart.svg, the picture of the README: the report's own chart of a run of recipes/quickstart, with the report's
+Draws quickstart.svg, the picture of the README: the chart of the report on a run of recipes/quickstart, with the report's
 colors in it, since it stands alone there.
 
     glow-trl run recipes/quickstart
