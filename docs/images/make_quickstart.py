@@ -1,6 +1,6 @@
 """
-Draws quickstart.svg, the picture of the README: the report's own chart of a run of recipes/quickstart, with the
-report's colors in it, since it stands alone there.
+Draws quickstart.svg, the picture of the README: a chart of the report on a run of recipes/quickstart, with the colors
+of the report in it, since it stands alone there.
 
     glow-trl run recipes/quickstart
     python docs/images/make_quickstart.py
