@@ -9,7 +9,7 @@ from helpers.launching import ROOT
 
 # Lowest first. A room imports from those in the lines before its own
 LAYERS = [
-    ["errors"],
+    ["errors", "version"],
     ["stages"],
     ["statistics", "weighting"],
     ["data"],

@@ -67,7 +67,7 @@ def parts_of(checkpoint: Path) -> dict[str, int]:
     }
 
 
-# `single_gpu` is started for both stages by test_launch_lines.py, on CPU, where it is as `cpu`
+# `single_gpu` is started for both stages by tests/docs/test_documents.py, on CPU, where it is as `cpu`
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "adapter"),
