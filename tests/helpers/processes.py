@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,15 @@ def answers(address: str) -> bool:
     return False
 
 
-def cpu_seconds() -> float:
-    """Seconds of the processor that the children of this process have had, with those of theirs that have ended."""
+def children(process: psutil.Process | None = None, but: Container[psutil.Process] = ()) -> list[psutil.Process]:
+    """All that a process, by default this one, has started, and what those have; but for some."""
+    return [child for child in (process or psutil.Process()).children(recursive=True) if child not in but]
+
+
+def cpu_seconds(processes: list[psutil.Process]) -> float:
+    """Seconds of the processor that processes have had, with those of their children that have ended."""
     total = 0.0
-    for process in psutil.Process().children(recursive=True):
+    for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             total += times.user + times.system + times.children_user + times.children_system

@@ -20,7 +20,8 @@ import pytest
 from glow_trl.errors import UserError
 from glow_trl.rewards import accuracy_reward
 from glow_trl.verifiers import VerifierPool, verify
-from helpers.processes import LIMIT, cpu_seconds, wait_until
+from helpers import processes
+from helpers.processes import LIMIT, wait_until
 
 
 HANGS = r"\boxed{\sin(3^{10^{12}})}"
@@ -28,23 +29,30 @@ NEEDS_ALGEBRA = (r"\boxed{\arctan(x) + \arctan(1/x)}", r"\arctan(1/x) + \arctan(
 ROOT = Path(__file__).resolve().parents[2]
 
 
+_others: set[psutil.Process] = set()
+
+
 @pytest.fixture
 def pool():
-    with VerifierPool(workers=2, cache_size=0) as pool:
+    with VerifierPool(workers=2, cache_size=0, timeout=60) as pool:
         yield pool
 
 
+@pytest.fixture(scope="module", autouse=True)
+def others():
+    """What other tests have started, such as a server, and still need."""
+    _others.update(processes.children())
+
+
 def children(process: psutil.Process | None = None) -> list[psutil.Process]:
-    return (process or psutil.Process()).children(recursive=True)
+    return processes.children(process, _others)
 
 
-def gone(processes: list[psutil.Process], within: float = 120.0) -> bool:
+def gone(family: list[psutil.Process], within: float = 120.0) -> bool:
     """Whether all of them end (or are zombies that only wait for a foreign parent) in time."""
     end = time.monotonic() + within
     while time.monotonic() < end:
-        if not any(
-            p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in processes if psutil.pid_exists(p.pid)
-        ):
+        if not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family if psutil.pid_exists(p.pid)):
             return True
         time.sleep(0.05)
     return False
@@ -79,10 +87,10 @@ def test_hanging_case_times_out_and_others_do_not(pool):
 def test_a_case_computes_no_longer_than_its_limit(pool):
     """Counted in seconds of the processor, which a busy machine does not make more."""
     pool.verify(*NEEDS_ALGEBRA)
-    before = cpu_seconds()
+    before = processes.cpu_seconds(children())
     for _ in range(6):
         assert pool.verify(HANGS, "5", timeout=0.5).reason == "timeout"
-    assert cpu_seconds() - before < 6 * (0.5 + 0.2)
+    assert processes.cpu_seconds(children()) - before < 6 * (0.5 + 0.2)
 
 
 def test_killed_worker_is_replaced(pool):
@@ -184,7 +192,7 @@ def test_pickled_reward_in_a_child(method, daemon):
     child = context.Process(target=_judge_in_child, args=(reward, queue), daemon=daemon)
     child.start()
     assert queue.get() == [1.0, 0.0]
-    child.join(30)
+    child.join(LIMIT)
     assert child.exitcode == 0
     assert starter.is_running()
     assert verify(NEEDS_ALGEBRA[0], "3").correct is False
