@@ -6,10 +6,10 @@ Importing the package is cheap: torch, transformers and TRL load with the first 
 import importlib
 from typing import TYPE_CHECKING
 
+from .version import __version__
 
-__version__ = "0.1.0"
 
-__all__ = ["GLOWConfig", "GLOWTrainer", "LossLedger"]
+__all__ = ["GLOWConfig", "GLOWTrainer", "LossLedger", "__version__"]
 
 if TYPE_CHECKING:
     from .glow import GLOWConfig, GLOWTrainer, LossLedger

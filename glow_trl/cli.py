@@ -33,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if argv else 2
     name, *rest = argv
     if name in ("-V", "--version"):
-        from . import __version__
+        from .version import __version__
 
         print(f"glow-trl {__version__}")
         return 0

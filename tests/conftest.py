@@ -17,6 +17,32 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+# Files with four processes at a time
+FOUR_PROCESSES = ("test_glow_processes", "test_glow_sharded")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config, items):
+    """
+    Where several workers share the tests (`-n 2 --dist loadgroup`): a file stays on one, as its fixtures are built
+    once. So do all that need vLLM, or four processes, which have gigabytes at a time. The slow ones come first.
+    """
+    if not hasattr(config, "workerinput"):
+        return
+
+    def group(item) -> str:
+        if "vllm" in item.path.stem or {"openai_server", "vllm_model"} & {*item.fixturenames}:
+            return "vllm"
+        return "four_processes" if item.path.stem in FOUR_PROCESSES else item.path.stem
+
+    groups = {item: group(item) for item in items}
+    slow = {groups[item] for item in items if item.get_closest_marker("slow")}
+    first = {"vllm": -2, "four_processes": -1}
+    items.sort(key=lambda item: first.get(groups[item], groups[item] not in slow))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data: `GLOW_TRL_DATA`, or `shared/data` beside the repository."""
@@ -95,8 +121,8 @@ def openai_server(vllm_model, tmp_path_factory) -> str:
     it."""
     from trl.scripts.vllm_serve import ScriptArguments, build_command
 
-    from helpers.launching import environment
-    from helpers.processes import answers, free_port, wait_until
+    from helpers.launching import environment, free_port
+    from helpers.processes import answers, wait_until
 
     port = free_port()
     arguments = ScriptArguments(

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..benchmarks import BenchmarkConfig
 from ..generation import Prompt
 from ..stages.files import make_writable, write_json
+from ..version import __version__
 from .config import EvalConfig
 
 

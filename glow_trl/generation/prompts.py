@@ -1,7 +1,7 @@
 """Conversations as prompts."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..errors import UserError
 from .base import Prompt
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def is_conversation(prompt: Prompt) -> bool:
+def is_conversation(prompt: Prompt) -> TypeGuard[Sequence[Mapping[str, str]]]:
     """Whether a prompt is a list of messages."""
     return not isinstance(prompt, str) and len(prompt) > 0 and isinstance(prompt[0], Mapping)
 

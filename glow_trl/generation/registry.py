@@ -58,7 +58,7 @@ def create_engine(name: str, model_name_or_path: str, **options: Any) -> Engine:
         UserError: there is no such engine, or it does not know an option.
         MissingExtraError: the engine's package is not installed.
     """
-    cls = engine_class(name)
+    cls: Any = engine_class(name)
     try:
         inspect.signature(cls).bind(model_name_or_path, **options)
     except TypeError as error:

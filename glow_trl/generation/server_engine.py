@@ -75,19 +75,23 @@ class ServerEngine(SampleEngine):
         requests_per_minute: float | None = None,
         max_retries: int = 6,
         timeout: float = 1800.0,
-        chat_template_kwargs: Mapping[str, Any] | str | None = None,
-        extra_body: Mapping[str, Any] | str | None = None,
+        chat_template_kwargs: dict[str, Any] | str | None = None,
+        extra_body: dict[str, Any] | str | None = None,
     ):
         check_url(base_url)
         for name, value, least in (("concurrency", concurrency, 1), ("max_retries", max_retries, 0)):
             if not isinstance(value, int) or value < least:
                 raise UserError(f"engine_options: {name} is {value!r}: it must be a whole number of at least {least}")
-        for name, value in (("timeout", timeout), ("requests_per_minute", requests_per_minute)):
-            if value is not None and (not isinstance(value, int | float) or not value > 0):
-                raise UserError(f"engine_options: {name} is {value!r}: it must be a number above 0")
+        for name, limit in (("timeout", timeout), ("requests_per_minute", requests_per_minute)):
+            if limit is not None and (not isinstance(limit, int | float) or not limit > 0):
+                raise UserError(f"engine_options: {name} is {limit!r}: it must be a number above 0")
         self.model_name = model_name_or_path
         self.base_url = base_url.rstrip("/")
-        self._settings = {"timeout": float(timeout), "max_retries": max_retries, "concurrency": concurrency}
+        self._settings: dict[str, Any] = {
+            "timeout": float(timeout),
+            "max_retries": max_retries,
+            "concurrency": concurrency,
+        }
         self._key = os.environ.get(api_key_env) or None
         self._requests_per_minute = requests_per_minute
         self._template_kwargs = as_mapping(chat_template_kwargs, "chat_template_kwargs")
@@ -280,13 +284,17 @@ class _EventLoop:
             self._loop.run_until_complete(self._task)
         self._loop.close()
 
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
     def __enter__(self) -> "_EventLoop":
         self._thread.start()
         return self
 
     def __exit__(self, *_) -> None:
         with contextlib.suppress(RuntimeError):  # the loop is closed: all is done
-            self._loop.call_soon_threadsafe(lambda: self._task.cancel())
+            self._loop.call_soon_threadsafe(self._cancel)
         self._thread.join(timeout=5)
 
 

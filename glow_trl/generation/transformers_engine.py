@@ -5,7 +5,7 @@ import hashlib
 import sys
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
@@ -102,7 +102,9 @@ class TransformersEngine(SampleEngine):
             torch.cuda.empty_cache()
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        return self.tokenizer.encode(prompt, add_special_tokens=False) if isinstance(prompt, str) else list(prompt)
+        if isinstance(prompt, str):
+            return self.tokenizer.encode(prompt, add_special_tokens=False)
+        return list(cast(Sequence[int], prompt))
 
     def _batches(
         self, token_ids: list[list[int]], sampling: SamplingConfig, usable: Sequence[int]

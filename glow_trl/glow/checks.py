@@ -1,15 +1,11 @@
 """What the GLOW trainer does not support, said at its construction."""
 
-from typing import TYPE_CHECKING
+from trl import SFTTrainer
 
 from ..errors import UserError
 
 
-if TYPE_CHECKING:
-    from .trainer import GLOWTrainer
-
-
-def reject_unsupported(trainer: "GLOWTrainer") -> None:
+def reject_unsupported(trainer: SFTTrainer) -> None:
     """
     Raises:
         UserError: an option, or what the trainer was given, does not go with GLOW.

@@ -1,20 +1,16 @@
 """What hangs on to a trainer and its model: the outputs that `SFTTrainer` drops, and the epochs of the ledger."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from accelerate.logging import get_logger
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
+from trl import SFTTrainer
 
 from ..training.checkpoints import LEDGER_FILE
 from .checks import reject_unsupported
 from .metrics import epoch_metrics
-
-
-if TYPE_CHECKING:
-    from .trainer import GLOWTrainer
 
 
 logger = get_logger(__name__)
@@ -37,7 +33,7 @@ class OutputKeeper:
 class LedgerCallback(TrainerCallback):
     """Tells the ledger where training, epochs and steps begin and end, and logs what it and the weights say."""
 
-    def __init__(self, trainer: "GLOWTrainer", is_correct: torch.Tensor | None):
+    def __init__(self, trainer: SFTTrainer, is_correct: torch.Tensor | None):
         self.trainer = trainer
         self.is_correct = is_correct
         self.epoch = 0

@@ -55,7 +55,7 @@ class RuleJudge(Judge):
 
     @property
     def identity(self) -> dict[str, Any]:
-        from .. import __version__
+        from ..version import __version__
 
         return super().identity | {"version": __version__}
 

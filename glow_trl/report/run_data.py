@@ -1,6 +1,6 @@
 """What a run left in its folder, read as far as it is there."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -131,11 +131,12 @@ def read_run_folder(folder: Path) -> RunData:
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder")
     run = read_json(folder / "run.json") or {}
-    single_runs = _by_start(folder.glob("*/run.json"))
+    single_runs = _by_start({path.parent.name: path for path in folder.glob("*/run.json")})
     data = RunData(folder, _recipe_name(run, folder), run, single_runs)
     # A list of names, or a mapping to the settings that an arm changes
     listed = run.get("arms") or []
-    found = _by_start([*folder.glob("*/sft/run.json"), *folder.glob("*/grpo/run.json")], level=1)
+    places = [path for stage in STAGES for path in folder.glob(f"*/{stage}*") if path.name in (stage, f"{stage}_eval")]
+    found = _by_start({path.parent.name: path / "run.json" for path in reversed(places)})
     for place, name in enumerate(dict.fromkeys([*map(str, listed), *found])):
         stages = {stage: _read_stage(folder / name, stage) for stage in STAGES if _exists(folder / name, stage)}
         if stages:
@@ -147,9 +148,9 @@ def read_run_folder(folder: Path) -> RunData:
     return data
 
 
-def _by_start(paths: Iterable[Path], level: int = 0) -> dict[str, dict[str, Any]]:
-    """Run records by the name of their folder, or of one some levels above it, in the order of their starts."""
-    records = [(path.parents[level].name, read_json(path) or {}) for path in paths]
+def _by_start(paths: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    """The run records at the paths, by the same names, in the order of their starts."""
+    records = [(name, read_json(path) or {}) for name, path in paths.items()]
     return dict(sorted(records, key=lambda item: (str(item[1].get("started") or ""), item[0])))
 
 

@@ -31,15 +31,16 @@ def progress(shown: bool | None = None, console: "Console | None" = None) -> "Pr
 
 def figures_table(*names: str, numbers: tuple[str, ...] = (), **options: Any) -> "Table":
     """
-    A table for results: columns of `names`, which may be folded, then of `numbers`, which may not. Its cells are
-    texts, never markup; see [`add_texts`].
+    A table for results: columns of `names`, the last of which may be folded, then of `numbers`. Its cells are texts,
+    never markup; see [`add_texts`].
     """
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", **options)
-    for name in names:
-        table.add_column(name, min_width=12, overflow="fold")
+    for name in names[:-1]:
+        table.add_column(name, no_wrap=True)
+    table.add_column(names[-1], min_width=12, overflow="fold")
     for name in numbers:
         table.add_column(name, justify="right", no_wrap=True)
     return table

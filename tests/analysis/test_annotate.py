@@ -283,7 +283,7 @@ def test_the_judge_sees_neither_label_nor_gold_answer_unless_told(taxonomy):
         (["--judge", "rule", "--taxonomy", "quickstart", "--num_judgements", "2"], "same answer each time"),
         ([], "model_name_or_path is not set"),
         (["--model_name_or_path", "m", "--temperature", "0", "--num_judgements", "2"], "temperature above 0"),
-        (["--model_name_or_path", "m", "--engine", "vlm"], "Did you mean 'vllm'"),
+        (["--model_name_or_path", "m", "--engine", "vlm"], "did you mean vllm?"),
         (["--model_name_or_path", "m", "--prompt_file", "{data}"], "{taxonomy} is missing"),
         (["--taxonomy", "quickstrt"], "did you mean quickstart"),
         (["--num_judgements", "0"], "at least 1"),
@@ -311,7 +311,7 @@ def test_the_recipes_files_resolve(recipe):
     settings = parse_settings([AnnotateConfig], ["--config", str(path)], "annotate")
     config = settings.config
     assert load_taxonomy(config.taxonomy).patterns and config.output_dir == f"outputs/{recipe}/annotation"
-    assert set(settings.given) == set(yaml.safe_load(path.read_text()))
+    assert set(settings.given) == {"seed", *yaml.safe_load(path.read_text())}
     assert f"glow-trl annotate --config recipes/{recipe}/annotate.yaml" in path.read_text()
 
 

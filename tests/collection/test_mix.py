@@ -323,7 +323,7 @@ def test_tokens_are_counted_with_a_tokenizer_if_one_is_named(tmp_path, tiny_mode
         ({"near_duplicate_threshold": 0.2}, "0.5 to 1"),
         ({"validation_split": 1.0}, "leaves nothing"),
         ({"min_tokens": 500}, "no row is left to train on"),
-        ({"ledger": "nowhere", "prompt_order": "hard_first"}, "no samples.jsonl"),
+        ({"ledger": "nowhere", "prompt_order": "hard_first"}, "has no losses of epochs"),
         ({"ledger": "nowhere"}, "set prompt_order"),
         ({"columns": {"answer": "gold"}}, "no column 'gold'"),
     ],

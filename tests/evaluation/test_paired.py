@@ -12,7 +12,7 @@ from scipy import stats
 from glow_trl.benchmarks import get_benchmark
 from glow_trl.errors import UserError
 from glow_trl.evaluation import EvalConfig, compare_runs, evaluate
-from glow_trl.evaluation.questions import load_questions
+from glow_trl.evaluation.questions import checked_questions
 from glow_trl.generation import Engine, Generation
 from glow_trl.report.entropy import entropy_section
 from glow_trl.report.run_data import read_run_folder
@@ -64,8 +64,9 @@ def exam(count: int, seed: int) -> list[dict]:
 
 def run_evaluation(folder: Path, benchmarks: list[dict], rate: float, samples: int) -> None:
     """An evaluation with scripted answers, and made-up entropies of most of them."""
-    config = EvalConfig("m", str(folder), benchmarks, num_samples=samples, entropy=False)
-    questions = {benchmark.name: load_questions(benchmark, config)[0] for benchmark in config.resolve()}
+    where = {"model_name_or_path": "m", "output_dir": str(folder), "benchmarks": benchmarks}
+    config = EvalConfig(**where, num_samples=samples, entropy=False)
+    questions = {benchmark.name: checked_questions(benchmark, config)[0] for benchmark in config.resolve()}
     results = evaluate(config, ScriptedEngine(list(questions.values()), rate, samples))
     rng = random.Random(samples)
     for name, its in questions.items():
@@ -199,7 +200,7 @@ def test_all_of_bbh_is_compared(tmp_path, known):
     rng = random.Random(0)
     config = EvalConfig("m", str(tmp_path))
     for side in SIDES:
-        rows = load_questions(benchmark, config)[0]
+        rows = checked_questions(benchmark, config)[0]
         start = 7 if (known, side) == ("text", "grpo") else 0
         for index, row in enumerate(rows, start):
             if row["kind"] == "choice":

@@ -15,8 +15,8 @@ import torch.distributed as dist
 from torch.distributed.fsdp import FSDPModule
 from trl import SFTConfig, SFTTrainer
 
-from helpers.fsdp2_on_cpu import use_fsdp2
 from helpers.glow_cases import logged, make_trainer, parameters, token_rows
+from helpers.stages import use_fsdp2
 
 
 COLLECTIVES = [

@@ -22,7 +22,7 @@ from transformers import TrainerCallback
 
 from glow_trl.training.checkpoints import last_complete_checkpoint
 from helpers.glow_cases import WEIGHTS, logged, make_trainer, parameters, token_rows
-from helpers.processes import free_port
+from helpers.launching import free_port
 
 
 SETTINGS = {

@@ -1,6 +1,7 @@
 """Starting the stages with `accelerate launch` and the files of accelerate_configs, on CPU."""
 
 import os
+import socket
 import sys
 from pathlib import Path
 
@@ -15,10 +16,19 @@ CPU = ["--use_cpu", "true", "--bf16", "false", "--gradient_checkpointing", "fals
 CONFIGS = {path.stem: path for path in (ROOT / "accelerate_configs").glob("*.yaml")}
 
 
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 def on_cpu(name: str, folder: Path, num_processes: int) -> Path:
     """A copy of the file for so many processes on CPU, in `folder`."""
     config = yaml.safe_load(CONFIGS[name].read_text())
     config |= {"use_cpu": True, "mixed_precision": "no", "num_processes": num_processes}
+    # accelerate's own is the same for all launches
+    config["main_process_port"] = free_port()
     if num_processes == 1 and config["distributed_type"] == "MULTI_GPU":
         config["distributed_type"] = "NO"
     path = folder / f"{name}.yaml"

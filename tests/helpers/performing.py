@@ -43,7 +43,7 @@ def run_python(text: str) -> None:
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         exec(compile(text, "block", "exec"), {"__name__": "__main__"})
-    for expected in re.findall(r"^print\(.*\)\n# (.+)$", text, re.MULTILINE):
+    for expected in re.findall(r"^print\(.*\n# (.+)$", text, re.MULTILINE):
         assert expected in output.getvalue().splitlines(), f"expected {expected}, printed {output.getvalue()}"
 
 

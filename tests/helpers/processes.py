@@ -6,7 +6,6 @@ test that hangs.
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -87,12 +86,6 @@ class Worker:
         self.process.stdin.close()
         self.process.stdout.close()
         self.process.wait(timeout=LIMIT)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def answers(address: str) -> bool:

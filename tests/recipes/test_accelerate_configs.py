@@ -10,8 +10,7 @@ from safetensors.torch import load_file
 from glow_trl.data import write_jsonl
 from glow_trl.recipes.recipe import write_settings
 from glow_trl.stages.record import read_run
-from helpers.launching import CONFIGS, environment, launch_command, on_cpu
-from helpers.processes import free_port
+from helpers.launching import CONFIGS, environment, free_port, launch_command, on_cpu
 
 
 NAMES = {
@@ -33,16 +32,17 @@ def test_accelerate_reads_it(name):
     assert config.num_processes >= 1 and CONFIGS[name].read_text().startswith("# ")
 
 
-def launch(config: Path, module: list[str], settings: Path, num_machines: int) -> None:
-    """Run a stage with `accelerate launch`, started once for each machine."""
+def launch(config: Path, folder: Path, num_machines: int) -> None:
+    """Run both stages with one `accelerate launch`, started once for each machine."""
+    sft, grpo = (["glow_trl." + stage, "--config", str(folder / f"{stage}.yaml")] for stage in ("sft", "grpo"))
     port = free_port()
     machines = []
     for rank in range(num_machines):
         place = ["--machine_rank", str(rank), "--main_process_port", str(port)] if num_machines > 1 else []
         machines.append(
             subprocess.Popen(
-                launch_command(config, *place, "-m", *module, "--config", str(settings)),
-                cwd=settings.parent,
+                launch_command(config, *place, "-m", "helpers.stages", *sft, "then", *grpo),
+                cwd=folder,
                 env=environment(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -67,7 +67,7 @@ def parts_of(checkpoint: Path) -> dict[str, int]:
     }
 
 
-# `single_gpu` is started for both stages by test_launch_lines.py, on CPU, where it is as `cpu`
+# `single_gpu` is started for both stages by tests/docs/test_documents.py, on CPU, where it is as `cpu`
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "adapter"),
@@ -105,10 +105,11 @@ def test_both_stages(name, adapter, tiny_model, tmp_path):
         output_dir = tmp_path / stage
         settings = {"model_name_or_path": str(model), "output_dir": str(output_dir), **shared, **settings}
         write_settings(tmp_path / f"{stage}.yaml", settings)
-        module = [f"glow_trl.{stage}"]
-        if name == "fsdp2":
-            module = ["helpers.fsdp2_on_cpu", *module]
-        launch(config, module, tmp_path / f"{stage}.yaml", content["num_machines"])
+        model = output_dir
+    launch(config, tmp_path, content["num_machines"])
+    model = tiny_model
+    for stage in stages:
+        output_dir = tmp_path / stage
         assert read_run(output_dir)["status"] == "complete"
         checkpoint = output_dir / "checkpoint-2"
         assert len(list(checkpoint.glob("rng_state*.pth"))) == num_processes

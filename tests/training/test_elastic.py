@@ -23,7 +23,7 @@ def start(name: str, num_processes: int, settings: dict, folder: Path) -> psutil
     """`accelerate launch` of the stage, on CPU."""
     write_settings(folder / "sft.yaml", settings)
     config = on_cpu(name, folder, num_processes)
-    command = launch_command(config, "-m", "glow_trl.sft", "--config", str(folder / "sft.yaml"))
+    command = launch_command(config, "-m", "helpers.stages", "glow_trl.sft", "--config", str(folder / "sft.yaml"))
     return psutil.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
 
 

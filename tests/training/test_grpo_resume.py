@@ -33,7 +33,7 @@ def command(model: str, questions: Path, output_dir: Path, shuffle: bool = True)
     options += ["--reward_funcs", "helpers.letters.letters_reward", "--learning_rate", 1e-3]
     options += ["--guard_max_clipped_ratio", 2, "--guard_patience", 2, "--report_to", "none", *CPU]
     options += ["--shuffle_dataset", shuffle]
-    return [sys.executable, "-m", "glow_trl.grpo", *map(str, options)]
+    return [sys.executable, "-m", "helpers.stages", "glow_trl.grpo", *map(str, options)]
 
 
 def environment_of(output_dir: Path, **variables: str) -> dict[str, str]:

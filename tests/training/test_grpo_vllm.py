@@ -17,9 +17,9 @@ import pytest
 
 from glow_trl.data import read_jsonl
 from glow_trl.recipes.recipe import write_settings
-from helpers.launching import CPU, ROOT, environment
+from helpers.launching import CPU, ROOT, environment, free_port
 from helpers.letters import write_sums
-from helpers.processes import LIMIT, answers, free_port, run_to_the_end, wait_until
+from helpers.processes import LIMIT, answers, run_to_the_end, wait_until
 
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("vllm") is None, reason="vllm is not installed")]

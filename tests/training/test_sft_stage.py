@@ -68,7 +68,7 @@ def test_an_arm_trains_on_its_trajectories_only(sft, tmp_path, which):
         (["--prompt_template", "no place"], "prompt_template must contain {problem}"),
         (["--glow_alfa", 2], "did you mean --glow_alpha?"),
         (["--columns", '{"problem": "question"}'], "no column 'question'"),
-        (["--columns", "{problem"], "columns: not valid JSON"),
+        (["--columns", "{problem"], "--columns: not valid YAML"),
         (["--output_dir", "/proc/nowhere"], "output_dir /proc/nowhere: cannot be written to"),
     ],
 )
