@@ -200,7 +200,7 @@ def test_top_k_keeps_the_most_probable_tokens(engine):
 
 
 def test_a_sample_does_not_depend_on_its_batch(tiny_model):
-    """Its random numbers follow from the seed, its prompt and its number. One prompt leaves less room than asked for."""
+    """Its random numbers follow from seed, prompt and number. One prompt leaves less room than asked for."""
     prompts = [*PROMPTS, list(range(5, 9)) * 12]
     sampling = SamplingConfig(num_samples=2, temperature=1, top_p=0.9, max_new_tokens=20, seed=3)
     drawn = []
