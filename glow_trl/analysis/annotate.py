@@ -6,7 +6,10 @@ import random
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from ..data import write_jsonl
 from ..data.loss_history import LABEL_COLUMN
@@ -17,6 +20,7 @@ from ..stages.console import add_texts, figures_table
 from ..stages.files import read_json, write_json
 from ..stages.frame import stage_run
 from ..statistics.agreement import krippendorff_alpha, percent_agreement
+from ..statistics.numbers import interval, number, percent
 from .patterns.annotator import Annotator, Judgement, majority
 from .patterns.config import AnnotateConfig
 from .patterns.counts import ALL, Annotated, count_patterns
@@ -24,9 +28,6 @@ from .patterns.judges import create_judge
 from .patterns.taxonomy import Taxonomy, load_taxonomy
 from .patterns.truth import compare_with_truth, true_patterns
 
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 logger = logging.getLogger(__name__)
 
@@ -36,19 +37,7 @@ _KEPT_COLUMNS = ("sample_id", LABEL_COLUMN, "source", "model")
 
 
 def annotate(config: AnnotateConfig, output_dir: Path) -> dict[str, Any]:
-    """
-    Annotate trajectories and write what comes out.
-
-    Args:
-        config ([`AnnotateConfig`]): the configuration.
-        output_dir (`Path`): where to write.
-
-    Returns:
-        `dict`: the content of `results.json`.
-
-    Raises:
-        UserError: something is wrong with configuration, taxonomy or data.
-    """
+    """Annotate trajectories, write what comes out into `output_dir` and return the content of `results.json`."""
     taxonomy = load_taxonomy(config.taxonomy)
     rows = choose(config.load(["problem", "completion"]), config.per_label, config.seed)
     truth = None
@@ -106,14 +95,8 @@ def summarize(
     taxonomy: Taxonomy,
 ) -> dict[str, Any]:
     """
-    Statistics of the annotations.
-
-    Returns:
-        `dict`: `annotated` and `unannotated` (without any valid judgement) trajectories; `counts` and `differences`,
-        see [`count_patterns`]; `agreement`; `quotes`; and with `truth`, see [`compare_with_truth`].
-
-    Raises:
-        UserError: no judgement is valid.
+    Statistics of the annotations: how many trajectories are `annotated` and `unannotated` (without any valid
+    judgement), [`count_patterns`], [`agreement`], `quotes`, and with `truth` [`compare_with_truth`].
     """
     patterns = [majority(items) for items in judgements]
     annotated = [
@@ -147,12 +130,9 @@ def summarize(
 
 def agreement(judgements: Sequence[Sequence[Judgement]], taxonomy: Taxonomy) -> dict[str, Any] | None:
     """
-    Agreement between the judgements of the same trajectory.
-
-    Returns:
-        `dict`, or `None` for single judgements: `patterns` with `percent_agreement` and `krippendorff_alpha`
-        of each, `overall` the same over all decisions, and `same_set`, the share of pairs of judgements that name the
-        same patterns. An invalid judgement is a missing one.
+    Agreement between the judgements of the same trajectory, for each of the `patterns` and `overall` decisions, and
+    `same_set`, the share of pairs of judgements that name the same patterns; `None` for single judgements. An invalid
+    judgement is a missing one.
     """
     if max(map(len, judgements), default=0) < 2:
         return None
@@ -202,8 +182,6 @@ def _annotation(row: dict[str, Any], judgements: Sequence[Judgement]) -> dict[st
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl annotate` with the arguments `argv`, by default those of the command line."""
-    from rich.console import Console
-
     settings = parse_command("annotate", sys.argv[1:] if argv is None else argv)
     config: AnnotateConfig = settings.config
     with stage_run(settings, config.output_dir, config.files) as run:
@@ -232,10 +210,8 @@ def summary(results: dict[str, Any]) -> str:
     return text
 
 
-def results_table(results: dict[str, Any]) -> "Table":
+def results_table(results: dict[str, Any]) -> Table:
     """Shares of the patterns by label, as a table for the terminal."""
-    from ..statistics.numbers import interval, number, percent
-
     counts, differences = results["counts"], results["differences"]
     labels = [label for label in counts if label != ALL] if differences else list(counts)[:1]
     titles = [f"{label}, %" for label in labels]

@@ -1,6 +1,7 @@
 """A map of the training data: how hard each sample was over the epochs, and how much its loss moved."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -51,6 +52,26 @@ class DataMap:
         reference epoch, more than `min_improvement` below what it was in the reference epoch.
         """
         return self.known & (np.nan_to_num(self.improvement) <= self.min_improvement)
+
+    def hardest(self) -> np.ndarray:
+        """Positions of the samples that never improved, those of the highest mean loss first."""
+        never = np.flatnonzero(self.never_improved)
+        return never[np.argsort(-self.mean_loss[never], kind="stable")]
+
+    def counts(self, mask: np.ndarray) -> dict[str, Any]:
+        """How many of some samples never improved, of those that can be said to or not, and their mean figures."""
+        known = int((self.known & mask).sum())
+        never = int((self.never_improved & mask).sum())
+        means = self.mean_loss[mask & ~np.isnan(self.mean_loss)]
+        spread = self.variability[mask & ~np.isnan(self.variability)]
+        return {
+            "samples": int(mask.sum()),
+            "comparable": known,
+            "never_improved": never,
+            "never_improved_share": never / known if known else None,
+            "mean_loss": float(means.mean()) if means.size else None,
+            "variability": float(spread.mean()) if spread.size else None,
+        }
 
 
 def data_map(ledger: LossHistory, reference_epoch: int | None = None, min_improvement: float = 0.0) -> DataMap:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
 
 from ..data import load_rows, write_jsonl
 from ..data.loss_history import HISTORY_DIR, LABEL_COLUMN, LossHistory, recorded_epochs
@@ -20,7 +21,7 @@ from ..stages.record import provenance, read_run
 from ..weighting import Weighting
 from .data_map import DEFINITION, DataMap, data_map
 from .export import long_table, sample_table, write_parquet
-from .groups import group_tables, groups_of
+from .groups import ALL, all_groups, group_tables, telling_columns
 from .tables import dynamics_table
 
 
@@ -28,7 +29,6 @@ RESULTS_FILE = "dynamics.json"
 SAMPLES_FILE = "samples.parquet"
 LONG_FILE = "samples_long.parquet"
 NEVER_IMPROVED_FILE = "never_improved.jsonl"
-_DEFAULT_COLUMNS = ("source", "model", "pattern")
 
 
 @dataclass
@@ -87,10 +87,8 @@ class DynamicsConfig:
 
 def sft_folders(folder: Path) -> dict[str, Path]:
     """
-    The SFT stages in a folder by arm; one without a name (`""`) if the folder is a stage's or an arm's.
-
-    Raises:
-        UserError: there is none that has recorded an epoch.
+    The SFT stages in a folder that have recorded an epoch, by arm; one without a name (`""`) if the folder is a
+    stage's or an arm's.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder")
@@ -107,18 +105,7 @@ def sft_folders(folder: Path) -> dict[str, Path]:
 
 
 def analyze(config: DynamicsConfig) -> dict[str, dict[str, Any]]:
-    """
-    Analyze the SFT stages of a folder and write what comes out.
-
-    Args:
-        config ([`DynamicsConfig`]): the configuration.
-
-    Returns:
-        `dict`: the content of each arm's `dynamics.json`, by arm.
-
-    Raises:
-        UserError: there is no ledger, a column or epoch is not there, or a file cannot be written.
-    """
+    """Analyze the SFT stages of a folder, write what comes out and return each arm's `dynamics.json`, by arm."""
     results = {}
     for arm, (stage, output_dir) in _places(config).items():
         make_writable(output_dir)
@@ -162,9 +149,8 @@ def _analyze_stage(config: DynamicsConfig, stage: Path, output_dir: Path) -> dic
         "data_map": _map_summary(ledger, cartography, by, config.most_values),
         **provenance(),
     }
-    never = np.flatnonzero(cartography.never_improved)
-    order = never[np.argsort(-cartography.mean_loss[never], kind="stable")]
-    write_jsonl(output_dir / NEVER_IMPROVED_FILE, (_never_row(ledger, cartography, index) for index in order))
+    never = (_never_row(ledger, cartography, index) for index in cartography.hardest())
+    write_jsonl(output_dir / NEVER_IMPROVED_FILE, never)
     export = output_dir / SAMPLES_FILE if config.export is None else Path(config.export)
     write_parquet(export, sample_table(ledger, weighting, cartography))
     if config.long:
@@ -197,36 +183,18 @@ def _columns(config: DynamicsConfig, ledger: LossHistory, run: dict[str, Any]) -
         ledger.join(rows, missing if missing else [name for name in names if name in known])
     if wanted:
         return list(dict.fromkeys([LABEL_COLUMN, *wanted]))
-    found = [name for name in _DEFAULT_COLUMNS if len(set(map(str, ledger.columns.get(name, [])))) > 1]
-    return [LABEL_COLUMN, *found]
+    return telling_columns(ledger.columns)
 
 
 def _map_summary(ledger: LossHistory, cartography: DataMap, by: Sequence[str], most: int) -> dict[str, Any]:
-    groups = {"all": {"all": np.ones(len(ledger), dtype=bool)}}
-    groups |= {column: groups_of(ledger, column, most) for column in by}
     return {
         "definition": DEFINITION,
         "reference_epoch": cartography.reference_epoch,
         "min_improvement": cartography.min_improvement,
         "groups": {
-            column: {value: _map_counts(cartography, mask) for value, mask in values.items()}
-            for column, values in groups.items()
+            column: {value: cartography.counts(mask) for value, mask in values.items()}
+            for column, values in all_groups(ledger, by, most).items()
         },
-    }
-
-
-def _map_counts(cartography: DataMap, mask: np.ndarray) -> dict[str, Any]:
-    known = int((cartography.known & mask).sum())
-    never = int((cartography.never_improved & mask).sum())
-    means = cartography.mean_loss[mask & ~np.isnan(cartography.mean_loss)]
-    spread = cartography.variability[mask & ~np.isnan(cartography.variability)]
-    return {
-        "samples": int(mask.sum()),
-        "comparable": known,
-        "never_improved": never,
-        "never_improved_share": never / known if known else None,
-        "mean_loss": float(means.mean()) if means.size else None,
-        "variability": float(spread.mean()) if spread.size else None,
     }
 
 
@@ -248,8 +216,6 @@ def _never_row(ledger: LossHistory, cartography: DataMap, index: int) -> dict[st
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl dynamics` with the arguments `argv`, by default those of the command line."""
-    from rich.console import Console
-
     settings = parse_command("dynamics", sys.argv[1:] if argv is None else argv)
     config: DynamicsConfig = settings.config
     console = Console()
@@ -259,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             results = _analyze_stage(config, stage, output_dir)
             run.complete()
         console.print(dynamics_table(arm, results))
-        counts = results["data_map"]["groups"]["all"]["all"]
+        counts = results["data_map"]["groups"][ALL][ALL]
         console.print(
             f"{counts['never_improved']:,} of {counts['comparable']:,} samples never improved; written: "
             f"{results['files']['results']}, {results['files']['samples']}",

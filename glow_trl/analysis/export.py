@@ -1,9 +1,11 @@
 """The analyzed samples as Parquet: one row a sample, or one row a sample and epoch."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 
 from ..data.loss_history import LABEL_COLUMN, LossHistory
 from ..stages.files import atomic_path
@@ -12,11 +14,7 @@ from .data_map import DataMap
 from .weights import sample_weights
 
 
-if TYPE_CHECKING:
-    import pyarrow
-
-
-def sample_table(ledger: LossHistory, weighting: Weighting, cartography: DataMap) -> "pyarrow.Table":
+def sample_table(ledger: LossHistory, weighting: Weighting, cartography: DataMap) -> pyarrow.Table:
     """
     One row for each sample of the training data, in its order.
 
@@ -26,30 +24,24 @@ def sample_table(ledger: LossHistory, weighting: Weighting, cartography: DataMap
         `mean_loss`, `variability`, `improvement` and `never_improved` (see [`DataMap`]). Null where a sample was not
         visited.
     """
-    import pyarrow
-
     columns = _identity(ledger)
     for position, epoch in enumerate(ledger.epochs):
         columns[f"loss_epoch_{epoch}"] = _floats(ledger.losses[position])
-    for position, epoch in enumerate(ledger.epochs):
-        if position > 0 and epoch == ledger.epochs[position - 1] + 1:
-            columns[f"gain_epoch_{epoch}"] = _floats(ledger.gain(position))
+    for epoch, gain in ledger.gains():
+        columns[f"gain_epoch_{epoch}"] = _floats(gain)
     for position, epoch in enumerate(ledger.epochs):
         columns[f"weight_epoch_{epoch}"] = _floats(sample_weights(ledger, position, weighting))
-    columns["mean_loss"] = _floats(cartography.mean_loss)
-    columns["variability"] = _floats(cartography.variability)
-    columns["improvement"] = _floats(cartography.improvement)
+    for name in ("mean_loss", "variability", "improvement"):
+        columns[name] = _floats(getattr(cartography, name))
     columns["never_improved"] = pyarrow.array(cartography.never_improved, mask=~cartography.known)
     return pyarrow.table(columns)
 
 
-def long_table(ledger: LossHistory, weighting: Weighting) -> "pyarrow.Table":
+def long_table(ledger: LossHistory, weighting: Weighting) -> pyarrow.Table:
     """
     One row for each sample and epoch in which it was visited: `sample_id`, `is_correct`, the other columns, `epoch`
     (int64), `loss`, `gain` and `weight` (float64).
     """
-    import pyarrow
-
     identity = _identity(ledger)
     parts = []
     for position, epoch in enumerate(ledger.epochs):
@@ -67,22 +59,13 @@ def long_table(ledger: LossHistory, weighting: Weighting) -> "pyarrow.Table":
     return pyarrow.concat_tables(parts)
 
 
-def write_parquet(path: str | os.PathLike, table: "pyarrow.Table") -> None:
-    """
-    Write a table; the file appears under its name only when it is whole.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
-    import pyarrow.parquet
-
+def write_parquet(path: str | os.PathLike, table: pyarrow.Table) -> None:
+    """Write a table; the file appears under its name only when it is whole."""
     with atomic_path(path) as partial:
         pyarrow.parquet.write_table(table, partial, compression="zstd")
 
 
 def _identity(ledger: LossHistory) -> dict[str, Any]:
-    import pyarrow
-
     ids = ledger.sample_ids or [f"row {position}" for position in range(len(ledger))]
     columns = {
         "sample_id": pyarrow.array(ids),
@@ -96,7 +79,5 @@ def _identity(ledger: LossHistory) -> dict[str, Any]:
     return columns
 
 
-def _floats(values: np.ndarray) -> Any:
-    import pyarrow
-
+def _floats(values: np.ndarray) -> pyarrow.Array:
     return pyarrow.array(values, mask=np.isnan(values))

@@ -1,7 +1,7 @@
 """Loss, gain and weight of the samples in each epoch, for all of them and by any of their columns."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from .weights import sample_weights, weights_of
 ALL = "all"
 OTHER = "(other)"
 UNKNOWN = "(none)"
+TELLING_COLUMNS = ("source", "model", "pattern")
 
 
 def epoch_table(
@@ -61,19 +62,9 @@ _SPREAD = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 
 def groups_of(ledger: LossHistory, by: str, most: int = 20) -> dict[str, np.ndarray]:
     """
-    The samples by the values of a column, or of several joined by `+`.
-
-    Args:
-        ledger ([`LossHistory`]): the losses.
-        by (`str`): `"source"`, or `"is_correct+source"` for each combination.
-        most (`int`, *optional*, defaults to `20`): the less frequent values beyond so many become `"(other)"`.
-
-    Returns:
-        `dict[str, np.ndarray]`: for each value, most frequent first, a mask of shape `(samples,)`. Samples without a
-        value stand under `"(none)"`.
-
-    Raises:
-        UserError: there is no such column.
+    The samples by the values of a column (`"source"`), or of several joined by `+` (`"is_correct+source"`): for each
+    value, most frequent first, a mask of shape `(samples,)`. Samples without a value stand under `"(none)"`, the less
+    frequent values beyond `most` under `"(other)"`. A column that is not there raises a `UserError`.
     """
     columns = [ledger.values(name) for name in by.split("+")]
     values = [" · ".join(map(_text, row)) for row in zip(*columns, strict=True)]
@@ -104,11 +95,21 @@ def group_tables(
     Raises:
         UserError: there is no such column.
     """
-    tables = {ALL: {ALL: epoch_table(ledger, weighting)}}
-    for column in by:
-        groups = groups_of(ledger, column, most)
-        tables[column] = {value: epoch_table(ledger, weighting, mask) for value, mask in groups.items()}
-    return tables
+    return {
+        column: {value: epoch_table(ledger, weighting, mask) for value, mask in groups.items()}
+        for column, groups in all_groups(ledger, by, most).items()
+    }
+
+
+def all_groups(ledger: LossHistory, by: Sequence[str], most: int) -> dict[str, dict[str, np.ndarray]]:
+    """All samples, and [`groups_of`] each of the columns."""
+    groups = {ALL: {ALL: np.ones(len(ledger), dtype=bool)}}
+    return groups | {column: groups_of(ledger, column, most) for column in by}
+
+
+def telling_columns(columns: Mapping[str, Sequence[Any]]) -> list[str]:
+    """The columns that samples are told apart by if nobody says: the label, and those of more than one value."""
+    return [LABEL_COLUMN, *(name for name in TELLING_COLUMNS if len(set(map(str, columns.get(name, [])))) > 1)]
 
 
 def _text(value: Any) -> str:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.progress import track
 
 from ..data import write_jsonl
 from ..data.append_log import AppendLog
@@ -19,7 +21,8 @@ from ..stages.config import parse_command
 from ..stages.files import read_json, write_json
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
-from .groups import groups_of
+from ..statistics.estimates import grouped_mean
+from .groups import TELLING_COLUMNS, all_groups
 from .loss_config import LossConfig
 from .loss_samples import TrainedAs, tokenize
 from .tables import loss_table
@@ -30,23 +33,10 @@ logger = logging.getLogger(__name__)
 LOSSES_FILE = "losses.jsonl"
 RESULTS_FILE = "results.json"
 _WORK_FILE = "losses.work.jsonl"
-_DEFAULT_COLUMNS = ("source", "model", "pattern")
 
 
 def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
-    """
-    Measure the loss of every trajectory and write what comes out.
-
-    Args:
-        config ([`LossConfig`]): the configuration.
-        run ([`~glow_trl.stages.record.StageRun`]): the record of the run.
-
-    Returns:
-        `dict`: the content of `results.json`.
-
-    Raises:
-        UserError: something is wrong with the data or the checkpoint.
-    """
+    """Measure the loss of every trajectory, write what comes out and return the content of `results.json`."""
     rows = config.load(["problem", "completion"])
     columns = _columns(config, rows)
     tokenizer = config.load_tokenizer()
@@ -83,9 +73,6 @@ def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
 
 def _losses(config: LossConfig, samples: Sequence[tuple[list[int], list[int]]]) -> Iterator[list[tuple[int, float]]]:
     """Positions of the samples and their summed losses, batch by batch."""
-    from rich.console import Console
-    from rich.progress import track
-
     from ..generation.forward import completion_forwards
 
     if not samples:
@@ -103,7 +90,7 @@ def _columns(config: LossConfig, rows: Sequence[dict[str, Any]]) -> list[str]:
     known = list(dict.fromkeys(name for row in rows for name in row))
     if config.by is None:
         return [
-            name for name in (LABEL_COLUMN, *_DEFAULT_COLUMNS) if len({json.dumps(row.get(name)) for row in rows}) > 1
+            name for name in (LABEL_COLUMN, *TELLING_COLUMNS) if len({json.dumps(row.get(name)) for row in rows}) > 1
         ]
     for entry in config.by:
         for name in entry.split("+"):
@@ -132,25 +119,20 @@ def _summaries(
             name: [rows[index].get(name) for index in kept] for name in {n for c in columns for n in c.split("+")}
         },
     )
-    groups = {"all": {"all": np.ones(len(kept), dtype=bool)}}
-    groups |= {column: groups_of(samples, column, most) for column in columns}
     return {
         column: {value: _summary(values[mask], counts[mask], problems[mask]) for value, mask in masks.items()}
-        for column, masks in groups.items()
+        for column, masks in all_groups(samples, columns, most).items()
     }
 
 
 def _summary(losses: np.ndarray, counts: np.ndarray, problems: np.ndarray) -> dict[str, Any]:
-    from ..statistics.estimates import grouped_mean
-
     estimate = grouped_mean(losses, problems)
     quartiles = np.quantile(losses, [0.25, 0.5, 0.75])
     return {
         "samples": int(losses.size),
         "problems": estimate.n_groups,
         "tokens": int(counts.sum()),
-        "loss": estimate.mean,
-        "loss_ci": [estimate.low, estimate.high] if estimate.n_groups > 1 else None,
+        **estimate.as_entry("loss"),
         "loss_std": float(losses.std()),
         **{f"loss_{name}": float(mark) for name, mark in zip(("q25", "median", "q75"), quartiles, strict=True)},
         "token_loss": float((losses * counts).sum() / counts.sum()),
@@ -172,7 +154,6 @@ def _loss_rows(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl loss` with the arguments `argv`, by default those of the command line."""
-    from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
 
     settings = parse_command("loss", sys.argv[1:] if argv is None else argv)

@@ -1,16 +1,14 @@
 """What the analyses found, as tables for the terminal."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.table import Table
 
 from ..stages.console import add_texts, figures_table
 from ..statistics.numbers import number, percent
 
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-
-def dynamics_table(arm: str, results: dict[str, Any]) -> "Table":
+def dynamics_table(arm: str, results: dict[str, Any]) -> Table:
     """Losses by epoch and the last epoch's weights, for each value of each column, as a table for the terminal."""
     epochs = results["epochs"]
     shown = epochs[:1] if len(epochs) == 1 else [epochs[0], epochs[-1]]
@@ -29,7 +27,7 @@ def dynamics_table(arm: str, results: dict[str, Any]) -> "Table":
     return table
 
 
-def loss_table(results: dict[str, Any]) -> "Table":
+def loss_table(results: dict[str, Any]) -> Table:
     """The losses by column, as a table for the terminal."""
     table = figures_table("trajectories", numbers=("count", "loss", "95 %", "median", "per token"))
     for column, groups in results["groups"].items():

@@ -7,14 +7,7 @@ from ..weighting import Weighting
 
 
 def weights_of(gains: np.ndarray, weighting: Weighting, epoch: int) -> np.ndarray:
-    """
-    [`Weighting.weights`] of an array, float64.
-
-    Args:
-        gains (`np.ndarray`): gains, NaN for a sample without one.
-        weighting ([`~glow_trl.weighting.Weighting`]): how samples were weighted.
-        epoch (`int`): number of the epoch, counted from 1.
-    """
+    """[`~glow_trl.weighting.Weighting.weights`] of gains, NaN for a sample without one, as a float64 array."""
     import torch
 
     return weighting.weights(torch.from_numpy(gains), epoch).numpy()

@@ -161,16 +161,8 @@ class BenchmarkConfig:
 
     @classmethod
     def parse(cls, entry: Mapping[str, Any], where: str, formats: tuple[RowFormat, ...] = ()) -> "BenchmarkConfig":
-        """Build the benchmark from a mapping that says everything about it.
-
-        Args:
-            entry (`Mapping`): names of arguments to values.
-            where (`str`): where the entry stands, for messages.
-            formats (`tuple`, *optional*): shapes that the rows of `path` may have, if that is not known.
-
-        Raises:
-            UserError: a key is unknown or missing, or a value has the wrong type.
-        """
+        """Build the benchmark from a mapping of arguments to values, which stands in `where`; `formats` are shapes
+        that the rows of `path` may have, if that is not known."""
         known = {item.name for item in dataclasses.fields(cls)} - {"formats"}
         for key in entry:
             if key not in known:

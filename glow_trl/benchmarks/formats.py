@@ -39,11 +39,8 @@ class RowFormat:
         return self.needed <= row.keys()
 
     def convert(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
-        """The question in a row.
-
-        Raises:
-            UserError: a column is missing, a pattern does not match, or the options are malformed.
-        """
+        """The question in a row; it is an error if a column is missing, a pattern does not match, or the options are
+        malformed."""
         missing = sorted(self.needed - row.keys())
         if missing:
             raise UserError(f"{where}: no column {missing[0]!r}{nearest(missing[0], set(row))}; correct `columns`")
@@ -107,11 +104,7 @@ class RowFormat:
 
 
 def check_format(values: Mapping[str, Any], where: str) -> None:
-    """Check the types of a format's values, and that its patterns are regular expressions.
-
-    Raises:
-        UserError: one is not.
-    """
+    """Check the types of a format's values, and that its patterns are regular expressions."""
     columns = values.get("columns") or {}
     if not isinstance(columns, Mapping) or not all(
         isinstance(name, str) or isinstance(name, list) and name and all(isinstance(part, str) for part in name)
@@ -145,11 +138,7 @@ def check_pattern(pattern: Any, where: str) -> re.Pattern:
 
 
 def shuffled(question: Mapping[str, Any], seed: int, where: str) -> dict[str, Any]:
-    """The question with its options in an order that follows from the seed and its text.
-
-    Raises:
-        UserError: its answer is not the letter of an option.
-    """
+    """The question with its options in an order that follows from the seed and its text."""
     choices = question["choices"]
     letter = str(question["answer"]).strip()
     if len(letter) != 1 or letter not in string.ascii_uppercase[: len(choices)]:

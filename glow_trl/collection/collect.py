@@ -5,7 +5,6 @@ import logging
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from ..data import Reject, RejectsFile
@@ -26,22 +25,8 @@ logger = logging.getLogger(__name__)
 
 def collect(config: CollectConfig, run: StageRun, engine: Engine | None = None) -> dict[str, Any]:
     """
-    Ask for the samples that are missing, and write each as it comes.
-
-    Args:
-        config ([`CollectConfig`]): the configuration.
-        run ([`~glow_trl.stages.record.StageRun`]): the record of the run.
-        engine ([`~glow_trl.generation.Engine`], *optional*): a loaded engine to use in place of the one that `config`
-            names. It is not closed.
-
-    Returns:
-        `dict`: `questions`, `repeated` questions, `rejected` rows and their `reasons`, `samples`, their `tokens` and
-        the share `truncated`; of this start `new_samples`, `new_tokens` and `tokens_per_second`.
-
-    Raises:
-        UserError: bad input or configuration, or no question can be asked.
-        ServiceError: the server failed for good.
-        OSError: the disk is full.
+    Ask for the samples that are missing, write each as it comes, and return the facts for the record of the run. An
+    `engine` that is given takes the place of the one that `config` names, and is not closed.
     """
     asks_messages = config.is_remote if engine is None else engine.takes_messages
     template = read_template(config.chat_template_path)
@@ -128,17 +113,12 @@ def _for_messages(config: CollectConfig, template: str | None) -> dict[str, Any]
     return options
 
 
-def inputs(config: CollectConfig) -> list[str | Path]:
-    """The files and folders that the samples are made from."""
-    paths = [*config.files, config.checkpoint_folder(), config.chat_template_path]
-    return [path for path in paths if path is not None]
-
-
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl collect` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("collect", sys.argv[1:] if argv is None else argv)
     config: CollectConfig = settings.config
-    with stage_run(settings, config.output_dir, inputs(config)) as run:
+    inputs = [*config.files, config.checkpoint_folder(), config.chat_template_path]
+    with stage_run(settings, config.output_dir, filter(None, inputs)) as run:
         if run.is_complete:
             return
         run.start()

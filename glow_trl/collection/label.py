@@ -15,13 +15,14 @@ from ..data.config import RowsConfig
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.console import progress
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from ..verifiers import Verdict, load_kind
 from ..verifiers.kinds.kind import Options
 from ..verifiers.rows import find_judging_fault
 from ..verifiers.workers.supervisor import available_cores
-from .labelling.judging import Judgement, ParallelJudge, Question
+from .labelling.judging import Judgement, Question, judge_in_order
 from .labelling.pass_rates import PassRates
 
 
@@ -76,36 +77,18 @@ def label(config: LabelConfig, run: StageRun) -> dict[str, Any]:
     Label the trajectories and write them, one after another: memory does not grow with their texts. A run that was
     interrupted starts over; it takes a minute for some 100,000 rows.
 
-    Args:
-        config ([`LabelConfig`]): the configuration.
-        run ([`~glow_trl.stages.record.StageRun`]): the record of the run.
-
-    Returns:
-        `dict`: counts of `rows`, `positive`, `negative`, `rejected`, of the rejects by why (`reject_reasons`) and of
-        the verdicts by `reasons`; rows whose gold answer its own verifier turns down (`unusable_gold`), and ids that
-        repeated another and were made unique (`repeated_ids`); of the questions how many there are, are
-        `always_solved` or `never_solved`, and their mean `pass_rate`; and with labels in the data `compared`,
-        `disagreements` and `agreement` (their share that agrees).
-
-    Raises:
-        UserError: no row can be used, or none of them can be judged.
-        OSError: the disk is full.
+    Returns the facts for the record of the run. In these `unusable_gold` counts rows whose gold answer its own
+    verifier turns down, `repeated_ids` ids that repeated another and were made unique, and `agreement` is the share of
+    the labels in the data that agrees.
     """
-    from rich.console import Console
-    from rich.progress import Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
     started = time.perf_counter()
-    judge = ParallelJudge(config.workers or available_cores(), config.timeout)
-    console = Console(stderr=True)
-    columns = (SpinnerColumn(), TextColumn("label"), TaskProgressColumn(show_speed=True), TimeElapsedColumn())
     with (
         RejectsFile(run.output_dir / "rejects.jsonl") as rejects,
         _Output(run.output_dir / "trajectories.jsonl") as output,
-        Progress(*columns, console=console, disable=not console.is_terminal) as progress,
+        progress() as bars,
     ):
-        task = progress.add_task("label", total=None)
-        for (place, row), judgement in judge(_usable_rows(config, rejects)):
-            progress.advance(task)
+        judged = judge_in_order(_usable_rows(config, rejects), config.workers or available_cores(), config.timeout)
+        for (place, row), judgement in bars.track(judged, description="label"):
             verdict = judgement.verdict
             if not judgement.gold_is_usable:
                 output.unusable_gold += 1

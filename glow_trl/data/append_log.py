@@ -19,14 +19,7 @@ _BLOCK = 1 << 16
 
 class AppendLog:
     """
-    An append-only JSONL file. A last line that was cut off by a kill is dropped on opening.
-
-    Args:
-        path (`str` or `os.PathLike`): the file; it is made if it does not exist.
-
-    Raises:
-        UserError: the file cannot be written to.
-        OSError: the disk is full.
+    An append-only JSONL file, made if it does not exist. A last line that was cut off by a kill is dropped on opening.
     """
 
     def __init__(self, path: str | os.PathLike):
@@ -38,24 +31,14 @@ class AppendLog:
             _cut_torn_line(self._file)
 
     def rows(self, on_malformed: OnMalformed = None) -> Iterator[tuple[int, dict[str, Any]]]:
-        """
-        What the file holds, with the lines' numbers; see [`~glow_trl.data.read_jsonl`].
-
-        Raises:
-            UserError: a line is not a row, and `on_malformed` was not given.
-        """
+        """What the file holds, with the lines' numbers; see [`~glow_trl.data.read_jsonl`]."""
         try:
             yield from read_jsonl(self.path, on_malformed)
         except MalformedLine as error:
             raise UserError(f"{error}; delete the line, what it held is done again") from error
 
     def append(self, *rows: Mapping[str, Any]) -> None:
-        """
-        Save rows: all of them, or, where there is no room for all, none.
-
-        Raises:
-            OSError: the disk is full, or went away.
-        """
+        """Save rows: all of them, or, where there is no room for all, none."""
         text = memoryview(b"".join(map(encode_row, rows)))
         end = os.fstat(self._file.fileno()).st_size
         try:

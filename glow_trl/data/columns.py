@@ -18,6 +18,9 @@ class Fault(NamedTuple):
         return self.reason + self.detail
 
 
+# What trajectories and questions for stage 2 take over from the rows that they are made of
+QUESTION_COLUMNS = ("problem", "answer", "kind", "choices", "tolerance", "source")
+
 _TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
     "problem": ((str,), "a string"),
     "completion": ((str,), "a string"),
@@ -50,13 +53,8 @@ def rename_columns(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str,
 
 def find_fault(row: Mapping[str, Any], required: Iterable[str], strict: bool = False) -> Fault | None:
     """
-    What is wrong with a row: a column that is missing, null or of the wrong type.
-
-    Args:
-        row (`dict`): the row.
-        required (`Iterable[str]`): columns that it must have.
-        strict (`bool`, *optional*, defaults to `False`): whether required texts must not be blank, and the columns
-            that rows need not have are looked at too.
+    What is wrong with a row: a column that is missing, null or of the wrong type. With `strict`, required texts must
+    not be blank, and the columns that rows need not have are looked at too.
     """
     for column in required:
         value = row.get(column)
@@ -81,6 +79,11 @@ def _wrong_type(row: Mapping[str, Any], types: Mapping[str, tuple[tuple[type, ..
         if value is not None and not isinstance(value, expected):
             return Fault(f"column {column!r} must be {name}", f", found {type(value).__name__}")
     return None
+
+
+def present(row: Mapping[str, Any], columns: Iterable[str]) -> dict[str, Any]:
+    """What the row has in some columns; those that it lacks, or where it has null, are left out."""
+    return {column: row[column] for column in columns if row.get(column) is not None}
 
 
 def answer_as_text(answer: int | float, choices: Sequence[str] | None) -> str:

@@ -8,6 +8,7 @@ from ..errors import UserError
 from ..stages.config import as_mapping, setting
 from .load import Place, iter_placed_rows, load_rows
 from .paths import expand_names, is_local
+from .prompts import build_prompt
 from .rejects import Reject
 
 
@@ -85,7 +86,5 @@ class PromptedRowsConfig(RowsConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.prompt_template is not None and "{problem}" not in self.prompt_template:
-            raise UserError(
-                f"prompt_template must contain {{problem}}, where the question goes: {self.prompt_template!r}"
-            )
+        # Refuses a template without a place for the question
+        build_prompt("", prompt_template=self.prompt_template)

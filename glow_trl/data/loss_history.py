@@ -15,6 +15,7 @@ import numpy as np
 
 from ..errors import UserError
 from . import MalformedLine, read_jsonl, write_jsonl
+from .columns import present
 
 
 HISTORY_DIR = "ledger"
@@ -27,18 +28,13 @@ _SAMPLE_COLUMNS = ("sample_id", LABEL_COLUMN, "source", "model", "pattern")
 
 def write_samples(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """Write which samples the losses are of, and the columns that they can be told apart by."""
-    samples = ({key: row[key] for key in _SAMPLE_COLUMNS if row.get(key) is not None} for row in rows)
-    write_jsonl(folder / SAMPLES_FILE, samples)
+    write_jsonl(folder / SAMPLES_FILE, (present(row, _SAMPLE_COLUMNS) for row in rows))
 
 
 def write_epoch(folder: Path, epoch: int, losses: np.ndarray) -> None:
     """
-    Write the losses of an epoch.
-
-    Args:
-        folder (`Path`): the folder; made if it does not exist.
-        epoch (`int`): number of the epoch, counted from 1.
-        losses (`np.ndarray` of shape `(samples,)`): in nats per token; NaN where a sample was not visited.
+    Write the losses of an epoch, counted from 1: shape `(samples,)`, in nats per token, NaN where a sample was not
+    visited.
     """
     folder.mkdir(parents=True, exist_ok=True)
     np.save(folder / f"epoch-{epoch:03d}.npy", losses.astype(np.float32))
@@ -76,11 +72,8 @@ class LossHistory:
     @classmethod
     def read(cls, folder: Path) -> "LossHistory | None":
         """
-        Read what [`write_epoch`] and [`write_samples`] wrote.
-
-        Returns:
-            [`LossHistory`], or `None` if no epoch was recorded. Files that a killed run left unfinished are passed
-            over.
+        Read what [`write_epoch`] and [`write_samples`] wrote: `None` if no epoch was recorded. Files that a killed run
+        left unfinished are passed over.
         """
         found = []
         for epoch, path in recorded_epochs(folder).items():

@@ -14,12 +14,7 @@ _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)")
 
 
 def expand_path(path: str) -> str:
-    """
-    Expand `~`, `$NAME`, `${NAME}` and `${NAME:-default}` as a shell would.
-
-    Raises:
-        UserError: a variable is not set and has no default.
-    """
+    """Expand `~`, `$NAME`, `${NAME}` and `${NAME:-default}` as a shell would; other unset variables are an error."""
 
     def value(match: re.Match) -> str:
         name, default = match[1] or match[3], match[2]
@@ -36,9 +31,6 @@ def expand_names(names: str | Iterable[str]) -> list[str]:
     """
     Names of data sets with variables expanded, see [`expand_path`], and each pattern (`shards/*.jsonl`) replaced by
     the files that it matches, sorted.
-
-    Raises:
-        UserError: a variable is not set, no file matches a pattern, or there is no name.
     """
     expanded: list[str] = []
     for name in [names] if isinstance(names, str) else names:

@@ -20,15 +20,7 @@ def read_file(path: Path, on_malformed: OnMalformed = None) -> NumberedRows:
     """
     The rows of a `.jsonl`, `.json` or `.parquet` file with their line (JSONL) or row numbers, counted from 1. What is
     in memory at a time is a line, 1,024 rows of a Parquet file, or the whole of a JSON file: big ones belong in JSONL.
-
-    Args:
-        path (`Path`): the file.
-        on_malformed (`Callable`, *optional*): called with each line or element that is not a JSON object, which is
-            then skipped. By default the first is raised.
-
-    Raises:
-        UserError: the file is missing, unreadable or of no known kind.
-        MalformedLine: something in it is not a JSON object, and `on_malformed` was not given.
+    What is not a JSON object is treated as in [`~glow_trl.data.read_jsonl`].
     """
     if path.suffix == ".jsonl":
         return read_jsonl(path, on_malformed)
@@ -43,16 +35,8 @@ def read_file(path: Path, on_malformed: OnMalformed = None) -> NumberedRows:
 
 def read_hub(name: str, split: str, config_name: str | None, streaming: bool) -> NumberedRows:
     """
-    The rows of a data set on the Hub, numbered from 1.
-
-    Args:
-        name (`str`): the repository.
-        split (`str`): the split.
-        config_name (`str`, *optional*): the configuration.
-        streaming (`bool`): read over the network row by row, rather than download all of it first.
-
-    Raises:
-        UserError: the data set or the split does not exist or cannot be reached.
+    The rows of a data set on the Hub, numbered from 1. With `streaming` they are read over the network one by one,
+    rather than downloaded first.
     """
     import datasets
 

@@ -5,7 +5,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from ..errors import UserError
 from ..stages.command import run_command
@@ -15,7 +18,7 @@ from ..stages.files import read_json, write_json
 from ..stages.frame import writing
 from ..statistics.numbers import number, percent, points, span
 from ..statistics.pairing import Difference, holm
-from .metrics import benchmark_label
+from .metrics import benchmark_label, domain_members
 from .paired import (
     Evaluation,
     QuestionPair,
@@ -26,10 +29,6 @@ from .paired import (
     pair_questions,
     paired_entropies,
 )
-
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 
 def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
@@ -66,11 +65,9 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
     for entry, p_value in zip(benchmarks.values(), adjusted, strict=True):
         entry["pass@1"]["p_adjusted"] = p_value
     domains = {}
-    for key in ("group", "domain"):
-        for label in dict.fromkeys(entry[key] for entry in benchmarks.values()):
-            members = [name for name in names if benchmarks[name][key] == label]
-            mean = mean_accuracy_difference([pairs[name] for name in members])
-            domains[label] = {"benchmarks": members, "pass@1": _entry(mean)}
+    for label, members in domain_members(benchmarks).items():
+        mean = mean_accuracy_difference([pairs[name] for name in members])
+        domains[label] = {"benchmarks": members, "pass@1": _entry(mean)}
     return {
         "first": str(first),
         "second": str(second),
@@ -150,8 +147,6 @@ class CompareConfig:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl compare` with the arguments `argv`, by default those of the command line."""
-    from rich.console import Console
-
     config: CompareConfig = parse_command("compare", sys.argv[1:] if argv is None else argv).config
     with writing(config.output) as output:
         comparison = compare_runs(config.first, config.second)
@@ -163,7 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         console.print(f"{name}: only in one of the two, left out", style="dim")
 
 
-def comparison_table(comparison: dict[str, Any]) -> "Table":
+def comparison_table(comparison: dict[str, Any]) -> Table:
     """A table of a comparison, for the terminal."""
     columns = ("questions", "accuracy A", "B", "B - A", "95 %", "p (Holm)")
     columns += ("tokens A", "B", "entropy A", "B", "change")

@@ -6,7 +6,10 @@ import sys
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from ..errors import UserError
 from ..stages.command import run_command
@@ -18,9 +21,6 @@ from ..statistics.numbers import number, points, span
 from .config import EvalConfig
 from .paired import Evaluation, entropy_change
 
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
@@ -122,8 +122,6 @@ def compare_entropy(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl entropy` with the arguments `argv`, by default those of the command line."""
-    from rich.console import Console
-
     settings = parse_command("entropy", sys.argv[1:] if argv is None else argv)
     config: EntropyConfig = settings.config
     options = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
@@ -136,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Console().print(entropy_table(found))
 
 
-def entropy_table(found: dict[str, dict[str, Any]]) -> "Table":
+def entropy_table(found: dict[str, dict[str, Any]]) -> Table:
     """A table of what [`compare_entropy`] found, for the terminal."""
     columns = ("questions", "tokens", "entropy", "95 %", "change", "95 %")
     table = figures_table("benchmark", "checkpoint", numbers=columns)

@@ -2,7 +2,10 @@
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
 
 from ..benchmarks import BenchmarkConfig
 from ..stages.command import run_command
@@ -17,10 +20,6 @@ from .metrics import benchmark_label, largest_k
 from .runner import evaluate
 
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
-
 def _data_facts(benchmark: BenchmarkConfig) -> dict[str, Any]:
     """What a benchmark's questions come from."""
     source = benchmark.source()
@@ -32,7 +31,6 @@ def _data_facts(benchmark: BenchmarkConfig) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl eval` with the arguments `argv`, by default those of the command line."""
-    from rich.console import Console
     from transformers.utils.logging import disable_progress_bar
 
     settings = parse_command("eval", sys.argv[1:] if argv is None else argv)
@@ -51,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     Console().print(results_table(results))
 
 
-def results_table(results: dict[str, Any]) -> "Table":
+def results_table(results: dict[str, Any]) -> Table:
     """A table of one evaluation, for the terminal."""
     k = largest_k(results["benchmarks"].values())
     columns = ("questions", "accuracy", "95 %", *([f"pass@{k}"] if k > 1 else []))

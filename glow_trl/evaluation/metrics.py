@@ -52,7 +52,7 @@ def benchmark_metrics(
             continue
         drawn = np.array([len(positions) for positions in kept])
         right = np.array([sum(bool(correct[position]) for position in positions) for positions in kept])
-        add_estimate(metrics, f"pass@{k}", grouped_mean(pass_at_k(drawn, right, k), bounds=(0, 1)))
+        metrics |= grouped_mean(pass_at_k(drawn, right, k), bounds=(0, 1)).as_entry(f"pass@{k}")
         if votes is not None and k > 1:
             accuracies = [
                 majority_at_k(
@@ -60,31 +60,28 @@ def benchmark_metrics(
                 )
                 for positions in kept
             ]
-            add_estimate(metrics, f"majority@{k}", grouped_mean(accuracies, bounds=(0, 1)))
-    lengths = np.array([row["n_tokens"] for row in rows], dtype=float)
-    _add_lengths(metrics, "response_length", lengths, groups, list(range(len(rows))))
-    for name, outcome in (("correct", True), ("incorrect", False)):
-        chosen = [position for position in range(len(rows)) if correct[position] is outcome]
+            metrics |= grouped_mean(accuracies, bounds=(0, 1)).as_entry(f"majority@{k}")
+    for suffix, outcomes in (("", (True, False, None)), ("_correct", (True,)), ("_incorrect", (False,))):
+        chosen = [row for row, outcome in zip(rows, correct, strict=True) if outcome in outcomes]
+        lengths, owners = [row["n_tokens"] for row in chosen], [row["index"] for row in chosen]
         if chosen:
-            _add_lengths(metrics, f"response_length_{name}", lengths, groups, chosen)
+            metrics |= grouped_mean(lengths, owners).as_entry(f"response_length{suffix}")
+            metrics |= grouped_median(lengths, owners).as_entry(f"response_length{suffix}_median")
     shares = {
         "truncated": [row["finish_reason"] == "length" for row in rows],
         "no_answer": [row["verdict"]["reason"] == NO_ANSWER for row in rows],
         "unjudged": [row["verdict"]["reason"] in _UNJUDGED for row in rows],
     }
     for name, values in shares.items():
-        add_estimate(metrics, name, grouped_mean(values, groups, bounds=(0, 1)))
+        metrics |= grouped_mean(values, groups, bounds=(0, 1)).as_entry(name)
     return metrics
 
 
 def subject_metrics(
     rows: Sequence[dict[str, Any]], subject_groups: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Accuracy for each `subject` of the rows, and for each named group of subjects that has any question.
-
-    Returns:
-        `dict`: `{"subjects": {NAME: {"n", "pass@1", "pass@1_ci"}}, "subject_groups": {NAME: {...}}}`.
-    """
+    """Accuracy (`n`, `pass@1` and its interval) for each `subject` of the rows under `subjects`, and for each named
+    group of subjects that has any question under `subject_groups`."""
     by_subject: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if row.get("subject") is not None and row["verdict"]["correct"] is not None:
@@ -101,30 +98,18 @@ def subject_metrics(
 
 def _accuracy(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     groups = [row["index"] for row in rows]
-    metrics: dict[str, Any] = {"n": len(set(groups))}
-    add_estimate(metrics, "pass@1", grouped_mean([row["verdict"]["correct"] for row in rows], groups, bounds=(0, 1)))
-    return metrics
+    estimate = grouped_mean([row["verdict"]["correct"] for row in rows], groups, bounds=(0, 1))
+    return {"n": estimate.n_groups} | estimate.as_entry("pass@1")
 
 
 def entropy_summary(rows: Sequence[dict[str, Any]], max_new_tokens: int) -> dict[str, Any]:
-    """Mean entropy per token of completions drawn at temperature 1, and how it was measured.
-
-    Args:
-        rows (`Sequence[dict]`): completions with `index` (the question's number), `n_tokens`, and `entropy`, the mean
-            over its tokens in nats.
-        max_new_tokens (`int`): where completions were cut.
-
-    Returns:
-        `dict`: `entropy`, the mean over all tokens; `entropy_ci`, its 95 % interval, which treats the completions of a
-        question as dependent; and `entropy_protocol`. Empty if there are no rows.
-    """
+    """Mean entropy per token of completions drawn at temperature 1 (rows as in [`entropy_sums`], in nats), its 95 %
+    interval, which treats the completions of a question as dependent, and how it was measured; empty without rows."""
     if not rows:
         return {}
     sums = entropy_sums(rows)
     totals, tokens = zip(*sums.values(), strict=True)
-    metrics: dict[str, Any] = {}
-    add_estimate(metrics, "entropy", grouped_ratio(totals, tokens))
-    metrics["entropy_protocol"] = {
+    protocol = {
         "questions": len(sums),
         "completions": len(rows),
         "tokens": sum(tokens),
@@ -135,30 +120,30 @@ def entropy_summary(rows: Sequence[dict[str, Any]], max_new_tokens: int) -> dict
         "weighting": "token",
         "unit": "nats",
     }
-    return metrics
+    return grouped_ratio(totals, tokens).as_entry("entropy") | {"entropy_protocol": protocol}
 
 
 def domain_averages(benchmarks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Means over the benchmarks of each domain group, and of those in and out of domain, each counted the same.
-
-    Args:
-        benchmarks (`dict[str, dict]`): the metrics of each, with `group` and `domain`.
-
-    Returns:
-        `dict`: by group, `"in"` and `"out"`: `benchmarks` (their names), `n` (questions), and each metric that all of
-        them have, with its interval.
-    """
+    """Means over the benchmarks of each of their [`domain_members`], each counted the same: `benchmarks` (their
+    names), `n` (questions), and each metric that all of them have, with its interval."""
     averages: dict[str, dict[str, Any]] = {}
-    for key in ("group", "domain"):
-        for label in dict.fromkeys(row[key] for row in benchmarks.values()):
-            members = {name: row for name, row in benchmarks.items() if row[key] == label}
-            rows = list(members.values())
-            average: dict[str, Any] = {"benchmarks": list(members), "n": sum(row["n"] for row in rows)}
-            for name in rows[0]:
-                if all(isinstance(row.get(name), float) for row in rows) and f"{name}_ci" in rows[0]:
-                    average |= mean_over_benchmarks(rows, name)
-            averages[label] = average
+    for label, members in domain_members(benchmarks).items():
+        rows = [benchmarks[name] for name in members]
+        average: dict[str, Any] = {"benchmarks": members, "n": sum(row["n"] for row in rows)}
+        for name in rows[0]:
+            if all(isinstance(row.get(name), float) for row in rows) and f"{name}_ci" in rows[0]:
+                average |= mean_over_benchmarks(rows, name)
+        averages[label] = average
     return averages
+
+
+def domain_members(benchmarks: Mapping[str, Mapping[str, Any]]) -> dict[str, list[str]]:
+    """Names of the benchmarks by their `group`, and by their `domain`: those `"in"` and those `"out"`."""
+    return {
+        label: [name for name, row in benchmarks.items() if row[key] == label]
+        for key in ("group", "domain")
+        for label in dict.fromkeys(row[key] for row in benchmarks.values())
+    }
 
 
 def mean_over_benchmarks(rows: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
@@ -170,21 +155,6 @@ def mean_over_benchmarks(rows: Sequence[Mapping[str, Any]], name: str) -> dict[s
     return {name: mean.mean, f"{name}_ci": [mean.low, mean.high] if known else None}
 
 
-def _add_lengths(
-    metrics: dict[str, Any], name: str, lengths: np.ndarray, groups: Sequence[int], chosen: Sequence[int]
-) -> None:
-    """Mean and median of the lengths of some of the rows."""
-    values, owners = lengths[chosen], [groups[position] for position in chosen]
-    add_estimate(metrics, name, grouped_mean(values, owners))
-    add_estimate(metrics, f"{name}_median", grouped_median(values, owners))
-
-
-def add_estimate(metrics: dict[str, Any], name: str, estimate: Estimate) -> None:
-    """Put an estimate into `metrics` as `name`, and its interval as `name` plus `_ci`."""
-    metrics[name] = estimate.mean
-    metrics[f"{name}_ci"] = [estimate.low, estimate.high] if estimate.n_groups > 1 else None
-
-
 def benchmark_label(name: str, row: Mapping[str, Any]) -> str:
     """A benchmark as tables name it, from its entry in `results.json`: `gsm8k v1 (in)`."""
     version = "" if row.get("version") is None else f" v{row['version']}"
@@ -193,5 +163,14 @@ def benchmark_label(name: str, row: Mapping[str, Any]) -> str:
 
 def largest_k(rows: Iterable[Mapping[str, Any]]) -> int:
     """The largest k for which any entry of `results.json` has pass@k; at least 1."""
-    keys = [key.removeprefix("pass@") for row in rows for key in row if key.startswith("pass@")]
-    return max((int(k) for k in keys if k.isdigit()), default=1)
+    return max((k for row in rows for k in points_by_k(row)), default=1)
+
+
+def points_by_k(row: Mapping[str, Any], measure: str = "pass") -> dict[int, float]:
+    """pass@k or majority@k by k, in ascending order. The majority of one is the one."""
+    prefix = f"{measure}@"
+    suffixes = {key: key.removeprefix(prefix) for key in row if key.startswith(prefix)}
+    points = {int(suffix): row[key] for key, suffix in suffixes.items() if suffix.isdigit() and row[key] is not None}
+    if measure == "majority" and points and row.get("pass@1") is not None:
+        points[1] = row["pass@1"]
+    return dict(sorted(points.items()))

@@ -1,25 +1,35 @@
 """Generation with `transformers`, in this process. Runs anywhere; on a GPU, vLLM is many times faster."""
 
 import bisect
-import hashlib
+import random
 import sys
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 from typing import Any, cast
 
 import torch
-from transformers import GenerationConfig, StoppingCriteria, StoppingCriteriaList
+from transformers import (
+    GenerationConfig,
+    LogitsProcessor,
+    LogitsProcessorList,
+    MinPLogitsWarper,
+    StoppingCriteria,
+    StoppingCriteriaList,
+    TemperatureLogitsWarper,
+    TopKLogitsWarper,
+    TopPLogitsWarper,
+)
 
-from .base import Generation, OnRefused, Prompt, SampleEngine, SamplingConfig, cut_at_stop, refuse
+from .base import Generation, OnRefused, Prompt, SampleEngine, SamplingConfig, cut_at_stop, refuse, sample_seed
 from .loading import end_token_ids, load_model, load_tokenizer
 
 
 class TransformersEngine(SampleEngine):
     """Samples with `model.generate`, in left-padded batches of prompts of similar length.
 
-    The batches, and the seed of each, follow from the prompts and the settings alone, so that a run which is started
-    again and skips what it has draws the same completions as one that was not interrupted. A batch of which anything
-    is missing is drawn as a whole.
+    A sample is drawn by random numbers that follow from the seed, its prompt's position and its own number, whatever
+    else is in its batch. The batches follow from the prompts and the settings alone, and one of which anything is
+    missing is drawn as a whole, so that a run which is started again has the very logits of one that was not stopped.
 
     Args:
         model_name_or_path (`str`):
@@ -43,7 +53,7 @@ class TransformersEngine(SampleEngine):
     """
 
     has_transformers_model = True
-    # Other batches draw other samples, of the same distribution: whoever runs out of memory goes on with smaller ones
+    # Whoever runs out of memory goes on with smaller batches
     incidental_options = frozenset({"batch_size", "batch_tokens"})
 
     def __init__(
@@ -84,14 +94,14 @@ class TransformersEngine(SampleEngine):
                 problem = f"its {len(ids)} tokens leave no room in max_model_len={self._max_length}"
                 refuse(index, problem if ids else "it is empty", on_refused)
         drawn: Counter[int] = Counter()
-        for number, batch in enumerate(self._batches(token_ids, sampling, usable)):
+        for batch in self._batches(token_ids, sampling, usable):
             pairs = []
             for index in batch:
                 pairs.append((index, drawn[index]))
                 drawn[index] += 1
             if all(pair in done for pair in pairs):
                 continue
-            completions = self._generate_batch([token_ids[index] for index in batch], sampling, number)
+            completions = self._generate_batch([token_ids[index] for index in batch], sampling, pairs)
             for pair, generation in zip(pairs, completions, strict=True):
                 if pair not in done:
                     yield *pair, generation
@@ -115,12 +125,18 @@ class TransformersEngine(SampleEngine):
         start = 0
         while start < len(rows):
             longest = len(token_ids[rows[start]]) + sampling.max_new_tokens
-            size = max(1, min(self.batch_size, self.batch_tokens // longest))
-            yield rows[start : start + size]
-            start += size
+            batch = rows[start : start + max(1, min(self.batch_size, self.batch_tokens // longest))]
+            # Where the model's length leaves less room than asked for, a completion must not depend on a longer prompt
+            rooms = [self._room(token_ids[index], sampling) for index in batch]
+            batch = batch[: rooms.count(rooms[0])]
+            yield batch
+            start += len(batch)
+
+    def _room(self, prompt: list[int], sampling: SamplingConfig) -> int:
+        return min(sampling.max_new_tokens, self._max_length - len(prompt))
 
     def _generate_batch(
-        self, prompts: list[list[int]], sampling: SamplingConfig, batch_number: int
+        self, prompts: list[list[int]], sampling: SamplingConfig, pairs: list[tuple[int, int]]
     ) -> list[Generation]:
         pad_id = self.tokenizer.pad_token_id
         if pad_id is None:
@@ -131,26 +147,20 @@ class TransformersEngine(SampleEngine):
         for row, prompt in enumerate(prompts):
             input_ids[row, width - len(prompt) :] = torch.tensor(prompt)
             attention_mask[row, width - len(prompt) :] = 1
-        greedy = sampling.temperature == 0
         config = GenerationConfig(
-            # The longest prompts come first: what is left to a batch depends on its first one alone
-            max_new_tokens=min(sampling.max_new_tokens, self._max_length - width),
-            do_sample=not greedy,
-            temperature=None if greedy else float(sampling.temperature),
-            top_p=None if greedy else float(sampling.top_p),
-            top_k=None if greedy else sampling.top_k,
-            min_p=None if greedy or not sampling.min_p else float(sampling.min_p),
+            max_new_tokens=self._room(prompts[0], sampling),
+            # What samples is the last of the processors
+            do_sample=False,
             eos_token_id=self._end_ids or None,
             pad_token_id=pad_id,
         )
         device = self.model.device
-        devices = [device] if device.type == "cuda" else []
-        with torch.inference_mode(), torch.random.fork_rng(devices=devices):
-            torch.manual_seed(_batch_seed(sampling.seed, batch_number))
+        with torch.inference_mode():
             output = self.model.generate(
                 input_ids.to(device),
                 attention_mask=attention_mask.to(device),
                 generation_config=config,
+                logits_processor=_processors(sampling, pairs),
                 stopping_criteria=StoppingCriteriaList(
                     [_StopStrings(self.tokenizer, sampling.stop, width)] if sampling.stop else []
                 ),
@@ -199,7 +209,40 @@ class _StopStrings(StoppingCriteria):
         return torch.tensor([cut_at_stop(text, self._stop)[1] for text in texts], device=input_ids.device)
 
 
-def _batch_seed(seed: int, batch_number: int) -> int:
-    """Seeds of neighboring batches and of neighboring runs have nothing in common."""
-    digest = hashlib.sha256(f"{seed}/{batch_number}".encode()).digest()
-    return int.from_bytes(digest[:8], "little") >> 1
+def _processors(sampling: SamplingConfig, pairs: list[tuple[int, int]]) -> LogitsProcessorList:
+    """What makes of a batch's logits the tokens to take next, in the order of `transformers`; nothing if greedily."""
+    processors = LogitsProcessorList()
+    if sampling.temperature == 0:
+        return processors
+    if sampling.temperature != 1:
+        processors.append(TemperatureLogitsWarper(float(sampling.temperature)))
+    if sampling.top_k:
+        processors.append(TopKLogitsWarper(sampling.top_k))
+    if sampling.top_p < 1:
+        processors.append(TopPLogitsWarper(float(sampling.top_p)))
+    if sampling.min_p:
+        processors.append(MinPLogitsWarper(float(sampling.min_p)))
+    processors.append(_DrawForEachSample([sample_seed(sampling.seed, *pair) for pair in pairs]))
+    return processors
+
+
+class _DrawForEachSample(LogitsProcessor):
+    """Draws the next token of each row by a random number of the row's own; leaves nothing else to choose from."""
+
+    # Cumulated shares of so many rows are in memory at a time
+    _rows = 64
+
+    def __init__(self, seeds: Sequence[int]):
+        self._lots = [random.Random(seed) for seed in seeds]
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        # Apple's GPUs have no float64
+        exact = torch.float32 if scores.device.type == "mps" else torch.float64
+        lots = torch.tensor([[lot.random()] for lot in self._lots], dtype=exact, device=scores.device)
+        tokens = []
+        for rows, row_lots in zip(scores.split(self._rows), lots.split(self._rows), strict=True):
+            shares = rows.softmax(dim=-1, dtype=torch.float32).to(exact).cumsum(dim=-1)
+            # The first token at which the sum of shares is above the lot
+            tokens.append(torch.searchsorted(shares, row_lots * shares[:, -1:], right=True))
+        chosen = torch.cat(tokens).clamp_(max=scores.shape[1] - 1)
+        return torch.full_like(scores, -torch.inf).scatter_(1, chosen, 0.0)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..analysis.data_map import DEFINITION, DataMap, data_map
-from ..analysis.groups import UNKNOWN, epoch_table, groups_of
+from ..analysis.groups import UNKNOWN, epoch_table, groups_of, telling_columns
 from ..analysis.weights import weights_of
 from ..data.loss_history import LABEL_COLUMN, LABELS, LossHistory
 from ..weighting import Weighting
@@ -13,7 +13,6 @@ from .run_data import ArmData
 
 
 OUTCOMES = LABELS
-_COLUMNS = ("pattern", "source", "model")
 _MOST_VALUES = 12
 
 
@@ -44,6 +43,7 @@ def weight_table(arm: ArmData, weighting: Weighting) -> list[dict[str, Any]]:
             continue
         values = weights_of(gains, weighting, epoch)
         at_min, at_max = weighting.at_bounds(values)
+        figures = {"at_min": at_min, "at_max": at_max, "weight": values, "gain": gains}
         row: dict[str, Any] = {
             "epoch": epoch,
             "at_min": _mean(at_min[known]),
@@ -53,10 +53,7 @@ def weight_table(arm: ArmData, weighting: Weighting) -> list[dict[str, Any]]:
         }
         for outcome, code in OUTCOMES.items():
             chosen = known & (arm.ledger.is_correct == code)
-            row[f"gain_{outcome}"] = _mean(gains[chosen])
-            row[f"weight_{outcome}"] = _mean(values[chosen])
-            row[f"at_min_{outcome}"] = _mean(at_min[chosen])
-            row[f"at_max_{outcome}"] = _mean(at_max[chosen])
+            row |= {f"{name}_{outcome}": _mean(figure[chosen]) for name, figure in figures.items()}
         rows.append(row)
     return rows
 
@@ -67,32 +64,27 @@ def _mean(values: np.ndarray) -> float | None:
 
 def column_tables(ledger: LossHistory, weighting: Weighting | None, cartography: DataMap) -> list[dict[str, Any]]:
     """
-    Losses by label and by the other columns that tell samples apart.
-
-    Returns:
-        `list[dict]`: for each column its `name` and `rows` with `value`, `samples`, `first` and `last` mean loss,
-        `weight` in the last epoch, `never` (share that never improved) and `variability`.
+    Losses by label and by the other columns that tell samples apart: for each its `rows` with `first` and `last` mean
+    loss, `weight` in the last epoch, `never` (share that never improved) and `variability`.
     """
-    columns = [LABEL_COLUMN]
-    columns += [name for name in _COLUMNS if len(set(map(str, ledger.columns.get(name, [])))) > 1]
     tables = []
-    for column in columns:
+    for column in telling_columns(ledger.columns):
         groups = groups_of(ledger, column, _MOST_VALUES)
         if column == LABEL_COLUMN and list(groups) == [UNKNOWN]:
             continue
         rows = []
         for value, mask in groups.items():
             epochs = epoch_table(ledger, weighting, mask)
-            known, spread = cartography.known & mask, cartography.variability[mask]
+            counts = cartography.counts(mask)
             rows.append(
                 {
                     "value": value,
-                    "samples": int(mask.sum()),
+                    "samples": counts["samples"],
                     "first": epochs[0]["loss"],
                     "last": epochs[-1]["loss"],
                     "weight": epochs[-1].get("weight"),
-                    "never": float(cartography.never_improved[known].mean()) if known.any() else None,
-                    "variability": float(np.nanmean(spread)) if not np.isnan(spread).all() else None,
+                    "never": counts["never_improved_share"],
+                    "variability": counts["variability"],
                 }
             )
         tables.append({"name": "label" if column == LABEL_COLUMN else column, "rows": rows})
@@ -101,15 +93,14 @@ def column_tables(ledger: LossHistory, weighting: Weighting | None, cartography:
 
 def map_facts(ledger: LossHistory, cartography: DataMap) -> dict[str, Any]:
     """Counts of the data map, the definition behind them, and the hardest of the samples that never improved."""
-    never = np.flatnonzero(cartography.never_improved)
-    hardest = never[np.argsort(-cartography.mean_loss[never], kind="stable")][:5]
+    never = cartography.hardest()
     return {
         "definition": DEFINITION,
         "reference_epoch": cartography.reference_epoch,
         "min_improvement": cartography.min_improvement,
         "comparable": int(cartography.known.sum()),
         "never": int(never.size),
-        "hardest": [ledger.sample_ids[index] if ledger.sample_ids else f"row {index}" for index in hardest],
+        "hardest": [ledger.sample_ids[index] if ledger.sample_ids else f"row {index}" for index in never[:5]],
     }
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ..evaluation.metrics import points_by_k
 from .run_data import RunData
 
 
@@ -27,12 +28,7 @@ def summarize(data: RunData) -> dict[str, Any]:
 
 def k_values(summary: dict[str, Any]) -> list[int]:
     """Every k above 1 whose pass@k was measured, in ascending order."""
-    names = {
-        key.removeprefix("pass@")
-        for stages in summary["arms"].values()
-        for content in stages.values()
-        for row in content["benchmarks"].values()
-        for key, value in row.items()
-        if key.startswith("pass@") and value is not None
-    }
-    return sorted(k for name in names if name.isdigit() and (k := int(name)) > 1)
+    contents = [content for stages in summary["arms"].values() for content in stages.values()]
+    return sorted(
+        {k for content in contents for row in content["benchmarks"].values() for k in points_by_k(row)} - {1}
+    )

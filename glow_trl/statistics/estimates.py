@@ -16,19 +16,16 @@ _CAUTION = 1.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over questions with its confidence interval.
-
-    Args:
-        mean (`float`): the estimate.
-        low (`float`): lower end of the interval.
-        high (`float`): upper end of the interval.
-        n_groups (`int`): independent questions behind it.
-    """
+    """A mean over `n_groups` independent questions, with the ends of its confidence interval."""
 
     mean: float
     low: float
     high: float
     n_groups: int
+
+    def as_entry(self, name: str) -> dict[str, Any]:
+        """The mean as `name`, and under the name plus `_ci` the interval, `None` of a single question."""
+        return {name: self.mean, f"{name}_ci": [self.low, self.high] if self.n_groups > 1 else None}
 
 
 def pass_at_k(n: Any, c: Any, k: Any) -> Any:
@@ -114,15 +111,12 @@ def majority_at_k(answers: Sequence[Hashable | None], correct: Sequence[bool], k
             sizes[answer] = sizes.get(answer, 0) + 1
             hits[answer] = hits.get(answer, 0) + bool(is_correct)
     silent = n - sum(sizes.values())
-    right = {answer: size for answer, size in sizes.items() if hits[answer]}
-    return math.fsum(
-        hits[answer] / size * _win_probability(size, _sizes_without(sizes, answer), silent, k)
-        for answer, size in right.items()
-    )
-
-
-def _sizes_without(sizes: dict[Hashable, int], answer: Hashable) -> tuple[int, ...]:
-    return tuple(sorted(size for other, size in sizes.items() if other != answer))
+    chances = []
+    for answer, size in sizes.items():
+        if hits[answer]:
+            others = tuple(sorted(count for other, count in sizes.items() if other != answer))
+            chances.append(hits[answer] / size * _win_probability(size, others, silent, k))
+    return math.fsum(chances)
 
 
 # Questions with as many samples for each of their answers share one computation
@@ -161,6 +155,17 @@ def student_quantile(probability: float, degrees: int) -> float:
     from scipy.special import stdtrit
 
     return float(stdtrit(degrees, probability))
+
+
+def group_numbers(groups: Sequence[Hashable] | np.ndarray) -> np.ndarray:
+    """A number for each sample, the same for those of one group, counted from 0."""
+    number: dict[Hashable, int] = {}
+    return np.array([number.setdefault(group, len(number)) for group in groups])
+
+
+def clustered_error(influence: np.ndarray) -> float:
+    """Standard error of an estimate from the influence of each of its groups, of which there are at least two."""
+    return math.sqrt(influence.size / (influence.size - 1) * float(influence @ influence))
 
 
 def grouped_mean(
@@ -202,8 +207,7 @@ def grouped_mean(
     else:
         if len(groups) != values.size:
             raise ValueError(f"grouped_mean: {values.size} values and {len(groups)} groups")
-        number: dict[Hashable, int] = {}
-        index = np.array([number.setdefault(group, len(number)) for group in groups])
+        index = group_numbers(groups)
         sums, counts = np.bincount(index, weights=values), np.bincount(index).astype(float)
     return grouped_ratio(sums, counts, level, bounds)
 
@@ -214,28 +218,22 @@ def grouped_ratio(
     level: float = 0.95,
     bounds: tuple[float, float] | None = None,
 ) -> Estimate:
-    """Ratio of two sums over independent groups, such as entropy per token, with a confidence interval.
-
-    Args:
-        numerators (`Sequence[float]`): one for each group.
-        denominators (`Sequence[float]`): likewise, all positive.
-        level, bounds: as in [`grouped_mean`], which is the ratio of sums of values to their numbers.
-    """
+    """Ratio of two sums over independent groups, such as entropy per token, with a confidence interval. `level` and
+    `bounds` are as in [`grouped_mean`], which is the ratio of sums of values to their (positive) numbers."""
     sums, counts = np.asarray(numerators, dtype=float), np.asarray(denominators, dtype=float)
     n_groups, mean = sums.size, float(sums.sum() / counts.sum())
     if n_groups == 1:
         low, high = (-math.inf, math.inf) if bounds is None else bounds
         return Estimate(mean, float(low), float(high), 1)
-    residuals = sums - mean * counts
-    variance = n_groups / (n_groups - 1) * float(residuals @ residuals) / float(counts.sum()) ** 2
+    error = clustered_error((sums - mean * counts) / counts.sum())
     quantile = student_quantile(0.5 + level / 2, n_groups - 1)
     if bounds is None:
-        half = quantile * math.sqrt(variance)
+        half = quantile * error
         return Estimate(mean, mean - half, mean + half, n_groups)
     low, high = bounds
     share = min(1.0, max(0.0, (mean - low) / (high - low)))
     spread = share * (1 - share)
-    scaled_variance = variance / (high - low) ** 2
+    scaled_variance = (error / (high - low)) ** 2
     effective = float(n_groups)
     if scaled_variance > 1e-18 and spread > 0:
         # Near the bounds few groups differ from the rest, and how much less than 1 a group's variance is of the
@@ -256,13 +254,7 @@ def grouped_ratio(
 
 def grouped_median(values: Sequence[float], groups: Sequence[Hashable], level: float = 0.95) -> Estimate:
     """Median over samples, with Woodruff's (1952) interval: the values at both ends of the interval of the share of
-    samples up to the median, which treats the samples of one question as dependent.
-
-    Args:
-        values (`Sequence[float]`): one value per sample.
-        groups (`Sequence[Hashable]`): the question each sample belongs to.
-        level (`float`, *optional*, defaults to `0.95`): confidence level.
-    """
+    samples up to the median, which treats the samples of one question as dependent."""
     array = np.asarray(values, dtype=float)
     median = float(np.median(array))
     share = grouped_mean(array <= median, groups, level, bounds=(0, 1))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .estimates import Estimate, grouped_mean, student_quantile
+from .estimates import Estimate, clustered_error, grouped_mean, student_quantile
 
 
 # The exact distribution is computed by so many additions at most, and simulated beyond
@@ -20,16 +20,8 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean over questions in two runs, compared.
-
-    Args:
-        first (`float`): the mean in the first run.
-        second (`float`): the mean in the second run.
-        low (`float`): lower end of the interval of `second - first`.
-        high (`float`): upper end.
-        p_value (`float`): probability of a difference at least as large, in either direction, if the runs were equal.
-        n (`int`): questions behind it.
-    """
+    """Means over the same `n` questions in two runs, with the 95 % interval of `second - first` and the probability of
+    a difference at least as large, in either direction, if the runs were equal."""
 
     first: float
     second: float
@@ -121,13 +113,10 @@ def paired_difference(
 def mean_difference(
     parts: Sequence[tuple[np.ndarray, np.ndarray]], bounds: tuple[float, float] | None = None
 ) -> Difference:
-    """Compare the mean over several sets of questions, each counted the same, such as benchmarks of one domain.
+    """Compare the mean over several sets of questions, each counted the same, such as benchmarks of one domain. Each
+    of the `parts` has both runs' figures, as in [`paired_difference`].
 
     The test flips the signs of all questions' differences, each with the weight that it has in the mean.
-
-    Args:
-        parts (`list[tuple[np.ndarray, np.ndarray]]`): for each set both runs' figures, as in [`paired_difference`].
-        bounds (`tuple[float, float]`, *optional*): see [`difference_interval`].
     """
     first, second = (float(np.mean([part[side].mean() for part in parts])) for side in (0, 1))
     change = combined(
@@ -177,19 +166,10 @@ def relative_change(
     second: tuple[Sequence[float], Sequence[float]],
     level: float = 0.95,
 ) -> Estimate:
-    """Relative change of a ratio of two sums, such as entropy per token, with the questions paired.
+    """Relative change, `second / first - 1`, of a ratio of two sums, such as entropy per token. Either run has the
+    numerators and the denominators of the same questions; a ratio that is not positive raises a `ValueError`.
 
-    Args:
-        first (`tuple[Sequence[float], Sequence[float]]`): the first run's numerator and denominator for each question.
-        second (`tuple[Sequence[float], Sequence[float]]`): the second run's, for the same questions.
-        level (`float`, *optional*, defaults to `0.95`): confidence level.
-
-    Returns:
-        [`Estimate`]: `second / first - 1`. The interval is the delta method's on the logarithm, with Student's
-        quantile for the number of questions.
-
-    Raises:
-        ValueError: a ratio is not positive.
+    The interval is the delta method's on the logarithm, with Student's quantile for the number of questions.
     """
     influences, logs = [], []
     for numerator, denominator in (second, first):
@@ -203,8 +183,7 @@ def relative_change(
     count, change = influence.size, logs[0] - logs[1]
     if count < 2:
         return Estimate(math.expm1(change), -1.0, math.inf, count)
-    error = math.sqrt(count / (count - 1) * float(influence @ influence))
-    half = student_quantile(0.5 + level / 2, count - 1) * error
+    half = student_quantile(0.5 + level / 2, count - 1) * clustered_error(influence)
     return Estimate(math.expm1(change), math.expm1(change - half), math.expm1(change + half), count)
 
 

@@ -197,3 +197,15 @@ def test_single_missing_samples_are_what_they_would_have_been(engine):
 def test_top_k_keeps_the_most_probable_tokens(engine):
     sampling = SamplingConfig(2000, 1.0, 1.0, max_new_tokens=1, top_k=3)
     assert len({generation.token_ids[0] for generation in engine.generate(["1+2="], sampling)[0]}) == 3
+
+
+def test_a_sample_does_not_depend_on_its_batch(tiny_model):
+    """Its random numbers follow from the seed, its prompt and its number. One prompt leaves less room than asked for."""
+    prompts = [*PROMPTS, list(range(5, 9)) * 12]
+    sampling = SamplingConfig(num_samples=2, temperature=1, top_p=0.9, max_new_tokens=20, seed=3)
+    drawn = []
+    for batch_size in (1, 3, 512):
+        with create_engine("transformers", tiny_model, batch_size=batch_size, max_model_len=64) as engine:
+            drawn.append(engine.generate(prompts, sampling))
+    assert drawn[0] == drawn[1] == drawn[2]
+    assert len({generation.text for samples in drawn[0] for generation in samples}) > len(prompts)

@@ -6,30 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...data import Place, Reject, build_prompt
+from ...data.columns import QUESTION_COLUMNS, present
 from ...errors import UserError
 from ...generation import render_conversation
 from ...generation.base import Prompt
+from .config import CollectConfig
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from .config import CollectConfig
-
-# What a trajectory takes over from its question
-COLUMNS = ("problem", "answer", "kind", "choices", "tolerance", "source")
-
 
 def questions_to_ask(
-    config: "CollectConfig", on_reject: Callable[[Reject], None]
+    config: CollectConfig, on_reject: Callable[[Reject], None]
 ) -> tuple[list[dict[str, Any]], list[Place], int]:
     """
     The questions, where each stands, and how many repeated an earlier one and were left out (`unique_problems`).
 
     Each has a `question_id` that no other has: the row's own `sample_id`, or file name and line.
-
-    Raises:
-        UserError: a file cannot be read, or none of its rows can be used.
     """
     questions: list[dict[str, Any]] = []
     places: list[Place] = []
@@ -48,27 +42,21 @@ def questions_to_ask(
         seen.add(key)
         name = row["sample_id"] if row["sample_id"] not in ids else f"{row['sample_id']}#{len(questions)}"
         ids.add(name)
-        kept = {column: row[column] for column in (*COLUMNS, *config.keep_columns) if row.get(column) is not None}
-        questions.append({"question_id": name, **kept})
+        questions.append({"question_id": name, **present(row, (*QUESTION_COLUMNS, *config.keep_columns))})
         places.append(place)
     return questions, places, repeated
 
 
 class Prompts(Sequence):
     """
-    The prompts of the questions, each made when it is asked for.
-
-    Args:
-        questions (`list[dict]`): with `problem`, and `choices` if need be.
-        config ([`CollectConfig`]): how they are asked.
-        tokenizer (`PreTrainedTokenizerBase`, *optional*): renders conversations to token ids; without one they stay
-            conversations.
+    The prompts of the questions, each made when it is asked for. The tokenizer renders conversations to token ids;
+    without one they stay conversations.
     """
 
     def __init__(
         self,
         questions: Sequence[Mapping[str, Any]],
-        config: "CollectConfig",
+        config: CollectConfig,
         tokenizer: "PreTrainedTokenizerBase | None" = None,
     ):
         self._questions, self._config, self._tokenizer = questions, config, tokenizer
@@ -89,12 +77,7 @@ class Prompts(Sequence):
 
 
 def read_template(path: str | None) -> str | None:
-    """
-    The chat template in a file.
-
-    Raises:
-        UserError: the file cannot be read.
-    """
+    """The chat template in a file."""
     if path is None:
         return None
     try:

@@ -17,21 +17,11 @@ class SampleShards:
     Shard `i` has the samples of the questions from `i * questions_per_shard` on. A sample is written as it comes; when
     a shard is complete it is rewritten in the order of questions and samples, so that the finished files do not depend
     on what came when, nor on interruptions. Opening reads what is there: a last line that was cut off, lines that are
-    no rows and repeated samples are dropped.
+    no rows and repeated samples are dropped. Samples of other questions than `problems` (by their `index`) are an
+    error.
 
-    Args:
-        folder (`Path`): where the shards are.
-        problems (`list[str]`): the question that each sample belongs to, by its `index`.
-        num_samples (`int`): samples of each question.
-        questions_per_shard (`int`): questions of each shard.
-
-    Attributes:
-        rows (`int`), tokens (`int`), truncated (`int`): how many rows there are, the sum of their `n_tokens`, and how
-            many have the `finish_reason` `"length"`.
-
-    Raises:
-        UserError: a file cannot be read or written, or holds the samples of other questions.
-        OSError: the disk is full.
+    `rows`, `tokens` and `truncated` say how many samples there are, the sum of their `n_tokens`, and how many have the
+    `finish_reason` `"length"`.
     """
 
     def __init__(self, folder: Path, problems: list[str], num_samples: int, questions_per_shard: int):

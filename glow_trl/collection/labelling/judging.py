@@ -50,61 +50,45 @@ def _check_gold(question: Question) -> Verdict | Undecided:
     return judge_quickly(phrase(question.answer, question.kind), question.answer, question.kind, question.options)
 
 
-class ParallelJudge:
+def judge_in_order(
+    rows: Iterable[tuple[Any, str, Question]], workers: int, timeout: float
+) -> Iterator[tuple[Any, Judgement]]:
     """
-    Judges a stream of rows in several processes, in order. What is in memory does not grow with the stream.
-
-    Args:
-        workers (`int`): number of processes; with one, this process judges.
-        timeout (`float`): wall-clock limit of one comparison, in seconds.
+    Judge a stream of rows (anything, a completion, and its question) in several processes, or with one worker in this
+    one; `timeout` limits a comparison, in seconds. What is in memory does not grow with the stream.
     """
+    with VerifierPool(workers=min(2, workers), timeout=timeout) as pool:
+        for chunk, quick in _judge_quickly(_chunks(rows), workers):
+            verdicts = _settle(pool, [verdict for verdict, _ in quick])
+            golds = _settle(pool, [gold for _, gold in quick])
+            for (row, _, _), verdict, gold in zip(chunk, verdicts, golds, strict=True):
+                yield row, Judgement(verdict, gold.correct is True)
 
-    def __init__(self, workers: int, timeout: float):
-        self._workers = workers
-        self._timeout = timeout
 
-    def __call__(self, rows: Iterable[tuple[Any, str, Question]]) -> Iterator[tuple[Any, Judgement]]:
-        """
-        Judge rows.
-
-        Args:
-            rows (`Iterable`): triples of anything, a completion, and its question.
-
-        Yields:
-            `tuple`: the anything, and the [`Judgement`], in the order of the rows.
-        """
-        chunks = _chunks(rows)
-        with VerifierPool(workers=min(2, self._workers), timeout=self._timeout) as pool:
-            for chunk, quick in self._judge_quickly(chunks):
-                verdicts = _settle(pool, [verdict for verdict, _ in quick])
-                golds = _settle(pool, [gold for _, gold in quick])
-                for (row, _, _), verdict, gold in zip(chunk, verdicts, golds, strict=True):
-                    yield row, Judgement(verdict, gold.correct is True)
-
-    def _judge_quickly(self, chunks: Iterator[list]) -> Iterator[tuple[list, list[_Quick]]]:
-        judged = 0
-        for chunk in chunks:
-            yield chunk, _judge(_without_rows(chunk))
-            judged += len(chunk)
-            if self._workers > 1 and judged >= _FIRST:
-                break
-        first = next(chunks, None)
-        if first is None:
-            return
-        workers = Workers(f"{__name__}:{judge_elsewhere.__name__}", self._workers)
-        waiting: deque = deque()
-        with ThreadPoolExecutor(self._workers) as threads:
-            try:
-                for chunk in itertools.chain([first], chunks):
-                    waiting.append((chunk, threads.submit(_judge_in, workers, _without_rows(chunk))))
-                    if len(waiting) >= 2 * self._workers:
-                        chunk, future = waiting.popleft()
-                        yield chunk, future.result()
-                for chunk, future in waiting:
+def _judge_quickly(chunks: Iterator[list], count: int) -> Iterator[tuple[list, list[_Quick]]]:
+    judged = 0
+    for chunk in chunks:
+        yield chunk, _judge(_without_rows(chunk))
+        judged += len(chunk)
+        if count > 1 and judged >= _FIRST:
+            break
+    first = next(chunks, None)
+    if first is None:
+        return
+    workers = Workers(f"{__name__}:{judge_elsewhere.__name__}", count)
+    waiting: deque = deque()
+    with ThreadPoolExecutor(count) as threads:
+        try:
+            for chunk in itertools.chain([first], chunks):
+                waiting.append((chunk, threads.submit(_judge_in, workers, _without_rows(chunk))))
+                if len(waiting) >= 2 * count:
+                    chunk, future = waiting.popleft()
                     yield chunk, future.result()
-            finally:
-                threads.shutdown(cancel_futures=True)
-                workers.close()
+            for chunk, future in waiting:
+                yield chunk, future.result()
+        finally:
+            threads.shutdown(cancel_futures=True)
+            workers.close()
 
 
 def _judge_in(workers: Workers, rows: list[tuple[str, Question]]) -> list[_Quick]:

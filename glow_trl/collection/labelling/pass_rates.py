@@ -1,13 +1,13 @@
 """How often each question was solved."""
 
-import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ...data import JsonlWriter, read_jsonl
+from ...data import JsonlWriter, read_jsonl, write_jsonl
+from ...data.columns import present
 
 
 _COLUMNS = ("problem", "answer", "kind", "choices", "source")
@@ -15,19 +15,16 @@ _COLUMNS = ("problem", "answer", "kind", "choices", "source")
 
 class PassRates:
     """
-    Counts trajectories by question. In memory is a digest of each question; its text goes to a file at once.
-
-    Args:
-        path (`Path`): the file `pass_rates.jsonl`, which is written at the end of a `with` block that ends well.
+    Counts trajectories by question, and writes the counts at the end of a `with` block that ends well. In memory is a
+    digest of each question; its text goes to a file at once.
     """
 
     def __init__(self, path: Path):
         self._path = path
-        self._spool = path.with_name(path.name + ".questions")
+        self._questions = JsonlWriter(path.with_name(path.name + ".questions"))
         self._positions: dict[bytes, int] = {}
         self._judged: list[int] = []
         self._correct: list[int] = []
-        self._stack = contextlib.ExitStack()
 
     def add(self, row: dict[str, Any], correct: bool) -> None:
         """Count a trajectory."""
@@ -37,7 +34,7 @@ class PassRates:
         if position == len(self._judged):
             self._judged.append(0)
             self._correct.append(0)
-            self._questions.write({column: row[column] for column in _COLUMNS if row.get(column) is not None})
+            self._questions.write(present(row, _COLUMNS))
         self._judged[position] += 1
         self._correct[position] += correct
 
@@ -53,20 +50,18 @@ class PassRates:
         }
 
     def __enter__(self) -> "PassRates":
-        self._questions = self._stack.enter_context(JsonlWriter(self._spool))
+        self._questions.__enter__()
         return self
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
-        self._stack.__exit__(kind, error, trace)
+        self._questions.__exit__(kind, error, trace)
         try:
             if error is None:
-                with JsonlWriter(self._path) as file:
-                    for row in self._rows():
-                        file.write(row)
+                write_jsonl(self._path, self._rows())
         finally:
-            self._spool.unlink(missing_ok=True)
+            self._questions.path.unlink(missing_ok=True)
 
     def _rows(self) -> Iterator[dict[str, Any]]:
-        questions = (row for _, row in read_jsonl(self._spool))
+        questions = (row for _, row in read_jsonl(self._questions.path))
         for row, judged, correct in zip(questions, self._judged, self._correct, strict=True):
             yield row | {"n": judged, "n_correct": correct, "pass_rate": correct / judged}

@@ -26,12 +26,7 @@ class Benchmark:
     note: str | None = None
 
     def questions(self) -> list[dict[str, Any]]:
-        """
-        The rows, with `problem` and perhaps `choices`.
-
-        Raises:
-            UserError: they cannot be read.
-        """
+        """The rows, with `problem` and perhaps `choices`."""
         if self.config is None:
             return load_rows(self.path, required=("problem",))
         return load_questions(self.config)
@@ -39,18 +34,8 @@ class Benchmark:
 
 def resolve_benchmarks(entries: Sequence[str]) -> tuple[list[Benchmark], list[str]]:
     """
-    The benchmarks that a setting means.
-
-    Args:
-        entries (`list[str]`): names of shipped benchmarks, YAML files of benchmarks, files of questions; `"all"` for
-            every shipped benchmark, `"local"` for those whose data lie on this machine.
-
-    Returns:
-        `tuple[list[Benchmark], list[str]]`: the benchmarks, and the names of those that `"all"` and `"local"` leave
-        out because their data are not there: of `"all"` only what a recipe makes itself, when it did not run.
-
-    Raises:
-        UserError: there is no such benchmark or file.
+    The benchmarks that `decontaminate` means, and the names of those that `"all"` and `"local"` leave out because
+    their data are not there: of `"all"` only what a recipe makes itself, when it did not run.
     """
     found: dict[str, Benchmark] = {}
     left_out: list[str] = []
@@ -91,15 +76,7 @@ def _benchmark(config: BenchmarkConfig) -> Benchmark:
 
 
 def load_benchmarks(benchmarks: Sequence[Benchmark]) -> tuple[list[BenchmarkQuestion], dict[str, int]]:
-    """
-    The questions of some benchmarks.
-
-    Returns:
-        `tuple[list[BenchmarkQuestion], dict[str, int]]`: the questions, and how many there are by benchmark.
-
-    Raises:
-        UserError: one cannot be loaded; all of these are named.
-    """
+    """The questions of some benchmarks, and how many there are by benchmark. The error names all that fail."""
     questions: list[BenchmarkQuestion] = []
     counts: dict[str, int] = {}
     failures: dict[str, UserError] = {}

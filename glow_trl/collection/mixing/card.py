@@ -5,27 +5,25 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...stages.files import atomic_file, write_json
 from ...stages.record import fingerprint, jsonable
+from .config import MixConfig
 from .facts import Facts
 from .lengths import length_plot, length_statistics
 from .prompts import PromptSet
 from .selection import TRAIN, VALIDATION, Selection
 
 
-if TYPE_CHECKING:
-    from .config import MixConfig
-
 PLOT = "lengths.svg"
 _RATE_EDGES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
 def make_card(
-    config: "MixConfig",
+    config: MixConfig,
     facts: Facts,
     selection: Selection,
     side: np.ndarray,
@@ -38,27 +36,16 @@ def make_card(
     ledger_samples: int | None,
 ) -> dict[str, Any]:
     """
-    Everything that the card says.
-
-    Args:
-        config ([`~glow_trl.collection.mixing.config.MixConfig`]): the settings.
-        facts ([`Facts`]): facts about the usable rows.
-        selection ([`Selection`]): what the filters did.
-        side (`np.ndarray` of shape `(n,)`): where each row went, see [`~glow_trl.collection.mixing.selection.split`].
-        rejects (`dict[str, int]`): reason to number of unusable rows.
-        benchmarks (`list[dict]`): `name`, `path`, `questions` and `note` of those that were looked for.
-        left_out (`list[str]`): names of those that were not.
-        renamed (`int`): number of ids that had to be made unique.
-        prompts ([`PromptSet`], *optional*): the questions for stage 2.
-        ledger_samples (`int`, *optional*): samples of the ledger that stand among the rows.
+    Everything that the card says. `side` is where each row went, see
+    [`~glow_trl.collection.mixing.selection.split`]; `rejects` maps reasons to numbers of unusable rows; `benchmarks`
+    has `name`, `path`, `questions` and `note` of those that were looked for; `renamed` ids had to be made unique;
+    `ledger_samples` stand among the rows.
     """
     read = len(facts) + sum(rejects.values())
     kept = side > 0
     lengths, unit = facts.lengths()
     rows_by_file = np.bincount(facts.file, minlength=len(facts.files))
-    hit_questions = np.zeros(facts.num_questions, dtype=bool)
-    hit_questions[list(facts.hits)] = True
-    count, positive = facts.pass_rates()
+    hit_questions = facts.contaminated()
     return {
         "version": importlib.metadata.version("glow-trl"),
         "settings": jsonable(asdict(config)),
@@ -75,7 +62,7 @@ def make_card(
         "sources": _by_name(facts, facts.source, facts.sources, kept),
         "models": _by_name(facts, facts.model, facts.models, kept),
         "lengths": length_statistics(lengths[kept], facts.positive[kept], unit),
-        "pass_rates": _pass_rates(count, positive),
+        "pass_rates": _pass_rates(*facts.pass_rates()),
         "contamination": {
             "benchmarks": [dict(item) | _contamination(facts, item["name"], hit_questions) for item in benchmarks],
             "questions": int(hit_questions.sum()),

@@ -140,6 +140,7 @@ class MixConfig(RowsConfig):
         for low, high in (("min_tokens", "max_tokens"), ("min_pass_rate", "max_pass_rate")):
             if None not in (getattr(self, low), getattr(self, high)) and getattr(self, low) > getattr(self, high):
                 raise UserError(f"{low} ({getattr(self, low)}) is above {high} ({getattr(self, high)})")
+        # Below this the sketches of texts of too different lengths would have to be compared
         if self.near_duplicate_threshold is not None and self.near_duplicate_threshold < 0.5:
             raise UserError(f"near_duplicate_threshold: expected 0.5 to 1, got {self.near_duplicate_threshold}")
         if self.validation_split == 1:

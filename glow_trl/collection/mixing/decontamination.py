@@ -42,13 +42,9 @@ class BenchmarkQuestion(NamedTuple):
 @dataclass(frozen=True)
 class Hit:
     """
-    A benchmark question that a training question contains.
-
-    Attributes:
-        question ([`BenchmarkQuestion`]): the question.
-        match (`str`): `"question"` when all of it stands there, `"ngrams"` when a part does.
-        overlap (`float`): share of the question's own n-grams that stand there; 1 for `"question"`.
-        ngram (`str`): the first of them, normalized; the beginning of the question where all of it stands there.
+    A benchmark question that a training question contains. With `match="question"` all of it stands there: `overlap`
+    is 1, and `ngram` its beginning. With `"ngrams"` a part does: `overlap` is the share of the question's own n-grams
+    that stand there, and `ngram` the first of them. `ngram` is normalized.
     """
 
     question: BenchmarkQuestion
@@ -76,11 +72,6 @@ class ContaminationIndex:
     of the benchmark, or says nothing ("Which of the following is true?"), is hit only together with its options, or by
     a training question without any. One that is shorter than 30 characters without its spaces has to be the training
     question, rather than a part of it.
-
-    Args:
-        questions (`Iterable[BenchmarkQuestion]`): the questions.
-        ngram_size (`int`, *optional*, defaults to 13): number of words of an n-gram.
-        min_overlap (`float`, *optional*, defaults to 0.8): share of the n-grams.
     """
 
     def __init__(self, questions: Iterable[BenchmarkQuestion], ngram_size: int = 13, min_overlap: float = 0.8):
@@ -105,15 +96,7 @@ class ContaminationIndex:
         return len(self._prepared)
 
     def find(self, texts: Sequence[tuple[str, Sequence[str] | None]]) -> list[list[Hit]]:
-        """
-        Look for the benchmarks' questions in some texts.
-
-        Args:
-            texts (`list[tuple[str, list[str] | None]]`): each a question and its options.
-
-        Returns:
-            `list[list[Hit]]`: for each text its hits, the strongest for each benchmark.
-        """
+        """For each text, a question and its options, the hits: the strongest for each benchmark."""
         words = [tokens(problem) for problem, _ in texts]
         squeezed = ["".join(each) for each in words]
         found: list[dict[str, Hit]] = [{} for _ in texts]

@@ -80,6 +80,12 @@ class Facts:
         count = np.bincount(self.question, minlength=self.num_questions)
         return count, np.bincount(self.question[self.positive], minlength=self.num_questions)
 
+    def contaminated(self) -> np.ndarray:
+        """Whether each question contains one of a benchmark, of shape `(q,)`."""
+        hit = np.zeros(self.num_questions, dtype=bool)
+        hit[list(self.hits)] = True
+        return hit
+
     def lengths(self) -> tuple[np.ndarray, str]:
         """Lengths of the completions and their unit: tokens where all are known, characters otherwise."""
         return (self.tokens, "tokens") if (self.tokens >= 0).all() else (self.characters, "characters")
@@ -104,13 +110,8 @@ def completion_digest(row: dict[str, Any], question_digest: int) -> int:
 
 class FactsBuilder:
     """
-    Gathers [`Facts`] row by row.
-
-    Args:
-        index ([`ContaminationIndex`], *optional*): the benchmarks to look for.
-        sketches (`bool`, *optional*, defaults to `False`): whether completions are sketched, for their similarity.
-        count_tokens (`Callable`, *optional*): from texts to their numbers of tokens; the rows' own `n_tokens` by
-            default.
+    Gathers [`Facts`] row by row: benchmarks are looked for with an `index`, completions are sketched for their
+    similarity with `sketches`, and `count_tokens` counts in place of the rows' own `n_tokens`.
     """
 
     def __init__(
@@ -175,8 +176,7 @@ class FactsBuilder:
         """The facts about all rows."""
         self._look_for_benchmarks()
         self._look_at_completions()
-        columns = {name: np.frombuffer(values, dtype=np.int64) for name, values in self._columns.items() if values}
-        columns = {name: columns.get(name, np.empty(0, dtype=np.int64)) for name in self._columns}
+        columns = {name: np.asarray(values, dtype=np.int64) for name, values in self._columns.items()}
         for name in ("positive", "truncated"):
             columns[name] = columns[name].astype(bool)
         contradictory = np.zeros(len(self._problem), dtype=bool)

@@ -12,12 +12,7 @@ _COLORS = {"positive": "#2a7f62", "negative": "#b5483a"}
 
 
 def token_counter(model_name_or_path: str) -> Callable[[Sequence[str]], list[int]]:
-    """
-    A function from texts to their numbers of tokens, without special tokens.
-
-    Raises:
-        UserError: there is no such tokenizer.
-    """
+    """A function from texts to their numbers of tokens, without special tokens."""
     from ...generation.loading import load_tokenizer
 
     tokenizer = load_tokenizer(model_name_or_path)
@@ -30,16 +25,8 @@ def token_counter(model_name_or_path: str) -> Callable[[Sequence[str]], list[int
 
 def length_statistics(lengths: np.ndarray, positive: np.ndarray, unit: str) -> dict[str, Any]:
     """
-    A histogram and quantiles of lengths by label.
-
-    Args:
-        lengths (`np.ndarray` of shape `(n,)`): the lengths.
-        positive (`np.ndarray` of shape `(n,)`, bool): the labels.
-        unit (`str`): what is counted.
-
-    Returns:
-        `dict`: `unit`; `edges` of the bins, the last of which also holds all that is longer; `positive` and `negative`
-        with `counts` by bin, `mean`, `min`, `median`, `p95`, `max` and `total`, all but the counts 0 without rows.
+    A histogram and quantiles of lengths by label, both of shape `(n,)`. The last of the bins, whose `edges` are given,
+    also holds all that is longer; without rows of a label, all but its `counts` are 0.
     """
     longest = int(lengths.max()) if len(lengths) else 1
     # A few very long completions would push all others into one bin

@@ -15,8 +15,6 @@ from .text import mixed, window_hashes
 
 WINDOW = 20
 SKETCH_SIZE = 128
-# Below this the sketches of texts of too different lengths would have to be compared
-LOWEST_THRESHOLD = 0.5
 
 
 class Sketches:
@@ -59,16 +57,9 @@ class Sketches:
         self, group: np.ndarray, priority: np.ndarray, eligible: np.ndarray, threshold: float
     ) -> Iterator[tuple[int, int, float]]:
         """
-        Find texts that nearly repeat another of their group.
-
-        Args:
-            group (`np.ndarray` of shape `(n,)`, integer): group of each text.
-            priority (`np.ndarray` of shape `(n,)`): of similar texts the one with the lowest is kept.
-            eligible (`np.ndarray` of shape `(n,)`, bool): which texts are looked at at all.
-            threshold (`float`): similarity from which on a text repeats another.
-
-        Yields:
-            `tuple[int, int, float]`: number of a text, number of the kept one that it repeats, their similarity.
+        Find texts that nearly repeat another of their group: the number of a text, that of the kept one that it
+        repeats, and their similarity. Of similar texts the one with the lowest `priority` is kept; only `eligible`
+        ones are looked at. The arrays have shape `(n,)`.
         """
         if not self._values:
             return

@@ -4,34 +4,25 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ...data.columns import QUESTION_COLUMNS, present
 from ...data.loss_history import HISTORY_DIR, SAMPLES_FILE, LossHistory, recorded_epochs
 from ...errors import UserError
+from .config import MixConfig
 from .facts import Facts
-from .selection import Selection, validation_questions
+from .selection import Selection, remove_outside, validation_questions
 from .text import mixed
-
-
-if TYPE_CHECKING:
-    from .config import MixConfig
-
-# What a question takes over from its trajectories
-_COLUMNS = ("problem", "answer", "kind", "choices", "tolerance", "source")
 
 
 @dataclass
 class LedgerMeans:
     """
-    Means over the trajectories of each question that stage 1 trained on, all of shape `(q,)`, float64; NaN for a
-    question without.
-
-    Attributes:
-        loss (`np.ndarray`): loss in the last epoch, in nats per token.
-        gain (`np.ndarray`): its fall since the epoch before.
-        samples (`int`): number of samples of the ledger that stand among the rows.
+    Means over the trajectories of each question that stage 1 trained on, of shape `(q,)`, float64, NaN for a question
+    without: the loss in the last epoch, in nats per token, and its fall since the epoch before, `gain`. So many
+    `samples` of the ledger stand among the rows.
     """
 
     loss: np.ndarray
@@ -41,15 +32,8 @@ class LedgerMeans:
 
 def read_ledger(folder: str | Path, facts: Facts, sample_ids: Sequence[str]) -> LedgerMeans:
     """
-    Read what `glow-trl sft` keeps of the losses (see [`glow_trl.data.loss_history`]).
-
-    Args:
-        folder (`str`): the folder.
-        facts ([`Facts`]): facts about the rows.
-        sample_ids (`list[str]`): the rows' ids, as they were trained on.
-
-    Raises:
-        UserError: the folder is no ledger, or none of its samples stands among the rows.
+    Read what `glow-trl sft` keeps of the losses (see [`glow_trl.data.loss_history`]); `sample_ids` are the rows' ids,
+    as they were trained on.
     """
     folder = Path(folder)
     history, files = LossHistory.read(folder), recorded_epochs(folder)
@@ -90,19 +74,11 @@ class PromptSet:
 
     A question is left out when a benchmark has it, its rows give different gold answers, it is on the side of
     validation, its pass rate is outside of the bounds, or all or none of its rows are positive. The pass rate is that
-    over all usable rows of the question, whatever else is filtered.
-
-    Args:
-        facts ([`Facts`]): facts about the rows.
-        selection ([`Selection`]): the rows that are kept.
-        config ([`~glow_trl.collection.mixing.config.MixConfig`]): the settings.
-        ledger ([`LedgerMeans`], *optional*): losses of stage 1.
-
-    Attributes:
-        waterfall (`list[tuple[str, int]]`): reason and number of questions left out for it, in order.
+    over all usable rows of the question, whatever else is filtered. `waterfall` has the reasons and the numbers of
+    questions left out for each, in order.
     """
 
-    def __init__(self, facts: Facts, config: "MixConfig", ledger: LedgerMeans | None = None):
+    def __init__(self, facts: Facts, config: MixConfig, ledger: LedgerMeans | None = None):
         self._facts = facts
         self._config = config
         self._ledger = ledger
@@ -110,19 +86,14 @@ class PromptSet:
         self.rate = self._positive / np.maximum(self._count, 1)
         selection = Selection(np.ones(facts.num_questions, dtype=bool))
         if config.decontaminate:
-            hit = np.zeros(facts.num_questions, dtype=bool)
-            hit[list(facts.hits)] = True
-            selection.remove("benchmark contamination", hit)
+            selection.remove("benchmark contamination", facts.contaminated())
         selection.remove("gold answers that contradict each other", facts.contradictory)
         selection.remove("validation", validation_questions(facts, config.validation_split, config.seed))
         if config.prompts_never_solved == "drop":
             selection.remove("never solved", self._positive == 0)
         if config.prompts_always_solved == "drop":
             selection.remove("always solved", self._positive == self._count)
-        if config.min_pass_rate is not None:
-            selection.remove(f"pass rate below {config.min_pass_rate:g}", self.rate < config.min_pass_rate)
-        if config.max_pass_rate is not None:
-            selection.remove(f"pass rate above {config.max_pass_rate:g}", self.rate > config.max_pass_rate)
+        remove_outside(selection, self.rate, config)
         self.waterfall = selection.waterfall
         self._wanted = selection.kept
         self._rows: dict[int, str] = {}
@@ -131,7 +102,7 @@ class PromptSet:
         """Take a question over from one of its rows, unless it is left out or there already."""
         if not self._wanted[question] or question in self._rows:
             return
-        prompt = {name: row[name] for name in _COLUMNS if row.get(name) is not None}
+        prompt = present(row, QUESTION_COLUMNS)
         prompt["sample_id"] = f"question-{int(self._facts.question_digest[question]):016x}"
         prompt |= {"n": int(self._count[question]), "n_correct": int(self._positive[question])}
         prompt["pass_rate"] = float(self.rate[question])

@@ -1,18 +1,19 @@
 """The two passes of `glow-trl mix`: facts about all rows, then the rows that are kept."""
 
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ...data import JsonlWriter, NoUsableRows, Place, RejectsFile, write_jsonl
 from ...errors import UserError
+from ...stages.console import progress
 from .benchmarks import load_benchmarks, resolve_benchmarks
 from .card import make_card, write_card
+from .config import MixConfig
 from .decontamination import ContaminationIndex
 from .facts import Facts, FactsBuilder
 from .lengths import token_counter
@@ -20,29 +21,16 @@ from .prompts import PromptSet, read_ledger
 from .selection import TRAIN, VALIDATION, Selection, select, split
 
 
-if TYPE_CHECKING:
-    from .config import MixConfig
-
 # Checked in this order, so that rows which lack a label only are known by it
 _REQUIRED = ("problem", "completion", "answer", "is_correct")
 
 
-def mix(config: "MixConfig", output_dir: Path) -> dict[str, Any]:
+def mix(config: MixConfig, output_dir: Path) -> dict[str, Any]:
     """
-    Mix trajectories and write the training set, see [`~glow_trl.collection.mixing.config.MixConfig`].
+    Mix trajectories, write the training set, see [`MixConfig`], and return the facts for the record of the run.
 
     The rows are read twice and stay in their files meanwhile: what is in memory of each is some 500 bytes, and 1,000
     more with `near_duplicate_threshold`. A run that was killed starts over.
-
-    Args:
-        config ([`~glow_trl.collection.mixing.config.MixConfig`]): the settings.
-        output_dir (`Path`): the folder to write to. A file appears under its name only when it is whole.
-
-    Returns:
-        `dict`: numbers of `rows`, `rejected`, `contaminated`, `duplicates`, `train`, `validation` and `prompts`.
-
-    Raises:
-        UserError: something is wrong with the data or a benchmark, or no row is left to train on.
     """
     benchmarks, left_out = resolve_benchmarks(config.decontaminate)
     questions, sizes = load_benchmarks(benchmarks)
@@ -112,11 +100,8 @@ def summary(facts: dict[str, Any]) -> str:
 
 def unique_ids(facts: Facts) -> tuple[list[str], int]:
     """
-    The rows' ids, with a digest of question and completion behind those that several rows have, and a number behind
-    that where these rows repeat each other.
-
-    Returns:
-        `tuple[list[str], int]`: the ids, all different, and how many of them differ from those in the data.
+    The rows' ids, all different, and how many of them differ from those in the data: those that several rows have get
+    a digest of question and completion behind them, and a number behind that where these rows repeat each other.
     """
     count = Counter(facts.sample_ids)
     taken = set(facts.sample_ids)
@@ -134,15 +119,16 @@ def unique_ids(facts: Facts) -> tuple[list[str], int]:
     return ids, renamed
 
 
-def _gather(config: "MixConfig", index: ContaminationIndex | None, rejects: RejectsFile) -> Facts:
+def _gather(config: MixConfig, index: ContaminationIndex | None, rejects: RejectsFile) -> Facts:
     builder = FactsBuilder(
         index,
         sketches=config.near_duplicate_threshold is not None and config.near_duplicate_threshold < 1,
         count_tokens=token_counter(config.model_name_or_path) if config.model_name_or_path else None,
     )
     try:
-        for place, row in _tracked(config.iter_placed(_REQUIRED, rejects), "mix: reading", None):
-            builder.add(place, row)
+        with progress() as bars:
+            for place, row in bars.track(config.iter_placed(_REQUIRED, rejects), description="mix: reading"):
+                builder.add(place, row)
     except NoUsableRows as error:
         unlabelled = sum(count for reason, count in rejects.counts.items() if "'is_correct' is" in reason)
         if unlabelled and unlabelled * 2 > rejects.count:
@@ -154,7 +140,7 @@ def _gather(config: "MixConfig", index: ContaminationIndex | None, rejects: Reje
     return builder.finish()
 
 
-def _check_tokens(facts: Facts, config: "MixConfig") -> None:
+def _check_tokens(facts: Facts, config: MixConfig) -> None:
     bounded = [name for name in ("min_tokens", "max_tokens") if getattr(config, name) is not None]
     unknown = np.flatnonzero(facts.tokens < 0)
     if bounded and len(unknown):
@@ -180,7 +166,7 @@ def _nothing_left(read: int, rejected: int, selection: Selection, facts: Facts) 
 
 
 def _write(
-    config: "MixConfig",
+    config: MixConfig,
     output_dir: Path,
     facts: Facts,
     selection: Selection,
@@ -194,7 +180,8 @@ def _write(
             name: stack.enter_context(JsonlWriter(output_dir / f"{name}.jsonl"))
             for name in ("train", "validation", "contamination", "duplicates")
         }
-        for number, place, row in _tracked(_again(config, facts), "mix: writing", len(facts)):
+        bars = stack.enter_context(progress())
+        for number, place, row in bars.track(_again(config, facts), len(facts), description="mix: writing"):
             question = int(facts.question[number])
             row["sample_id"] = sample_ids[number]
             if side[number]:
@@ -219,10 +206,11 @@ def _write(
                 prompts.add(question, row)
 
 
-def _again(config: "MixConfig", facts: Facts) -> Iterator[tuple[int, Place, dict[str, Any]]]:
+def _again(config: MixConfig, facts: Facts) -> Iterator[tuple[int, Place, dict[str, Any]]]:
     """The usable rows with their numbers, checked to be those of the first pass."""
     count = 0
-    for number, (place, row) in enumerate(config.iter_placed(_REQUIRED, _ignore)):
+    # The rejects were written down in the first pass
+    for number, (place, row) in enumerate(config.iter_placed(_REQUIRED, lambda reject: None)):
         known = number < len(facts) and facts.line[number] == place.number
         if not known or facts.characters[number] != len(row["completion"]):
             raise UserError(f"{place}: the data changed while they were read; start again")
@@ -230,16 +218,3 @@ def _again(config: "MixConfig", facts: Facts) -> Iterator[tuple[int, Place, dict
         yield number, place, row
     if count != len(facts):
         raise UserError(f"{', '.join(facts.files)}: the data changed while they were read; start again")
-
-
-def _tracked(rows: Iterator[Any], description: str, total: int | None) -> Iterator[Any]:
-    from rich.console import Console
-    from rich.progress import track
-
-    if not sys.stderr.isatty():
-        return rows
-    return track(rows, description, total=total, console=Console(stderr=True))
-
-
-def _ignore(reject: object) -> None:
-    """The rejects were written down in the first pass."""

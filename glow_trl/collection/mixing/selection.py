@@ -1,16 +1,13 @@
 """Which rows are kept: filters one after another, each with what it removed."""
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .config import MixConfig
 from .facts import Facts
 from .text import digest, mixed
 
-
-if TYPE_CHECKING:
-    from .config import MixConfig
 
 DROPPED, TRAIN, VALIDATION = 0, 1, 2
 
@@ -36,24 +33,18 @@ class Selection:
         self.kept &= ~which
 
 
-def select(facts: Facts, config: "MixConfig") -> Selection:
+def select(facts: Facts, config: MixConfig) -> Selection:
     """
     Apply the filters of a configuration.
 
     Every random choice is the order of the rows' [`~Facts.completion`] digests scattered by the seed: it depends
     neither on the order of the files nor on the rows that other filters removed.
-
-    Args:
-        facts ([`Facts`]): facts about the rows.
-        config ([`~glow_trl.collection.mixing.config.MixConfig`]): the settings.
     """
     selection = Selection(np.ones(len(facts), dtype=bool))
     priority = mixed(facts.completion, config.seed)
     selection.remove("labels that contradict each other", _contradicting(facts))
     if config.decontaminate:
-        hit = np.zeros(facts.num_questions, dtype=bool)
-        hit[list(facts.hits)] = True
-        selection.remove("benchmark contamination", hit[facts.question])
+        selection.remove("benchmark contamination", facts.contaminated()[facts.question])
     if config.near_duplicate_threshold is not None:
         _remove_duplicates(selection, facts, priority, config.near_duplicate_threshold)
     if config.truncated == "drop":
@@ -63,13 +54,17 @@ def select(facts: Facts, config: "MixConfig") -> Selection:
     if config.max_tokens is not None:
         selection.remove(f"longer than {config.max_tokens:,} tokens", facts.tokens > config.max_tokens)
     count, positive = facts.pass_rates()
-    rate = (positive / np.maximum(count, 1))[facts.question]
+    remove_outside(selection, (positive / np.maximum(count, 1))[facts.question], config)
+    _mix(selection, facts, priority, config)
+    return selection
+
+
+def remove_outside(selection: Selection, rate: np.ndarray, config: MixConfig) -> None:
+    """Remove what has a pass rate outside of the configuration's bounds."""
     if config.min_pass_rate is not None:
         selection.remove(f"pass rate below {config.min_pass_rate:g}", rate < config.min_pass_rate)
     if config.max_pass_rate is not None:
         selection.remove(f"pass rate above {config.max_pass_rate:g}", rate > config.max_pass_rate)
-    _mix(selection, facts, priority, config)
-    return selection
 
 
 def split(facts: Facts, kept: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -77,14 +72,7 @@ def split(facts: Facts, kept: np.ndarray, share: float, seed: int) -> np.ndarray
     Put kept rows on the side of training or of validation, whole questions at a time. The side of a question follows
     from its text and the seed alone, so that it stays where it is when rows are added.
 
-    Args:
-        facts ([`Facts`]): facts about the rows.
-        kept (`np.ndarray` of shape `(n,)`, bool): which rows are kept.
-        share (`float`): share of the questions on the side of validation.
-        seed (`int`): the seed.
-
-    Returns:
-        `np.ndarray` of shape `(n,)`, int8: `TRAIN`, `VALIDATION` or `DROPPED`.
+    From a mask of shape `(n,)` comes an array of that shape, int8: `TRAIN`, `VALIDATION` or `DROPPED`.
     """
     validation = validation_questions(facts, share, seed)[facts.question]
     return np.where(kept, np.where(validation, VALIDATION, TRAIN), DROPPED).astype(np.int8)
@@ -128,7 +116,7 @@ def _remove_duplicates(selection: Selection, facts: Facts, priority: np.ndarray,
     selection.remove(f"nearly repeats one (similarity {threshold:g} or more)", removed)
 
 
-def _mix(selection: Selection, facts: Facts, priority: np.ndarray, config: "MixConfig") -> None:
+def _mix(selection: Selection, facts: Facts, priority: np.ndarray, config: MixConfig) -> None:
     if config.mixture == "positive":
         selection.remove("negative", ~facts.positive)
     if config.mixture == "negative":

@@ -55,14 +55,7 @@ def digest(*parts: str | bytes | int) -> int:
 def mixed(values: np.ndarray, seed: int) -> np.ndarray:
     """
     Digests scattered by a seed (the finalizer of SplitMix64, Steele et al. 2014): a random order that depends on
-    nothing but the digests and the seed.
-
-    Args:
-        values (`np.ndarray`, uint64): digests.
-        seed (`int`): the seed.
-
-    Returns:
-        `np.ndarray`, uint64, of the same shape.
+    nothing but the digests and the seed. Both arrays are uint64, of the same shape.
     """
     with np.errstate(over="ignore"):
         mix = values + np.uint64(digest(seed))
@@ -73,14 +66,8 @@ def mixed(values: np.ndarray, seed: int) -> np.ndarray:
 
 def window_hashes(values: np.ndarray, width: int) -> np.ndarray:
     """
-    Polynomial hashes of all windows of a sequence (Karp and Rabin, 1987), by doubling: `log2(width)` passes.
-
-    Args:
-        values (`np.ndarray` of shape `(n,)`): the sequence.
-        width (`int`): length of a window.
-
-    Returns:
-        `np.ndarray` of shape `(max(n - width + 1, 0),)`, uint64.
+    Polynomial hashes of all windows of a sequence (Karp and Rabin, 1987), by doubling: `log2(width)` passes. A
+    sequence of shape `(n,)` has hashes of shape `(max(n - width + 1, 0),)`, uint64.
     """
     if len(values) < width:
         return np.empty(0, dtype=np.uint64)
@@ -105,12 +92,7 @@ _BASE = 0x9E3779B97F4A7C15
 
 
 class HashSet:
-    """
-    Which of many hashes belong to a small set.
-
-    Args:
-        hashes (`Iterable[int]` or `np.ndarray`): the set.
-    """
+    """Which of many hashes belong to a small set."""
 
     def __init__(self, hashes: Iterable[int] | np.ndarray):
         self.values = np.unique(np.fromiter(hashes, dtype=np.uint64))

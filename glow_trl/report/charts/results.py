@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from ...evaluation.metrics import points_by_k
 from ..arm_styles import ArmStyle
 from ..run_data import STAGES, RunData
 from ..svg import COLORS, Chart
@@ -103,16 +104,6 @@ def entropy_chart(data: RunData, section: dict[str, Any]) -> list[str]:
         chart.axes.set_xlim(left=0)
         chart.axes.set_xlabel("nats per token")
     return [chart.svg]
-
-
-def points_by_k(row: dict[str, Any], measure: str = "pass") -> dict[int, float]:
-    """pass@k or majority@k by k, in ascending order. The majority of one is the one."""
-    prefix = f"{measure}@"
-    suffixes = {key: key.removeprefix(prefix) for key in row if key.startswith(prefix)}
-    points = {int(suffix): row[key] for key, suffix in suffixes.items() if suffix.isdigit() and row[key] is not None}
-    if measure == "majority" and points and row.get("pass@1") is not None:
-        points[1] = row["pass@1"]
-    return dict(sorted(points.items()))
 
 
 def _results(data: RunData, benchmark: str) -> dict[str, dict[str, dict[str, Any]]]:
