@@ -36,7 +36,7 @@ demo: setup
 # The tests' models are too small to share a step between cores
 test: export OMP_NUM_THREADS ?= 1
 test: $(VENV)/.engines
-	$(BIN)/python -m pytest tests -n 2 --dist loadgroup --no-loadscope-reorder $(PYTEST_ARGS)
+	$(BIN)/python -m pytest tests -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """What several test folders share: small models and data made on the spot, and the way to the real data."""
 
+import functools
 import importlib.util
 import os
 import random
@@ -17,30 +18,45 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
-# Files with four processes at a time
-FOUR_PROCESSES = ("test_glow_processes", "test_glow_sharded")
+@functools.cache
+def group_of(file: str) -> str:
+    """
+    What one worker does where several share the tests: a file, as its fixtures are built once. Files that need vLLM
+    go together, and so do those that start four processes, as both have gigabytes at a time.
+    """
+    path = REPOSITORY / file
+    if "vllm" in path.stem or any(
+        name in path.read_text(encoding="utf-8") for name in ("openai_server", "vllm_model")
+    ):
+        return "vllm"
+    return "four processes" if path.stem in ("test_glow_processes", "test_glow_sharded") else file
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """
+    For `--dist loadscope`. `--dist loadgroup` does not know its groups with this version of pytest: it marks node ids,
+    which no longer can be set.
+    """
+    if config.getvalue("dist") != "loadscope":
+        return None
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid.partition("::")[0])
+
+    return Groups(config, log)
+
+
 def pytest_collection_modifyitems(config, items):
-    """
-    Where several workers share the tests (`-n 2 --dist loadgroup`): a file stays on one, as its fixtures are built
-    once. So do all that need vLLM, or four processes, which have gigabytes at a time. The slow ones come first.
-    """
+    """Several workers begin with the longest: vLLM, four processes, then the files that have slow tests."""
     if not hasattr(config, "workerinput"):
         return
-
-    def group(item) -> str:
-        if "vllm" in item.path.stem or {"openai_server", "vllm_model"} & {*item.fixturenames}:
-            return "vllm"
-        return "four_processes" if item.path.stem in FOUR_PROCESSES else item.path.stem
-
-    groups = {item: group(item) for item in items}
+    groups = {item: group_of(item.nodeid.partition("::")[0]) for item in items}
     slow = {groups[item] for item in items if item.get_closest_marker("slow")}
-    first = {"vllm": -2, "four_processes": -1}
+    first = {"vllm": -2, "four processes": -1}
     items.sort(key=lambda item: first.get(groups[item], groups[item] not in slow))
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(groups[item]))
 
 
 @pytest.fixture(scope="session")

@@ -39,10 +39,7 @@ def modules(package: Path) -> dict[str, Path]:
 
 
 def imports(name: str, path: Path, known: dict[str, Path]) -> list[tuple[str, int]]:
-    """
-    The modules of the package that a module imports, at its top, in a function or for types, and the lines where. The
-    package's version is for all.
-    """
+    """What a module imports of the package, at its top, in a function or for types, and the lines where."""
     package = name if path.name == "__init__.py" else name.rpartition(".")[0]
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
@@ -51,8 +48,6 @@ def imports(name: str, path: Path, known: dict[str, Path]) -> list[tuple[str, in
         elif isinstance(node, ast.ImportFrom):
             parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*parents, *([node.module] if node.module else [])])
-            if base == name.split(".")[0] and [alias.name for alias in node.names] == ["__version__"]:
-                continue
             # What is imported is a module itself, or stands in one
             targets = [f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base for alias in node.names]
         else:
@@ -131,7 +126,7 @@ def test_an_import_from_above_is_found(tmp_path):
     """At the top of a module and in a function, of a module and of what stands in it; also beside, and of a room that
     nothing is said about."""
     files = {
-        "cellar/wine.py": "import os\n\n\ndef drink():\n    from .. import __version__\n    from ..attic import box\n",
+        "cellar/wine.py": "import os\n\n\ndef drink():\n    from ..attic import box\n",
         "cellar/coal.py": "import house.kitchen.stove\n",
         "kitchen/stove.py": "from ..cellar.coal import burn\nfrom ..hall import door\n",
         "hall/door.py": "from house import kitchen\n",
@@ -142,7 +137,7 @@ def test_an_import_from_above_is_found(tmp_path):
     found = [problem.removeprefix(f"{package}/") for problem in upward(package, LAYERS_OF_THE_HOUSE)]
     assert sorted(found) == [
         "cellar/coal.py:1: house.cellar.coal imports house.kitchen.stove, which is not below",
-        "cellar/wine.py:6: house.cellar.wine imports house.attic.box, which is not below",
+        "cellar/wine.py:5: house.cellar.wine imports house.attic.box, which is not below",
         "hall/door.py:1: house.hall.door imports house.kitchen, which is not below",
         "kitchen/stove.py:2: house.kitchen.stove imports house.hall.door, which is not below",
         "shed/__init__.py: shed is in no layer",
