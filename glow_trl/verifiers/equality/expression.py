@@ -37,6 +37,11 @@ class Unsupported(ValueError):
     """The expression is outside what this module reads."""
 
 
+def negated(tree: tuple) -> tuple:
+    """The tree of a number with a minus before it."""
+    return ("-", ("number", Fraction(0)), tree)
+
+
 class _Reader:
     """Recursive descent from text to a tree of tuples: `("+", a, b)`, `("number", Fraction)`, `("name", str)`, ..."""
 
@@ -88,7 +93,7 @@ class _Reader:
             negative ^= self.token == "-"
             self.advance()
         tree = self.product()
-        return ("-", ("number", Fraction(0)), tree) if negative else tree
+        return negated(tree) if negative else tree
 
     def product(self) -> tuple:
         tree = self.power()
@@ -116,7 +121,7 @@ class _Reader:
         negative = self.token == "-"
         self.advance()
         tree = self.power()
-        return ("-", ("number", Fraction(0)), tree) if negative else tree
+        return negated(tree) if negative else tree
 
     def power(self) -> tuple:
         tree = self.base()
@@ -132,7 +137,7 @@ class _Reader:
                 exponent = self.group()
             elif self.token == "-":
                 self.advance()
-                exponent = ("-", ("number", Fraction(0)), self.base())
+                exponent = negated(self.base())
             elif self.kind == "number" and len(self.token) > 1 and "\\" in self.text:
                 raise Unsupported("x^10 is x^1 times 0 in LaTeX")
             else:
@@ -148,6 +153,11 @@ class _Reader:
         tree = self.sum()
         self.expect(closing)
         return tree
+
+    def braced(self) -> tuple:
+        if self.token != "{":
+            raise Unsupported("fraction or binomial without braces")
+        return self.group()
 
     def base(self) -> tuple:
         kind, token = self.kind, self.token
@@ -167,29 +177,18 @@ class _Reader:
             return self.group()
         if token == r"\frac":
             self.advance()
-            if self.token != "{":
-                raise Unsupported("fraction without braces")
-            top = self.group()
-            if self.token != "{":
-                raise Unsupported("fraction without braces")
-            return ("/", top, self.group())
+            return ("/", self.braced(), self.braced())
         if token == r"\sqrt":
             self.advance()
             if self.token == "[":
-                degree = self.group()
-                return ("root", degree, self.group() if self.token in ("{", "(") else self.base())
-            return ("sqrt", self.group() if self.token in ("{", "(") else self.base())
+                return ("root", self.group(), self.base())
+            return ("sqrt", self.base())
         if token == r"\pi":
             self.advance()
             return ("name", token)
         if token == r"\binom":
             self.advance()
-            if self.token != "{":
-                raise Unsupported("binomial without braces")
-            top = self.group()
-            if self.token != "{":
-                raise Unsupported("binomial without braces")
-            return ("binom", top, self.group())
+            return ("binom", self.braced(), self.braced())
         if token in _FUNCTIONS:
             return self.function()
         if kind == "letter" or token in _GREEK:
@@ -210,11 +209,10 @@ class _Reader:
         name = self.token
         subscript = None
         if name == r"\log" and (match := _SUBSCRIPT.match(self.text, self.position)):
-            subscript = (
-                Fraction(match.group(1) or match.group(2)) if (match.group(1) or match.group(2)).isdigit() else None
-            )
-            if subscript is None:
+            base = match[1] or match[2]
+            if not base.isdigit():
                 raise Unsupported("base of the logarithm")
+            subscript = Fraction(base)
             self.position = match.end()
         self.advance()
         power = None
