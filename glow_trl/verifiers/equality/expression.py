@@ -8,6 +8,7 @@ import math
 import re
 from fractions import Fraction
 from functools import lru_cache
+from operator import add, mul, sub
 
 
 MAX_LENGTH = 400
@@ -31,6 +32,8 @@ _STARTS = {"(", "{", r"\frac", r"\sqrt", r"\pi", r"\binom"} | _GREEK | _FUNCTION
 _SUBSCRIPT = re.compile(r"_\s*(?:\{\s*([a-zA-Z0-9]+)\s*\}|([a-zA-Z0-9]))")
 _FUNCTION_LETTERS = frozenset("fghpquvCDEFGHPQRTVW")
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
+INFINITY = ("name", r"\infty")
+_ARITHMETIC = {"+": add, "-": sub, "*": mul}
 
 
 class Unsupported(ValueError):
@@ -133,9 +136,7 @@ class _Reader:
                 tree = ("!", tree)
                 continue
             self.advance()
-            if self.token == "{":
-                exponent = self.group()
-            elif self.token == "-":
+            if self.token == "-":
                 self.advance()
                 exponent = negated(self.base())
             elif self.kind == "number" and len(self.token) > 1 and "\\" in self.text:
@@ -218,7 +219,7 @@ class _Reader:
         power = None
         if self.token == "^":
             self.advance()
-            power = self.group() if self.token == "{" else self.base()
+            power = self.base()
             if power[0] != "number" or power[1] <= 0:
                 raise Unsupported("inverse function or power")
         if self.token in ("(", "{"):
@@ -255,12 +256,8 @@ def exact(tree: tuple) -> Fraction | None:
     a, b = parts[0], parts[-1]
     if max(a.denominator.bit_length(), a.numerator.bit_length(), b.numerator.bit_length()) > 2 * MAX_EXACT_BITS:
         return None
-    if operator == "+":
-        return a + b
-    if operator == "-":
-        return a - b
-    if operator == "*":
-        return a * b
+    if operator in _ARITHMETIC:
+        return _ARITHMETIC[operator](a, b)
     if operator == "/":
         return a / b if b else None
     if operator == "sqrt":
