@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from ..data.jsonl import write_jsonl
@@ -70,11 +70,7 @@ class QuickstartConfig:
     max_mistakes: int = 2
 
     def validate(self) -> None:
-        """Check the ranges.
-
-        Raises:
-            UserError: a value cannot be used.
-        """
+        """Check the ranges; a value that cannot be used is a `UserError`."""
         for name in ("train_questions", "samples_per_question", "rl_questions", "test_questions"):
             if getattr(self, name) < 1:
                 raise UserError(f"quickstart data: {name} must be at least 1, found {getattr(self, name)}")
@@ -88,15 +84,7 @@ class QuickstartConfig:
             raise UserError(f"quickstart data: max_distractors must be from 0 to 6, found {self.max_distractors}")
 
     def teacher(self) -> Teacher:
-        return Teacher(
-            habit_rate=self.habit_rate,
-            habit_growth=self.habit_growth,
-            word_load=self.word_load,
-            distractor_load=self.distractor_load,
-            max_habit_rate=self.max_habit_rate,
-            slip_rate=self.slip_rate,
-            max_mistakes=self.max_mistakes,
-        )
+        return Teacher(**{field.name: getattr(self, field.name) for field in fields(Teacher)})
 
     def family(self) -> QuestionFamily:
         """The questions of the training data and of the in-domain test set."""

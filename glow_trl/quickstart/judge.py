@@ -3,15 +3,14 @@
 import json
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from ..analysis.patterns.answers import REFUSED
 from ..analysis.patterns.judges import Answer, Judge
 from ..analysis.patterns.taxonomy import Taxonomy
 from ..errors import UserError
-from .task import WORDS, compute
-from .teacher import OVERRUNS_QUESTION, PATTERNS, RANDOM_SLIP, STEP_HABITS, Situation, Written, misreads_word
+from .task import WORDS, Written
+from .teacher import OVERRUNS_QUESTION, PATTERNS, RANDOM_SLIP, STEP_HABITS, Situation, misreads_word
 
 
 _GIVEN = re.compile(r"([a-z])=(\d+)")
@@ -19,16 +18,6 @@ _LINK = re.compile(r"([a-z])( plus | minus | times |[-+*])(\d+)")
 _ASKED = re.compile(r"([a-z])=\?")
 _LINE = re.compile(r"([a-z]): (\d+)([-+*])(\d+)=(\d+)")
 _OPERATORS = {word: operator for operator, word in WORDS.items()}
-
-
-@dataclass(frozen=True)
-class _Line:
-    letter: str
-    left: int
-    operator: str
-    right: int
-    result: int
-    text: str
 
 
 class RuleJudge(Judge):
@@ -81,29 +70,18 @@ class RuleJudge(Judge):
 
 def find_mistakes(problem: str, completion: str) -> list[tuple[str, str]]:
     """
-    The mistakes of a solution, in order, each with the line that shows it.
-
-    Args:
-        problem (`str`): a question of the quickstart.
-        completion (`str`): a solution of it.
-
-    Returns:
-        `list[tuple[str, str]]`: name of the pattern, and the line.
-
-    Raises:
-        ValueError: the question is not one of the quickstart's.
+    The mistakes of a solution, in order: the name of the pattern, and the line that shows it. The question must be one
+    of the quickstart's; any other is a `ValueError`.
     """
     first, value, links, asked = _read(problem)
     found: list[tuple[str, str]] = []
     values = [value]
-    lines = [
-        _Line(match[1], int(match[2]), match[3], int(match[4]), int(match[5]), match[0])
-        for match in _LINE.finditer(completion)
-    ]
+    lines = list(_LINE.finditer(completion))
     for number, line in enumerate(lines):
         letter = chr(ord(first) + number + 1)
-        if line.letter != letter or letter not in links:
+        if line[1] != letter or letter not in links:
             break
+        written = Written(int(line[2]), line[3], int(line[4]), int(line[5]))
         operator, operand, worded = links[letter]
         before = links.get(chr(ord(letter) - 1))
         now = Situation(
@@ -114,25 +92,23 @@ def find_mistakes(problem: str, completion: str) -> list[tuple[str, str]]:
             earlier=values[-2] if number else None,
             previous_operator=before[0] if before else None,
         )
-        mistake = _explain(now, line)
+        mistake = _explain(now, written)
         if mistake is not None:
-            found.append((mistake, line.text))
-        values.append(line.result)
-    overrun = [line for line in lines if line.letter > asked]
+            found.append((mistake, line[0]))
+        values.append(written.result)
+    overrun = [line for line in lines if line[1] > asked]
     if overrun:
-        found.append((OVERRUNS_QUESTION, overrun[0].text))
+        found.append((OVERRUNS_QUESTION, overrun[0][0]))
     return found
 
 
-def _explain(now: Situation, line: _Line) -> str | None:
-    written = Written(line.left, line.operator, line.right, line.result)
-    right = compute(now.left, now.operator, now.operand)
-    if written == Written(now.left, now.operator, now.operand, right):
+def _explain(now: Situation, written: Written) -> str | None:
+    if written == now.right:
         return None
     for habit in STEP_HABITS:
         if habit(now) == written:
             return habit.__name__
-    if line.operator != now.operator and now.worded:
+    if written.operator != now.operator and now.worded:
         return misreads_word.__name__
     return RANDOM_SLIP
 

@@ -41,17 +41,11 @@ def compute(left: int, operator: str, right: int) -> int:
 
 @dataclass(frozen=True)
 class Step:
-    """One link of a chain: the value before it, `operator`, `operand`.
-
-    Args:
-        operator (`str`): `+`, `-` or `*`.
-        operand (`int`): from 0 to 6.
-        worded (`bool`, *optional*, defaults to `False`): whether the question spells the operator out.
-    """
+    """One link of a chain: the value before it, `operator` (`+`, `-` or `*`), `operand` (from 0 to 6)."""
 
     operator: str
     operand: int
-    worded: bool = False
+    worded: bool = False  # whether the question spells the operator out
 
 
 @dataclass(frozen=True)
@@ -60,21 +54,13 @@ class Question:
 
     `g=1; h-1; i*4; j+1; i=?` says g = 1, h = g - 1, i = h * 4, j = i + 1 and asks for i, all modulo 7. What comes
     after the asked letter is a distraction.
-
-    Args:
-        first_letter (`int`): index in the alphabet of the letter that is given a value.
-        first_value (`int`): that value.
-        steps (`tuple[Step, ...]`): the links, in the order of their letters.
-        asked (`int`): how many of the links the answer needs.
-        order (`tuple[int, ...]`, *optional*): the order in which the lines are written, as indices (0 is the given
-            value). By default the order of the letters.
     """
 
-    first_letter: int
+    first_letter: int  # index in the alphabet of the letter that is given a value
     first_value: int
-    steps: tuple[Step, ...]
-    asked: int
-    order: tuple[int, ...] | None = None
+    steps: tuple[Step, ...]  # in the order of their letters
+    asked: int  # how many of the links the answer needs
+    order: tuple[int, ...] | None = None  # of the lines where it is not that of the letters; 0 is the given value
 
     def letter(self, index: int) -> str:
         """The name of the value after `index` links."""
@@ -103,9 +89,23 @@ class Question:
         return str(self.values[self.asked])
 
 
-def solution_line(letter: str, left: int, operator: str, right: int, result: int) -> str:
-    """One line of a worked solution, as `h: 1-1=0; `."""
-    return f"{letter}: {left}{operator}{right}={result}; "
+@dataclass(frozen=True)
+class Written:
+    """A step as a solution has it, right or wrong: `left operator right = result`."""
+
+    left: int
+    operator: str
+    right: int
+    result: int
+
+    @classmethod
+    def of(cls, left: int, operator: str, right: int) -> "Written":
+        """The step with its right result."""
+        return cls(left, operator, right, compute(left, operator, right))
+
+    def line(self, letter: str) -> str:
+        """The step as a line of a worked solution, as `h: 1-1=0; `."""
+        return f"{letter}: {self.left}{self.operator}{self.right}={self.result}; "
 
 
 def final_answer(value: int) -> str:
@@ -114,36 +114,25 @@ def final_answer(value: int) -> str:
 
 def solution(question: Question) -> str:
     """The worked solution without any mistake."""
-    values = question.values
     lines = [
-        solution_line(question.letter(i + 1), values[i], step.operator, step.operand, values[i + 1])
-        for i, step in enumerate(question.steps[: question.asked])
+        Written.of(value, step.operator, step.operand).line(question.letter(number))
+        for number, value, step in zip(range(1, question.asked + 1), question.values, question.steps, strict=False)
     ]
-    return "".join(lines) + final_answer(values[question.asked])
+    return "".join(lines) + final_answer(question.values[question.asked])
 
 
 @dataclass(frozen=True)
 class QuestionFamily:
-    """A distribution of questions.
-
-    Args:
-        min_steps (`int`), max_steps (`int`): how many links the answer needs, uniformly.
-        min_distractors (`int`), max_distractors (`int`): how many links follow that it does not need, uniformly.
-        one_worded (`float`, *optional*, defaults to `0.0`): share of the questions in which one of the needed links
-            has its operator spelled out.
-        all_worded (`bool`, *optional*, defaults to `False`): every operator is spelled out.
-        swapped (`bool`, *optional*, defaults to `False`): two neighbors among the needed links change places.
-        products (`str`, *optional*, defaults to `"apart"`): `"apart"`: a product never follows a product;
-            `"together"`: at least two products follow each other among the needed links.
-    """
+    """A distribution of questions: how many links the answer needs and how many more follow, both uniformly."""
 
     min_steps: int
     max_steps: int
     min_distractors: int
     max_distractors: int
-    one_worded: float = 0.0
+    one_worded: float = 0.0  # share of the questions in which one of the needed links has its operator spelled out
     all_worded: bool = False
-    swapped: bool = False
+    swapped: bool = False  # two neighbors among the needed links change places
+    # "apart": a product never follows a product; "together": at least two do among the needed links
     products: str = "apart"
 
     def sample(self, rng: random.Random) -> Question:
@@ -180,11 +169,7 @@ class QuestionFamily:
         return operators
 
     def distinct(self, rng: random.Random, count: int, taken: set[str]) -> Iterator[Question]:
-        """Draw `count` questions whose texts are not in `taken`, and add them to it.
-
-        Raises:
-            UserError: the family is too small to hold so many.
-        """
+        """Draw `count` questions whose texts are not in `taken`, and add them to it."""
         for drawn in range(count):
             for _ in range(1000):
                 question = self.sample(rng)

@@ -8,57 +8,40 @@ second one can undo it. Only a verifier knows which of the solutions are right.
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from .task import MODULUS, Question, compute, final_answer, solution_line
+from .task import MODULUS, Question, Written, compute, final_answer
 
 
 @dataclass(frozen=True)
 class Situation:
-    """What the teacher sees at one step: the chain so far, the link to apply, and what was there before.
+    """What the teacher sees at one step: the value before it, the link to apply, and what was there before."""
 
-    Args:
-        left (`int`): the value before the step, as the teacher has it.
-        operator (`str`), operand (`int`), worded (`bool`): the link.
-        earlier (`int`, *optional*): the value one step further back.
-        previous_operator (`str`, *optional*): the operator of the link before.
-    """
-
-    left: int
+    left: int  # as the teacher has it
     operator: str
     operand: int
     worded: bool
-    earlier: int | None = None
+    earlier: int | None = None  # the value one step further back
     previous_operator: str | None = None
 
-
-@dataclass(frozen=True)
-class Written:
-    """The step that the teacher writes: `left operator right = result`."""
-
-    left: int
-    operator: str
-    right: int
-    result: int
-
-
-def _right(now: Situation) -> Written:
-    return Written(now.left, now.operator, now.operand, compute(now.left, now.operator, now.operand))
+    @property
+    def right(self) -> Written:
+        """The step without any mistake."""
+        return Written.of(self.left, self.operator, self.operand)
 
 
 def misreads_word(now: Situation) -> Written | None:
     """Takes a spelled-out operator for another: minus and times for plus, plus for minus."""
     if not now.worded:
         return None
-    operator = "-" if now.operator == "+" else "+"
-    return Written(now.left, operator, now.operand, compute(now.left, operator, now.operand))
+    return Written.of(now.left, "-" if now.operator == "+" else "+", now.operand)
 
 
 def stale_value(now: Situation) -> Written | None:
     """When an operator repeats, goes on from the value before the last one."""
     if now.earlier is None or now.operator != now.previous_operator or now.earlier == now.left:
         return None
-    return Written(now.earlier, now.operator, now.operand, compute(now.earlier, now.operator, now.operand))
+    return Written.of(now.earlier, now.operator, now.operand)
 
 
 def drops_borrow(now: Situation) -> Written | None:
@@ -108,12 +91,7 @@ PATTERNS: tuple[str, ...] = (*(habit.__name__ for habit in STEP_HABITS), OVERRUN
 
 @dataclass(frozen=True)
 class Attempt:
-    """A solution as the teacher gives it.
-
-    Args:
-        text (`str`): the completion.
-        mistakes (`tuple[str, ...]`): names of the planted mistakes, in order; see [`PATTERNS`].
-    """
+    """A solution as the teacher gives it, and the names of the planted mistakes, in order; see [`PATTERNS`]."""
 
     text: str
     mistakes: tuple[str, ...]
@@ -121,17 +99,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Teacher:
-    """Answers questions, with mistakes.
-
-    Args:
-        habit_rate (`float`): probability that a habit which a step sets off is fallen into, on the easiest question.
-        habit_growth (`float`): what each further link of the question adds to that probability.
-        word_load (`float`): how many links a spelled-out operator counts for.
-        distractor_load (`float`): how many links a distractor counts for.
-        max_habit_rate (`float`): the probability never exceeds this.
-        slip_rate (`float`): probability of a slip by one at a step that no habit has spoiled.
-        max_mistakes (`int`): after so many mistakes the rest of the solution is done with care.
-    """
+    """Answers questions, with mistakes; what its numbers mean, [`QuickstartConfig`] says."""
 
     habit_rate: float
     habit_growth: float
@@ -170,16 +138,12 @@ class Teacher:
                 earlier=values[-2] if index else None,
                 previous_operator=question.steps[index - 1].operator if index else None,
             )
-            written = _right(now)
+            written, mistake = now.right, None
             if len(mistakes) < self.max_mistakes:
                 written, mistake = self._work(now, probability, rng)
-                if mistake is not None:
-                    mistakes.append(mistake)
-            lines.append(
-                solution_line(
-                    question.letter(index + 1), written.left, written.operator, written.right, written.result
-                )
-            )
+            if mistake is not None:
+                mistakes.append(mistake)
+            lines.append(written.line(question.letter(index + 1)))
             values.append(written.result)
         return Attempt("".join(lines) + final_answer(values[-1]), tuple(mistakes))
 
@@ -188,8 +152,7 @@ class Teacher:
             written = habit(now)
             if written is not None and rng.random() < probability:
                 return written, habit.__name__
-        written = _right(now)
         if rng.random() < self.slip_rate:
-            result = (written.result + rng.choice((1, -1))) % MODULUS
-            return Written(written.left, written.operator, written.right, result), RANDOM_SLIP
-        return written, None
+            result = (now.right.result + rng.choice((1, -1))) % MODULUS
+            return replace(now.right, result=result), RANDOM_SLIP
+        return now.right, None

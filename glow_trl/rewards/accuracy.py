@@ -4,54 +4,34 @@ from collections.abc import Callable, Sequence
 
 from ..errors import UserError
 from ..verifiers import Verdict, verify_batch
-from .completions import column, completion_text
+from .completions import completion_text
 
 
 # What is longer is no name, but a reference to one question
 _LONGEST_LABEL = 64
 
 
-def _judge(
-    completions: Sequence,
-    answer: Sequence,
-    kind: Sequence[str | None] | str | None,
-    choices: Sequence | None,
-    tolerance: Sequence[float | None] | None,
-    require_boxed: bool,
-) -> list[Verdict]:
-    count = len(completions)
-    return verify_batch(
-        [completion_text(completion) for completion in completions],
-        list(answer),
-        [kind] * count if isinstance(kind, str) else column(kind, count),
-        choices=column(choices, count),
-        tolerances=column(tolerance, count),
-        require_boxed=require_boxed,
-    )
-
-
-def _log(
-    name: str,
+def _log_verdicts(
     verdicts: list[Verdict],
     log_extra: Callable[[str, list], None] | None,
     log_metric: Callable[[str, float], None] | None,
 ) -> None:
     if log_extra is not None:
-        log_extra(f"{name}/extracted", [verdict.extracted or "" for verdict in verdicts])
-        log_extra(f"{name}/reason", [verdict.reason for verdict in verdicts])
+        log_extra("accuracy/extracted", [verdict.extracted or "" for verdict in verdicts])
+        log_extra("accuracy/reason", [verdict.reason for verdict in verdicts])
     if log_metric is not None and verdicts:
         for reason in ("timeout", "error", "no_answer", "hedged", "bad_gold"):
-            log_metric(f"{name}/{reason}", sum(verdict.reason == reason for verdict in verdicts) / len(verdicts))
+            log_metric(f"accuracy/{reason}", sum(verdict.reason == reason for verdict in verdicts) / len(verdicts))
 
 
 def _log_groups(
-    name: str, rewards: list[float | None], columns: dict[str, Sequence], log_metric: Callable[[str, float], None]
+    rewards: list[float | None], columns: dict[str, Sequence], log_metric: Callable[[str, float], None]
 ) -> None:
     """The mean reward of each domain and source: reward by reward, so that it is exact over batches and processes."""
     for group in ("domain", "source"):
         for reward, label in zip(rewards, columns.get(group) or (), strict=False):
             if reward is not None and label is not None and len(str(label)) <= _LONGEST_LABEL:
-                log_metric(f"{name}/{group}/{label}", reward)
+                log_metric(f"accuracy/{group}/{label}", reward)
 
 
 def accuracy_reward(
@@ -103,9 +83,11 @@ def accuracy_reward(
     )
     if gold is None:
         raise UserError("accuracy_reward needs a column `answer` (or `solution`, or `gold`) in the training data")
-    verdicts = _judge(completions, gold, kind, choices, tolerance, require_boxed=False)
-    _log("accuracy", verdicts, log_extra, log_metric)
+    verdicts = verify_batch(
+        [completion_text(completion) for completion in completions], gold, kind, choices=choices, tolerances=tolerance
+    )
+    _log_verdicts(verdicts, log_extra, log_metric)
     rewards = [None if verdict.correct is None else float(verdict.correct) for verdict in verdicts]
     if log_metric is not None:
-        _log_groups("accuracy", rewards, kwargs, log_metric)
+        _log_groups(rewards, kwargs, log_metric)
     return rewards

@@ -1,4 +1,4 @@
-"""What TRL hands to reward functions: completions in either form, and columns that may be absent."""
+"""What TRL hands to reward functions: completions in either form."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,8 +17,3 @@ def completion_text(completion: str | Sequence[Mapping[str, Any]] | None) -> str
     text = content or ""
     reasoning = messages[-1].get("reasoning_content")
     return f"<think>{reasoning}</think>{text}" if reasoning else text
-
-
-def column(values: Sequence | None, count: int) -> list:
-    """One value per completion; an absent column is all `None`."""
-    return [None] * count if values is None else list(values)

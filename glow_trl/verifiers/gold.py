@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 
 from .pool import DEFAULT_TIMEOUT, VerifierPool, default_pool
 
@@ -47,9 +48,8 @@ class GoldReport:
         """One line for people: counts, reasons, and the first few failures."""
         if self.ok:
             return f"all {self.checked} gold answers are accepted by their own verifiers"
-        reasons = ", ".join(
-            f"{count} {reason}" for reason, count in Counter(f.reason for f in self.failures).most_common()
-        )
+        counts = Counter(failure.reason for failure in self.failures)
+        reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
         shown = "; ".join(
             f"row {failure.index}: {str(failure.answer)[:60]!r} ({failure.kind}, {failure.reason})"
             for failure in self.failures[:_SHOWN]
@@ -90,10 +90,8 @@ def check_gold(
     pool = pool or default_pool()
     failures: list[GoldFailure] = []
     checked = 0
-    chunk: list[dict] = []
-
-    def check() -> None:
-        nonlocal checked
+    rows = iter(rows)
+    while chunk := list(islice(rows, CHUNK)):
         golds = [row["answer"] if row.get("answer") is not None else row.get("gold") for row in chunk]
         kinds = [row.get("kind") or kind for row in chunk]
         verdicts = pool.verify_batch(
@@ -104,15 +102,8 @@ def check_gold(
             choices=[row.get("choices") for row in chunk],
             tolerances=[row.get("tolerance") for row in chunk],
         )
-        for offset, (gold, row_kind, verdict) in enumerate(zip(golds, kinds, verdicts, strict=True)):
+        for index, (gold, row_kind, verdict) in enumerate(zip(golds, kinds, verdicts, strict=True), start=checked):
             if verdict.correct is not True:
-                failures.append(GoldFailure(checked + offset, gold, row_kind, verdict.reason))
+                failures.append(GoldFailure(index, gold, row_kind, verdict.reason))
         checked += len(chunk)
-        chunk.clear()
-
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == CHUNK:
-            check()
-    check()
     return GoldReport(checked, tuple(failures))

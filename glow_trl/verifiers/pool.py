@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from numbers import Number
 
 from ..errors import UserError
@@ -87,7 +87,7 @@ class VerifierPool:
         self._cache = _Cache(cache_size)
 
     def __reduce__(self):
-        return _make_pool, (self._settings,)
+        return partial(VerifierPool, **self._settings), ()
 
     def __enter__(self) -> "VerifierPool":
         return self
@@ -110,7 +110,8 @@ class VerifierPool:
         require_boxed: bool = False,
     ) -> Verdict:
         """Judge one completion; see [`verify`]."""
-        return self._judge([(prediction, gold, kind, Options.of(choices, tolerance, require_boxed))], timeout)[0]
+        options = Options.of(choices, tolerance, require_boxed)
+        return self.settle([judge_quickly(prediction, gold, kind, options)], timeout)[0]
 
     def verify_batch(
         self,
@@ -133,26 +134,19 @@ class VerifierPool:
         for name, column in columns.items():
             if len(column) != count:
                 raise UserError(f"verify_batch got {count} predictions but {len(column)} {name}")
-        rows = [
-            (prediction, gold, kind or "math", Options.of(row_choices, tolerance, require_boxed))
+        quick = [
+            judge_quickly(prediction, gold, kind or "math", Options.of(row_choices, tolerance, require_boxed))
             for prediction, gold, kind, row_choices, tolerance in zip(predictions, *columns.values(), strict=True)
         ]
-        return self._judge(rows, timeout)
-
-    def _judge(self, rows: list[tuple[str, object, str, Options]], timeout: float | None) -> list[Verdict]:
-        return self.settle([judge_quickly(*row) for row in rows], timeout)
+        return self.settle(quick, timeout)
 
     def settle(self, results: Sequence[Verdict | Undecided], timeout: float | None = None) -> list[Verdict]:
         """Verdicts for what [`judge_quickly`] found, here or in another process: computer algebra decides the rest."""
         timeout = self.timeout if timeout is None else _checked_timeout(timeout)
         outcomes: dict[tuple[str, str], Outcome] = {}
-        asked: list[tuple[str, str]] = []
         for request in dict.fromkeys(result.request for result in results if isinstance(result, Undecided)):
-            cached = self._cache.get(request)
-            if cached is None:
-                asked.append(request)
-            else:
-                outcomes[request] = Outcome(cached)
+            outcomes[request] = Outcome(self._cache.get(request))
+        asked = [request for request, outcome in outcomes.items() if outcome.result is None]
         if asked:
             for request, outcome in zip(asked, self._workers.run(asked, timeout), strict=True):
                 if outcome.failure is None:
@@ -164,10 +158,6 @@ class VerifierPool:
         ]
 
 
-def _make_pool(settings: dict) -> VerifierPool:
-    return VerifierPool(**settings)
-
-
 def _checked_timeout(timeout: float) -> float:
     if not isinstance(timeout, Number) or not timeout > 0:
         raise UserError(f"the verifier's timeout is a number of seconds above 0, not {timeout!r}")
@@ -177,17 +167,7 @@ def _checked_timeout(timeout: float) -> float:
 def judge_quickly(prediction: str, gold: object, kind: str, options: Options) -> Verdict | Undecided:
     """Judge one completion as far as that needs no computer algebra: exact arithmetic settles most.
 
-    Args:
-        prediction (`str`): the whole completion.
-        gold (`str` or number): the gold answer.
-        kind (`str`): the kind of verifier.
-        options ([`Options`]): what the row says about how it wants to be judged.
-
-    Returns:
-        [`Verdict`] or [`Undecided`]: the latter is for [`VerifierPool.settle`]. Both can be pickled.
-
-    Raises:
-        UserError: the kind is unknown.
+    What it leaves [`Undecided`] is for [`VerifierPool.settle`]; that can be pickled, as verdicts can.
     """
     judge = KINDS.find(kind)
     if gold is None or not isinstance(gold, str | bool | Number):

@@ -10,13 +10,7 @@ from .kinds.registry import KINDS
 
 
 def find_judging_fault(row: Mapping[str, Any], kind: str) -> Fault | None:
-    """
-    What is wrong with a row's `kind`, `choices` or `tolerance`.
-
-    Args:
-        row (`dict`): the row.
-        kind (`str`): its kind where it has none of its own.
-    """
+    """What is wrong with a row's `kind` (`kind` where it has none), `choices` or `tolerance`."""
     try:
         KINDS.find(row.get("kind") or kind)
     except UserError as error:

@@ -1,10 +1,11 @@
 """Reading an answer: from text to its shape."""
 
 import re
+from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 
-from .expression import exact, read
+from .expression import INFINITY, exact, negated, read
 from .latex import closing_brace, normalize, unwrap
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .units import split_unit
@@ -15,7 +16,6 @@ MAX_NESTING = 6
 
 
 _NUMBER = re.compile(r"([+-]?)\s*(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d{1,2}))?")
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _MIXED = re.compile(r"([+-]?)\s*(\d+)(?:\s+|\s*-\s*|\s+and\s+)(\d+)\s*/\s*(\d+)")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d])(?!,\d)")
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?: \d{3})+)(?![\d])")
@@ -61,6 +61,7 @@ _NOT_COUNTED = frozenset("or to not than if when minus plus over times pi sqrt u
 _MULTIPLES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_COMMA = re.compile(r"[,;]")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
 
 
@@ -169,7 +170,7 @@ def _listed(text: str, depth: int) -> Answer | None:
     joined = _AND.sub(",", _drop_thousands(text)) if ("and" in text or "or" in text) else _drop_thousands(text)
     if "," not in joined and ";" not in joined:
         return None if joined == text else _parse(joined, depth + 1)
-    parts, separators = split_top(joined, re.compile(r"[,;]"))
+    parts, separators = split_top(joined, _COMMA)
     parts = [part for part in parts if part]
     if not parts or not separators or len(parts) > MAX_ITEMS:
         return None if joined == text or len(parts) > MAX_ITEMS else _parse(joined, depth + 1)
@@ -182,10 +183,15 @@ def _listed(text: str, depth: int) -> Answer | None:
         return Words(text)
     if all(isinstance(item, Relation) for item in items) and (word := _AND_OR.search(text)):
         return Several(word.group(0), tuple(items))  # x < 1 or x > 2
-    flat = []
+    return Several("", _without_bare_lists(items))
+
+
+def _without_bare_lists(items: Iterable[Answer]) -> tuple[Answer, ...]:
+    """The items, with those of a bare list in its place."""
+    flat: list[Answer] = []
     for item in items:
         flat.extend(item.items if isinstance(item, Several) and item.brackets == "" else [item])
-    return Several("", tuple(flat))
+    return tuple(flat)
 
 
 def _drop_thousands(text: str) -> str:
@@ -226,46 +232,40 @@ def _bracketed(text: str, depth: int) -> Answer | None:
             return None
     if inner is None or not _balanced(inner):
         return None
+    brackets = opening + closing
     if opening == "{" and (match := _SET_BUILDER.fullmatch(inner)):
         return _parse(match.group(2), depth + 1)
-    parts, separators = split_top(inner, re.compile(r"[,;]"))
+    parts, separators = split_top(inner, _COMMA)
     if any(re.match(r",\s", inner[match.start() :]) for match in re.finditer(",", inner)) and _THOUSANDS.search(inner):
-        parts, separators = split_top(_drop_thousands(inner), re.compile(r"[,;]"))
+        parts, separators = split_top(_drop_thousands(inner), _COMMA)
     if not inner.strip():
-        return Several(opening + closing, ())
+        return Several(brackets, ())
     if not separators:
-        if opening + closing == "{}":
+        if brackets == "{}":
             item = _parse(inner, depth + 1)
             return item if isinstance(item, Several) else Several("{}", (item,))
-        if opening + closing in ("()", "[]") and not re.search(r"[<>=]", inner):
+        if brackets in ("()", "[]") and not re.search(r"[<>=]", inner):
             inside = _parse(inner, depth + 1)
             return inside if isinstance(inside, Several | Words) or opening == "[" else _scalar(text, inside)
-        return _parse(inner, depth + 1) if opening + closing == "()" and "=" in inner else None
+        return _parse(inner, depth + 1) if brackets == "()" and "=" in inner else None
     if len(parts) > MAX_ITEMS or not all(parts):
         return None
     if opening != closing and _OPEN[opening] != closing and {opening, closing} & {"{", "}"}:
         return None
     items = tuple(_parse(part, depth + 1) for part in parts)
-    if opening + closing == "{}":
-        flat = []
-        for item in items:
-            flat.extend(item.items if isinstance(item, Several) and item.brackets == "" else [item])
-        items = tuple(flat)
-    return Several(opening + closing, items)
+    return Several(brackets, _without_bare_lists(items) if brackets == "{}" else items)
 
 
 def _balanced(text: str) -> bool:
     """Whether no bracket closes that was not opened in `text`; `(1,2),(3,4)` without its ends is not balanced."""
     depth = 0
-    position = 0
-    while position < len(text):
-        if text[position] in "([{":
+    for character in text:
+        if character in "([{":
             depth += 1
-        elif text[position] in ")]}":
+        elif character in ")]}":
             depth -= 1
             if depth < 0:
                 return False
-        position += 1
     return depth == 0
 
 
@@ -334,9 +334,7 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
     if match := _ORDINAL.fullmatch(unitless):
         return _plain_number(match.group(1)) or Scalar(unitless)
     if match := _INFINITE.fullmatch(unitless):
-        infinity = ("name", r"\infty")
-        tree = ("-", ("number", Fraction(0)), infinity) if match.group(1) == "-" else infinity
-        return Scalar(unitless.removeprefix("+"), tree)
+        return Scalar(unitless.removeprefix("+"), negated(INFINITY) if match.group(1) == "-" else INFINITY)
     if (match := _BASED.fullmatch(unitless)) and (based := _based(match)):
         return based
     if match := _SCIENTIFIC.fullmatch(unitless):

@@ -143,21 +143,15 @@ def _unordered(first, second, algebra: Algebra) -> bool | None:
 
 def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
     if isinstance(prediction, Named) and isinstance(gold, Named):
-        same = prediction.name == gold.name or not prediction.name or not gold.name
-        if same or not (_is_variable(prediction.name) and _is_variable(gold.name)):
-            return equal(prediction.value, gold.value, algebra)
-        if {prediction.name, gold.name} == {"y", "f(x)"}:
+        names = prediction.name, gold.name
+        if "" in names or names[0] == names[1] or not all(map(_is_variable, names)) or set(names) == {"y", "f(x)"}:
             return equal(prediction.value, gold.value, algebra)
         if isinstance(prediction.value, Scalar) and prediction.value.value is not None:
             return False
-        return _equal_relations(Relation(prediction.sides, ("=",)), Relation(gold.sides, ("=",)), algebra)
-    if isinstance(prediction, Named):
-        if isinstance(gold, Relation):
-            return _equal_relations(Relation(prediction.sides, ("=",)), gold, algebra)
-        return equal(prediction.value, gold, algebra)
-    if isinstance(prediction, Relation):
-        return _equal_relations(prediction, Relation(gold.sides, ("=",)), algebra)
-    return equal(prediction, gold.value, algebra)
+    elif not isinstance(prediction, Relation) and not isinstance(gold, Relation):
+        return equal(*(side.value if isinstance(side, Named) else side for side in (prediction, gold)), algebra)
+    relations = (Relation(side.sides, ("=",)) if isinstance(side, Named) else side for side in (prediction, gold))
+    return _equal_relations(*relations, algebra)
 
 
 def _is_variable(name: str) -> bool:
@@ -256,11 +250,8 @@ def _equal_matrices(prediction: Answer, gold: Answer, algebra: Algebra) -> bool 
     matrix, other = (prediction, gold) if isinstance(prediction, Matrix) else (gold, prediction)
     if isinstance(other, Several) and other.brackets == "()" and len(matrix.rows[0]) == 1:
         return _elementwise([row[0] for row in matrix.rows], other.items, algebra)
-    return (
-        algebra(prediction, gold)
-        if isinstance(other, Scalar) and other.tree is None and len(other.text) > 1
-        else False
-    )
+    unread = isinstance(other, Scalar) and other.tree is None and len(other.text) > 1
+    return algebra(prediction, gold) if unread else False
 
 
 def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:

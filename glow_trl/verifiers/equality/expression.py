@@ -8,6 +8,7 @@ import math
 import re
 from fractions import Fraction
 from functools import lru_cache
+from operator import add, mul, sub
 
 
 MAX_LENGTH = 400
@@ -31,10 +32,17 @@ _STARTS = {"(", "{", r"\frac", r"\sqrt", r"\pi", r"\binom"} | _GREEK | _FUNCTION
 _SUBSCRIPT = re.compile(r"_\s*(?:\{\s*([a-zA-Z0-9]+)\s*\}|([a-zA-Z0-9]))")
 _FUNCTION_LETTERS = frozenset("fghpquvCDEFGHPQRTVW")
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
+INFINITY = ("name", r"\infty")
+_ARITHMETIC = {"+": add, "-": sub, "*": mul}
 
 
 class Unsupported(ValueError):
     """The expression is outside what this module reads."""
+
+
+def negated(tree: tuple) -> tuple:
+    """The tree of a number with a minus before it."""
+    return ("-", ("number", Fraction(0)), tree)
 
 
 class _Reader:
@@ -88,7 +96,7 @@ class _Reader:
             negative ^= self.token == "-"
             self.advance()
         tree = self.product()
-        return ("-", ("number", Fraction(0)), tree) if negative else tree
+        return negated(tree) if negative else tree
 
     def product(self) -> tuple:
         tree = self.power()
@@ -116,7 +124,7 @@ class _Reader:
         negative = self.token == "-"
         self.advance()
         tree = self.power()
-        return ("-", ("number", Fraction(0)), tree) if negative else tree
+        return negated(tree) if negative else tree
 
     def power(self) -> tuple:
         tree = self.base()
@@ -128,11 +136,9 @@ class _Reader:
                 tree = ("!", tree)
                 continue
             self.advance()
-            if self.token == "{":
-                exponent = self.group()
-            elif self.token == "-":
+            if self.token == "-":
                 self.advance()
-                exponent = ("-", ("number", Fraction(0)), self.base())
+                exponent = negated(self.base())
             elif self.kind == "number" and len(self.token) > 1 and "\\" in self.text:
                 raise Unsupported("x^10 is x^1 times 0 in LaTeX")
             else:
@@ -148,6 +154,11 @@ class _Reader:
         tree = self.sum()
         self.expect(closing)
         return tree
+
+    def braced(self) -> tuple:
+        if self.token != "{":
+            raise Unsupported("fraction or binomial without braces")
+        return self.group()
 
     def base(self) -> tuple:
         kind, token = self.kind, self.token
@@ -167,29 +178,18 @@ class _Reader:
             return self.group()
         if token == r"\frac":
             self.advance()
-            if self.token != "{":
-                raise Unsupported("fraction without braces")
-            top = self.group()
-            if self.token != "{":
-                raise Unsupported("fraction without braces")
-            return ("/", top, self.group())
+            return ("/", self.braced(), self.braced())
         if token == r"\sqrt":
             self.advance()
             if self.token == "[":
-                degree = self.group()
-                return ("root", degree, self.group() if self.token in ("{", "(") else self.base())
-            return ("sqrt", self.group() if self.token in ("{", "(") else self.base())
+                return ("root", self.group(), self.base())
+            return ("sqrt", self.base())
         if token == r"\pi":
             self.advance()
             return ("name", token)
         if token == r"\binom":
             self.advance()
-            if self.token != "{":
-                raise Unsupported("binomial without braces")
-            top = self.group()
-            if self.token != "{":
-                raise Unsupported("binomial without braces")
-            return ("binom", top, self.group())
+            return ("binom", self.braced(), self.braced())
         if token in _FUNCTIONS:
             return self.function()
         if kind == "letter" or token in _GREEK:
@@ -210,17 +210,16 @@ class _Reader:
         name = self.token
         subscript = None
         if name == r"\log" and (match := _SUBSCRIPT.match(self.text, self.position)):
-            subscript = (
-                Fraction(match.group(1) or match.group(2)) if (match.group(1) or match.group(2)).isdigit() else None
-            )
-            if subscript is None:
+            base = match[1] or match[2]
+            if not base.isdigit():
                 raise Unsupported("base of the logarithm")
+            subscript = Fraction(base)
             self.position = match.end()
         self.advance()
         power = None
         if self.token == "^":
             self.advance()
-            power = self.group() if self.token == "{" else self.base()
+            power = self.base()
             if power[0] != "number" or power[1] <= 0:
                 raise Unsupported("inverse function or power")
         if self.token in ("(", "{"):
@@ -257,12 +256,8 @@ def exact(tree: tuple) -> Fraction | None:
     a, b = parts[0], parts[-1]
     if max(a.denominator.bit_length(), a.numerator.bit_length(), b.numerator.bit_length()) > 2 * MAX_EXACT_BITS:
         return None
-    if operator == "+":
-        return a + b
-    if operator == "-":
-        return a - b
-    if operator == "*":
-        return a * b
+    if operator in _ARITHMETIC:
+        return _ARITHMETIC[operator](a, b)
     if operator == "/":
         return a / b if b else None
     if operator == "sqrt":

@@ -2,10 +2,9 @@
 
 from fractions import Fraction
 
+from .expression import INFINITY, negated
 from .shapes import Answer, Scalar, Several
 
-
-INFINITY = ("name", r"\infty")
 
 # An end as a sortable pair: where it is, and whether it lies just before (-1), at (0) or just behind (1) the point.
 End = tuple[tuple[int, Fraction], int]
@@ -16,7 +15,7 @@ def _position(answer: Answer) -> tuple[int, Fraction] | None:
         return None
     if answer.tree == INFINITY:
         return 1, Fraction(0)
-    if answer.tree == ("-", ("number", Fraction(0)), INFINITY):
+    if answer.tree == negated(INFINITY):
         return -1, Fraction(0)
     return None if answer.value is None else (0, answer.value)
 

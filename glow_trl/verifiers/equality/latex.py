@@ -1,6 +1,7 @@
 """Bringing the many spellings of an answer to one, still valid LaTeX, without looking at what it means."""
 
 import re
+import unicodedata
 
 
 # Longer strings are no final answers; they are only ever compared as strings.
@@ -17,40 +18,24 @@ _CHARACTERS = str.maketrans(
         **dict.fromkeys("‘’‚‛′", "'"),
         **{superscript: "^" + digit for superscript, digit in zip("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789", strict=True)},
         **{subscript: "_" + digit for subscript, digit in zip("₀₁₂₃₄₅₆₇₈₉", "0123456789", strict=True)},
-        **{chr(ord("０") + digit): str(digit) for digit in range(10)},
+        **{digit: unicodedata.normalize("NFKC", digit) for digit in "０１２３４５６７８９"},
         **{
-            letter: rf" \frac{{{a}}}{{{b}}}"
-            for letter, a, b in [
-                *(("½", 1, 2), ("⅓", 1, 3), ("⅔", 2, 3), ("¼", 1, 4), ("¾", 3, 4)),
-                *(("⅕", 1, 5), ("⅖", 2, 5), ("⅗", 3, 5), ("⅘", 4, 5), ("⅙", 1, 6)),
-                *(("⅚", 5, 6), ("⅛", 1, 8), ("⅜", 3, 8), ("⅝", 5, 8), ("⅞", 7, 8)),
-            ]
+            sign: r" \frac{{{}}}{{{}}}".format(*unicodedata.normalize("NFKC", sign).split("\u2044"))
+            for sign in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞"
         },
+        **{
+            sign: rf"\{name} "
+            for sign, name in zip(
+                "√π∞≠≈±∓∪∩∈∅θαβ",
+                "sqrt pi infty neq approx pm mp cup cap in emptyset theta alpha beta".split(),
+                strict=True,
+            )
+        },
+        **dict(zip("（），。：；％", "(),.:;%", strict=True)),
         "÷": "/",
-        "√": r"\sqrt ",
-        "π": r"\pi ",
-        "∞": r"\infty ",
         "≤": "<=",
         "≥": ">=",
-        "≠": r"\neq ",
-        "≈": r"\approx ",
-        "±": r"\pm ",
-        "∓": r"\mp ",
-        "∪": r"\cup ",
-        "∩": r"\cap ",
-        "∈": r"\in ",
-        "∅": r"\emptyset ",
         "°": r"^\circ ",
-        "θ": r"\theta ",
-        "α": r"\alpha ",
-        "β": r"\beta ",
-        "（": "(",
-        "）": ")",
-        "，": ",",
-        "。": ".",
-        "：": ":",
-        "；": ";",
-        "％": "%",
     }
 )
 
@@ -58,8 +43,11 @@ _MATH_COMMANDS = {
     **dict.fromkeys(("dfrac", "tfrac", "cfrac"), r"\frac"),
     **dict.fromkeys(("leq", "le", "leqslant", "leqq"), "<="),
     **dict.fromkeys(("geq", "ge", "geqslant", "geqq"), ">="),
-    **dict.fromkeys(("ne",), r"\neq "),
     **dict.fromkeys(("times", "ast"), r"\cdot "),
+    **dict.fromkeys(("dots", "cdots"), r"\ldots "),
+    **dict.fromkeys(("land", "lor"), ","),
+    **dict.fromkeys(("infin", "infty"), r"\infty "),
+    "ne": r"\neq ",
     "lt": "<",
     "gt": ">",
     "div": "/",
@@ -69,48 +57,14 @@ _MATH_COMMANDS = {
     "rbrack": "]",
     "varnothing": r"\emptyset ",
     "degree": r"^\circ ",
-    "infin": r"\infty ",
-    "infty": r"\infty ",
     "to": r"\to ",
     "colon": ":",
-    "dots": r"\ldots ",
-    "cdots": r"\ldots ",
-    "land": ",",
-    "lor": ",",
     "percent": "%",
     "lg": r"\log ",
     **dict.fromkeys(
-        (
-            *(
-                "left",
-                "right",
-                "mleft",
-                "mright",
-                "middle",
-                "big",
-                "Big",
-                "bigg",
-                "Bigg",
-                "bigl",
-                "bigr",
-                "Bigl",
-                "Bigr",
-            ),
-            *(
-                "biggl",
-                "biggr",
-                "Biggl",
-                "Biggr",
-                "displaystyle",
-                "textstyle",
-                "limits",
-                "nolimits",
-                "hfill",
-                "bf",
-                "rm",
-            ),
-            *("boldsymbol", "bm", "mathbf", "mathsf", "mathcal", "centering", "large", "Large", "nonumber", "tiny"),
-        ),
+        """left right mleft mright middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle
+        textstyle limits nolimits hfill bf rm boldsymbol bm mathbf mathsf mathcal centering large Large nonumber
+        tiny""".split(),
         "",
     ),
     **dict.fromkeys(("quad", "qquad", "thinspace", "enspace", "enskip", "space"), " "),
@@ -183,15 +137,8 @@ def unwrap(text: str) -> str:
     return text
 
 
-def _command(match: re.Match) -> str:
-    name = match.group(1)
-    replacement = _MATH_COMMANDS.get(name)
-    return match.group(0) if replacement is None else replacement
-
-
 def _fraction(match: re.Match) -> str:
-    top = match.group(1) or match.group(2) or ""
-    bottom = match.group(3) or match.group(4) or match.group(5) or ""
+    top, bottom = match[1] or match[2] or "", match[3] or match[4] or match[5] or ""
     return rf"\frac{{{top}}}{{{bottom}}}"
 
 
@@ -213,7 +160,7 @@ def normalize(text: str) -> str:
         text = _NEGATIVE_SPACE.sub("", _BRACED_COMMA.sub("", text))
         text = _SPACING.sub(" ", text)
         text = _OPERATOR_NAME.sub(r"\\\1 ", text)
-        text = _COMMAND.sub(_command, text)
+        text = _COMMAND.sub(lambda match: _MATH_COMMANDS.get(match[1], match[0]), text)
         text = _DEGREES.sub(r"^\\circ ", text)
         for _ in range(4):
             shorter = _SHORT_FRACTION.sub(_fraction, text)

@@ -67,10 +67,9 @@ def _integer_root(number: int, prime: int) -> Element:
         return whole % prime, 0
     if number > MAX_RADICAND:
         raise Undefined("radicand")
-    primes = _prime_factors(number)
     square = number
     root: Element = (1, 0)
-    for factor in primes:
+    for factor in _prime_factors(number):
         square //= factor
         candidate = pow(factor, (prime + 1) // 4, prime)
         is_root = candidate * candidate % prime == factor % prime
@@ -144,10 +143,9 @@ class _Image:
         value = exact(tree)
         if value is not None:
             return self.rational(value)
-        if operator == "apply" and tree[1] in _TRIGONOMETRIC:
-            self.opaque = True
-            return self.trigonometric(tree[1], tree[2])
         self.opaque = True
+        if operator == "apply" and tree[1] in _TRIGONOMETRIC:
+            return self.trigonometric(tree[1], tree[2])
         parts = (part if isinstance(part, str) else str(self.of(part)) for part in tree)
         return _random_element(" ".join(parts), prime)
 

@@ -49,19 +49,7 @@ _COUNTED = """
     worker employee hat pen pencil square cubic total each more less left right per of
     """.split()
 _CANONICAL = {name.lower(): unit for unit, names in _NAMES.items() for name in (*names, *(n + "s" for n in names))}
-_SINGLE = {
-    "m": "m",
-    "g": "g",
-    "s": "s",
-    "h": "h",
-    "L": "l",
-    "l": "l",
-    "K": "K",
-    "N": "N",
-    "J": "J",
-    "W": "W",
-    "V": "V",
-}
+_SINGLE = {**{letter: letter for letter in "mgshlKNJWV"}, "L": "l"}
 _PLAIN_WORDS = {form for word in _COUNTED for form in (word, word + "s", word + "es")}
 MAX_LENGTH = 200
 _POWER = r"(?:\s*\^\s*(?:\{\s*([23])\s*\}|([23])))?"

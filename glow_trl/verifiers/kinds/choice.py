@@ -55,10 +55,8 @@ _IS_CORRECT = re.compile(
 def gold_letter(gold: str, choices: tuple[str, ...] | None) -> str | None:
     """The letter of the gold answer, given as a letter, as `"(C) text"`, or as the text of one of the options."""
     text = unwrap(gold.strip())
-    if choices:
-        by_text = _letter_of_text(text, choices)
-        if len(text) > 1 and by_text:
-            return by_text
+    if choices and len(text) > 1 and (by_text := _letter_of_text(text, choices)):
+        return by_text
     match = _GOLD_LETTER.match(re.sub(r"\\text\w*\s*\{([^{}]*)\}", r"\1", text))
     if match and (len(text) <= 4 or match.group(1).isupper() and not re.match(r"(?:A|I)\s+[a-z]", text)):
         letter = match.group(1).upper()
@@ -142,16 +140,12 @@ def extract_choice(
     last_line = text.rsplit("\n", 1)[-1].strip()
     if found := _letters(last_line, letters, choices):
         return found, prefix + "last_line"
-    sentences = re.split(r"(?<=[.!?])\s+", last_line)
-    sentence = sentences[-1]
+    sentence = re.split(r"(?<=[.!?])\s+", last_line)[-1]
     if _NO_OPTION_FITS.search(sentence):
         return [], None
-    if found := _letters(sentence, letters, choices):
-        return found, prefix + "last_sentence"
-    found = _predicated(last_line if _UNSURE.search(sentence) else sentence, letters)
-    if found:
-        return found, prefix + "last_sentence"
-    return [], None
+    found = _letters(sentence, letters, choices)
+    found = found or _predicated(last_line if _UNSURE.search(sentence) else sentence, letters)
+    return (found, prefix + "last_sentence") if found else ([], None)
 
 
 def judge(prediction: str, gold: str, options: Options) -> Verdict:

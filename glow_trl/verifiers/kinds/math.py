@@ -34,12 +34,6 @@ def gold_answer(gold: str) -> str:
     return text
 
 
-def _plain_letter(gold: str) -> str | None:
-    """The letter of an option, where the gold answer is nothing else."""
-    match = _LETTER.fullmatch(gold)
-    return match.group(1) if match else None
-
-
 def judge(prediction: str, gold: str, options: Options) -> Verdict | Undecided:
     """Judge one completion against one gold answer."""
     answer = gold_answer(gold)
@@ -58,7 +52,8 @@ def _compare(prediction: str, extraction: Extraction, found: str, gold: str) -> 
     verdict = equal_texts(found, gold)
     if verdict is True:
         return Verdict(True, found, MATCH, KIND, extraction.rule)
-    if (letter := _OPTION.match(found)) and letter.group(1) == _plain_letter(gold):
+    # An option with its text, where the gold answer is nothing but a letter
+    if (option := _OPTION.match(found)) and (letter := _LETTER.fullmatch(gold)) and option[1] == letter[1]:
         return Verdict(True, found, MATCH, KIND, extraction.rule)
     if verdict is None:
         return Undecided(Verdict(False, found, MISMATCH, KIND, extraction.rule), (found, gold))

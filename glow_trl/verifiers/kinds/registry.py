@@ -25,11 +25,7 @@ class Registry:
         return sorted(self._judges)
 
     def find(self, name: str) -> Judge:
-        """The judge for `name`.
-
-        Raises:
-            UserError: there is none; the message names the nearest known kind.
-        """
+        """The judge for `name`; where there is none, the `UserError` names the nearest known kind."""
         judge = self._judges.get(name) if isinstance(name, str) else None
         if judge is None:
             hint = nearest(str(name), self._judges.keys()) or f"; there are {', '.join(self.names())}"

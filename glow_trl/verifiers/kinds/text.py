@@ -31,8 +31,7 @@ def normalize_text(text: str) -> str:
     if match := _LETTER.fullmatch(text):
         return match.group(1)
     text = text.translate(_PUNCTUATION) if not _is_number(text) else text.replace(",", "")
-    without_articles = " ".join(_ARTICLES.sub(" ", text).split())
-    return without_articles or " ".join(text.split())
+    return " ".join(_ARTICLES.sub(" ", text).split()) or " ".join(text.split())
 
 
 def _is_number(text: str) -> bool:

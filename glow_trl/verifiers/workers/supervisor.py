@@ -177,10 +177,8 @@ class Workers:
         function (`str`):
             What to call, as `package.module:function`. Where its module has a generator `warm_up`, it is run through
             beside the first requests, and later workers find done what that did.
-        count (`int`):
-            How many workers to use at most.
-        memory_mb (`int`, *optional*):
-            By how much one worker may grow; by default there is no limit.
+        count (`int`), memory_mb (`int`, *optional*):
+            How many workers to use at most, and by how much one may grow; by default there is no limit.
     """
 
     def __init__(self, function: str, count: int, memory_mb: int = 0):

@@ -43,11 +43,7 @@ def send_message(connection: socket.socket, message: Any) -> None:
 
 
 def receive_exactly(connection: socket.socket, size: int) -> bytes:
-    """Read `size` bytes.
-
-    Raises:
-        EOFError: the other side is gone.
-    """
+    """Read `size` bytes; an `EOFError` says that the other side is gone."""
     chunks = bytearray()
     while len(chunks) < size:
         chunk = connection.recv(min(size - len(chunks), _MOST_AT_ONCE))
@@ -143,8 +139,8 @@ def serve(control: socket.socket, parent: int, extra_bytes: int, path: str) -> N
     module = importlib.import_module(module_name)
     function = getattr(module, name)
     children: set[int] = set()
-    steps = module.warm_up() if hasattr(module, "warm_up") else iter(())
     warm = not hasattr(module, "warm_up")
+    steps = iter(()) if warm else module.warm_up()
     control.sendall(READY)
     try:
         while os.getppid() == parent:
