@@ -18,13 +18,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TrainedAs:
-    """How a checkpoint's training samples were made.
-
-    Args:
-        system_prompt (`str` or `None`), prompt_template (`str` or `None`): of the prompts.
-        max_length (`int` or `None`): tokens that sequences are cut after.
-        completion_only (`bool`): whether the loss leaves the prompt out.
-    """
+    """How a checkpoint's training samples were made: their prompts, the tokens that sequences are cut after (`None`
+    for no cut), and whether the loss leaves the prompt out."""
 
     system_prompt: str | None
     prompt_template: str | None
@@ -59,15 +54,8 @@ def tokenize(
 ) -> list[tuple[list[int], list[int]]]:
     """
     Token ids of each trajectory's prompt and targets, as [`~trl.SFTTrainer`] makes them of a conversational
-    prompt-completion sample: the targets begin where prompt and whole part, and the whole is cut at its end.
-
-    Args:
-        rows (`list[dict]`): trajectories.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): the tokenizer, with a chat template.
-        trained ([`TrainedAs`]): how the samples are made.
-
-    Returns:
-        `list[tuple[list[int], list[int]]]`: prompt and targets; no targets for a sample that the cut leaves none.
+    prompt-completion sample: the targets begin where prompt and whole part, and the whole is cut at its end, which may
+    leave no targets.
     """
     if tokenizer.chat_template is None:
         raise UserError("the tokenizer has no chat template; save the one that was used in training with it")

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from rich.console import Console
+
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command
@@ -36,8 +38,6 @@ class ReportConfig:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl report` with the arguments `argv`, by default those of the command line."""
-    from rich.console import Console
-
     config: ReportConfig = parse_command("report", sys.argv[1:] if argv is None else argv).config
     with writing(Path(config.run_dir) / REPORT_FILE) as path:
         summary = write_report(path.parent)

@@ -19,16 +19,8 @@ STAGES = ("sft", "grpo")
 
 @dataclass
 class StageData:
-    """One training stage of one arm, with the evaluation that followed it.
-
-    Args:
-        folder (`Path`): the stage's folder.
-        run (`dict`): its `run.json`, empty if there is none.
-        log (`list[dict]`): its `log.jsonl`.
-        results (`dict` or `None`): `results.json` of its evaluation.
-        evaluation_folder (`Path`): the evaluation's folder.
-        evaluation_run (`dict`): the evaluation's `run.json`.
-    """
+    """One training stage of one arm (`run.json`, empty if there is none, and `log.jsonl`), with the evaluation that
+    followed it (`results.json` and `run.json`)."""
 
     folder: Path
     run: dict[str, Any]
@@ -57,16 +49,8 @@ class StageData:
 
 @dataclass
 class ArmData:
-    """
-    One arm of the run.
-
-    Args:
-        name (`str`): its name.
-        stages (`dict[str, StageData]`): the training stages that it has.
-        ledger ([`LossHistory`] or `None`): the losses of its SFT stage.
-        style ([`ArmStyle`]): how it is drawn.
-        changes (`dict` or `None`): settings that the run says it changes; `None` if it does not say.
-    """
+    """One arm of the run: the training stages that it has, the losses of its SFT stage, how it is drawn, and the
+    settings that the run says it changes (`None` if it does not say)."""
 
     name: str
     stages: dict[str, StageData]
@@ -77,15 +61,8 @@ class ArmData:
 
 @dataclass
 class RunData:
-    """A run folder.
-
-    Args:
-        folder (`Path`): the folder.
-        recipe (`str`): name of the recipe.
-        run (`dict`): the run's own `run.json`.
-        single_runs (`dict[str, dict]`): `run.json` of each stage that belongs to no arm, by the name of its folder.
-        arms (`dict[str, ArmData]`): the arms that have any stage, in the order of the run's `run.json`.
-    """
+    """A run folder: the run's own `run.json`, that of each stage that belongs to no arm by the name of its folder, and
+    the arms that have any stage, in the order of the run's `run.json`."""
 
     folder: Path
     recipe: str

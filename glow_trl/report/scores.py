@@ -28,15 +28,8 @@ def stars(p: float | None) -> str:
 
 @dataclass
 class Comparison:
-    """Two stages on the same questions.
-
-    Args:
-        difference (`float`): accuracy of the second minus that of the first.
-        low (`float`), high (`float`): 95 % interval.
-        p (`float`): of the paired test by question.
-        questions (`int`): questions that both have answered.
-        corrected (`float` or `None`): `p` after Holm's correction, once [`correct`] has set it.
-    """
+    """Two stages on the same questions: accuracy of the second minus that of the first, its 95 % interval, the p-value
+    of the paired test by question, and that after Holm's correction, once [`correct`] has set it."""
 
     difference: float
     low: float

@@ -1,6 +1,7 @@
 """Matplotlib figures as inline SVG that takes its colors and fonts from the page around it."""
 
 import hashlib
+import html
 import io
 import re
 from collections.abc import Iterable
@@ -143,14 +144,10 @@ def _adapt(svg: str, prefix: str, label: str) -> str:
     svg = re.sub(r"font-family: [^;\"]+", "font-family: inherit", svg)
     svg = re.sub(r"<svg\b([^>]*?) (?:width|height)=\"[^\"]*\"", r"<svg\1", svg)
     svg = re.sub(r"<svg\b([^>]*?) (?:width|height)=\"[^\"]*\"", r"<svg\1", svg)
-    return svg.replace("<svg", f'<svg role="img" aria-label="{_attribute(label)}"', 1).strip()
+    return svg.replace("<svg", f'<svg role="img" aria-label="{html.escape(label)}"', 1).strip()
 
 
 def _shortened(text: str, most: int) -> str:
     """A text without its middle where it is longer than a chart has place for."""
     half = (most - 1) // 2
     return text if len(text) <= most else f"{text[:half]}…{text[-half:]}"
-
-
-def _attribute(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").replace('"', "&quot;")

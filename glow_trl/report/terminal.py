@@ -1,6 +1,8 @@
 """The results of a run as a table in the terminal."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from rich.console import Console
 
 from ..evaluation.metrics import benchmark_label
 from ..stages.console import add_texts, figures_table
@@ -8,11 +10,7 @@ from ..statistics.numbers import interval, number, percent
 from .summary import k_values
 
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-
-def print_summary(summary: dict[str, Any], console: "Console") -> None:
+def print_summary(summary: dict[str, Any], console: Console) -> None:
     """Print stage x benchmark: accuracy, pass@k, response length, entropy and seconds.
 
     Args:

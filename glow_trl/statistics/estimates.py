@@ -16,7 +16,14 @@ _CAUTION = 1.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean over `n_groups` independent questions, with the ends of its confidence interval."""
+    """A mean over questions with its confidence interval.
+
+    Args:
+        mean (`float`): the estimate.
+        low (`float`): lower end of the interval.
+        high (`float`): upper end of the interval.
+        n_groups (`int`): independent questions behind it.
+    """
 
     mean: float
     low: float

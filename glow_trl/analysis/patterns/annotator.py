@@ -17,13 +17,8 @@ from .judges import Answer, Judge
 
 @dataclass
 class Judgement:
-    """One judgement of a trajectory, after all its attempts.
-
-    Args:
-        found (`list[Found]` or `None`): the patterns; `None` if no attempt gave a valid answer.
-        invalid (`list[str]`): why the attempts before failed, in order.
-        text (`str`): the last answer as it came.
-    """
+    """One judgement of a trajectory, after all its attempts: the patterns (`None` if no attempt gave a valid answer),
+    why attempts failed, in order, and the last answer as it came."""
 
     found: list[Found] | None
     invalid: list[str] = field(default_factory=list)
@@ -36,14 +31,8 @@ class Annotator:
 
     The answers of a judge are kept under what they follow from: its taxonomy, prompt, model and settings name the
     file, the trajectory's text its entries. What is there is not asked again, in whichever run. Trajectories with the
-    same question and text share their judgements.
-
-    Args:
-        judge ([`Judge`]): the judge.
-        cache_dir (`Path`): where answers are kept.
-        num_judgements (`int`): judgements of each trajectory.
-        max_retries (`int`): further attempts for a judgement whose answer is invalid.
-        require_quotes (`bool`): see [`parse_answer`].
+    same question and text share their judgements. An invalid answer is asked for again `max_retries` times; for
+    `require_quotes` see [`parse_answer`].
     """
 
     def __init__(
@@ -65,18 +54,8 @@ class Annotator:
 
     def annotate(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[Judgement]], dict[str, Any]]:
         """
-        Judge trajectories.
-
-        Args:
-            rows (`list[dict]`): trajectories with `problem` and `completion`.
-
-        Returns:
-            `tuple`: for each row its `num_judgements` judgements, and the counts: `trajectories` that differ,
-            `judgements`, `valid`, `invalid`, `attempts`, `asked` (those that were not saved already) and the invalid
-            attempts by `reasons`.
-
-        Raises:
-            UserError: the saved answers cannot be read or written to.
+        Judge trajectories with `problem` and `completion`: for each row its `num_judgements` judgements, and the
+        counts, among them the `trajectories` that differ and the answers `asked` for (not saved already).
         """
         keys = [trajectory_key(row, self.show_answer) for row in rows]
         unique = dict(zip(keys, rows, strict=True))

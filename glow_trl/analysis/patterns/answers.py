@@ -36,13 +36,7 @@ class InvalidAnswer(ValueError):
 
 @dataclass(frozen=True)
 class Found:
-    """A pattern that a judge found.
-
-    Args:
-        id (`str`): the pattern.
-        quote (`str`): the evidence.
-        in_text (`bool`): whether the quote stands in the trajectory, up to white space.
-    """
+    """A pattern that a judge found, its evidence, and whether that stands in the trajectory, up to white space."""
 
     id: str
     quote: str

@@ -9,15 +9,7 @@ from .taxonomy import Taxonomy
 
 
 def true_patterns(row: Mapping[str, Any], column: str, taxonomy: Taxonomy) -> frozenset[str] | None:
-    """
-    The true patterns of a row: a list of ids, one id, or null for none.
-
-    Returns:
-        `frozenset[str]`, or `None` if the row lacks the column.
-
-    Raises:
-        UserError: the column holds something else, or an id that the taxonomy does not have.
-    """
+    """The true patterns of a row: a list of ids, one id, or null for none; `None` if the row lacks the column."""
     if column not in row:
         return None
     value = row[column]
@@ -39,17 +31,9 @@ def compare_with_truth(
     found: Sequence[frozenset[str]], truth: Sequence[frozenset[str]], taxonomy: Taxonomy
 ) -> dict[str, Any]:
     """
-    Compare what was found with what is there.
-
-    Args:
-        found (`list[frozenset[str]]`), truth (`list[frozenset[str]]`): patterns of each trajectory.
-        taxonomy ([`Taxonomy`]): the patterns.
-
-    Returns:
-        `dict`: `trajectories`; `exact`, the share whose patterns are all and only the true ones; `accuracy`, the share
-        of right decisions over trajectories and patterns; `precision`, `recall` and `f1` over all of them; `patterns`
-        with `true_positives`, `false_positives`, `false_negatives`, `precision`, `recall` and `f1` of each;
-        `macro_f1`, its mean over the patterns that occur. `None` where nothing is to be divided by.
+    Compare what was found with what is there: `exact` is the share of trajectories whose patterns are all and only the
+    true ones, `accuracy` the share of right decisions over trajectories and patterns, `macro_f1` the mean over the
+    patterns that occur. `None` where nothing is to be divided by.
     """
     rows = {
         pattern: _scores([pattern in item for item in found], [pattern in item for item in truth])
