@@ -84,10 +84,6 @@ class Client:
             follow_redirects=True,
         )
 
-    async def get(self, path: str) -> httpx.Response:
-        """One request, tried once."""
-        return await self._http.get(self._url + path)
-
     async def post(self, path: str, body: dict[str, Any], expected: str = "choices") -> dict[str, Any]:
         """
         The JSON object that the server answers at a path below `base_url`, or at a whole address; `expected` is what
@@ -114,7 +110,8 @@ class Client:
                     raise Refused(error_message(response))
                 if response.status_code not in _PASSING:
                     raise UserError(await self._explain(path, response, body.get("model")))
-                if response.status_code == 429 and _is_quota(response):
+                # The account is out of money rather than out of time: that does not pass
+                if response.status_code == 429 and "insufficient_quota" in response.text:
                     raise ServiceError(f"the server at {self._url} answers {problem}")
                 asked_for = retry_after(response)
             except (httpx.TransportError, _Unfinished) as error:
@@ -147,7 +144,7 @@ class Client:
     async def served_models(self) -> list[str]:
         """The names under which the server has models; empty where it does not tell."""
         try:
-            return [str(entry["id"]) for entry in (await self.get("/models")).json()["data"]]
+            return [str(entry["id"]) for entry in (await self._http.get(f"{self._url}/models")).json()["data"]]
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return []
 
@@ -171,11 +168,6 @@ def _answer(response: httpx.Response, expected: str) -> dict[str, Any]:
     if expected == "choices" and content["choices"][0].get("finish_reason") in ("abort", "error"):
         raise _Unfinished("an answer that was broken off")
     return content
-
-
-def _is_quota(response: httpx.Response) -> bool:
-    """Whether the account is out of money rather than out of time: that does not pass."""
-    return "insufficient_quota" in response.text
 
 
 def _describe(error: Exception) -> str:

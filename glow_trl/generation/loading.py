@@ -70,7 +70,7 @@ def load_tokenizer(
             model_name_or_path, trust_remote_code=trust_remote_code, revision=revision
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"{model_name_or_path}: the tokenizer cannot be loaded ({_first_line(error)})") from error
+        raise UserError(f"{model_name_or_path}: the tokenizer cannot be loaded ({first_line(error)})") from error
 
 
 def load_model(
@@ -112,7 +112,7 @@ def load_model(
             model_name_or_path, dtype=dtype, trust_remote_code=trust_remote_code, **model_kwargs
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"{model_name_or_path}: the model cannot be loaded ({_first_line(error)})") from error
+        raise UserError(f"{model_name_or_path}: the model cannot be loaded ({first_line(error)})") from error
     return model.to(device).eval()
 
 
@@ -123,5 +123,6 @@ def end_token_ids(tokenizer: "PreTrainedTokenizerBase", generation_config: "Gene
     return sorted({token for token in [tokenizer.eos_token_id, *configured] if token is not None})
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -195,7 +195,8 @@ class Pipeline:
 
     def _check_questions(self, steps: list[Step]) -> None:
         """Look at the questions of GRPO before any time is spent on SFT."""
-        from ..grpo import GRPOStageConfig, usable_questions
+        from ..grpo import GRPOStageConfig
+        from ..verifiers.gold import usable_questions
 
         seen: list[GRPOStageConfig] = []
         for step in steps:

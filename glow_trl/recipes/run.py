@@ -15,7 +15,7 @@ import yaml
 
 from ..errors import MissingExtraError, UserError
 from ..stages.command import run_command
-from ..stages.config import Settings, check_keys, command_types, parse_command, setting
+from ..stages.config import check_keys, command_types, parse_command, setting
 from ..stages.frame import folder_of_stage, stage_run
 from ..stages.recipe_file import shipped
 from ..stages.record import RUN_FILE, read_run
@@ -111,8 +111,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     pipeline.check()
     if config.overwrite:
         _delete_run(output_dir)
+    # The seed that the run has, whoever has said it
+    seed = {"seed": pipeline.run_seed}
+    settings = dataclasses.replace(settings, given=settings.given | seed, resolved=settings.resolved | seed)
     try:
-        with stage_run(_with_seed(settings, pipeline.run_seed), output_dir, reopens=True) as run:
+        with stage_run(settings, output_dir, reopens=True) as run:
             run.record |= pipeline.facts(read_run(output_dir) or {})
             run.start()
             pipeline.run(run)
@@ -126,12 +129,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_summary(json.loads((output_dir / "summary.json").read_text(encoding="utf-8")), console)
     console.print(f"report: {output_dir / 'report.html'}", soft_wrap=True)
     return 0
-
-
-def _with_seed(settings: Settings, seed: int | None) -> Settings:
-    """The settings with the seed that the run has, whoever has said it."""
-    said = {"seed": seed}
-    return dataclasses.replace(settings, given=settings.given | said, resolved=settings.resolved | said)
 
 
 def _take_overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:

@@ -1,12 +1,11 @@
 """The hand-over from stage 1 to stage 2: what SFT taught the model to read and write must be what GRPO gives it."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..stages.files import write_json
+from ..stages.files import read_json, write_json
 
 
 if TYPE_CHECKING:
@@ -50,11 +49,7 @@ def write_handover(
 
 def read_handover(model_dir: str | Path) -> dict[str, Any] | None:
     """What [`write_handover`] recorded, or `None` for a checkpoint that has no record."""
-    try:
-        record = json.loads((Path(model_dir) / HANDOVER_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
+    return read_json(Path(model_dir) / HANDOVER_FILE)
 
 
 def check_handover(

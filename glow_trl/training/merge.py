@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..generation.loading import adapter_config, load_tokenizer
+from ..generation.loading import adapter_config, first_line, load_tokenizer
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
 from ..stages.files import atomic_path
@@ -75,9 +75,9 @@ def merge_adapter(
         peft_config.inference_mode = True
         model = PeftModel.from_pretrained(model, adapter, config=peft_config)
     except (OSError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{adapter} cannot be merged into {base_model} ({first}); --base_model names the model if it has moved"
+            f"{adapter} cannot be merged into {base_model} ({first_line(error)}); --base_model names the model if it "
+            "has moved"
         ) from error
     model = model.merge_and_unload(safe_merge=True).to(dtype)
     model.config.dtype = dtype

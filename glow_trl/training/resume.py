@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate.logging import get_logger
@@ -28,13 +28,8 @@ from .deepspeed import fit_to_processes
 
 logger = get_logger(__name__)
 
-if TYPE_CHECKING:
-    from transformers import Trainer as _Trainer
-else:
-    _Trainer = object
 
-
-class ResumableTrainer(_Trainer):
+class ResumableTrainer(Trainer):
     """
     Put before a [`~transformers.Trainer`] among the bases of a class, lets its `train` go on from a checkpoint that a
     run left behind when it died, also one of another number of processes.
