@@ -106,10 +106,8 @@ class GRPOStageConfig(PromptedRowsConfig):
 
 def resolve_reward(name: str) -> Callable:
     """
-    A reward function by its name in [`glow_trl.rewards`] or in `trl.rewards`, or by its dotted path.
-
-    Raises:
-        UserError: there is none of that name; the nearest is named.
+    A reward function by its name in [`glow_trl.rewards`] or in `trl.rewards`, or by its dotted path. Raises
+    `UserError` if there is none of that name; the nearest is named.
     """
     if is_dotted(name):
         return load_dotted(name, "reward_funcs")
@@ -126,10 +124,8 @@ def resolve_reward(name: str) -> Callable:
 
 def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None) -> Dataset:
     """
-    Questions as a conversational prompt-only data set.
-
-    Returns:
-        [`~datasets.Dataset`]: `prompt` (a list of messages), and what rewards may ask for: `answer`, `kind`, ...
+    Questions as a conversational prompt-only data set: `prompt` (a list of messages), and what rewards may ask for:
+    `answer`, `kind`, ...
     """
     columns: dict[str, list[Any]] = {
         "prompt": [build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices")) for row in rows]
@@ -143,9 +139,6 @@ def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_tem
 def merge_first(model_args: ModelConfig, output_dir: Path, trust_remote_code: bool) -> None:
     """
     Merge the adapter that `model_args` names, if that is not done yet, and let `model_args` name the merged model.
-
-    Raises:
-        UserError: it is not an adapter.
     """
     merged = output_dir / MERGED_DIR
     with PartialState().main_process_first():
@@ -158,10 +151,7 @@ def merge_first(model_args: ModelConfig, output_dir: Path, trust_remote_code: bo
 
 def vllm_server(config: GRPOStageConfig, args: GRPOConfig, model_args: ModelConfig, output_dir: Path) -> VLLMServer:
     """
-    The server that the configuration asks for, not started yet.
-
-    Raises:
-        UserError: the configuration does not use a server, or the server's address is another machine's.
+    The server that the configuration asks for, not started yet. Raises `UserError` where it does not go with one here.
     """
     if not args.use_vllm or args.vllm_mode != "server":
         raise UserError("start_vllm_server needs use_vllm: true and vllm_mode: server")

@@ -44,12 +44,7 @@ class SFTStageConfig(PromptedRowsConfig):
 
 
 def select_trajectories(rows: list[dict[str, Any]], which: str) -> list[dict[str, Any]]:
-    """
-    The positive, the negative or all trajectories among `rows`.
-
-    Raises:
-        UserError: `which` is none of the three, a row has no label, or none is left.
-    """
+    """The positive, the negative or all trajectories; a `UserError` if a row has no label, or none is left."""
     if which == "all":
         return rows
     if which not in ("positive", "negative"):
@@ -68,11 +63,8 @@ def select_trajectories(rows: list[dict[str, Any]], which: str) -> list[dict[str
 
 def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None) -> Dataset:
     """
-    Trajectories as a conversational prompt-completion data set.
-
-    Returns:
-        [`~datasets.Dataset`]: columns `prompt` and `completion` (lists of messages), and `is_correct` if every
-        trajectory has a label.
+    Trajectories as a conversational data set with `prompt` and `completion` (lists of messages), and `is_correct` if
+    every trajectory has a label.
     """
     columns: dict[str, list[Any]] = {
         "prompt": [build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices")) for row in rows],
@@ -85,12 +77,8 @@ def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_tem
 
 class LedgerHistory(TrainerCallback):
     """
-    Keeps the loss of every sample in every epoch (see [`glow_trl.data.loss_history`]).
-
-    Args:
-        ledger ([`~glow_trl.LossLedger`]): the trainer's ledger. Add the callback after the trainer was made, so that
-            it comes after the trainer's own.
-        folder (`Path`): where to write.
+    Keeps the loss of every sample in every epoch (see [`glow_trl.data.loss_history`]). Add the callback after the
+    trainer was made, so that it comes after the trainer's own.
     """
 
     def __init__(self, ledger: LossLedger, folder: Path):

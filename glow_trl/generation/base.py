@@ -204,12 +204,7 @@ class SampleEngine(Engine):
 
 
 def refuse(index: int, reason: str, on_refused: OnRefused | None) -> None:
-    """
-    Report a prompt that cannot be answered.
-
-    Raises:
-        UserError: there is no `on_refused` to report it to.
-    """
+    """Report a prompt that cannot be answered to `on_refused`, or raise a `UserError` without it."""
     if on_refused is None:
         raise UserError(f"prompt {index + 1} cannot be answered: {reason}")
     on_refused(index, reason)

@@ -28,10 +28,7 @@ class Refused(Exception):
 
 class RateLimit:
     """
-    Spaces the starts of requests evenly, and holds them all back when the server says so.
-
-    Args:
-        requests_per_minute (`float`, *optional*): the most that are started in a minute; no limit without it.
+    Spaces the starts of requests evenly, by `requests_per_minute`, and holds them all back when the server says so.
     """
 
     def __init__(self, requests_per_minute: float | None):
@@ -54,15 +51,8 @@ class RateLimit:
 
 class Client:
     """
-    An asynchronous client of one server.
-
-    Args:
-        base_url (`str`): such as `http://localhost:8000/v1`.
-        api_key (`str`, *optional*): sent as bearer token.
-        timeout (`float`): seconds to wait for an answer.
-        max_retries (`int`): how often a request is tried again.
-        limit ([`RateLimit`]): when requests may start.
-        concurrency (`int`): connections to keep.
+    An asynchronous client of one server: `api_key` is sent as bearer token, `timeout` is in seconds, `limit` says when
+    requests may start, and `concurrency` is the number of connections to keep.
     """
 
     def __init__(

@@ -286,12 +286,7 @@ class _EventLoop:
 
 
 def check_url(base_url: object) -> None:
-    """
-    Check the form of `base_url`.
-
-    Raises:
-        UserError: it is not an HTTP address, or holds a password, which would be recorded with the settings.
-    """
+    """Refuse what is no HTTP address, or holds a password, which would be recorded with the settings."""
     if not isinstance(base_url, str) or not base_url.startswith(("http://", "https://")):
         raise UserError(f"base_url: {base_url!r} is not an address such as http://localhost:8000/v1")
     if "@" in base_url.split("://", 1)[1].split("/", 1)[0]:

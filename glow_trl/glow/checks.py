@@ -10,10 +10,7 @@ if TYPE_CHECKING:
 
 
 def reject_unsupported(trainer: "GLOWTrainer") -> None:
-    """
-    Raises:
-        UserError: an option, or what the trainer was given, does not go with GLOW.
-    """
+    """Raise a `UserError` for an option, or for what the trainer was given, that does not go with GLOW."""
     if trainer._is_vision_dataset:
         raise UserError("GLOWTrainer does not support data sets with images")
     parallelism = trainer.accelerator.parallelism_config

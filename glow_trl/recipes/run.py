@@ -73,12 +73,7 @@ class RunConfig:
             raise UserError("which recipe? `glow-trl run recipes/quickstart`, for example")
 
     def chosen_arms(self, recipe: Recipe) -> list[str]:
-        """
-        The arms to train, in the recipe's order.
-
-        Raises:
-            UserError: the recipe has no such arm; the nearest is named.
-        """
+        """The arms to train, in the recipe's order. Raises `UserError` if it has no such arm; the nearest is named."""
         for arm in self.arms:
             if arm not in recipe.arms:
                 close = nearest(arm, recipe.arms) or f"; there are {', '.join(recipe.arms)}"

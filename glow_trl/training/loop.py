@@ -86,10 +86,6 @@ class LogProgress(ProgressCallback):
 def train(trainer: ResumableTrainer, run: StageRun) -> None:
     """
     Train, from the last complete checkpoint in the output folder if there is one, and save model, tokenizer and log.
-
-    Args:
-        trainer ([`~glow_trl.training.resume.ResumableTrainer`]): the trainer.
-        run ([`~glow_trl.stages.record.StageRun`]): the record of the run.
     """
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)

@@ -36,19 +36,12 @@ def merge_adapter(
 ) -> None:
     """
     Merge a PEFT adapter into its base model, and save the whole model with the adapter's tokenizer, chat template and
-    hand-over record. The product of the adapter's matrices is added in float32 and rounded once, to the data type of
-    the base model: in bfloat16 the product would lose most of its digits before it is added.
-
-    Args:
-        adapter (`str` or `os.PathLike`): folder of the adapter.
-        output_dir (`str` or `os.PathLike`): where to save; it must not exist yet, or be empty. It appears under its
-            name only when it is whole.
-        base_model (`str`, *optional*): the base model, if it is no longer where the adapter's configuration says.
-        revision (`str`, *optional*): revision of the base model on the Hub.
-        trust_remote_code (`bool`, *optional*, defaults to `False`): whether code that comes with the model may run.
+    hand-over record; for the arguments see [`MergeConfig`]. The product of the adapter's matrices is added in float32
+    and rounded once, to the data type of the base model: in bfloat16 the product would lose most of its digits before
+    it is added. The output folder appears under its name only when it is whole.
 
     Raises:
-        UserError: `adapter` is not one, its base model cannot be loaded, or the output folder is in use.
+        UserError: `adapter` is not one, its base model cannot be loaded, or the output folder is not empty.
     """
     adapter, output_dir = Path(adapter).expanduser(), Path(output_dir).expanduser()
     if not adapter.is_dir():
