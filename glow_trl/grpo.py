@@ -23,26 +23,20 @@ from trl import GRPOConfig, ModelConfig, get_quantization_config
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .errors import MissingExtraError, TrainingCollapsed, UserError
-from .generation.loading import adapter_config, load_tokenizer
+from .generation.loading import adapter_config
 from .stages.command import run_command
 from .stages.config import nearest, setting
 from .stages.dotted import is_dotted, load_dotted
 from .stages.frame import stage_run
 from .stages.record import StageRun
+from .training import loop
 from .training.guard import CollapseGuard, GuardConfig
 from .training.handover import check_handover, read_handover, write_handover
-from .training.loop import (
-    adapter_to_train,
-    leave_process_group,
-    model_init_kwargs,
-    quiet_libraries,
-    required_model,
-    train,
-)
 from .training.merge import merge_adapter
 from .training.resume import parse_training_stage, step_size
 from .training.vllm_server import VLLMServer, server_command
-from .verifiers import check_gold, load_kind
+from .verifiers import load_kind
+from .verifiers.gold import usable_questions
 
 
 logger = logging.getLogger(__name__)
@@ -112,10 +106,8 @@ class GRPOStageConfig(PromptedRowsConfig):
 
 def resolve_reward(name: str) -> Callable:
     """
-    A reward function by its name in [`glow_trl.rewards`] or in `trl.rewards`, or by its dotted path.
-
-    Raises:
-        UserError: there is none of that name; the nearest is named.
+    A reward function by its name in [`glow_trl.rewards`] or in `trl.rewards`, or by its dotted path. Raises
+    `UserError` if there is none of that name; the nearest is named.
     """
     if is_dotted(name):
         return load_dotted(name, "reward_funcs")
@@ -130,34 +122,10 @@ def resolve_reward(name: str) -> Callable:
     raise UserError(f"reward_funcs: there is no {name} in glow_trl.rewards or trl.rewards{nearest(name, known)}")
 
 
-def usable_questions(rows: list[dict[str, Any]], on_bad_gold: str = "error") -> list[dict[str, Any]]:
-    """
-    The questions whose gold answer its own verifier accepts.
-
-    Raises:
-        UserError: one is not accepted and `on_bad_gold` is `"error"`, or none is.
-    """
-    report = check_gold(rows)
-    if not report.failures:
-        return rows
-    listed = "; ".join(
-        f"{rows[failure.index]['sample_id']}: {str(failure.answer)[:60]!r} ({failure.reason})"
-        for failure in report.failures[:5]
-    )
-    message = f"{len(report.failures)} of {len(rows)} gold answers are not accepted by their own verifier: {listed}"
-    if on_bad_gold == "error" or len(report.failures) == len(rows):
-        raise UserError(f"{message}. Correct them or their `kind`, or set on_bad_gold: drop to leave them out")
-    logger.warning("%s; they are left out", message)
-    bad = {failure.index for failure in report.failures}
-    return [row for index, row in enumerate(rows) if index not in bad]
-
-
 def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None) -> Dataset:
     """
-    Questions as a conversational prompt-only data set.
-
-    Returns:
-        [`~datasets.Dataset`]: `prompt` (a list of messages), and what rewards may ask for: `answer`, `kind`, ...
+    Questions as a conversational prompt-only data set: `prompt` (a list of messages), and what rewards may ask for:
+    `answer`, `kind`, ...
     """
     columns: dict[str, list[Any]] = {
         "prompt": [build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices")) for row in rows]
@@ -171,9 +139,6 @@ def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_tem
 def merge_first(model_args: ModelConfig, output_dir: Path, trust_remote_code: bool) -> None:
     """
     Merge the adapter that `model_args` names, if that is not done yet, and let `model_args` name the merged model.
-
-    Raises:
-        UserError: it is not an adapter.
     """
     merged = output_dir / MERGED_DIR
     with PartialState().main_process_first():
@@ -186,10 +151,7 @@ def merge_first(model_args: ModelConfig, output_dir: Path, trust_remote_code: bo
 
 def vllm_server(config: GRPOStageConfig, args: GRPOConfig, model_args: ModelConfig, output_dir: Path) -> VLLMServer:
     """
-    The server that the configuration asks for, not started yet.
-
-    Raises:
-        UserError: the configuration does not use a server, or the server's address is another machine's.
+    The server that the configuration asks for, not started yet. Raises `UserError` where it does not go with one here.
     """
     if not args.use_vllm or args.vllm_mode != "server":
         raise UserError("start_vllm_server needs use_vllm: true and vllm_mode: server")
@@ -222,14 +184,13 @@ def load_model(model_args: ModelConfig) -> Any:
     from peft import AutoPeftModelForCausalLM
 
     return AutoPeftModelForCausalLM.from_pretrained(
-        model_args.model_name_or_path, is_trainable=True, **model_init_kwargs(model_args)
+        model_args.model_name_or_path, is_trainable=True, **loop.model_init_kwargs(model_args)
     )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl grpo` with the arguments `argv`, by default those of the command line."""
-    argv = sys.argv[1:] if argv is None else argv
-    settings = parse_training_stage("grpo", argv)
+    settings = parse_training_stage("grpo", sys.argv[1:] if argv is None else argv)
     config, guard_config, args, model_args = settings.configs
     if args.use_vllm and find_spec("vllm") is None:
         raise MissingExtraError("vllm", "vllm", "use_vllm")
@@ -245,20 +206,18 @@ def _train(
     from .training.grpo_trainer import ResumableGRPOTrainer
 
     reward_funcs = [resolve_reward(name) for name in config.reward_funcs]
-    tokenizer = load_tokenizer(
-        required_model(model_args), trust_remote_code=args.trust_remote_code, revision=model_args.model_revision
-    )
+    tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)
     for warning in unchecked:
         logger.warning(warning)
     rows = usable_questions(config.distinct_questions(), config.on_bad_gold)
 
-    quiet_libraries(len(rows))
+    loop.quiet_libraries(len(rows))
     if config.merge_adapter:
         merge_first(model_args, run.output_dir, args.trust_remote_code)
     model = load_model(model_args)
     if isinstance(model, str):
-        args.model_init_kwargs = model_init_kwargs(model_args)
+        args.model_init_kwargs = loop.model_init_kwargs(model_args)
     guard = CollapseGuard(guard_config)
     with ExitStack() as stack:
         if config.start_vllm_server:
@@ -271,11 +230,11 @@ def _train(
             reward_funcs=reward_funcs,
             train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
             processing_class=tokenizer,
-            peft_config=adapter_to_train(model_args),
+            peft_config=loop.adapter_to_train(model_args),
             quantization_config=get_quantization_config(model_args),
             callbacks=[guard],
         )
-        train(trainer, run)
+        loop.train(trainer, run)
     if guard.reason is not None:
         run.interrupt(collapsed=guard.reason)
         raise TrainingCollapsed(
@@ -286,7 +245,7 @@ def _train(
         share = (read_handover(model_args.model_name_or_path) or {}).get("end_token_share", 1.0)
         write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
     run.complete(questions=len(rows))
-    leave_process_group()
+    loop.leave_process_group()
 
 
 if __name__ == "__main__":

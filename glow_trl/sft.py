@@ -6,7 +6,6 @@ accelerate launch --config_file accelerate_configs/single_gpu.yaml -m glow_trl.s
 ```
 """
 
-import logging
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,25 +20,14 @@ from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .data.loss_history import HISTORY_DIR, write_epoch, write_samples
 from .errors import UserError
-from .generation.loading import load_tokenizer
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
 from .stages.command import run_command
 from .stages.config import setting
 from .stages.frame import stage_run
 from .stages.record import StageRun
+from .training import loop
 from .training.handover import check_end_token, end_token_share, write_handover
-from .training.loop import (
-    adapter_to_train,
-    leave_process_group,
-    model_init_kwargs,
-    quiet_libraries,
-    required_model,
-    train,
-)
 from .training.resume import parse_training_stage, step_size
-
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -56,12 +44,7 @@ class SFTStageConfig(PromptedRowsConfig):
 
 
 def select_trajectories(rows: list[dict[str, Any]], which: str) -> list[dict[str, Any]]:
-    """
-    The positive, the negative or all trajectories among `rows`.
-
-    Raises:
-        UserError: `which` is none of the three, a row has no label, or none is left.
-    """
+    """The positive, the negative or all trajectories; a `UserError` if a row has no label, or none is left."""
     if which == "all":
         return rows
     if which not in ("positive", "negative"):
@@ -80,11 +63,8 @@ def select_trajectories(rows: list[dict[str, Any]], which: str) -> list[dict[str
 
 def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None) -> Dataset:
     """
-    Trajectories as a conversational prompt-completion data set.
-
-    Returns:
-        [`~datasets.Dataset`]: columns `prompt` and `completion` (lists of messages), and `is_correct` if every
-        trajectory has a label.
+    Trajectories as a conversational data set with `prompt` and `completion` (lists of messages), and `is_correct` if
+    every trajectory has a label.
     """
     columns: dict[str, list[Any]] = {
         "prompt": [build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices")) for row in rows],
@@ -97,12 +77,8 @@ def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_tem
 
 class LedgerHistory(TrainerCallback):
     """
-    Keeps the loss of every sample in every epoch (see [`glow_trl.data.loss_history`]).
-
-    Args:
-        ledger ([`~glow_trl.LossLedger`]): the trainer's ledger. Add the callback after the trainer was made, so that
-            it comes after the trainer's own.
-        folder (`Path`): where to write.
+    Keeps the loss of every sample in every epoch (see [`glow_trl.data.loss_history`]). Add the callback after the
+    trainer was made, so that it comes after the trainer's own.
     """
 
     def __init__(self, ledger: LossLedger, folder: Path):
@@ -116,8 +92,7 @@ class LedgerHistory(TrainerCallback):
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl sft` with the arguments `argv`, by default those of the command line."""
-    argv = sys.argv[1:] if argv is None else argv
-    settings = parse_training_stage("sft", argv)
+    settings = parse_training_stage("sft", sys.argv[1:] if argv is None else argv)
     config, args, model_args = settings.configs
     with stage_run(settings, args.output_dir, config.files, step_size=step_size(args)) as run:
         if not run.is_complete:
@@ -126,17 +101,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, run: StageRun) -> None:
     rows = select_trajectories(config.load(["problem", "completion"]), config.trajectories)
-    quiet_libraries(len(rows))
-    tokenizer = load_tokenizer(
-        required_model(model_args), trust_remote_code=args.trust_remote_code, revision=model_args.model_revision
-    )
-    args.model_init_kwargs = model_init_kwargs(model_args)
+    loop.quiet_libraries(len(rows))
+    tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
+    args.model_init_kwargs = loop.model_init_kwargs(model_args)
     trainer = GLOWTrainer(
         model=model_args.model_name_or_path,
         args=args,
         train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
         processing_class=tokenizer,
-        peft_config=adapter_to_train(model_args),
+        peft_config=loop.adapter_to_train(model_args),
         quantization_config=get_quantization_config(model_args),
     )
     # The trainer sets end token and chat template as the configuration says, so they are checked after it
@@ -150,11 +123,11 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
     if run.main_process:
         write_samples(ledger_dir, rows)
 
-    train(trainer, run)
+    loop.train(trainer, run)
     if run.main_process:
         write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
     run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()))
-    leave_process_group()
+    loop.leave_process_group()
 
 
 if __name__ == "__main__":

@@ -33,23 +33,12 @@ def checked_questions(benchmark: BenchmarkConfig, config: EvalConfig) -> tuple[l
         UserError: the data cannot be read or lacks a column, there are no questions, or a gold answer is unusable and
             `on_bad_gold` is `"error"`.
     """
-    from ..verifiers import check_gold
+    from ..verifiers.gold import usable_questions
 
     limits = [limit for limit in (benchmark.limit, config.limit) if limit is not None]
     questions = benchmarks.load_questions(dataclasses.replace(benchmark, limit=min(limits, default=None)))
-    report = check_gold(questions)
-    if report.ok:
-        return questions, 0
-    if config.on_bad_gold == "error":
-        raise UserError(
-            f"benchmark '{benchmark.name}': {report.summary()}; correct the answers or `kind`, or leave these "
-            "questions out with on_bad_gold: drop"
-        )
-    unusable = {failure.index for failure in report.failures}
-    usable = [row for position, row in enumerate(questions) if position not in unusable]
-    if not usable:
-        raise UserError(f"benchmark '{benchmark.name}': {report.summary()}; check `kind` and `columns`")
-    return usable, len(unusable)
+    usable = usable_questions(questions, config.on_bad_gold, f"benchmark '{benchmark.name}': ")
+    return usable, len(questions) - len(usable)
 
 
 def render_prompts(

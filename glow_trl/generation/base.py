@@ -4,7 +4,6 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Literal
 
 from ..errors import UserError
@@ -175,9 +174,7 @@ class Engine(ABC):
     def __enter__(self) -> "Engine":
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception) -> None:
         self.close()
 
 
@@ -197,7 +194,8 @@ class SampleEngine(Engine):
         self, prompts: Sequence[Prompt], sampling: SamplingConfig, skip: Collection[int] = ()
     ) -> Iterator[tuple[int, list[Generation]]]:
         drawn: dict[int, dict[int, Generation]] = {}
-        for index, sample, generation in self.stream_samples(prompts, sampling, _AllOf(set(skip))):
+        done = {(index, sample) for index in skip for sample in range(sampling.num_samples)}
+        for index, sample, generation in self.stream_samples(prompts, sampling, done):
             samples = drawn.setdefault(index, {})
             samples[sample] = generation
             if len(samples) == sampling.num_samples:
@@ -205,23 +203,8 @@ class SampleEngine(Engine):
                 del drawn[index]
 
 
-class _AllOf:
-    """All samples of some prompts."""
-
-    def __init__(self, prompts: set[int]):
-        self._prompts = prompts
-
-    def __contains__(self, pair: object) -> bool:
-        return isinstance(pair, tuple) and pair[0] in self._prompts
-
-
 def refuse(index: int, reason: str, on_refused: OnRefused | None) -> None:
-    """
-    Report a prompt that cannot be answered.
-
-    Raises:
-        UserError: there is no `on_refused` to report it to.
-    """
+    """Report a prompt that cannot be answered to `on_refused`, or raise a `UserError` without it."""
     if on_refused is None:
         raise UserError(f"prompt {index + 1} cannot be answered: {reason}")
     on_refused(index, reason)

@@ -28,10 +28,7 @@ class Refused(Exception):
 
 class RateLimit:
     """
-    Spaces the starts of requests evenly, and holds them all back when the server says so.
-
-    Args:
-        requests_per_minute (`float`, *optional*): the most that are started in a minute; no limit without it.
+    Spaces the starts of requests evenly, by `requests_per_minute`, and holds them all back when the server says so.
     """
 
     def __init__(self, requests_per_minute: float | None):
@@ -54,15 +51,8 @@ class RateLimit:
 
 class Client:
     """
-    An asynchronous client of one server.
-
-    Args:
-        base_url (`str`): such as `http://localhost:8000/v1`.
-        api_key (`str`, *optional*): sent as bearer token.
-        timeout (`float`): seconds to wait for an answer.
-        max_retries (`int`): how often a request is tried again.
-        limit ([`RateLimit`]): when requests may start.
-        concurrency (`int`): connections to keep.
+    An asynchronous client of one server: `api_key` is sent as bearer token, `timeout` is in seconds, `limit` says when
+    requests may start, and `concurrency` is the number of connections to keep.
     """
 
     def __init__(
@@ -83,10 +73,6 @@ class Client:
             limits=httpx.Limits(max_connections=concurrency + 1, max_keepalive_connections=concurrency + 1),
             follow_redirects=True,
         )
-
-    async def get(self, path: str) -> httpx.Response:
-        """One request, tried once."""
-        return await self._http.get(self._url + path)
 
     async def post(self, path: str, body: dict[str, Any], expected: str = "choices") -> dict[str, Any]:
         """
@@ -114,7 +100,8 @@ class Client:
                     raise Refused(error_message(response))
                 if response.status_code not in _PASSING:
                     raise UserError(await self._explain(path, response, body.get("model")))
-                if response.status_code == 429 and _is_quota(response):
+                # The account is out of money rather than out of time: that does not pass
+                if response.status_code == 429 and "insufficient_quota" in response.text:
                     raise ServiceError(f"the server at {self._url} answers {problem}")
                 asked_for = retry_after(response)
             except (httpx.TransportError, _Unfinished) as error:
@@ -147,7 +134,7 @@ class Client:
     async def served_models(self) -> list[str]:
         """The names under which the server has models; empty where it does not tell."""
         try:
-            return [str(entry["id"]) for entry in (await self.get("/models")).json()["data"]]
+            return [str(entry["id"]) for entry in (await self._http.get(f"{self._url}/models")).json()["data"]]
         except (httpx.HTTPError, ValueError, KeyError, TypeError):
             return []
 
@@ -171,11 +158,6 @@ def _answer(response: httpx.Response, expected: str) -> dict[str, Any]:
     if expected == "choices" and content["choices"][0].get("finish_reason") in ("abort", "error"):
         raise _Unfinished("an answer that was broken off")
     return content
-
-
-def _is_quota(response: httpx.Response) -> bool:
-    """Whether the account is out of money rather than out of time: that does not pass."""
-    return "insufficient_quota" in response.text
 
 
 def _describe(error: Exception) -> str:

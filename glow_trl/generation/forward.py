@@ -18,26 +18,17 @@ def completion_entropies(
     batch_tokens: int = 65536,
     batch_size: int = 512,
 ) -> Iterator[tuple[int, float]]:
-    """Sum over a completion's tokens of the entropy of the distribution that each was drawn from, in nats.
+    """
+    Sum over a completion's tokens of the entropy of the distribution that each was drawn from, in nats.
 
     One forward pass over prompt and completion, at temperature 1 and over the whole vocabulary. TRL's fused language
     model head reduces the logits tile by tile, so that memory does not grow with the vocabulary.
 
     Args:
-        model ([`~transformers.PreTrainedModel`] or [`~peft.PeftModel`]):
-            A causal language model in evaluation mode.
-        prompts (`Sequence[Sequence[int]]`):
-            Token ids of the prompts, none of them empty.
-        completions (`Sequence[Sequence[int]]`):
-            Token ids of the completions, with the end token where the model produced one.
-        batch_tokens (`int`, *optional*, defaults to `65536`):
-            Most tokens in a batch.
-        batch_size (`int`, *optional*, defaults to `512`):
-            Most sequences in a batch.
+        model, prompts, completions, batch_tokens, batch_size: as in [`completion_forwards`].
 
     Yields:
         `tuple[int, float]`: the position of a completion and its sum of entropies, batch by batch, longest first.
-        Divide by the number of tokens for the mean.
     """
     for batch, output in completion_forwards(model, prompts, completions, ("entropy",), batch_tokens, batch_size):
         yield from zip(batch, output.entropy.double().sum(dim=1).tolist(), strict=True)
@@ -51,11 +42,14 @@ def completion_forwards(
     batch_tokens: int = 65536,
     batch_size: int = 512,
 ) -> Iterator[tuple[list[int], Any]]:
-    """One forward pass over prompt and completion for what TRL's fused head computes at each completion token.
+    """
+    One forward pass over prompt and completion for what TRL's fused head computes at each completion token.
 
     Args:
-        model, prompts, completions, batch_tokens, batch_size: as in [`completion_entropies`].
+        model: a causal language model, or adapter on one, in evaluation mode.
+        prompts, completions: token ids; no prompt is empty, completions have the end token if there was one.
         outputs (`tuple[str]`): what to compute besides `log_probs`: `"entropy"` or nothing.
+        batch_tokens, batch_size: most tokens and sequences in a batch.
 
     Yields:
         `tuple[list[int], FusedCausalLMOutput]`: the positions of the completions of a batch, longest first, and the

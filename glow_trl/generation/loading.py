@@ -14,11 +14,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model"
 
 
 def local_folder(model_name_or_path: str) -> Path | None:
-    """The checkpoint's folder, or `None` for a model id on the Hub.
-
-    Raises:
-        UserError: the name can only be a path and nothing is there, or it is not a folder.
-    """
+    """The checkpoint's folder; `None` for a model id on the Hub. Raises `UserError` for a path without a folder."""
     path = Path(model_name_or_path).expanduser()
     if path.is_dir():
         return path
@@ -31,11 +27,7 @@ def local_folder(model_name_or_path: str) -> Path | None:
 
 
 def adapter_config(model_name_or_path: str) -> dict[str, Any] | None:
-    """`adapter_config.json` of a PEFT adapter's folder; `None` where the folder is not an adapter.
-
-    Raises:
-        UserError: the file cannot be read, or names no base model.
-    """
+    """`adapter_config.json` of a PEFT adapter's folder; `None` where the folder is not an adapter."""
     folder = local_folder(model_name_or_path)
     if folder is None or not (folder / "adapter_config.json").exists():
         return None
@@ -52,11 +44,7 @@ def adapter_config(model_name_or_path: str) -> dict[str, Any] | None:
 def load_tokenizer(
     model_name_or_path: str, trust_remote_code: bool = False, revision: str = "main"
 ) -> "PreTrainedTokenizerBase":
-    """The tokenizer saved with a checkpoint.
-
-    Raises:
-        UserError: there is no such folder, it holds no tokenizer, or the model id cannot be loaded.
-    """
+    """The tokenizer saved with a checkpoint. Raises `UserError` where there is none, or it cannot be loaded."""
     from transformers import AutoTokenizer
 
     folder = local_folder(model_name_or_path)
@@ -70,7 +58,7 @@ def load_tokenizer(
             model_name_or_path, trust_remote_code=trust_remote_code, revision=revision
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"{model_name_or_path}: the tokenizer cannot be loaded ({_first_line(error)})") from error
+        raise UserError(f"{model_name_or_path}: the tokenizer cannot be loaded ({first_line(error)})") from error
 
 
 def load_model(
@@ -80,22 +68,11 @@ def load_model(
     trust_remote_code: bool = False,
     **model_kwargs: Any,
 ) -> "PreTrainedModel":
-    """A causal language model in evaluation mode; an adapter is loaded on its base model and left unmerged.
+    """
+    A causal language model in evaluation mode; an adapter is loaded on its base model and left unmerged.
 
-    Args:
-        model_name_or_path (`str`):
-            A checkpoint's folder (full model or PEFT adapter) or a model id.
-        dtype (`str`, *optional*, defaults to `"auto"`):
-            `"auto"` (as saved), `"float32"`, `"bfloat16"` or `"float16"`.
-        device (`str`, *optional*):
-            Where the model goes; by default the first GPU if there is one.
-        trust_remote_code (`bool`, *optional*, defaults to `False`):
-            Whether code that comes with the checkpoint may run.
-        **model_kwargs:
-            Passed to `from_pretrained`, `attn_implementation` for example.
-
-    Raises:
-        UserError: the checkpoint cannot be loaded.
+    `dtype` is `"auto"` (as saved), `"float32"`, `"bfloat16"` or `"float16"`; `device` is by default the first GPU if
+    there is one; `model_kwargs` go to `from_pretrained`. Raises `UserError` for a checkpoint that cannot be loaded.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -112,7 +89,7 @@ def load_model(
             model_name_or_path, dtype=dtype, trust_remote_code=trust_remote_code, **model_kwargs
         )
     except (OSError, ValueError) as error:
-        raise UserError(f"{model_name_or_path}: the model cannot be loaded ({_first_line(error)})") from error
+        raise UserError(f"{model_name_or_path}: the model cannot be loaded ({first_line(error)})") from error
     return model.to(device).eval()
 
 
@@ -123,5 +100,6 @@ def end_token_ids(tokenizer: "PreTrainedTokenizerBase", generation_config: "Gene
     return sorted({token for token in [tokenizer.eos_token_id, *configured] if token is not None})
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The first line of an error's message."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

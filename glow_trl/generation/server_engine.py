@@ -209,17 +209,12 @@ class ServerEngine(SampleEngine):
             body["messages"] = [dict(message) for message in prompt]
             if self._template_kwargs:
                 body["chat_template_kwargs"] = self._template_kwargs
-            return "/chat/completions", self._with_extra(body)
-        if isinstance(prompt, str):
-            body["prompt"] = prompt
-            if self._is_vllm:
-                body["add_special_tokens"] = False
         else:
-            body["prompt"] = list(prompt)
-        return "/completions", self._with_extra(body)
-
-    def _with_extra(self, body: dict[str, Any]) -> dict[str, Any]:
-        return {key: value for key, value in (body | self._extra_body).items() if value is not None}
+            body["prompt"] = prompt if isinstance(prompt, str) else list(prompt)
+            if isinstance(prompt, str) and self._is_vllm:
+                body["add_special_tokens"] = False
+        path = "/chat/completions" if "messages" in body else "/completions"
+        return path, {key: value for key, value in (body | self._extra_body).items() if value is not None}
 
     def _generation(self, answer: dict[str, Any]) -> Generation:
         choice = answer["choices"][0]
@@ -299,12 +294,7 @@ class _EventLoop:
 
 
 def check_url(base_url: object) -> None:
-    """
-    Check the form of `base_url`.
-
-    Raises:
-        UserError: it is not an HTTP address, or holds a password, which would be recorded with the settings.
-    """
+    """Refuse what is no HTTP address, or holds a password, which would be recorded with the settings."""
     if not isinstance(base_url, str) or not base_url.startswith(("http://", "https://")):
         raise UserError(f"base_url: {base_url!r} is not an address such as http://localhost:8000/v1")
     if "@" in base_url.split("://", 1)[1].split("/", 1)[0]:

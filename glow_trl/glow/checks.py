@@ -6,10 +6,7 @@ from ..errors import UserError
 
 
 def reject_unsupported(trainer: SFTTrainer) -> None:
-    """
-    Raises:
-        UserError: an option, or what the trainer was given, does not go with GLOW.
-    """
+    """Raise a `UserError` for an option, or for what the trainer was given, that does not go with GLOW."""
     if trainer._is_vision_dataset:
         raise UserError("GLOWTrainer does not support data sets with images")
     parallelism = trainer.accelerator.parallelism_config

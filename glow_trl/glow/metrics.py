@@ -9,12 +9,8 @@ from .ledger import LossLedger
 class WeightMetrics:
     """
     Means over the samples that this process trained on since the last call of [`~WeightMetrics.pop`]. They are
-    computed for many steps at once and stay on the device until then, so that a step neither waits for them nor pays
-    for a dozen small operations.
-
-    Args:
-        weighting ([`~glow_trl.weighting.Weighting`]): the rule of the weights.
-        fold_every (`int`, *optional*, defaults to `64`): number of batches after which their means are taken.
+    computed for `fold_every` batches at once and stay on the device until then, so that a step neither waits for them
+    nor pays for a dozen small operations.
     """
 
     def __init__(self, weighting: Weighting, fold_every: int = 64):
@@ -25,13 +21,8 @@ class WeightMetrics:
 
     def update(self, weights: torch.Tensor, gains: torch.Tensor, losses: torch.Tensor, visited: torch.Tensor) -> None:
         """
-        Add the samples of one batch.
-
-        Args:
-            weights (`torch.Tensor` of shape `(n,)`): weights before any normalization.
-            gains (`torch.Tensor` of shape `(n,)`): gains, `NaN` for a sample without a previous loss.
-            losses (`torch.Tensor` of shape `(n,)`): losses, detached.
-            visited (`torch.Tensor` of shape `(n,)`, bool): which of the samples count.
+        Add the samples of one batch, tensors of shape `(n,)`: weights before any normalization, gains that are `NaN`
+        for a sample without a previous loss, detached losses, and which of the samples count (bool).
         """
         self._batches.append((weights, gains, losses, visited))
         if len(self._batches) >= self.fold_every:
@@ -80,18 +71,10 @@ def epoch_metrics(
     ledger: LossLedger, weighting: Weighting, is_correct: torch.Tensor | None = None
 ) -> dict[str, float]:
     """
-    Means over the samples visited in the ledger's current epoch, exact over all processes once the ledger is synced.
-
-    Args:
-        ledger ([`LossLedger`]): the ledger.
-        weighting ([`~glow_trl.weighting.Weighting`]): the rule of the weights.
-        is_correct (`torch.Tensor` of shape `(num_samples,)`, bool, *optional*): which samples are positive. Given,
-            loss and gain are also reported for positives and negatives apart.
-
-    Returns:
-        `dict[str, float]`: `glow/epoch`, `glow/epoch_loss`, and from the second epoch on `glow/epoch_gain` and,
-        with `weighting="glow"` after the warm-up, `glow/epoch_weight`, `glow/epoch_share_at_min` and
-        `glow/epoch_share_at_max`.
+    Means over the samples visited in the ledger's current epoch, exact over all processes once the ledger is synced:
+    `glow/epoch`, `glow/epoch_loss`, and from the second epoch on `glow/epoch_gain` and, with `weighting="glow"` after
+    the warm-up, `glow/epoch_weight`, `glow/epoch_share_at_min` and `glow/epoch_share_at_max`. With `is_correct`, bool
+    of shape `(num_samples,)`, loss and gain are also reported for positives and negatives apart.
     """
     metrics: dict[str, float] = {"glow/epoch": ledger.epoch}
     loss, gain = ledger.current.cpu(), ledger.gain.cpu()

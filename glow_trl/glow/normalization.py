@@ -16,9 +16,6 @@ class MeanNormalizer:
     before: of an accumulated step the gradient is divided instead. DeepSpeed steps inside of the last backward pass
     and holds the gradient itself. There the mean goes into its loss scale, by which it divides the gradient before it
     clips, and the last loss, which it multiplies by the scale, is divided by the mean beforehand.
-
-    Args:
-        accelerator ([`~accelerate.Accelerator`]): that of the trainer.
     """
 
     def __init__(self, accelerator: Accelerator):
@@ -36,13 +33,8 @@ class MeanNormalizer:
 
     def reset(self, accumulated: bool) -> None:
         """
-        Begin to train, without what a step that ended in an exception has left.
-
-        Args:
-            accumulated (`bool`): whether an optimizer step may have several micro-batches.
-
-        Raises:
-            UserError: DeepSpeed runs in a way that has no loss scale.
+        Begin to train, without what a step that ended in an exception has left. `accumulated`: whether an optimizer
+        step may have several micro-batches. Raises `UserError` if DeepSpeed runs in a way that has no loss scale.
         """
         self._restore_loss_scale()
         self._totals = self._loss = 0.0
@@ -60,11 +52,8 @@ class MeanNormalizer:
 
     def weights(self, weights: torch.Tensor, visited: torch.Tensor) -> torch.Tensor:
         """
-        The weights to use in the loss of a micro-batch.
-
-        Args:
-            weights (`torch.Tensor` of shape `(n,)`): weights of its samples, 0 for those that do not count.
-            visited (`torch.Tensor` of shape `(n,)`, bool): which samples count.
+        The weights to use in the loss of a micro-batch, from those of its samples, of shape `(n,)` and 0 for what does
+        not count, and a bool tensor of the same shape that says which samples count.
         """
         totals = torch.stack([weights.sum(), visited.sum()])
         if not self.accumulated:
@@ -81,15 +70,9 @@ class MeanNormalizer:
 
     def end_micro_batch(self, loss: torch.Tensor, parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
         """
-        After the backward pass of a micro-batch, and under DeepSpeed the step.
-
-        Args:
-            loss (`torch.Tensor` of shape `()`): its loss, detached.
-            parameters (`Iterable[torch.nn.Parameter]`): the parameters, with the gradient of the step so far.
-
-        Returns:
-            `torch.Tensor` of shape `()`: what to log. `Trainer` logs the sum over the micro-batches of a step, which
-            so becomes the normalized loss.
+        After the backward pass of a micro-batch, and under DeepSpeed the step: from its detached loss, what to log.
+        `Trainer` logs the sum over the micro-batches of a step, which so becomes the normalized loss. The parameters
+        have the gradient of the step so far.
         """
         if not self.accumulated:
             return loss

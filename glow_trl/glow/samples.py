@@ -24,10 +24,7 @@ def add_sample_ids(dataset: Dataset) -> Dataset:
     """
     Number the samples of a training set from 0, in the column `sample_id`, an int64. A column of that name is
     replaced: numbers that come with the data collide as soon as two data sets are concatenated, positions never do.
-
-    Raises:
-        UserError: the data set is empty, streamed or packed, has a transform that would hide the column, or is no
-            [`~datasets.Dataset`] at all.
+    Raises `UserError` for what is not a plain, unpacked [`~datasets.Dataset`] with rows.
     """
     if isinstance(dataset, (IterableDataset, IterableDatasetDict)):
         raise UserError(
@@ -71,10 +68,7 @@ def drop_samples_without_target(dataset: Dataset) -> Dataset:
 
 
 def check_samples_left(prepared: Dataset, dataset: Dataset, max_length: int | None, name: str) -> None:
-    """
-    Raises:
-        UserError: `prepared`, which was made of `dataset`, has no rows.
-    """
+    """Raise a `UserError` if `prepared`, which was made of `dataset`, has no rows."""
     if isinstance(prepared, IterableDataset) or len(prepared) > 0:
         return
     if len(dataset) == 0:
@@ -135,19 +129,11 @@ class SampleIdCollator:
 
 def sum_by_sample(values: torch.Tensor, num_samples: int, seq_idx: torch.Tensor | None = None) -> torch.Tensor:
     """
-    Sum values at the predicted positions over each sample of a batch.
+    Sum values at the predicted positions over each of `num_samples` samples of a batch, in float32.
 
-    Args:
-        values (`torch.Tensor` of shape `(batch_size, seq_len - 1)`):
-            Values for the tokens from the second on.
-        num_samples (`int`):
-            Number of samples in the batch: `batch_size` without packing.
-        seq_idx (`torch.Tensor` of shape `(1, seq_len)`, *optional*):
-            Sequence that each token of a packed or padding-free batch belongs to, counted from 0. Higher numbers than
-            `num_samples - 1` are padding.
-
-    Returns:
-        `torch.Tensor` of shape `(num_samples,)`, float32.
+    `values` has the shape `(batch_size, seq_len - 1)`: those of the tokens from the second on. `seq_idx`, of shape
+    `(1, seq_len)`, is the sequence that each token of a packed or padding-free batch belongs to, counted from 0;
+    higher numbers than `num_samples - 1` are padding.
     """
     if seq_idx is None:
         return values.sum(-1, dtype=torch.float32)

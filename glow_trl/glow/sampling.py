@@ -8,13 +8,9 @@ from torch.utils.data import Sampler
 
 class SeededByEpoch(Sampler[int]):
     """
-    Makes the order of a sampler depend on the seed and the epoch alone, as accelerate does for random sampling. A
-    sampler that draws from the global generator orders a resumed epoch in another way than it was begun, and may
-    order it differently on each process.
-
-    Args:
-        sampler (`torch.utils.data.Sampler`): sampler that draws from its attribute `generator`.
-        seed (`int`): seed of the first epoch.
+    Makes the order of a sampler, which draws from its attribute `generator`, depend on the seed and the epoch alone,
+    as accelerate does for random sampling. A sampler that draws from the global generator orders a resumed epoch in
+    another way than it was begun, and may order it differently on each process.
     """
 
     def __init__(self, sampler: Sampler[int], seed: int):

@@ -14,13 +14,7 @@ from ..stages.processes import ENDS_WITH_PARENT, end_with_parent
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Launch a stage.
-
-    Args:
-        argv (`list[str]`, *optional*): arguments of `accelerate launch`; by default the command line.
-
-    Returns:
-        `int`: exit code of the stage's first process that failed, 1 if a signal ended it; 0 if none failed.
+    Launch a stage; returns the exit code of its first process that failed, 1 if a signal ended it, 0 if none failed.
     """
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError

@@ -38,16 +38,9 @@ class Step:
 @dataclass
 class Pipeline:
     """
-    One run of a recipe.
-
-    Args:
-        recipe ([`~glow_trl.recipes.recipe.Recipe`]): the recipe.
-        output_dir (`Path`): folder of the run.
-        arms (`list[str]`): which arms of the recipe to train.
-        model_name_or_path (`str`, *optional*): model to start from, in place of the recipe's.
-        overrides (`dict[str, dict]`): stage to settings that replace the recipe's.
-        accelerate_config (`Path`, *optional*): launch the training stages with `accelerate launch` and this file.
-        seed (`int`, *optional*): seed of everything, in place of those in the recipe's files.
+    One run of a recipe: `arms` are those to train, `overrides` has for each stage the settings that replace the
+    recipe's, and with `accelerate_config` the training stages are launched with `accelerate launch` and this file.
+    `model_name_or_path` and `seed` (of everything) take the place of what the recipe's files say.
     """
 
     recipe: Recipe
@@ -68,12 +61,7 @@ class Pipeline:
         return self.recipe.file.seed if self.seed is None else self.seed
 
     def check(self) -> None:
-        """
-        Build the configuration of every stage, as the stage itself will. Writes nothing.
-
-        Raises:
-            UserError: something is wrong with the recipe or with what replaces its settings.
-        """
+        """Build the configuration of every stage, as the stage itself will. Writes nothing."""
         from .prepare import prepared_configs
 
         self.recipe.check_keys()
@@ -92,14 +80,8 @@ class Pipeline:
 
     def run(self, record: StageRun) -> None:
         """
-        Run what is not complete.
-
-        Args:
-            record ([`~glow_trl.stages.record.StageRun`]): the record of the run as a whole.
-
-        Raises:
-            UserError: something is wrong with the data.
-            StageFailed: a launched stage failed.
+        Run what is not complete; `record` is that of the run as a whole. A launched stage that fails raises
+        `StageFailed`.
         """
         from ..report import write_report
         from .prepare import prepare
@@ -120,13 +102,8 @@ class Pipeline:
 
     def facts(self, earlier: dict[str, Any]) -> dict[str, Any]:
         """
-        What `run.json` says of the run beyond its own settings.
-
-        Args:
-            earlier (`dict`): the `run.json` that the folder has; arms may be added to a run later.
-
-        Raises:
-            UserError: an arm that the folder has is another one now.
+        What `run.json` says of the run beyond its own settings, given the `run.json` that the folder has: arms may be
+        added to a run later. One that is another now raises a `UserError`.
         """
         arms = dict(earlier.get("arms") or {})
         for arm in self.arms:
@@ -140,10 +117,8 @@ class Pipeline:
 
     def steps(self) -> list[Step]:
         """
-        What the run does, in order.
-
-        Raises:
-            UserError: stage 2 of an arm would ask otherwise than stage 1 taught.
+        What the run does, in order. Raises `UserError` where stage 2 of an arm would ask otherwise than stage 1
+        taught.
         """
         data = (stage for stage in DATA_STAGES if stage in self.recipe.stages)
         steps = [Step(stage, stage, self._settings(stage, self.output_dir / stage)) for stage in data]
@@ -195,7 +170,8 @@ class Pipeline:
 
     def _check_questions(self, steps: list[Step]) -> None:
         """Look at the questions of GRPO before any time is spent on SFT."""
-        from ..grpo import GRPOStageConfig, usable_questions
+        from ..grpo import GRPOStageConfig
+        from ..verifiers.gold import usable_questions
 
         seen: list[GRPOStageConfig] = []
         for step in steps:

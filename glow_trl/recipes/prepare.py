@@ -17,15 +17,8 @@ def prepared_configs(
     recipe: Recipe, built_model: bool, seed: int | None = None
 ) -> tuple[QuickstartConfig | None, BuiltModelConfig | None]:
     """
-    What the recipe's data and model are made of; `None` for what is not made.
-
-    Args:
-        recipe ([`~glow_trl.recipes.recipe.Recipe`]): the recipe.
-        built_model (`bool`): whether the model is wanted.
-        seed (`int`, *optional*): seed of both, in place of the recipe's.
-
-    Raises:
-        UserError: a parameter is unknown or cannot be used.
+    What the recipe's data and, if it is wanted, its model are made of; `None` for what is not made. `seed` takes the
+    place of the recipe's.
     """
     file, where = recipe.file, recipe.folder / RECIPE_FILE
     common = {} if file.seed is None else {"seed": file.seed}
@@ -40,18 +33,7 @@ def prepared_configs(
 
 
 def prepare(recipe: Recipe, output_dir: Path, built_model: bool, seed: int | None = None) -> None:
-    """
-    Make the data and the model of a recipe, unless they are there.
-
-    Args:
-        recipe ([`~glow_trl.recipes.recipe.Recipe`]): the recipe.
-        output_dir (`Path`): folder of the run; `prepare/data` and `prepare/model` in it are written.
-        built_model (`bool`): whether the model is wanted.
-        seed (`int`, *optional*): seed of data and model, in place of the recipe's.
-
-    Raises:
-        UserError: a parameter is wrong, or the folder cannot be written to.
-    """
+    """Make the data and the model of a recipe, unless they are there, in `prepare/data` and `prepare/model`."""
     data, model = prepared_configs(recipe, built_model, seed)
     folder = output_dir / PREPARE_DIR
     resolved = {"quickstart": data and asdict(data), "built_model": model and asdict(model)}

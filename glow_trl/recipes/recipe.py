@@ -78,10 +78,8 @@ class Recipe:
 
     def check_keys(self) -> None:
         """
-        Check the keys of all stage files and of what replaces them against the stages' dataclasses.
-
-        Raises:
-            UserError: a key is unknown; the nearest known one is named.
+        Check the keys of all stage files and of what replaces them against the stages' dataclasses. Raises `UserError`
+        for an unknown one.
         """
         where = self.folder / RECIPE_FILE
         for stage in self.stages:
@@ -96,12 +94,8 @@ class Recipe:
 
     def settings(self, stage: str, output_dir: Path, built_model: bool) -> dict[str, Any]:
         """
-        The settings of a stage for a run.
-
-        Args:
-            stage (`str`): the stage.
-            output_dir (`Path`): folder of the run. It takes the place of `outputs/NAME` in the recipe's paths.
-            built_model (`bool`): whether the run uses the model that the recipe builds.
+        The settings of a stage for a run. Its `output_dir` takes the place of `outputs/NAME` in the recipe's paths;
+        `built_model` is whether it uses the model that the recipe builds.
         """
         settings = self._read(stage)
         if built_model:
@@ -144,12 +138,7 @@ def _check_mapping(value: Any, where: str) -> None:
 
 
 def build(cls: type, settings: Mapping[str, Any], where: str) -> Any:
-    """
-    A dataclass from settings.
-
-    Raises:
-        UserError: a key is unknown (the nearest is named), or a value cannot be used.
-    """
+    """A dataclass from settings. Raises `UserError` for an unknown key (the nearest is named) or an unusable value."""
     known = {item.name for item in dataclasses.fields(cls)}
     for key in settings:
         if key not in known:
@@ -161,11 +150,6 @@ def build(cls: type, settings: Mapping[str, Any], where: str) -> Any:
 
 
 def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
-    """
-    Write the resolved settings of a stage, as a configuration file that the stage can be run with by hand.
-
-    Raises:
-        UserError: the file cannot be written.
-    """
+    """Write the resolved settings of a stage, as a configuration file that the stage can be run with by hand."""
     with atomic_file(path) as file:
         file.write(yaml.safe_dump(dict(settings), sort_keys=False, allow_unicode=True))

@@ -15,7 +15,7 @@ import yaml
 
 from ..errors import MissingExtraError, UserError
 from ..stages.command import run_command
-from ..stages.config import Settings, check_keys, command_types, parse_command, setting
+from ..stages.config import check_keys, command_types, parse_command, setting
 from ..stages.frame import folder_of_stage, stage_run
 from ..stages.recipe_file import shipped
 from ..stages.record import RUN_FILE, read_run
@@ -73,12 +73,7 @@ class RunConfig:
             raise UserError("which recipe? `glow-trl run recipes/quickstart`, for example")
 
     def chosen_arms(self, recipe: Recipe) -> list[str]:
-        """
-        The arms to train, in the recipe's order.
-
-        Raises:
-            UserError: the recipe has no such arm; the nearest is named.
-        """
+        """The arms to train, in the recipe's order. Raises `UserError` if it has no such arm; the nearest is named."""
         for arm in self.arms:
             if arm not in recipe.arms:
                 close = nearest(arm, recipe.arms) or f"; there are {', '.join(recipe.arms)}"
@@ -111,8 +106,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     pipeline.check()
     if config.overwrite:
         _delete_run(output_dir)
+    # The seed that the run has, whoever has said it
+    seed = {"seed": pipeline.run_seed}
+    settings = dataclasses.replace(settings, given=settings.given | seed, resolved=settings.resolved | seed)
     try:
-        with stage_run(_with_seed(settings, pipeline.run_seed), output_dir, reopens=True) as run:
+        with stage_run(settings, output_dir, reopens=True) as run:
             run.record |= pipeline.facts(read_run(output_dir) or {})
             run.start()
             pipeline.run(run)
@@ -126,12 +124,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     print_summary(json.loads((output_dir / "summary.json").read_text(encoding="utf-8")), console)
     console.print(f"report: {output_dir / 'report.html'}", soft_wrap=True)
     return 0
-
-
-def _with_seed(settings: Settings, seed: int | None) -> Settings:
-    """The settings with the seed that the run has, whoever has said it."""
-    said = {"seed": seed}
-    return dataclasses.replace(settings, given=settings.given | said, resolved=settings.resolved | said)
 
 
 def _take_overrides(argv: list[str]) -> tuple[list[str], list[tuple[str, str]]]:

@@ -42,15 +42,9 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
 
 def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """
-    Run something and turn its errors into one line and an exit code.
-
-    Args:
-        main (`Callable`): what to run; returns an exit code or `None`.
-        interrupted (`str`, *optional*): what to say when the user interrupts it.
-
-    Returns:
-        `int`: 0 when done, 2 for bad input or configuration, 1 for anything else that has a message of its own, 130
-        when interrupted. Other errors are raised.
+    Run something and turn its errors into one line and an exit code: 0 when done (or what `main` returns), 2 for bad
+    input or configuration, 1 for anything else that has a message of its own, 130 when the user interrupts it, of
+    which `interrupted` is said. Other errors are raised.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     if ENDS_WITH_PARENT in os.environ:

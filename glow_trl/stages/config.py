@@ -243,12 +243,7 @@ def _split_option(token: str) -> list[str]:
 
 
 def check_keys(path: Path | None, keys: Iterable[str], dataclass_types: Sequence[type], command: str) -> None:
-    """
-    Check that a configuration file has only keys that its command knows.
-
-    Raises:
-        UserError: a key is unknown; the nearest known one is named.
-    """
+    """Raise a `UserError` for a key that the command does not know; the nearest known one is named."""
     known = {item.name for cls in dataclass_types for item in dataclasses.fields(cls) if item.init}
     for key in keys:
         if key not in known:
@@ -260,13 +255,8 @@ def read_config(
 ) -> tuple[list[str], Path | None, dict[str, Any]]:
     """
     Read the file that `--config` names, see [`~glow_trl.stages.recipe_file.resolve_stage_file`], and set the
-    environment variables that it has under `env`.
-
-    Returns:
-        `tuple`: the command line without `--config FILE`, the file, and its settings.
-
-    Raises:
-        UserError: the file is missing or is not a YAML mapping.
+    environment variables that it has under `env`. Returns the command line without `--config FILE`, the file, and its
+    settings.
     """
     rest, path = _take_config(list(argv), prog)
     settings = {} if path is None else resolve_stage_file(path, known)
@@ -286,12 +276,7 @@ def _take_config(argv: list[str], prog: str) -> tuple[list[str], Path | None]:
 
 
 def as_mapping(value: dict[str, Any] | str | None, name: str) -> dict[str, Any]:
-    """
-    A mapping given in YAML, or on the command line as JSON.
-
-    Raises:
-        UserError: it is neither.
-    """
+    """A mapping given in YAML, or on the command line as JSON; `{}` for `None`, a `UserError` for anything else."""
     if value is None:
         return {}
     if isinstance(value, str):

@@ -16,15 +16,8 @@ def is_dotted(name: str) -> bool:
 
 def load_dotted(path: str, setting: str) -> Any:
     """
-    The object at `package.module:name` or, as TRL writes it, `package.module.name`. Modules of the current folder are
-    found, as by `python -m`.
-
-    Args:
-        path (`str`): the dotted path.
-        setting (`str`): what names it, for messages.
-
-    Raises:
-        UserError: there is no such module, or it has no such name; the nearest is named.
+    The object at `package.module:name` or, as TRL writes it, `package.module.name`; `setting` is what names it, for
+    messages. Modules of the current folder are found, as by `python -m`. Raises `UserError` where there is none.
     """
     module_name, _, name = path.partition(":") if ":" in path else path.rpartition(".")
     if not all(part.isidentifier() for part in (*module_name.split("."), name)):

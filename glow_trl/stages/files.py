@@ -18,11 +18,8 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 @contextmanager
 def write_errors(path: str | os.PathLike) -> Iterator[None]:
     """
-    Name `path` in the errors of a block that writes it.
-
-    Raises:
-        UserError: it cannot be written.
-        OSError: the disk is full. That is not the user's input to mend; the commands say so and keep what is saved.
+    Name `path` in the errors of a block that writes it. They become a `UserError`, but for a full disk, which stays an
+    `OSError`: that is not the user's input to mend; the commands say so and keep what is saved.
     """
     try:
         yield
@@ -41,12 +38,9 @@ def partial_of(path: str | os.PathLike) -> Path:
 def replacing(path: str | os.PathLike, keep: tuple[type[BaseException], ...] = ()) -> Iterator[Path]:
     """
     A path beside `path`, see [`partial_of`], for a file or a folder that takes the place of `path` when the
-    block ends, and is removed when it ends with an error. [`atomic_path`] names `path` in the block's errors as well:
-    this is for blocks that do more than write.
-
-    Args:
-        path (`str` or `os.PathLike`): the file or folder; the folder that it is in is made if need be.
-        keep (`tuple[type]`, *optional*): errors after which the partial file stays where it is.
+    block ends, and is removed when it ends with an error that is not one of `keep`. The folder that `path` is in is
+    made if need be. [`atomic_path`] names `path` in the block's errors as well: this is for blocks that do more than
+    write.
     """
     path = Path(path)
     partial = partial_of(path)
@@ -71,17 +65,8 @@ def replacing(path: str | os.PathLike, keep: tuple[type[BaseException], ...] = (
 @contextmanager
 def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
     """
-    A path to write a file or a folder to, which takes the place of `path` when it is whole; see [`replacing`].
-
-    Raises:
-        UserError: it cannot be written.
-        OSError: the disk is full.
-
-    Example:
-    ```python
-    >>> with atomic_path("model") as partial:
-    ...     model.save_pretrained(partial)
-    ```
+    A path to write a file or a folder to, which takes the place of `path` when it is whole; see [`replacing`], and
+    [`write_errors`] for its errors.
     """
     with write_errors(path), replacing(path) as partial:
         yield partial
@@ -92,10 +77,6 @@ def atomic_file(path: str | os.PathLike, mode: str = "w") -> Iterator[IO[Any]]:
     """
     A file, open in `mode` (`"w"` for text in UTF-8, `"wb"`), that appears under its name when it is whole; see
     [`atomic_path`].
-
-    Raises:
-        UserError: it cannot be written.
-        OSError: the disk is full.
     """
     with atomic_path(path) as partial, partial.open(mode, encoding=None if "b" in mode else "utf-8") as file:
         yield file
@@ -123,12 +104,7 @@ def read_json(path: str | os.PathLike) -> dict[str, Any] | None:
 
 
 def make_writable(folder: Path) -> None:
-    """
-    Make a folder if it does not exist, and check that files can be made in it.
-
-    Raises:
-        UserError: it cannot be made or written to.
-    """
+    """Make a folder if it does not exist; raise a `UserError` if no files can be made in it."""
     probe = folder / f".writable.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -71,12 +71,7 @@ def _interrupt(run: StageRun) -> None:
 
 @contextlib.contextmanager
 def writing(output: str | os.PathLike | None) -> Iterator[Path | None]:
-    """
-    Hold a file or folder that a command writes as a whole, for this process; its parent is made if need be.
-
-    Raises:
-        UserError: the parent cannot be written to, or another process is writing there.
-    """
+    """Hold a file or folder that a command writes as a whole, for this process; its parent is made if need be."""
     if output is None:
         yield None
         return
@@ -91,9 +86,6 @@ def folder_of_stage(folder: Path, lock_file: str = LOCK_FILE) -> Iterator[None]:
     """
     Hold a folder for this process, see [`~glow_trl.stages.lock.exclusive`]. It is made if it does not exist, and
     removed again if nothing was written into it.
-
-    Raises:
-        UserError: it cannot be made or written to, or another process holds it.
     """
     is_new = not folder.exists()
     make_writable(folder)

@@ -16,15 +16,8 @@ _held: set[Path] = set()
 @contextlib.contextmanager
 def exclusive(path: Path, what: str | Path) -> Iterator[None]:
     """
-    Hold a lock file for this process. Whatever ends the process frees it; the file is there while it is held.
-
-    Args:
-        path (`Path`): the lock file; its folder must exist.
-        what (`str` or `Path`): what it stands for, for the message.
-
-    Raises:
-        UserError: another process holds it.
-        OSError: the file cannot be made.
+    Hold a lock file, in a folder that exists, for this process, or raise a `UserError` that another one is writing
+    `what`. Whatever ends the process frees it; the file is there while it is held.
     """
     import fcntl
 

@@ -80,17 +80,9 @@ def resolve_stage_file(path: Path, known: Container[str] = ()) -> dict[str, Any]
     """
     What a stage's file says. Beside a `recipe.yaml` also what that says for the stage, and what the bases' files say.
 
-    Args:
-        path (`Path`): the file.
-        known (`Container[str]`, *optional*): the settings that the stage knows. Of what holds for all stages it gets
-            those.
-
-    Returns:
-        `dict`: the settings; `env` among them has the environment variables to set.
-
-    Raises:
-        UserError: a file is missing or is not a YAML mapping, the base cannot be found, or the file asks the model in
-            another way than `recipe.yaml`.
+    Of what holds for all stages a stage gets the settings that it knows, `known`. `env` in the result has the
+    environment variables to set. Raises `UserError` for a file that is missing or malformed, or that asks the model in
+    another way than `recipe.yaml`.
     """
     if (path.parent / RECIPE_FILE).is_file():
         recipe, settings = read_recipe_file(path.parent), _read_inherited(path.parent, path.name)
@@ -111,13 +103,7 @@ def resolve_stage_file(path: Path, known: Container[str] = ()) -> dict[str, Any]
 
 
 def read_recipe_file(folder: Path) -> RecipeFile:
-    """
-    The `recipe.yaml` of a folder, with what it takes over from its base.
-
-    Raises:
-        UserError: it is malformed, has an unknown key (the nearest is named) or a value of the wrong kind, or its base
-            cannot be found.
-    """
+    """The `recipe.yaml` of a folder, with what it takes over from its base. Raises `UserError` if it is malformed."""
     path = folder / RECIPE_FILE
     if not path.is_file():
         return RecipeFile()
@@ -134,10 +120,8 @@ def read_recipe_file(folder: Path) -> RecipeFile:
 
 def lineage(folder: Path) -> list[Path]:
     """
-    The folders of a recipe, of its base, of the base's base, and so on.
-
-    Raises:
-        UserError: a base cannot be found, or builds on a recipe that builds on it.
+    The folders of a recipe, of its base, of the base's base, and so on. Raises `UserError` where one is not to be
+    found.
     """
     folders = [folder]
     while (path := folders[-1] / RECIPE_FILE).is_file() and (base := read_yaml(path).get("base")) is not None:

@@ -11,12 +11,7 @@ from ..errors import UserError
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """
-    The mapping in a YAML file; `{}` for an empty one.
-
-    Raises:
-        UserError: the file is missing, unreadable, not YAML, or not a mapping.
-    """
+    """The mapping in a YAML file; `{}` for an empty one. Raises `UserError` where there is no such file or mapping."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -23,16 +23,10 @@ _SMALL = 64 << 20
 
 def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
     """
-    The latest checkpoint in the output folder of a `transformers` trainer that training can go on from. A damaged or
-    unfinished one is passed over, with a warning that says what is wrong with it.
+    The latest checkpoint in the output folder of a `transformers` trainer that training can go on from, if there is
+    one. A damaged or unfinished one is passed over, with a warning that says what is wrong with it.
 
     Weights and optimizer states are not loaded: their files are checked by header and size.
-
-    Args:
-        output_dir (`str` or `os.PathLike`): folder with the folders `checkpoint-N`; it need not exist.
-
-    Returns:
-        `str`, *optional*: path of the checkpoint, or `None` if there is no complete one.
     """
     found = []
     if Path(output_dir).is_dir():

@@ -20,15 +20,8 @@ _UNIVERSAL = "latest_universal"
 def fit_to_processes(trainer: Trainer, checkpoint: str | None) -> None:
     """
     Let a trainer resume from a checkpoint of another number of processes. DeepSpeed cuts optimizer states to the
-    number of processes; they are converted, in the checkpoint's folder, to DeepSpeed's universal format. Without
-    DeepSpeed there is nothing to convert. To be called by all processes.
-
-    Args:
-        trainer ([`~transformers.Trainer`]): the trainer, before `train`.
-        checkpoint (`str`, *optional*): folder of the checkpoint.
-
-    Raises:
-        UserError: the numbers differ and the states cannot be converted.
+    number of processes; they are converted, in the checkpoint's folder, to DeepSpeed's universal format, or a
+    `UserError` is raised. Without DeepSpeed there is nothing to convert. To be called by all processes before `train`.
     """
     # Of a call of `train` before
     trainer.remove_callback(_StateOfEachGroup)

@@ -48,13 +48,8 @@ class GuardConfig:
 
 class CollapseGuard(TrainerCallback):
     """
-    Watches the logs of a [`~trl.GRPOTrainer`] and stops the training, saving a checkpoint, when it collapses.
-
-    Args:
-        config ([`GuardConfig`]): the thresholds.
-
-    Attributes:
-        reason (`str` or `None`): why the training was stopped, if it was.
+    Watches the logs of a [`~trl.GRPOTrainer`] and stops the training, saving a checkpoint, when it collapses. `reason`
+    then says why.
     """
 
     def __init__(self, config: GuardConfig):

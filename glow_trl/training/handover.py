@@ -1,12 +1,11 @@
 """The hand-over from stage 1 to stage 2: what SFT taught the model to read and write must be what GRPO gives it."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
-from ..stages.files import write_json
+from ..stages.files import read_json, write_json
 
 
 if TYPE_CHECKING:
@@ -29,14 +28,8 @@ def write_handover(
     end_token_share: float,
 ) -> None:
     """
-    Record beside a checkpoint how it was trained to be prompted.
-
-    Args:
-        output_dir (`str` or `Path`): folder of the checkpoint.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): the tokenizer saved with it.
-        system_prompt (`str`, *optional*): system turn of the training prompts.
-        prompt_template (`str`, *optional*): their template.
-        end_token_share (`float`): share of the training samples whose last target is the end token.
+    Record beside a checkpoint how it was trained to be prompted, and the share of the training samples whose last
+    target is the end token.
     """
     record = {
         "chat_template": _digest(tokenizer.chat_template),
@@ -50,11 +43,7 @@ def write_handover(
 
 def read_handover(model_dir: str | Path) -> dict[str, Any] | None:
     """What [`write_handover`] recorded, or `None` for a checkpoint that has no record."""
-    try:
-        record = json.loads((Path(model_dir) / HANDOVER_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
+    return read_json(Path(model_dir) / HANDOVER_FILE)
 
 
 def check_handover(
@@ -64,13 +53,8 @@ def check_handover(
     prompt_template: str | None,
 ) -> list[str]:
     """
-    Check that a checkpoint will be prompted in stage 2 as it was trained to be in stage 1.
-
-    Args:
-        model_name_or_path (`str`): the checkpoint.
-        tokenizer ([`~transformers.PreTrainedTokenizerBase`]): the tokenizer that stage 2 uses.
-        system_prompt (`str`, *optional*): system turn of stage 2's prompts.
-        prompt_template (`str`, *optional*): their template.
+    Check that a checkpoint will be prompted in stage 2, with this tokenizer, system turn and template, as it was
+    trained to be in stage 1.
 
     Returns:
         `list[str]`: what could not be checked, because the checkpoint was not made by `glow-trl sft`.
@@ -135,12 +119,9 @@ def check_end_token(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
 
 def end_token_share(dataset: "Dataset", end_token_id: int) -> float:
     """
-    Share of the samples of a tokenized data set, packed or not, that have the end token among their last targets
-    (templates may write a line break behind it). Up to a thousand rows spread over the set are looked at.
-
-    Args:
-        dataset ([`~datasets.Dataset`]): with the columns `labels` and, if packed, `seq_lengths`.
-        end_token_id (`int`): the end token.
+    Share of the samples of a tokenized data set, packed (with a column `seq_lengths`) or not, that have the end token
+    among their last targets (templates may write a line break behind it). Up to a thousand rows spread over the set
+    are looked at.
     """
     rows = dataset.select(range(0, len(dataset), max(1, len(dataset) // 1000))).with_format(None)
     ended = total = 0

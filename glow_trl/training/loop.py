@@ -10,11 +10,12 @@ import torch
 import transformers
 from accelerate import PartialState
 from peft import PeftConfig
-from transformers import ProgressCallback
+from transformers import PreTrainedTokenizerBase, ProgressCallback
 from trl import ModelConfig, get_peft_config
 
 from ..data import write_jsonl
 from ..errors import UserError
+from ..generation.loading import load_tokenizer
 from ..stages.record import StageRun
 from .checkpoints import last_complete_checkpoint
 from .resume import ResumableTrainer
@@ -39,16 +40,11 @@ def adapter_to_train(model_args: ModelConfig) -> PeftConfig | None:
     return config
 
 
-def required_model(model_args: ModelConfig) -> str:
-    """
-    The model's name or folder.
-
-    Raises:
-        UserError: none is given.
-    """
+def stage_tokenizer(model_args: ModelConfig, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model to train. Raises `UserError` where no model is named."""
     if not model_args.model_name_or_path:
         raise UserError("model_name_or_path is required: a folder or a model on the Hub")
-    return model_args.model_name_or_path
+    return load_tokenizer(model_args.model_name_or_path, trust_remote_code, model_args.model_revision)
 
 
 def model_init_kwargs(model_args: ModelConfig) -> dict[str, Any]:
@@ -90,10 +86,6 @@ class LogProgress(ProgressCallback):
 def train(trainer: ResumableTrainer, run: StageRun) -> None:
     """
     Train, from the last complete checkpoint in the output folder if there is one, and save model, tokenizer and log.
-
-    Args:
-        trainer ([`~glow_trl.training.resume.ResumableTrainer`]): the trainer.
-        run ([`~glow_trl.stages.record.StageRun`]): the record of the run.
     """
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..generation.loading import adapter_config, load_tokenizer
+from ..generation.loading import adapter_config, first_line, load_tokenizer
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
 from ..stages.files import atomic_path
@@ -36,19 +36,12 @@ def merge_adapter(
 ) -> None:
     """
     Merge a PEFT adapter into its base model, and save the whole model with the adapter's tokenizer, chat template and
-    hand-over record. The product of the adapter's matrices is added in float32 and rounded once, to the data type of
-    the base model: in bfloat16 the product would lose most of its digits before it is added.
-
-    Args:
-        adapter (`str` or `os.PathLike`): folder of the adapter.
-        output_dir (`str` or `os.PathLike`): where to save; it must not exist yet, or be empty. It appears under its
-            name only when it is whole.
-        base_model (`str`, *optional*): the base model, if it is no longer where the adapter's configuration says.
-        revision (`str`, *optional*): revision of the base model on the Hub.
-        trust_remote_code (`bool`, *optional*, defaults to `False`): whether code that comes with the model may run.
+    hand-over record; for the arguments see [`MergeConfig`]. The product of the adapter's matrices is added in float32
+    and rounded once, to the data type of the base model: in bfloat16 the product would lose most of its digits before
+    it is added. The output folder appears under its name only when it is whole.
 
     Raises:
-        UserError: `adapter` is not one, its base model cannot be loaded, or the output folder is in use.
+        UserError: `adapter` is not one, its base model cannot be loaded, or the output folder is not empty.
     """
     adapter, output_dir = Path(adapter).expanduser(), Path(output_dir).expanduser()
     if not adapter.is_dir():
@@ -75,9 +68,9 @@ def merge_adapter(
         peft_config.inference_mode = True
         model = PeftModel.from_pretrained(model, adapter, config=peft_config)
     except (OSError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{adapter} cannot be merged into {base_model} ({first}); --base_model names the model if it has moved"
+            f"{adapter} cannot be merged into {base_model} ({first_line(error)}); --base_model names the model if it "
+            "has moved"
         ) from error
     model = model.merge_and_unload(safe_merge=True).to(dtype)
     model.config.dtype = dtype

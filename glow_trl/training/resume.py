@@ -11,7 +11,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from accelerate.logging import get_logger
@@ -28,13 +28,8 @@ from .deepspeed import fit_to_processes
 
 logger = get_logger(__name__)
 
-if TYPE_CHECKING:
-    from transformers import Trainer as _Trainer
-else:
-    _Trainer = object
 
-
-class ResumableTrainer(_Trainer):
+class ResumableTrainer(Trainer):
     """
     Put before a [`~transformers.Trainer`] among the bases of a class, lets its `train` go on from a checkpoint that a
     run left behind when it died, also one of another number of processes.
@@ -70,11 +65,9 @@ class ResumableTrainer(_Trainer):
 
 def make_resumable(args: TrainingArguments) -> None:
     """
-    Let a run of several processes on CPU load optimizer states. accelerate calls the device of such a run `cpu:0`, and
-    `transformers` asks `torch.load` for tensors there, which knows the CPU without a number only.
-
-    Args:
-        args ([`~transformers.TrainingArguments`]): arguments of the trainer; changed in place.
+    Let a run of several processes on CPU load optimizer states, by a change of `args` in place. accelerate calls the
+    device of such a run `cpu:0`, and `transformers` asks `torch.load` for tensors there, which knows the CPU without a
+    number only.
     """
     if args.device.type == "cpu" and args.device.index is not None:
         # Where the property `device` keeps its value
@@ -109,10 +102,8 @@ CHANGEABLE = frozenset(
 def parse_training_stage(command: str, argv: Sequence[str], dataclass_types: Sequence[type] | None = None) -> Settings:
     """
     As [`~glow_trl.stages.config.parse_command`]. Where the output folder holds a run of another number of processes,
-    `gradient_accumulation_steps` makes up for the difference, so that it goes on with as many samples in a step.
-
-    Raises:
-        UserError: as there, or the samples of a step cannot be divided among the processes.
+    `gradient_accumulation_steps` makes up for the difference, so that it goes on with as many samples in a step; a
+    `UserError` says that these cannot be divided among the processes.
     """
     types = command_types(command) if dataclass_types is None else dataclass_types
     settings = parse_settings(types, argv, command, CHANGEABLE)

@@ -34,17 +34,8 @@ def server_command(
 ) -> list[str]:
     """
     The command that starts a server that TRL can work with: it must send the log-probabilities that it sampled from,
-    and take new weights.
-
-    Args:
-        model (`str`): folder or id of the model.
-        host (`str`): address to listen on.
-        port (`int`): port to listen on.
-        dtype (`str`, *optional*): data type of the weights; by default vLLM chooses.
-        max_model_len (`int`, *optional*): longest prompt and completion together, in tokens; by default the model's.
-        nccl (`bool`, *optional*, defaults to `True`): whether weights will come through NCCL, TRL's way, which needs a
-            GPU.
-        arguments (`Sequence[str]`, *optional*): further arguments of `vllm serve`.
+    and take new weights. `nccl`: whether these come through NCCL, TRL's way, which needs a GPU. `max_model_len`:
+    longest prompt and completion together, in tokens. `arguments`: further ones of `vllm serve`.
     """
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", model]
     command += ["--host", host, "--port", str(port), "--logprobs-mode", "processed_logprobs", "--max-logprobs", "-1"]
@@ -61,15 +52,8 @@ class VLLMServer:
     """
     Runs a server while the context is open. It ends with the process that started it, however that ends.
 
-    Args:
-        command (`Sequence[str]`): what starts it.
-        port (`int`): where it listens.
-        log_file (`Path`): takes what it prints.
-        devices (`str`, *optional*): GPUs that it sees, as in `CUDA_VISIBLE_DEVICES`.
-        timeout (`float`, *optional*, defaults to 600): seconds in which it must be up.
-
-    Raises:
-        UserError: the port is in use, or the server does not come up.
+    `log_file` takes what it prints, `devices` are the GPUs that it sees, as in `CUDA_VISIBLE_DEVICES`, and `timeout`
+    is in seconds. Raises `UserError` if the port is in use or the server does not come up.
     """
 
     def __init__(

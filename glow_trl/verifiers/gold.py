@@ -1,12 +1,16 @@
 """The pre-flight over gold answers: each of them, phrased as a model would, must satisfy its own verifier."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
+from ..errors import UserError
 from .pool import DEFAULT_TIMEOUT, VerifierPool, default_pool
 
+
+logger = logging.getLogger(__name__)
 
 CHUNK = 512
 _SHOWN = 3
@@ -14,12 +18,16 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class GoldFailure:
-    """One unusable row: its number from 0, its gold answer and kind, and why its verifier turned the answer down."""
+    """One unusable row: its number from 0, its gold answer and kind, and why its verifier turned the answer down.
+
+    `name` is what messages call it: its `sample_id`, if it has one.
+    """
 
     index: int
     answer: object
     kind: str
     reason: str
+    name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +59,7 @@ class GoldReport:
         counts = Counter(failure.reason for failure in self.failures)
         reasons = ", ".join(f"{count} {reason}" for reason, count in counts.most_common())
         shown = "; ".join(
-            f"row {failure.index}: {str(failure.answer)[:60]!r} ({failure.kind}, {failure.reason})"
+            f"{failure.name}: {str(failure.answer)[:60]!r} ({failure.kind}, {failure.reason})"
             for failure in self.failures[:_SHOWN]
         )
         more = " ..." if len(self.failures) > _SHOWN else ""
@@ -104,6 +112,26 @@ def check_gold(
         )
         for index, (gold, row_kind, verdict) in enumerate(zip(golds, kinds, verdicts, strict=True), start=checked):
             if verdict.correct is not True:
-                failures.append(GoldFailure(index, gold, row_kind, verdict.reason))
+                name = chunk[index - checked].get("sample_id") or f"row {index}"
+                failures.append(GoldFailure(index, gold, row_kind, verdict.reason, str(name)))
         checked += len(chunk)
     return GoldReport(checked, tuple(failures))
+
+
+def usable_questions(rows: list[dict], on_bad_gold: str = "error", where: str = "") -> list[dict]:
+    """
+    The rows whose gold answer its own verifier accepts; `where` begins the messages.
+
+    Raises:
+        UserError: one is not accepted and `on_bad_gold` is `"error"`, or none is.
+    """
+    report = check_gold(rows)
+    if report.ok:
+        return rows
+    if on_bad_gold == "error" or not report.usable:
+        raise UserError(
+            f"{where}{report.summary()}. Correct them or their `kind`, or set on_bad_gold: drop to leave them out"
+        )
+    logger.warning("%s%s; they are left out", where, report.summary())
+    bad = {failure.index for failure in report.failures}
+    return [row for index, row in enumerate(rows) if index not in bad]
