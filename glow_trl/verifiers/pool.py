@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from numbers import Number
 
 from ..errors import UserError
@@ -82,12 +82,12 @@ class VerifierPool:
                 f"a verifier pool needs workers and memory_mb of at least 1, not {workers} and {memory_mb}"
             )
         self.timeout = _checked_timeout(timeout)
-        self._settings = {"workers": workers, "timeout": timeout, "memory_mb": memory_mb, "cache_size": cache_size}
+        self._settings = (workers, timeout, memory_mb, cache_size)
         self._workers = Workers(_COMPARE, workers, memory_mb)
         self._cache = _Cache(cache_size)
 
     def __reduce__(self):
-        return partial(VerifierPool, **self._settings), ()
+        return VerifierPool, self._settings
 
     def __enter__(self) -> "VerifierPool":
         return self
