@@ -1,8 +1,6 @@
 """The results of a run as a table in the terminal."""
 
-from typing import Any
-
-from rich.console import Console
+from typing import TYPE_CHECKING, Any
 
 from ..evaluation.metrics import benchmark_label
 from ..stages.console import add_texts, figures_table
@@ -10,7 +8,11 @@ from ..statistics.numbers import interval, number, percent
 from .summary import k_values
 
 
-def print_summary(summary: dict[str, Any], console: Console) -> None:
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def print_summary(summary: dict[str, Any], console: "Console") -> None:
     """Print stage x benchmark: accuracy, pass@k, response length, entropy and seconds.
 
     Args:
