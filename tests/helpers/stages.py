@@ -54,4 +54,8 @@ def run(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # On CPU, torch's threads can abort a process that ends in the usual way ("terminate called")
+    os._exit(code)
