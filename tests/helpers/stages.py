@@ -9,6 +9,7 @@ of a small run are its imports: `-m helpers.stages MODULE ARGUMENT... [then MODU
 
 import importlib
 import itertools
+import os
 import sys
 
 from accelerate.state import AcceleratorState, PartialState
