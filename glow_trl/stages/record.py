@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import UserError
 from .config import Settings
 from .files import make_writable, read_json, write_json
+from .machine import machine
 
 
 RUN_FILE = "run.json"
@@ -225,8 +226,8 @@ def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def provenance() -> dict[str, Any]:
-    """With what something was made: `versions` of the packages, `git` revision of this one, `command` line."""
-    return {"versions": _versions(), "git": _git_revision(), "command": sys.argv}
+    """With what something was made: `versions` of packages, `git` revision of this one, `machine`, `command` line."""
+    return {"versions": _versions(), "git": _git_revision(), "machine": machine(), "command": sys.argv}
 
 
 def _versions() -> dict[str, str]:
