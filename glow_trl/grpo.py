@@ -26,7 +26,7 @@ from .errors import MissingExtraError, TrainingCollapsed, UserError
 from .generation.loading import adapter_config
 from .stages.command import run_command
 from .stages.config import nearest, setting
-from .stages.dotted import is_dotted, load_dotted
+from .stages.dotted import is_dotted, load_dotted, own_code
 from .stages.frame import stage_run
 from .stages.record import StageRun
 from .training import loop
@@ -194,7 +194,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config, guard_config, args, model_args = settings.configs
     if args.use_vllm and find_spec("vllm") is None:
         raise MissingExtraError("vllm", "vllm", "use_vllm")
-    inputs = [*config.files, model_args.model_name_or_path or ""]
+    code = own_code([*config.reward_funcs, *config.kinds], "reward_funcs, kinds")
+    inputs = [*config.files, loop.model_folder(model_args), *code]
     with stage_run(settings, args.output_dir, inputs, step_size=step_size(args)) as run:
         if not run.is_complete:
             _train(config, guard_config, args, model_args, run)

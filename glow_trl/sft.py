@@ -94,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl sft` with the arguments `argv`, by default those of the command line."""
     settings = parse_training_stage("sft", sys.argv[1:] if argv is None else argv)
     config, args, model_args = settings.configs
-    with stage_run(settings, args.output_dir, config.files, step_size=step_size(args)) as run:
+    inputs = [*config.files, loop.model_folder(model_args), args.chat_template_path]
+    with stage_run(settings, args.output_dir, inputs, step_size=step_size(args)) as run:
         if not run.is_complete:
             _train(config, args, model_args, run)
 

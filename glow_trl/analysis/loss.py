@@ -160,8 +160,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: LossConfig = settings.config
     disable_progress_bar()
     folder = config.checkpoint_folder()
-    inputs = [*config.files, *([] if folder is None else [folder])]
-    with stage_run(settings, config.output_dir, inputs) as run:
+    with stage_run(settings, config.output_dir, [*config.files, folder]) as run:
         results = read_json(run.output_dir / RESULTS_FILE) if run.is_complete else None
         if results is None:
             if (run.output_dir / LOSSES_FILE).is_file():

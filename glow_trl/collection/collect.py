@@ -13,6 +13,7 @@ from ..generation import Engine
 from ..stages.command import run_command
 from ..stages.config import as_mapping, parse_command
 from ..stages.console import progress
+from ..stages.dotted import own_code
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from .collecting.config import CollectConfig
@@ -117,8 +118,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl collect` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("collect", sys.argv[1:] if argv is None else argv)
     config: CollectConfig = settings.config
-    inputs = [*config.files, config.checkpoint_folder(), config.chat_template_path]
-    with stage_run(settings, config.output_dir, filter(None, inputs)) as run:
+    code = own_code([config.engine], "engine")
+    inputs = [*config.files, config.checkpoint_folder(), config.chat_template_path, *code]
+    with stage_run(settings, config.output_dir, inputs) as run:
         if run.is_complete:
             return
         run.start()

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
 from ..stages.console import progress
+from ..stages.dotted import own_code
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from ..verifiers import Verdict, load_kind
@@ -203,7 +204,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl label` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("label", sys.argv[1:] if argv is None else argv)
     config: LabelConfig = settings.config
-    with stage_run(settings, config.output_dir, config.files) as run:
+    code = own_code([config.kind, *config.kinds], "kind, kinds")
+    with stage_run(settings, config.output_dir, [*config.files, *code]) as run:
         if run.is_complete:
             return
         run.start()

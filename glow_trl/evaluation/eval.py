@@ -11,9 +11,10 @@ from ..benchmarks import BenchmarkConfig
 from ..stages.command import run_command
 from ..stages.config import parse_command
 from ..stages.console import add_texts, figures_table
+from ..stages.dotted import own_code
 from ..stages.files import read_json
+from ..stages.fingerprint import fingerprint
 from ..stages.frame import stage_run
-from ..stages.record import fingerprint
 from ..statistics.numbers import interval, number, percent
 from .config import EvalConfig
 from .metrics import benchmark_label, largest_k
@@ -39,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     disable_progress_bar()
     folder = config.checkpoint_folder()
     facts = {"benchmarks": {item.name: _data_facts(item) for item in benchmarks}}
-    inputs = [] if folder is None else [folder]
+    kinds = [item.kind for item in benchmarks if item.kind]
+    inputs = [folder, *own_code([config.engine, *kinds], "engine, kind")]
     with stage_run(settings, config.output_dir, inputs, depends_on=facts, reopens=config.rescore) as run:
         results = read_json(run.output_dir / "results.json") if run.is_complete else None
         if results is None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..stages.config import as_mapping, setting
-from ..stages.record import fingerprint
+from ..stages.fingerprint import fingerprint
 from .base import Engine, SamplingConfig
 from .loading import load_model, load_tokenizer, local_folder
 from .registry import create_engine, engine_class

@@ -3,6 +3,7 @@
 import math
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -15,7 +16,7 @@ from trl import ModelConfig, get_peft_config
 
 from ..data import write_jsonl
 from ..errors import UserError
-from ..generation.loading import load_tokenizer
+from ..generation.loading import load_tokenizer, local_folder
 from ..stages.record import StageRun
 from .checkpoints import last_complete_checkpoint
 from .resume import ResumableTrainer
@@ -38,6 +39,12 @@ def adapter_to_train(model_args: ModelConfig) -> PeftConfig | None:
     if isinstance(modules, str) and modules != "all-linear" and re.fullmatch(r"\w+", modules):
         config.target_modules = {modules}
     return config
+
+
+def model_folder(model_args: ModelConfig) -> Path | None:
+    """The folder of the model to train; `None` for one on the Hub, and where none is named."""
+    name = model_args.model_name_or_path
+    return local_folder(name) if name else None
 
 
 def stage_tokenizer(model_args: ModelConfig, trust_remote_code: bool) -> PreTrainedTokenizerBase:

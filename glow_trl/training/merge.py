@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: MergeConfig = settings.config
     output = Path(config.output).expanduser()
     with writing(output):
-        run = StageRun("merge", output, settings, [config.adapter])
+        run = StageRun("merge", output, settings, [config.adapter, config.base_model])
         if not run.is_complete:
             merge_adapter(config.adapter, output, config.base_model, config.revision, config.trust_remote_code)
             run.complete()
