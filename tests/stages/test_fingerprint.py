@@ -14,7 +14,7 @@ from glow_trl.stages.fingerprint import fingerprint
 from helpers.launching import CPU, environment
 
 
-LARGE = 24 << 20
+LARGE = 17 << 20
 
 
 @pytest.fixture(autouse=True)
@@ -181,6 +181,7 @@ def test_processes_share_the_cache(large, cache):
             print(module.fingerprint(path))
     """
     command = [sys.executable, "-c", code]
+    options = {"stdout": subprocess.PIPE, "text": True, "env": environment()}
     few = large.with_name("few")
     few.write_bytes(bytes(9 << 20))
     processes = [
