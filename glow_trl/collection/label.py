@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..data import JsonlWriter, NoUsableRows, Place, Reject, RejectsFile
-from ..data.columns import Fault
 from ..data.config import RowsConfig
 from ..errors import UserError
 from ..stages.command import run_command
@@ -187,8 +186,6 @@ class _Output:
 def _usable_rows(config: LabelConfig, rejects: RejectsFile) -> Iterator[tuple[tuple[Place, dict], str, Question]]:
     for place, row in config.iter_placed(("problem", "completion", "answer"), rejects):
         fault = find_judging_fault(row, config.kind)
-        if fault is None and not isinstance(row["answer"], str | int | float):
-            fault = Fault("column 'answer' must be a string or a number", f", found {type(row['answer']).__name__}")
         if fault is not None:
             rejects(Reject(place.file, place.number, *fault, row, unit=place.unit))
             continue

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..data.columns import without_gaps
 from ..data.jsonl import MalformedLine, read_jsonl
 from ..errors import UserError
 from ..stages.command import run_command
@@ -116,7 +117,8 @@ def _problem(row: dict, kind: str) -> str | None:
 
 
 def _usable_rows(source: Path, kind: str, skip: Callable[[MalformedLine], None] | None) -> Iterator[dict]:
-    for number, row in read_jsonl(source, on_malformed=skip):
+    for number, given in read_jsonl(source, on_malformed=skip):
+        row = without_gaps(given)
         problem = _problem(row, kind)
         if problem is None:
             yield row
