@@ -26,6 +26,7 @@ from .errors import MissingExtraError, TrainingCollapsed, UserError
 from .generation.loading import adapter_config
 from .stages.command import run_command
 from .stages.config import nearest, setting
+from .stages.console import say_results
 from .stages.dotted import is_dotted, load_dotted, own_code
 from .stages.frame import stage_run
 from .stages.record import StageRun
@@ -199,6 +200,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with stage_run(settings, args.output_dir, inputs, step_size=step_size(args)) as run:
         if not run.is_complete:
             _train(config, guard_config, args, model_args, run)
+    if run.main_process:
+        say_results(run.output_dir)
 
 
 def _train(

@@ -23,6 +23,7 @@ from .errors import UserError
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
 from .stages.command import run_command
 from .stages.config import setting
+from .stages.console import say_results
 from .stages.frame import stage_run
 from .stages.record import StageRun
 from .training import loop
@@ -98,6 +99,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with stage_run(settings, args.output_dir, inputs, step_size=step_size(args)) as run:
         if not run.is_complete:
             _train(config, args, model_args, run)
+    if run.main_process:
+        say_results(run.output_dir)
 
 
 def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, run: StageRun) -> None:

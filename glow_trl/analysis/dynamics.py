@@ -15,6 +15,7 @@ from ..data.loss_history import HISTORY_DIR, LABEL_COLUMN, LossHistory, recorded
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import as_mapping, parse_command, setting
+from ..stages.console import say_results
 from ..stages.files import make_writable, write_json
 from ..stages.frame import stage_run
 from ..stages.record import provenance, read_run
@@ -226,12 +227,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             run.complete()
         console.print(dynamics_table(arm, results))
         counts = results["data_map"]["groups"][ALL][ALL]
-        console.print(
-            f"{counts['never_improved']:,} of {counts['comparable']:,} samples never improved; written: "
-            f"{results['files']['results']}, {results['files']['samples']}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        console.print(f"{counts['never_improved']:,} of {counts['comparable']:,} samples never improved")
+        say_results(*results["files"].values())
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ..data.loss_history import LABEL_COLUMN, LossHistory
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command
+from ..stages.console import say_results
 from ..stages.files import read_json, write_json
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
@@ -169,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             results = measure(config, run)
             run.complete()
     Console().print(loss_table(results))
+    say_results(run.output_dir)
 
 
 def _keep_losses(output_dir: Path) -> None:

@@ -12,7 +12,7 @@ from ..errors import ServiceError, UserError
 from ..generation import Engine
 from ..stages.command import run_command
 from ..stages.config import as_mapping, parse_command
-from ..stages.console import progress
+from ..stages.console import progress, say_results
 from ..stages.dotted import own_code
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
@@ -132,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             ) from error
         run.complete(**facts)
     logger.warning("collect: %s", summary(facts))
+    say_results(run.output_dir)
 
 
 def summary(facts: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from ..data.config import RowsConfig
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
-from ..stages.console import progress
+from ..stages.console import progress, say_results
 from ..stages.dotted import own_code
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
@@ -209,6 +209,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         facts = label(config, run)
         run.complete(**facts)
     logger.warning("label: %s", summary(facts))
+    say_results(run.output_dir)
 
 
 def summary(facts: dict[str, Any]) -> str:

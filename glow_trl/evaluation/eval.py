@@ -5,12 +5,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ..benchmarks import BenchmarkConfig
 from ..stages.command import run_command
 from ..stages.config import parse_command
-from ..stages.console import add_texts, figures_table
+from ..stages.console import FiguresTable, say_results
 from ..stages.dotted import own_code
 from ..stages.files import read_json
 from ..stages.fingerprint import fingerprint
@@ -49,18 +48,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             results = evaluate(config, console=Console(stderr=True))
             run.complete()
     Console().print(results_table(results))
+    say_results(run.output_dir)
 
 
-def results_table(results: dict[str, Any]) -> Table:
+def results_table(results: dict[str, Any]) -> FiguresTable:
     """A table of one evaluation, for the terminal."""
     k = largest_k(results["benchmarks"].values())
     columns = ("questions", "accuracy", "95 %", *([f"pass@{k}"] if k > 1 else []))
-    table = figures_table("benchmark", numbers=(*columns, "tokens", "cut off", "no answer", "entropy"))
+    table = FiguresTable("benchmark", numbers=(*columns, "tokens", "cut off", "no answer", "entropy"))
     for name, row in results["benchmarks"].items():
         cells = [benchmark_label(name, row), f"{row['n']:,}", percent(row["pass@1"]), interval(row["pass@1_ci"])]
         cells += [percent(row.get(f"pass@{k}"))] if k > 1 else []
         cells += [number(row["response_length"], 1), percent(row["truncated"]), percent(row["no_answer"])]
-        add_texts(table, *cells, number(row.get("entropy"), 3))
+        table.add(*cells, number(row.get("entropy"), 3))
     return table
 
 

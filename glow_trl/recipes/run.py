@@ -16,6 +16,7 @@ import yaml
 from ..errors import MissingExtraError, UserError
 from ..stages.command import run_command
 from ..stages.config import check_keys, command_types, parse_command, setting
+from ..stages.console import say_results
 from ..stages.frame import folder_of_stage, stage_run
 from ..stages.recipe_file import shipped
 from ..stages.record import RUN_FILE, read_run
@@ -120,9 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from ..report import print_summary
 
-    console = Console()
-    print_summary(json.loads((output_dir / "summary.json").read_text(encoding="utf-8")), console)
-    console.print(f"report: {output_dir / 'report.html'}", soft_wrap=True)
+    print_summary(json.loads((output_dir / "summary.json").read_text(encoding="utf-8")), Console())
+    say_results(output_dir / "report.html")
     return 0
 
 

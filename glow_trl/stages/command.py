@@ -1,7 +1,9 @@
 """How a command ends: 0 when done, 2 for bad input, 1 for what else can be said in one line, 130 for Ctrl-C."""
 
+import codecs
 import errno
 import importlib
+import io
 import logging
 import os
 import sys
@@ -12,6 +14,7 @@ from .processes import ENDS_WITH_PARENT, end_with_parent
 from .registry import COMMANDS
 
 
+_PLAIN = str.maketrans("–−·…×≤≥", "--..x<>")
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
@@ -46,6 +49,7 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     input or configuration, 1 for anything else that has a message of its own, 130 when the user interrupts it, of
     which `interrupted` is said. Other errors are raised.
     """
+    _write_in_any_encoding()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     if ENDS_WITH_PARENT in os.environ:
         end_with_parent()
@@ -62,6 +66,21 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
         if full is None:
             raise
         return fail(f"cannot write: {full}; make room and run the same command again, what is saved is kept", 1)
+
+
+def _write_in_any_encoding() -> None:
+    """Let the terminal show the nearest there is of a character that its encoding does not have."""
+
+    def plain(error: UnicodeError) -> tuple[str, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        text = error.object[error.start : error.end].translate(_PLAIN)
+        return "".join(char if char.isascii() else "?" for char in text), error.end
+
+    codecs.register_error("glow_trl.plain", plain)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="glow_trl.plain")
 
 
 def fail(message: object, code: int) -> int:

@@ -6,7 +6,6 @@ glow-trl merge outputs/NAME/glow/sft --output outputs/NAME/glow/merged
 ```
 """
 
-import logging
 import os
 import shutil
 import sys
@@ -18,13 +17,11 @@ from ..errors import UserError
 from ..generation.loading import adapter_config, first_line, load_tokenizer
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.console import say_results
 from ..stages.files import atomic_path
 from ..stages.frame import writing
 from ..stages.record import StageRun
 from .handover import HANDOVER_FILE
-
-
-logger = logging.getLogger(__name__)
 
 
 def merge_adapter(
@@ -122,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if not run.is_complete:
             merge_adapter(config.adapter, output, config.base_model, config.revision, config.trust_remote_code)
             run.complete()
-    logger.warning("merge: %s holds the whole model", output)
+    say_results(output)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from ..data.jsonl import MalformedLine, read_jsonl
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
-from ..stages.console import progress
+from ..stages.console import FiguresTable, progress, say_results
 from ..stages.files import partial_of, replacing, write_errors
 from ..stages.frame import writing
 from .kinds.registry import load_kind
@@ -99,6 +99,7 @@ def main(argv: list[str] | None = None) -> int:
                 counts[verdict.kind, verdict.reason] += 1
             advance(len(chunk))
     _show_summary(counts, len(skipped))
+    say_results(target)
     return BAD_INPUT if skipped else 0
 
 
@@ -185,15 +186,14 @@ def _count_lines(source: Path) -> int | None:
 
 def _show_summary(counts: Counter, skipped: int) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     reasons = [reason for reason in REASONS if any(counts[kind, reason] for kind, _ in counts)]
-    table = Table("kind", "rows", "accuracy", *reasons)
+    table = FiguresTable("kind", numbers=("rows", "accuracy", *reasons))
     for kind in sorted({kind for kind, _ in counts}):
         numbers = [counts[kind, reason] for reason in reasons]
         usable = sum(numbers) - counts[kind, BAD_GOLD]
         accuracy = f"{100 * counts[kind, MATCH] / usable:.2f} %" if usable else "-"
-        table.add_row(kind, str(sum(numbers)), accuracy, *map(str, numbers))
+        table.add(kind, str(sum(numbers)), accuracy, *map(str, numbers))
     console = Console()
     if counts:
         console.print(table)
