@@ -22,6 +22,7 @@ from trl import GRPOConfig, ModelConfig, get_quantization_config
 
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
+from .data.handover import check_handover, read_handover, write_handover
 from .errors import MissingExtraError, TrainingCollapsed, UserError
 from .generation.loading import adapter_config
 from .stages.command import run_command
@@ -32,7 +33,6 @@ from .stages.frame import stage_run
 from .stages.record import StageRun
 from .training import loop
 from .training.guard import CollapseGuard, GuardConfig
-from .training.handover import check_handover, read_handover, write_handover
 from .training.merge import merge_adapter
 from .training.resume import parse_training_stage, step_size
 from .training.vllm_server import VLLMServer, server_command
@@ -219,6 +219,10 @@ def _train(
     loop.quiet_libraries(len(rows))
     if config.merge_adapter:
         merge_first(model_args, run.output_dir, args.trust_remote_code)
+    if run.main_process:
+        # Before the training, as it is for the checkpoints within the folder too
+        share = (read_handover(model_args.model_name_or_path) or {}).get("end_token_share", 1.0)
+        write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
     model = load_model(model_args)
     if isinstance(model, str):
         args.model_init_kwargs = loop.model_init_kwargs(model_args)
@@ -245,9 +249,6 @@ def _train(
             f"grpo: stopped, the training collapsed: {guard.reason}. The checkpoints in {run.output_dir} are kept; "
             "lower the learning rate or raise beta, or change the guard's thresholds (guard_...) if this is expected"
         )
-    if run.main_process:
-        share = (read_handover(model_args.model_name_or_path) or {}).get("end_token_share", 1.0)
-        write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
     run.complete(questions=len(rows))
     loop.leave_process_group()
 

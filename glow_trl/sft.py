@@ -18,6 +18,7 @@ from trl import ModelConfig, get_quantization_config
 
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
+from .data.handover import check_end_token, end_token_share, write_handover
 from .data.loss_history import HISTORY_DIR, write_epoch, write_samples
 from .errors import UserError
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
@@ -27,7 +28,6 @@ from .stages.console import say_results
 from .stages.frame import stage_run
 from .stages.record import StageRun
 from .training import loop
-from .training.handover import check_end_token, end_token_share, write_handover
 from .training.resume import parse_training_stage, step_size
 
 
@@ -126,10 +126,10 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
     trainer.add_callback(LedgerHistory(trainer.ledger, ledger_dir))
     if run.main_process:
         write_samples(ledger_dir, rows)
+        # Before the training, as it is for the checkpoints within the folder too
+        write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
 
     loop.train(trainer, run)
-    if run.main_process:
-        write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
     run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()))
     loop.leave_process_group()
 

@@ -40,7 +40,7 @@ def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
     """Measure the loss of every trajectory, write what comes out and return the content of `results.json`."""
     rows = config.load(["problem", "completion"])
     columns = _columns(config, rows)
-    tokenizer = config.load_tokenizer()
+    tokenizer = config.load_tokenizer(samples=False)
     trained = TrainedAs.of(config)
     samples = tokenize(rows, tokenizer, trained)
     # The first token of a sequence is never predicted

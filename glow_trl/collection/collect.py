@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..data import Reject, RejectsFile
+from ..data.handover import other_prompts, read_handover
 from ..errors import ServiceError, UserError
 from ..generation import Engine
 from ..stages.command import run_command
@@ -35,6 +36,10 @@ def collect(config: CollectConfig, run: StageRun, engine: Engine | None = None) 
     if config.prompt_format == "chat" and not asks_messages:
         tokenizer = config.load_tokenizer()
         tokenizer.chat_template = template or tokenizer.chat_template
+        for other in other_prompts(
+            read_handover(config.model_name_or_path), config.system_prompt, config.prompt_template
+        ):
+            logger.warning("%s: %s", config.model_name_or_path, other)
     with RejectsFile(run.output_dir / "rejects.jsonl") as rejects:
         questions, places, repeated = questions_to_ask(config, rejects)
         prompts = Prompts(questions, config, tokenizer)

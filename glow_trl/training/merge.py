@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.handover import HANDOVER_FILE
 from ..errors import UserError
 from ..generation.loading import adapter_config, first_line, load_tokenizer
 from ..stages.command import run_command
@@ -21,7 +22,6 @@ from ..stages.console import say_results
 from ..stages.files import atomic_path
 from ..stages.frame import writing
 from ..stages.record import StageRun
-from .handover import HANDOVER_FILE
 
 
 def merge_adapter(
