@@ -22,7 +22,7 @@ from trl import GRPOConfig, ModelConfig, get_quantization_config
 
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
-from .errors import MissingExtraError, TrainingCollapsed, UserError
+from .errors import MissingExtraError, UserError
 from .generation.loading import adapter_config
 from .stages.command import run_command
 from .stages.config import nearest, setting
@@ -235,16 +235,10 @@ def _train(
             callbacks=[guard],
         )
         loop.train(trainer, run)
-    if guard.reason is not None:
-        run.interrupt(collapsed=guard.reason)
-        raise TrainingCollapsed(
-            f"grpo: stopped, the training collapsed: {guard.reason}. The checkpoints in {run.output_dir} are kept; "
-            "lower the learning rate or raise beta, or change the guard's thresholds (guard_...) if this is expected"
-        )
     if run.main_process:
         share = (read_handover(model_args.model_name_or_path) or {}).get("end_token_share", 1.0)
         write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
-    run.complete(questions=len(rows))
+    run.complete(questions=len(rows), **({"warnings": guard.warnings} if guard.warnings else {}))
     loop.leave_process_group()
 
 
