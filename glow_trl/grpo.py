@@ -23,7 +23,7 @@ from trl import GRPOConfig, ModelConfig, get_quantization_config
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .data.handover import check_handover, read_handover, write_handover
-from .errors import MissingExtraError, TrainingCollapsed, UserError
+from .errors import MissingExtraError, UserError
 from .generation.loading import adapter_config
 from .stages.command import run_command
 from .stages.config import nearest, setting
@@ -243,13 +243,7 @@ def _train(
             callbacks=[guard],
         )
         loop.train(trainer, run)
-    if guard.reason is not None:
-        run.interrupt(collapsed=guard.reason)
-        raise TrainingCollapsed(
-            f"grpo: stopped, the training collapsed: {guard.reason}. The checkpoints in {run.output_dir} are kept; "
-            "lower the learning rate or raise beta, or change the guard's thresholds (guard_...) if this is expected"
-        )
-    run.complete(questions=len(rows))
+    run.complete(questions=len(rows), **({"warnings": guard.warnings} if guard.warnings else {}))
     loop.leave_process_group()
 
 

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..errors import ServiceError, TrainingCollapsed, UserError
-from .processes import ENDS_WITH_PARENT, end_with_parent
+from .processes import ENDS_WITH_PARENT, end_with_parent, is_main_process
 from .registry import COMMANDS
 
 
@@ -57,7 +57,10 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
         return main() or 0
     except UserError as error:
         return fail(error, 2)
-    except (TrainingCollapsed, ServiceError) as error:
+    except TrainingCollapsed as error:
+        # All processes of a run raise it
+        return fail(error, 1) if is_main_process() else 1
+    except ServiceError as error:
         return fail(error, 1)
     except KeyboardInterrupt:
         return fail(interrupted, 130)

@@ -7,19 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import TrainingCollapsed, UserError
 from .config import Settings
 from .files import make_writable
 from .lock import LOCK_FILE, exclusive
+from .processes import is_main_process
 from .record import StageRun
 
 
 logger = logging.getLogger(__name__)
-
-
-def is_main_process() -> bool:
-    """Whether this is the only process of the run, or the first of several, by what their launcher set."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 @contextlib.contextmanager
@@ -58,15 +54,18 @@ def stage_run(
         except UserError:
             run.release() if run.is_new else _interrupt(run)
             raise
+        except TrainingCollapsed as error:
+            _interrupt(run, status="collapsed", collapsed=error.reason)
+            raise
         except BaseException:
             _interrupt(run)
             raise
 
 
-def _interrupt(run: StageRun) -> None:
+def _interrupt(run: StageRun, **facts: Any) -> None:
     # On a full disk this fails as well, and the first error is the one to report
     with contextlib.suppress(OSError, UserError):
-        run.interrupt()
+        run.interrupt(**facts)
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
-"""Processes that must not outlive the one that started them."""
+"""The processes of a run: which is the first, and that none outlives the one that started it."""
 
 import ctypes
+import os
 import signal
 import sys
 
@@ -15,3 +16,8 @@ def end_with_parent(number: int = signal.SIGTERM) -> None:
     """Let this process get a signal when its parent has ended, however that ended. Only Linux can."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number)
+
+
+def is_main_process() -> bool:
+    """Whether this is the only process of the run, or the first of several, by what their launcher set."""
+    return int(os.environ.get("RANK", "0")) == 0

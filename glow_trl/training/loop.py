@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerBase, ProgressCallback
 from trl import ModelConfig, get_peft_config
 
 from ..data import write_jsonl
-from ..errors import UserError
+from ..errors import TrainingCollapsed, UserError
 from ..generation.loading import load_tokenizer, local_folder
 from ..stages.record import StageRun
 from .checkpoints import last_complete_checkpoint
@@ -93,14 +93,27 @@ class LogProgress(ProgressCallback):
 def train(trainer: ResumableTrainer, run: StageRun) -> None:
     """
     Train, from the last complete checkpoint in the output folder if there is one, and save model, tokenizer and log.
+    Of a training that collapsed only the log is saved.
     """
+    progress = LogProgress()
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(LogProgress)
+        trainer.add_callback(progress)
     checkpoint = trainer.args.resume_from_checkpoint or last_complete_checkpoint(run.output_dir)
     run.start()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except TrainingCollapsed:
+        if progress.training_bar is not None:
+            progress.training_bar.close()
+        _write_log(trainer, run)
+        leave_process_group()
+        raise
     trainer.save_model(str(run.output_dir))
+    _write_log(trainer, run)
+
+
+def _write_log(trainer: ResumableTrainer, run: StageRun) -> None:
     if trainer.is_world_process_zero():
         write_jsonl(run.output_dir / LOG_FILE, (json_floats(entry) for entry in trainer.state.log_history))
 
