@@ -29,12 +29,11 @@ from .stages.command import run_command
 from .stages.config import nearest, setting
 from .stages.console import say_results
 from .stages.dotted import is_dotted, load_dotted, own_code
-from .stages.frame import stage_run
 from .stages.record import StageRun
 from .training import loop
 from .training.guard import CollapseGuard, GuardConfig
 from .training.merge import merge_adapter
-from .training.resume import parse_training_stage, step_size
+from .training.resume import parse_training_stage
 from .training.vllm_server import VLLMServer, server_command
 from .verifiers import load_kind
 from .verifiers.gold import usable_questions
@@ -197,7 +196,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise MissingExtraError("vllm", "vllm", "use_vllm")
     code = own_code([*config.reward_funcs, *config.kinds], "reward_funcs, kinds")
     inputs = [*config.files, loop.model_folder(model_args), *code]
-    with stage_run(settings, args.output_dir, inputs, step_size=step_size(args)) as run:
+    with loop.training_run(settings, args, inputs) as run:
         if not run.is_complete:
             _train(config, guard_config, args, model_args, run)
     if run.main_process:

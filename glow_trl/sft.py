@@ -25,10 +25,9 @@ from .glow import GLOWConfig, GLOWTrainer, LossLedger
 from .stages.command import run_command
 from .stages.config import setting
 from .stages.console import say_results
-from .stages.frame import stage_run
 from .stages.record import StageRun
 from .training import loop
-from .training.resume import parse_training_stage, step_size
+from .training.resume import parse_training_stage
 
 
 @dataclass
@@ -96,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     settings = parse_training_stage("sft", sys.argv[1:] if argv is None else argv)
     config, args, model_args = settings.configs
     inputs = [*config.files, loop.model_folder(model_args), args.chat_template_path]
-    with stage_run(settings, args.output_dir, inputs, step_size=step_size(args)) as run:
+    with loop.training_run(settings, args, inputs) as run:
         if not run.is_complete:
             _train(config, args, model_args, run)
     if run.main_process:

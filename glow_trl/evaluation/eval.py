@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -13,7 +14,7 @@ from ..stages.console import FiguresTable, say_results
 from ..stages.dotted import own_code
 from ..stages.files import read_json
 from ..stages.fingerprint import fingerprint
-from ..stages.frame import stage_run
+from ..stages.frame import refuse_overwriting, stage_run
 from ..statistics.numbers import interval, number, percent
 from .config import EvalConfig
 from .metrics import benchmark_label, largest_k
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     facts = {"benchmarks": {item.name: _data_facts(item) for item in benchmarks}}
     kinds = [item.kind for item in benchmarks if item.kind]
     inputs = [folder, *own_code([config.engine, *kinds], "engine, kind")]
+    sources = [path for item in benchmarks for path in (item.source().path, item.exclude) if path]
+    refuse_overwriting(Path(config.output_dir), sources)
     with stage_run(settings, config.output_dir, inputs, depends_on=facts, reopens=config.rescore) as run:
         results = read_json(run.output_dir / "results.json") if run.is_complete else None
         if results is None:

@@ -6,10 +6,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
+from ..data.paths import expand_path, is_local
 from ..errors import UserError
+from ..generation.loading import local_folder
 from ..stages.config import build_settings, command_types
 from ..stages.recipe_file import PROMPT, RECIPE_FILE
 from ..stages.record import StageRun, jsonable
@@ -70,6 +73,7 @@ class Pipeline:
             settings = {key: value for key, value in step.settings.items() if key != "env"}
             where = f"{self.recipe.path(step.stage)} ({step.title})"
             config = build_settings(self._types(step.stage), settings, step.stage, where).config
+            self._check_inputs(settings, where)
             if step.stage == "eval":
                 config.resolve()
             if step.stage == "grpo":
@@ -77,6 +81,20 @@ class Pipeline:
 
                 for reward in config.reward_funcs:
                     resolve_reward(reward)
+
+    def _check_inputs(self, settings: dict[str, Any], where: str) -> None:
+        """Raise `UserError` for a file or model that is not there, and is not what an earlier stage makes."""
+        names = settings.get("dataset_name") or []
+        for name in [names] if isinstance(names, str) else names:
+            path = Path(expand_path(name))
+            if not has_magic(name) and is_local(str(path)) and not path.exists() and not self._makes(path):
+                raise UserError(f"{where}: dataset_name: {path}: there is no such file")
+        model = settings.get("model_name_or_path")
+        if model and settings.get("engine") != "server" and not self._makes(Path(model)):
+            local_folder(model)
+
+    def _makes(self, path: Path) -> bool:
+        return path.absolute().is_relative_to(self.output_dir.absolute())
 
     def run(self, record: StageRun) -> None:
         """

@@ -3,6 +3,8 @@
 import math
 import re
 import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +13,17 @@ import torch
 import transformers
 from accelerate import PartialState
 from peft import PeftConfig
-from transformers import PreTrainedTokenizerBase, ProgressCallback
+from transformers import PreTrainedTokenizerBase, ProgressCallback, TrainingArguments
 from trl import ModelConfig, get_peft_config
 
 from ..data import write_jsonl
 from ..errors import TrainingCollapsed, UserError
 from ..generation.loading import load_tokenizer, local_folder
+from ..stages.config import Settings
+from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from .checkpoints import last_complete_checkpoint
-from .resume import ResumableTrainer
+from .resume import ResumableTrainer, step_size
 
 
 LOG_FILE = "log.jsonl"
@@ -45,6 +49,15 @@ def model_folder(model_args: ModelConfig) -> Path | None:
     """The folder of the model to train; `None` for one on the Hub, and where none is named."""
     name = model_args.model_name_or_path
     return local_folder(name) if name else None
+
+
+def training_run(
+    settings: Settings, args: TrainingArguments, inputs: Iterable[Any]
+) -> AbstractContextManager[StageRun]:
+    """The frame of a training stage, see [`~glow_trl.stages.frame.stage_run`]."""
+    return stage_run(
+        settings, args.output_dir, inputs, has_progress=last_complete_checkpoint, step_size=step_size(args)
+    )
 
 
 def stage_tokenizer(model_args: ModelConfig, trust_remote_code: bool) -> PreTrainedTokenizerBase:
