@@ -22,7 +22,7 @@ from .yaml_file import nearest, one_line, yaml_problem
 
 
 # Metadata of a field that are ours and not the argument parser's
-_MARKS = ("changeable", "positional")
+_MARKS = ("changeable", "positional", "required")
 
 
 def setting(
@@ -32,6 +32,7 @@ def setting(
     choices: Sequence[Any] | None = None,
     changeable: bool | str = False,
     positional: bool = False,
+    required: bool = False,
 ) -> Any:
     """
     A field of a configuration.
@@ -46,11 +47,14 @@ def setting(
             again; what the change does not concern is kept.
         positional (`bool`, *optional*, defaults to `False`): whether the command also takes it without its name,
             before the options. A list takes all that stand there.
+        required (`bool`, *optional*, defaults to `False`): whether `--help` says that it has to be given. The
+            dataclass itself refuses its default.
     """
     metadata: dict[str, Any] = {"help": help}
     metadata |= {} if choices is None else {"choices": list(choices)}
     metadata |= {"changeable": changeable} if changeable else {}
     metadata |= {"positional": True} if positional else {}
+    metadata |= {"required": True} if required else {}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

@@ -42,7 +42,7 @@ class CollectConfig(EngineConfig, PromptedRowsConfig):
             Questions of each shard.
     """
 
-    output_dir: str | None = setting(None, "Where to write the trajectories.")
+    output_dir: str | None = setting(None, "Where to write the trajectories.", required=True)
     prompt_format: Literal["chat", "raw"] = setting(
         "chat", "chat (through the chat template) or raw (the text as it stands)."
     )
