@@ -63,7 +63,7 @@ class DynamicsConfig:
             Whether to write `samples_long.parquet` as well, one row for each sample and epoch.
     """
 
-    run_dir: str | None = setting(None, "Folder of an SFT stage, an arm or a run.", positional=True)
+    run_dir: str | None = setting(None, "Folder of an SFT stage, an arm or a run.", positional=True, required=True)
     output_dir: str | None = setting(None, "Where to write (default: in the stage's folder).")
     by: list[str] | None = setting(None, "Columns to tell the samples apart by.")
     data: list[str] | None = setting(None, "Files with further columns of the samples.")

@@ -56,7 +56,7 @@ class LabelConfig(RowsConfig):
             Number of verifier processes; by default the number of cores.
     """
 
-    output_dir: str | None = setting(None, "Where to write the labelled trajectories.")
+    output_dir: str | None = setting(None, "Where to write the labelled trajectories.", required=True)
     kind: str = setting("math", "Verifier of the rows without a `kind` of their own.")
     kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
     timeout: float = setting(5.0, "Wall-clock limit of one comparison, in seconds.")

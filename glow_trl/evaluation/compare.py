@@ -135,8 +135,10 @@ class CompareConfig:
             JSON file to write everything to.
     """
 
-    first: str | None = setting(None, "output_dir of an evaluation.", positional=True)
-    second: str | None = setting(None, "output_dir of another, with the same sampling.", positional=True)
+    first: str | None = setting(None, "output_dir of an evaluation.", positional=True, required=True)
+    second: str | None = setting(
+        None, "output_dir of another, with the same sampling.", positional=True, required=True
+    )
     output: str | None = setting(None, "JSON file to write everything to.")
 
     def __post_init__(self):

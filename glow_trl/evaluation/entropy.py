@@ -44,9 +44,9 @@ class EntropyConfig:
             As in [`EvalConfig`].
     """
 
-    models: list[str] = setting([], "Folders of checkpoints or model ids.", positional=True)
-    benchmarks: list[str] = setting([], "Shipped benchmarks by name, or YAML files.")
-    output_dir: str | None = setting(None, "Where samples and entropies go.")
+    models: list[str] = setting([], "Folders of checkpoints or model ids.", positional=True, required=True)
+    benchmarks: list[str] = setting([], "Shipped benchmarks by name, or YAML files.", required=True)
+    output_dir: str | None = setting(None, "Where samples and entropies go.", required=True)
     entropy_questions: int = setting(200, "Questions of each benchmark.")
     max_new_tokens: int = setting(4096, "Completions are cut after this many tokens.")
     seed: int = setting(42, "Seed of the samples.")

@@ -41,7 +41,7 @@ class CheckpointConfig:
             Most tokens in a batch. Lower it if memory runs out.
     """
 
-    model_name_or_path: str | None = setting(None, "Checkpoint folder or model id.")
+    model_name_or_path: str | None = setting(None, "Checkpoint folder or model id.", required=True)
     dtype: str = setting("auto", "auto, float32, bfloat16 or float16.")
     trust_remote_code: bool = setting(False, "Whether the checkpoint's code may run.")
     batch_size: int = setting(512, "Most sequences in a batch.", changeable=True)

@@ -14,7 +14,7 @@ from ..data.paths import expand_path, is_local
 from ..errors import UserError
 from ..generation.loading import local_folder
 from ..stages.config import build_settings, command_types
-from ..stages.recipe_file import PROMPT, RECIPE_FILE
+from ..stages.recipe_file import PROMPT, RECIPE_FILE, replace
 from ..stages.record import StageRun, jsonable
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
 from ..stages.yaml_file import read_yaml
@@ -174,8 +174,8 @@ class Pipeline:
         if self.seed is not None and "seed" in known_settings(stage):
             settings["seed"] = self.seed
         settings |= replaced or {}
-        settings |= {} if arm is None else self.recipe.arm_settings(arm, stage)
-        return settings | self.overrides.get(stage, {}) | {"output_dir": str(folder)}
+        settings = settings if arm is None else replace(settings, self.recipe.arm_settings(arm, stage))
+        return replace(settings, self.overrides.get(stage, {})) | {"output_dir": str(folder)}
 
     def _types(self, stage: str) -> tuple[type, ...]:
         """The dataclasses of a stage; where it is launched, for as many processes as it will have."""

@@ -53,10 +53,10 @@ class RunConfig:
 
     recipe: str = setting(
         "",
-        "Folder of the recipe, such as recipes/quickstart. --STAGE.KEY VALUE replaces a setting of a stage: "
-        "--sft.learning_rate 1e-5",
+        "Folder of the recipe, or the name of one that is shipped.",
         positional=True,
         changeable=True,
+        required=True,
     )
     output_dir: str | None = setting(None, "Folder of the run (default: outputs/NAME).")
     seed: int | None = setting(None, "Seed of data, model and all stages, in place of the recipe's.")

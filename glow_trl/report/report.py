@@ -27,7 +27,8 @@ class ReportConfig:
     """
 
     run_dir: str | None = field(
-        default=None, metadata={"help": "The run's folder.", "aliases": ["--output_dir"], "positional": True}
+        default=None,
+        metadata={"help": "The run's folder.", "aliases": ["--output_dir"], "positional": True, "required": True},
     )
 
     def __post_init__(self):

@@ -34,6 +34,10 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
     last = "continues where it stopped" if command.continues else "starts over"
 
     def run() -> int | None:
+        if asked := {"-h", "--help", "--help-all"}.intersection(arguments):
+            from .help import command_help
+
+            return show(command_help(name, everything="--help-all" in asked))
         from .config import read_config
 
         # Before torch is imported, which looks at some environment variables then only
@@ -84,6 +88,16 @@ def _write_in_any_encoding() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="glow_trl.plain")
+
+
+def show(text: str) -> int:
+    """Print a help text and return the exit code 0; a reader that has seen enough of it may leave."""
+    try:
+        print(text.rstrip("\n"), flush=True)
+    except BrokenPipeError:
+        # What is left in the buffer goes nowhere when the interpreter ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
 
 
 def fail(message: object, code: int) -> int:

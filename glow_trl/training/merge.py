@@ -98,8 +98,8 @@ class MergeConfig:
             Whether code that comes with the model may run.
     """
 
-    adapter: str = setting("", "Folder of the adapter.", positional=True)
-    output: str = setting("", "Folder of the merged model, which must not exist yet.")
+    adapter: str = setting("", "Folder of the adapter.", positional=True, required=True)
+    output: str = setting("", "Folder of the merged model, which must not exist yet.", required=True)
     base_model: str | None = setting(None, "The base model, if it is not where the adapter's configuration says.")
     revision: str | None = setting(None, "Revision of the base model on the Hub.")
     trust_remote_code: bool = setting(False, "Whether code that comes with the model may run.")

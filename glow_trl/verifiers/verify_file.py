@@ -54,8 +54,8 @@ class VerifyConfig:
             Whether the other rows are judged when a line is malformed. The command says which were, with exit code 2.
     """
 
-    file: str = setting("", "JSONL file to judge.", positional=True)
-    output: str = setting("", "JSONL file to write.")
+    file: str = setting("", "JSONL file to judge.", positional=True, required=True)
+    output: str = setting("", "JSONL file to write.", required=True)
     kind: str = setting("math", "Verifier of the rows that have no kind of their own.")
     kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
     timeout: float = setting(DEFAULT_TIMEOUT, "Wall-clock limit of one comparison, in seconds.")
