@@ -14,6 +14,7 @@ from ..data.paths import expand_path, is_local
 from ..errors import UserError
 from ..generation.loading import local_folder
 from ..stages.config import build_settings, command_types
+from ..stages.processes import end_children
 from ..stages.recipe_file import PROMPT, RECIPE_FILE, replace
 from ..stages.record import StageRun, jsonable
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
@@ -208,9 +209,14 @@ class Pipeline:
         write_settings(config, step.settings)
         if self.accelerate_config is not None and step.stage in TRAINING_STAGES:
             launcher = [sys.executable, "-m", "glow_trl.recipes.launch", "--config_file", str(self.accelerate_config)]
-            result = subprocess.run([*launcher, "-m", module, "--config", str(config)])
-            if result.returncode:
-                raise StageFailed(2 if result.returncode == 2 else 1)
+            with subprocess.Popen([*launcher, "-m", module, "--config", str(config)]) as process:
+                try:
+                    code = process.wait()
+                except BaseException:
+                    end_children()
+                    raise
+            if code:
+                raise StageFailed(2 if code == 2 else 1)
         else:
             importlib.import_module(module).main(["--config", str(config)])
         config.replace(folder / "config.yaml")
