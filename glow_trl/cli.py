@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from .stages.command import fail, run_command
+from .stages.command import fail, run_command, show
 from .stages.registry import COMMANDS
 
 
@@ -13,14 +13,15 @@ def _help() -> str:
         [
             "usage: glow-trl COMMAND ...",
             "",
-            "SFT-to-RL recipes on TRL that learn to reason from correct and incorrect trajectories.",
+            "SFT-to-RL recipes on TRL that learn to reason from correct and incorrect",
+            "trajectories.",
             "",
             "commands:",
             *lines,
             "",
-            "  glow-trl run recipes/quickstart                    a whole two-stage run, on any machine",
-            "  glow-trl COMMAND --config FILE [--key value ...]   one command; the file is YAML, with the same keys",
-            "  glow-trl COMMAND --help                            the options of a command",
+            "  glow-trl run recipes/quickstart                   a whole run, on any machine",
+            "  glow-trl COMMAND --config FILE [--key value ...]  one command",
+            "  glow-trl COMMAND --help                           the settings of a command",
         ]
     )
 
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `glow-trl`; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
-        print(_help())
+        show(_help())
         return 0 if argv else 2
     name, *rest = argv
     if name in ("-V", "--version"):

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ..data import write_jsonl
 from ..data.loss_history import LABEL_COLUMN
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command
-from ..stages.console import add_texts, figures_table
+from ..stages.console import FiguresTable, say_results
+from ..stages.dotted import own_code
 from ..stages.files import read_json, write_json
 from ..stages.frame import stage_run
 from ..statistics.agreement import krippendorff_alpha, percent_agreement
@@ -184,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl annotate` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("annotate", sys.argv[1:] if argv is None else argv)
     config: AnnotateConfig = settings.config
-    with stage_run(settings, config.output_dir, config.files) as run:
+    with stage_run(settings, config.output_dir, _inputs(config)) as run:
         results = read_json(run.output_dir / RESULTS_FILE) if run.is_complete else None
         if results is None:
             run.start()
@@ -192,6 +192,14 @@ def main(argv: Sequence[str] | None = None) -> None:
             run.complete()
     Console().print(results_table(results))
     logger.warning("annotate: %s", summary(results))
+    say_results(run.output_dir)
+
+
+def _inputs(config: AnnotateConfig) -> list[Any]:
+    """What the annotations follow from; the taxonomy is part of the settings' identity."""
+    folder = config.checkpoint_folder() if config.judge == "llm" and config.model_name_or_path else None
+    code = own_code([config.judge, config.engine], "judge, engine")
+    return [*config.files, folder, config.prompt_file, *code]
 
 
 def summary(results: dict[str, Any]) -> str:
@@ -210,13 +218,13 @@ def summary(results: dict[str, Any]) -> str:
     return text
 
 
-def results_table(results: dict[str, Any]) -> Table:
+def results_table(results: dict[str, Any]) -> FiguresTable:
     """Shares of the patterns by label, as a table for the terminal."""
     counts, differences = results["counts"], results["differences"]
     labels = [label for label in counts if label != ALL] if differences else list(counts)[:1]
     titles = [f"{label}, %" for label in labels]
     titles += ["diff.", "95 %", "p"] if differences else ["95 %"]
-    table = figures_table("pattern", numbers=titles)
+    table = FiguresTable("pattern", numbers=titles)
     for pattern in results["taxonomy"]["patterns"] if labels else []:
         rows = [counts[label]["patterns"][pattern["id"]] for label in labels]
         cells = [pattern["id"], *(percent(row["share"]) for row in rows)]
@@ -225,11 +233,11 @@ def results_table(results: dict[str, Any]) -> Table:
             cells += [percent(row["difference"]), interval(row["difference_ci"]), number(row["p_holm"], 4)]
         else:
             cells.append(interval(rows[0]["share_ci"]))
-        add_texts(table, *cells)
+        table.add(*cells)
     if labels:
         table.add_section()
         effective = [number(counts[label]["diversity"]["effective_patterns"], 1) for label in labels]
-        table.add_row("effective number", *effective)
+        table.add("effective number", *effective)
     return table
 
 

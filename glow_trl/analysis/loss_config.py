@@ -29,7 +29,7 @@ class LossConfig(CheckpointConfig, PromptedRowsConfig):
             Values of a column that are told apart.
     """
 
-    output_dir: str | None = setting(None, "Where to write the losses.")
+    output_dir: str | None = setting(None, "Where to write the losses.", required=True)
     max_length: int | None = setting(None, "Tokens that sequences are cut after (default: as trained; 0: no cut).")
     by: list[str] | None = setting(None, "Columns to tell the trajectories apart by.", changeable="recomputes")
     most_values: int = setting(20, "Values of a column that are told apart.", changeable="recomputes")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..stages.command import run_command
 from ..stages.config import parse_command
+from ..stages.console import say_results
 from ..stages.frame import stage_run
 from .mixing.config import MixConfig
 
@@ -33,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         facts = mix(config, run.output_dir)
         run.complete(**facts)
     logger.warning("mix: %s", summary(facts))
+    say_results(run.output_dir)
 
 
 if __name__ == "__main__":

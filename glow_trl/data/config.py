@@ -31,7 +31,9 @@ class RowsConfig:
             Number of rows to use at most, from the first on.
     """
 
-    dataset_name: list[str] = setting([], "Local files or a data set on the Hub; several are concatenated.")
+    dataset_name: list[str] = setting(
+        [], "Local files or a data set on the Hub; several are concatenated.", required=True
+    )
     dataset_config: str | None = setting(None, "Configuration of a data set on the Hub.")
     dataset_train_split: str = setting("train", "Split of a data set on the Hub.")
     columns: dict[str, str] | str | None = setting(None, "Columns named otherwise in the data: '{answer: gold}'.")
@@ -72,7 +74,7 @@ class RowsConfig:
 @dataclass
 class PromptedRowsConfig(RowsConfig):
     r"""
-    [`RowsConfig`], and how the questions are asked.
+    How the questions of a stage's rows are asked: [`RowsConfig`], and
 
     Parameters:
         system_prompt (`str`, *optional*):

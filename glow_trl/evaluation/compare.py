@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
-from ..stages.console import add_texts, figures_table
+from ..stages.console import FiguresTable, say_results
 from ..stages.files import read_json, write_json
 from ..stages.frame import writing
 from ..statistics.numbers import number, percent, points, span
@@ -136,8 +135,10 @@ class CompareConfig:
             JSON file to write everything to.
     """
 
-    first: str | None = setting(None, "output_dir of an evaluation.", positional=True)
-    second: str | None = setting(None, "output_dir of another, with the same sampling.", positional=True)
+    first: str | None = setting(None, "output_dir of an evaluation.", positional=True, required=True)
+    second: str | None = setting(
+        None, "output_dir of another, with the same sampling.", positional=True, required=True
+    )
     output: str | None = setting(None, "JSON file to write everything to.")
 
     def __post_init__(self):
@@ -148,7 +149,7 @@ class CompareConfig:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl compare` with the arguments `argv`, by default those of the command line."""
     config: CompareConfig = parse_command("compare", sys.argv[1:] if argv is None else argv).config
-    with writing(config.output) as output:
+    with writing(config.output, [config.first, config.second]) as output:
         comparison = compare_runs(config.first, config.second)
         if output is not None:
             write_json(output, comparison)
@@ -156,39 +157,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     console.print(comparison_table(comparison))
     for name in comparison["left_out"]:
         console.print(f"{name}: only in one of the two, left out", style="dim")
+    if output is not None:
+        say_results(output)
 
 
-def comparison_table(comparison: dict[str, Any]) -> Table:
+def comparison_table(comparison: dict[str, Any]) -> FiguresTable:
     """A table of a comparison, for the terminal."""
-    columns = ("questions", "accuracy A", "B", "B - A", "95 %", "p (Holm)")
-    columns += ("tokens A", "B", "entropy A", "B", "change")
-    table = figures_table("benchmark", numbers=columns)
+    columns = ("questions", "accuracy A", "accuracy B", "B - A", "95 %", "p (Holm)")
+    columns += ("tokens A", "tokens B", "entropy A", "entropy B", "change, %", "95 % of it")
+    caption = "accuracies in percent, differences in points"
+    table = FiguresTable("benchmark", numbers=columns, caption=caption)
     for name, entry in comparison["benchmarks"].items():
         accuracy, length, entropy = entry["pass@1"], entry["response_length"], entry["entropy"] or {}
         cells = [benchmark_label(name, entry), f"{entry['n']:,}", *_difference_cells(accuracy)]
         cells += [f"{accuracy['p_value']:.3g} ({accuracy['p_adjusted']:.3g})"]
         cells += [number(length["first"], 1), number(length["second"], 1)]
         cells += [number(entropy.get("first"), 3), number(entropy.get("second"), 3)]
-        cells += [_relative(entropy)]
-        add_texts(table, *cells)
+        table.add(*cells, points(entropy.get("relative_change")), span(*(entropy.get("ci") or (None, None))))
     for label, entry in comparison["domains"].items():
         if len(entry["benchmarks"]) > 1:
             count = f"{len(entry['benchmarks'])} sets"
-            add_texts(table, f"mean of {label}", count, *_difference_cells(entry["pass@1"]), style="bold")
-    table.caption = "accuracies in percent, differences in points"
+            table.add(f"mean of {label}", count, *_difference_cells(entry["pass@1"]), bold=True)
     return table
 
 
 def _difference_cells(entry: dict[str, Any]) -> list[str]:
     ends = span(*(entry["ci"] or (None, None)))
     return [percent(entry["first"]), percent(entry["second"]), points(entry["difference"]), ends]
-
-
-def _relative(entropy: dict[str, Any]) -> str:
-    if "relative_change" not in entropy:
-        return "–"
-    around = f" ({span(*entropy['ci'])})" if entropy["ci"] else ""
-    return f"{points(entropy['relative_change'])} %{around}"
 
 
 if __name__ == "__main__":

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
-from ..stages.console import add_texts, figures_table
+from ..stages.console import FiguresTable, say_results
 from ..stages.files import write_json
 from ..stages.frame import stage_run
 from ..statistics.numbers import number, points, span
@@ -45,9 +44,9 @@ class EntropyConfig:
             As in [`EvalConfig`].
     """
 
-    models: list[str] = setting([], "Folders of checkpoints or model ids.", positional=True)
-    benchmarks: list[str] = setting([], "Shipped benchmarks by name, or YAML files.")
-    output_dir: str | None = setting(None, "Where samples and entropies go.")
+    models: list[str] = setting([], "Folders of checkpoints or model ids.", positional=True, required=True)
+    benchmarks: list[str] = setting([], "Shipped benchmarks by name, or YAML files.", required=True)
+    output_dir: str | None = setting(None, "Where samples and entropies go.", required=True)
     entropy_questions: int = setting(200, "Questions of each benchmark.")
     max_new_tokens: int = setting(4096, "Completions are cut after this many tokens.")
     seed: int = setting(42, "Seed of the samples.")
@@ -132,12 +131,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         write_json(run.output_dir / "entropy.json", found)
         run.complete()
     Console().print(entropy_table(found))
+    say_results(run.output_dir / "entropy.json")
 
 
-def entropy_table(found: dict[str, dict[str, Any]]) -> Table:
+def entropy_table(found: dict[str, dict[str, Any]]) -> FiguresTable:
     """A table of what [`compare_entropy`] found, for the terminal."""
-    columns = ("questions", "tokens", "entropy", "95 %", "change", "95 %")
-    table = figures_table("benchmark", "checkpoint", numbers=columns)
+    table = FiguresTable(
+        "benchmark",
+        "checkpoint",
+        numbers=("questions", "tokens", "entropy", "95 %", "change, %", "95 % of it"),
+        caption="nats per token, temperature 1, whole vocabulary",
+    )
     for name, entry in found.items():
         for model, row in entry["models"].items():
             ends, protocol = row.get("entropy_ci"), row["entropy_protocol"]
@@ -145,10 +149,9 @@ def entropy_table(found: dict[str, dict[str, Any]]) -> Table:
             cells.append("" if ends is None else f"{ends[0]:.3f}–{ends[1]:.3f}")
             change = entry["changes"].get(model)
             if change is not None:
-                cells.append(f"{points(change['relative_change'])} %")
+                cells.append(points(change["relative_change"]))
                 cells += [span(*change["ci"])] if change["ci"] else []
-            add_texts(table, *cells)
-    table.caption = "nats per token, temperature 1, whole vocabulary"
+            table.add(*cells)
     return table
 
 

@@ -2,18 +2,19 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
 
 from ..benchmarks import BenchmarkConfig
 from ..stages.command import run_command
 from ..stages.config import parse_command
-from ..stages.console import add_texts, figures_table
+from ..stages.console import FiguresTable, say_results
+from ..stages.dotted import own_code
 from ..stages.files import read_json
-from ..stages.frame import stage_run
-from ..stages.record import fingerprint
+from ..stages.fingerprint import fingerprint
+from ..stages.frame import refuse_overwriting, stage_run
 from ..statistics.numbers import interval, number, percent
 from .config import EvalConfig
 from .metrics import benchmark_label, largest_k
@@ -39,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     disable_progress_bar()
     folder = config.checkpoint_folder()
     facts = {"benchmarks": {item.name: _data_facts(item) for item in benchmarks}}
-    inputs = [] if folder is None else [folder]
+    kinds = [item.kind for item in benchmarks if item.kind]
+    inputs = [folder, *own_code([config.engine, *kinds], "engine, kind")]
+    sources = [path for item in benchmarks for path in (item.source().path, item.exclude) if path]
+    refuse_overwriting(Path(config.output_dir), sources)
     with stage_run(settings, config.output_dir, inputs, depends_on=facts, reopens=config.rescore) as run:
         results = read_json(run.output_dir / "results.json") if run.is_complete else None
         if results is None:
@@ -47,18 +51,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             results = evaluate(config, console=Console(stderr=True))
             run.complete()
     Console().print(results_table(results))
+    say_results(run.output_dir)
 
 
-def results_table(results: dict[str, Any]) -> Table:
+def results_table(results: dict[str, Any]) -> FiguresTable:
     """A table of one evaluation, for the terminal."""
     k = largest_k(results["benchmarks"].values())
     columns = ("questions", "accuracy", "95 %", *([f"pass@{k}"] if k > 1 else []))
-    table = figures_table("benchmark", numbers=(*columns, "tokens", "cut off", "no answer", "entropy"))
+    table = FiguresTable("benchmark", numbers=(*columns, "tokens", "cut off", "no answer", "entropy"))
     for name, row in results["benchmarks"].items():
         cells = [benchmark_label(name, row), f"{row['n']:,}", percent(row["pass@1"]), interval(row["pass@1_ci"])]
         cells += [percent(row.get(f"pass@{k}"))] if k > 1 else []
         cells += [number(row["response_length"], 1), percent(row["truncated"]), percent(row["no_answer"])]
-        add_texts(table, *cells, number(row.get("entropy"), 3))
+        table.add(*cells, number(row.get("entropy"), 3))
     return table
 
 

@@ -13,7 +13,7 @@ from ..weighting import Weighting
 @dataclass
 class GLOWConfig(SFTConfig):
     r"""
-    Configuration class for the [`GLOWTrainer`].
+    What each sample counts in the loss: configuration class for the [`GLOWTrainer`].
 
     It has all the parameters of [`~trl.SFTConfig`], and those of GLOW
     ([arXiv:2601.04992](https://huggingface.co/papers/2601.04992)):

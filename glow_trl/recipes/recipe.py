@@ -11,7 +11,7 @@ import yaml
 from ..errors import UserError
 from ..stages.config import check_keys, command_types
 from ..stages.files import atomic_file
-from ..stages.recipe_file import RECIPE_FILE, lineage, read_recipe_file, rebase, resolve_stage_file, shipped
+from ..stages.recipe_file import RECIPE_FILE, lineage, read_recipe_file, rebase, replace, resolve_stage_file, shipped
 from ..stages.registry import COMMANDS, RECIPE_STAGES, TRAINING_STAGES
 from ..stages.yaml_file import nearest
 
@@ -99,7 +99,7 @@ class Recipe:
         """
         settings = self._read(stage)
         if built_model:
-            settings |= self.file.built_model_settings.get(stage, {})
+            settings = replace(settings, self.file.built_model_settings.get(stage, {}))
         return rebase(settings, f"outputs/{self.name}", str(output_dir))
 
     def arm_settings(self, arm: str, stage: str) -> dict[str, Any]:

@@ -49,15 +49,20 @@ def arm_changes(arm: ArmData, benchmarks: Sequence[str], book: ScoreBook) -> lis
 
 def chief_changes(changes: Sequence[dict[str, Any]], verdict: str) -> list[dict[str, Any]]:
     """
-    The changes of one verdict, first those whose interval excludes zero, then the others, the largest first; of
-    pass@k and of majority@k on a benchmark only the k with the largest.
+    Of each measure (all pass@k are one, and all majority@k) the chief change of one verdict, with the number of
+    `others`, the further benchmarks on which the measure has that verdict. Chief are those whose interval excludes
+    zero, then the largest; in that order the measures stand.
     """
-    largest: dict[tuple[str, str], dict[str, Any]] = {}
+    chief: dict[str, dict[str, Any]] = {}
+    places: dict[str, set[str]] = {}
     for item in changes:
-        key = (item["benchmark"], item["measure"].partition("@")[0] if item["measure"] != "pass@1" else "pass@1")
-        if item["verdict"] == verdict and _rank(item) < _rank(largest.get(key)):
-            largest[key] = item
-    return sorted(largest.values(), key=_rank)
+        name = item["measure"]
+        measure = name if name == "pass@1" else name.partition("@")[0]
+        if item["verdict"] == verdict:
+            places.setdefault(measure, set()).add(item["benchmark"])
+            chief[measure] = min(chief.get(measure, item), item, key=_rank)
+    found = [item | {"others": len(places[measure]) - 1} for measure, item in chief.items()]
+    return sorted(found, key=_rank)
 
 
 def counts(changes: Sequence[dict[str, Any]]) -> dict[str, int]:
@@ -90,8 +95,8 @@ def against_others(data: RunData, book: ScoreBook) -> list[dict[str, Any]]:
     return rows
 
 
-def _rank(item: dict[str, Any] | None) -> tuple[bool, float]:
-    return (True, math.inf) if item is None else (not item["excludes_zero"], -abs(item["change"]))
+def _rank(item: dict[str, Any]) -> tuple[bool, float]:
+    return not item["excludes_zero"], -abs(item["change"])
 
 
 def _change(

@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..stages.record import fingerprint, read_run
+from ..stages.fingerprint import fingerprint
+from ..stages.record import read_run
 
 
 # Stages that may be run into any folder of a run
 ANALYSES = ("annotate", "loss")
 _WEIGHTS = (".safetensors", ".bin")
+_HASHED_AS_TODAY = 16 << 20
 
 
 def short_path(path: str | Path) -> str:
@@ -83,7 +85,7 @@ class Inputs:
             if path is not None:
                 if self._holds(path) and path != self.folder and self.standing(_stage_of(path)).changed:
                     changed.append(f"{short_path(name)} is stale itself")
-            elif any(not self._is_emptied(place, record) for place in places):
+            elif any(not self._is_emptied(place, record) and _is_comparable(place, record) for place in places):
                 changed.append(f"{short_path(name)} has changed since")
             elif not places and self._was_here(name):
                 changed.append(f"{short_path(name)} is gone")
@@ -134,6 +136,11 @@ def _read_by(record: dict[str, Any]) -> Iterator[tuple[str, str]]:
         for name, digest in (("path", "data"), ("exclude", "excluded")):
             if facts.get(name) and facts.get(digest):
                 yield str(facts[name]), facts[digest]
+
+
+def _is_comparable(path: Path, reader: dict[str, Any]) -> bool:
+    """Whether a fingerprint can be that of today: before records named the machine, folders had others."""
+    return "machine" in reader or (path.is_file() and path.stat().st_size <= _HASHED_AS_TODAY)
 
 
 def _stage_of(path: Path) -> Path:

@@ -10,6 +10,7 @@ from rich.console import Console
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command
+from ..stages.console import say_results
 from ..stages.frame import writing
 from .terminal import print_summary
 from .writer import REPORT_FILE, write_report
@@ -26,7 +27,8 @@ class ReportConfig:
     """
 
     run_dir: str | None = field(
-        default=None, metadata={"help": "The run's folder.", "aliases": ["--output_dir"], "positional": True}
+        default=None,
+        metadata={"help": "The run's folder.", "aliases": ["--output_dir"], "positional": True, "required": True},
     )
 
     def __post_init__(self):
@@ -41,9 +43,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: ReportConfig = parse_command("report", sys.argv[1:] if argv is None else argv).config
     with writing(Path(config.run_dir) / REPORT_FILE) as path:
         summary = write_report(path.parent)
-    console = Console()
-    print_summary(summary, console)
-    console.print(f"report: {path}", highlight=False, soft_wrap=True)
+    print_summary(summary, Console())
+    say_results(path)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from ..evaluation.metrics import benchmark_label
-from ..stages.console import add_texts, figures_table
+from ..stages.console import FiguresTable
 from ..statistics.numbers import interval, number, percent
 from .summary import k_values
 
@@ -22,7 +22,7 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
     several_arms = len(summary["arms"]) > 1
     k = max(k_values(summary), default=1)
     columns = ("accuracy", "95 %", *([f"pass@{k}"] if k > 1 else []), "tokens", "entropy", "seconds")
-    table = figures_table("stage", "benchmark", numbers=columns, title=f"{summary['recipe']}: results")
+    table = FiguresTable("stage", "benchmark", numbers=columns, title=f"{summary['recipe']}: results")
     for arm, stages in summary["arms"].items():
         for stage, content in stages.items():
             label = f"{arm} {stage.upper()}" if several_arms else stage.upper()
@@ -34,6 +34,6 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
                 cells += [percent(row.get(f"pass@{k}"))] if k > 1 else []
                 cells += [number(row.get("response_length"), 1), number(row.get("entropy"), 3)]
                 cells.append(number(content.get("seconds"), 0) if first else "")
-                add_texts(table, *cells)
+                table.add(*cells)
             table.add_section()
     console.print(table)

@@ -20,7 +20,7 @@ def find_troubles(data: RunData) -> list[dict[str, str]]:
     for name, folder, record in data.records():
         state = state_of(record)
         if state == "collapsed":
-            troubles.append({"stage": name, "mark": state, "why": str(record["collapsed"])})
+            troubles.append({"stage": name, "mark": state, "why": str(record.get("collapsed", "why is not recorded"))})
         elif state == "unfinished" and folder != data.folder:
             troubles.append({"stage": name, "mark": state, "why": "it was interrupted, or is still running"})
         if folder == data.folder:

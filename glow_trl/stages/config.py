@@ -5,7 +5,8 @@ Importing this module loads neither torch nor TRL.
 
 import dataclasses
 import importlib
-import json
+import itertools
+import logging
 import os
 import typing
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -16,13 +17,17 @@ from typing import Any
 import yaml
 
 from ..errors import MissingExtraError, UserError
-from .recipe_file import resolve_stage_file
+from .recipe_file import LENGTHS, resolve_stage_file, said
 from .registry import COMMANDS
 from .yaml_file import nearest, one_line, yaml_problem
 
 
+logger = logging.getLogger(__name__)
+
+# What a switch may be set to, as `transformers` reads it
+_SWITCH = ("yes", "true", "t", "y", "1", "no", "false", "f", "n", "0")
 # Metadata of a field that are ours and not the argument parser's
-_MARKS = ("changeable", "positional")
+_MARKS = ("changeable", "positional", "required")
 
 
 def setting(
@@ -32,6 +37,7 @@ def setting(
     choices: Sequence[Any] | None = None,
     changeable: bool | str = False,
     positional: bool = False,
+    required: bool = False,
 ) -> Any:
     """
     A field of a configuration.
@@ -44,13 +50,16 @@ def setting(
             run that the output folder holds. `False`: the run is refused, since the setting decides what comes out.
             `True`: the run goes on, or stays complete. `"recomputes"`: the run goes on, and a complete one is opened
             again; what the change does not concern is kept.
-        positional (`bool`, *optional*, defaults to `False`): whether the command also takes it without its name,
-            before the options. A list takes all that stand there.
+        positional (`bool`, *optional*, defaults to `False`): whether the command also takes it without its name. A
+            list takes all that stand so.
+        required (`bool`, *optional*, defaults to `False`): whether `--help` says that it has to be given. The
+            dataclass itself refuses its default.
     """
     metadata: dict[str, Any] = {"help": help}
     metadata |= {} if choices is None else {"choices": list(choices)}
     metadata |= {"changeable": changeable} if changeable else {}
     metadata |= {"positional": True} if positional else {}
+    metadata |= {"required": True} if required else {}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -111,7 +120,7 @@ def command_types(command: str) -> tuple[type, ...]:
 
 def parse_command(command: str, argv: Sequence[str], changeable: Iterable[str] = ()) -> Settings:
     """
-    Parse the command line of a command: `VALUE ... --config FILE --key value ...`.
+    Parse the command line of a command: `VALUE ... --config FILE --key value ...`, in any order.
 
     Args:
         command (`str`): its name.
@@ -148,9 +157,10 @@ def build_settings(
     prog = f"glow-trl {command}"
     fields = {item.name: item for cls in dataclass_types for item in dataclasses.fields(cls) if item.init}
     parser = _make_parser(dataclass_types, prog, where)
-    argv = _name_positionals(list(argv), fields.values(), prog)
+    argv = _name_positionals(list(argv), fields.values(), parser, prog)
     argv, structured = _take_structured(argv, _structured_fields(dataclass_types), prog)
     from_command_line = {*structured, *_named(argv, parser, fields, prog)}
+    from_file = _without_other_length(from_file, argv, where)
     try:
         parser.set_defaults_with_config(**{**from_file, **structured})
         configs = parser.parse_args_into_dataclasses(argv)
@@ -193,10 +203,27 @@ def _named(argv: list[str], parser: Any, fields: Mapping[str, Any], prog: str) -
     return names
 
 
-def _name_positionals(argv: list[str], fields: Iterable[Any], prog: str) -> list[str]:
-    """A command line with the names of its first values, which may go without."""
-    count = next((index for index, token in enumerate(argv) if token.startswith("-")), len(argv))
-    values, rest = argv[:count], argv[count:]
+def _name_positionals(argv: list[str], fields: Iterable[Any], parser: Any, prog: str) -> list[str]:
+    """A command line with the names of the values that may go without."""
+    takes = {option: action.nargs for action in parser._actions for option in action.option_strings}
+    values: list[str] = []
+    rest: list[str] = []
+    tokens = list(argv)
+    while tokens:
+        token = tokens.pop(0)
+        if not token.startswith("-"):
+            values.append(token)
+            continue
+        if not token.startswith("--"):
+            raise UserError(f"{prog}: unknown option {token}; a setting is given as --key value")
+        rest.append(token)
+        while tokens and not tokens[0].startswith("--") and "=" not in token:
+            # A switch has a value where it is one: `--compare false`, but `--compare RECIPE`
+            if takes.get(token) == 0 or (takes.get(token) == "?" and tokens[0].lower() not in _SWITCH):
+                break
+            rest.append(tokens.pop(0))
+            if takes.get(token) != "+" or _is_structured(rest[-1]):
+                break
     for item in fields:
         if item.metadata.get("positional") and values:
             many = item.default_factory is not dataclasses.MISSING
@@ -205,6 +232,26 @@ def _name_positionals(argv: list[str], fields: Iterable[Any], prog: str) -> list
     if values:
         raise UserError(f"{prog}: unexpected argument {values[0]!r}; a setting is given as --key value")
     return rest
+
+
+def _without_other_length(from_file: Mapping[str, Any], argv: list[str], where: str | Path) -> Mapping[str, Any]:
+    """
+    What a file says, without how long to train where the command line says that. Raises `UserError` where a file, or
+    the command line, says it in two ways.
+    """
+    given = {token[2:].replace("-", "_"): value for token, value in itertools.pairwise(argv) if token[:2] == "--"}
+    chosen = said(given, LENGTHS)
+    in_file = {name: value for name, value in said(from_file, LENGTHS).items() if name not in given}
+    if len(chosen or in_file) > 1:
+        raise UserError(
+            f"{where}: num_train_epochs and max_steps both say how long to train, and only max_steps would count: "
+            "leave one out"
+        )
+    if not chosen:
+        return from_file
+    for name, value in in_file.items():
+        logger.warning(f"--{next(iter(chosen))} takes the place of {name}: {value} in {where}")
+    return {name: value for name, value in from_file.items() if name not in LENGTHS}
 
 
 def _structured_fields(dataclass_types: Sequence[type]) -> set[str]:
@@ -226,15 +273,22 @@ def _take_structured(argv: list[str], names: set[str], prog: str) -> tuple[list[
     while tokens:
         token = tokens.pop(0)
         name = token.removeprefix("--").replace("-", "_")
-        if token.startswith("--") and name in names and tokens and tokens[0].lstrip()[:1] in ("[", "{"):
-            text = tokens.pop(0)
-            try:
-                found[name] = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise UserError(f"{prog}: {token}: not valid YAML ({yaml_problem(error)}): {text}") from error
+        if token.startswith("--") and name in names and tokens and _is_structured(tokens[0]):
+            found[name] = _parse_yaml(tokens.pop(0), f"{prog}: {token}")
         else:
             rest.append(token)
     return rest, found
+
+
+def _is_structured(text: str) -> bool:
+    return text.lstrip()[:1] in ("[", "{")
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{where}: not valid YAML ({yaml_problem(error)}): {text}") from error
 
 
 def _split_option(token: str) -> list[str]:
@@ -276,14 +330,11 @@ def _take_config(argv: list[str], prog: str) -> tuple[list[str], Path | None]:
 
 
 def as_mapping(value: dict[str, Any] | str | None, name: str) -> dict[str, Any]:
-    """A mapping given in YAML, or on the command line as JSON; `{}` for `None`, a `UserError` for anything else."""
+    """A mapping, or the text of one in YAML; `{}` for `None`, a `UserError` for anything else."""
+    if isinstance(value, str):
+        value = _parse_yaml(value, name)
     if value is None:
         return {}
-    if isinstance(value, str):
-        try:
-            value = json.loads(value)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{name}: not valid JSON ({error.msg} at column {error.colno}): {value}") from error
     if not isinstance(value, dict):
         raise UserError(f"{name}: expected a mapping, found {type(value).__name__}")
     return value

@@ -1,13 +1,18 @@
 """What a command shows in the terminal while it works, and of what came out."""
 
+import os
 import sys
-from typing import TYPE_CHECKING, Any
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
     from rich.progress import Progress
-    from rich.table import Table
+    from rich.text import Text
+
+_GAP = 2
 
 
 def progress(shown: bool | None = None, console: "Console | None" = None) -> "Progress":
@@ -29,25 +34,131 @@ def progress(shown: bool | None = None, console: "Console | None" = None) -> "Pr
     )
 
 
-def figures_table(*names: str, numbers: tuple[str, ...] = (), **options: Any) -> "Table":
+def say_results(*paths: str | os.PathLike) -> None:
+    """The last line of a command that writes: where its results lie."""
+    print("results:", ", ".join(str(path) for path in paths), flush=True)
+
+
+class FiguresTable:
     """
-    A table for results: columns of `names`, the last of which may be folded, then of `numbers`. Its cells are texts,
-    never markup; see [`add_texts`].
+    A table of results that is whole at any width: no name and no number of it is cut or broken. It has columns of
+    `names`, then of `numbers`; its cells are texts, never markup.
+
+    What is too wide gets headings of several lines; then it is laid out in parts, one below the other, each with the
+    names; and where the names leave no room, each stands on a line above its numbers.
     """
-    from rich import box
-    from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), title_justify="left", **options)
-    for name in names[:-1]:
-        table.add_column(name, no_wrap=True)
-    table.add_column(names[-1], min_width=12, overflow="fold")
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
+    def __init__(self, *names: str, numbers: Sequence[str] = (), title: str = "", caption: str = ""):
+        self.headings = [*names, *numbers]
+        self.num_names = len(names)
+        self.title = title
+        self.caption = caption
+        self.rows: list[list[str]] = []
+        self._bold: set[int] = set()
+        self._sections: set[int] = set()
+
+    def add(self, *cells: str, bold: bool = False) -> None:
+        """Add a row; cells that are left out at its end are empty."""
+        if bold:
+            self._bold.add(len(self.rows))
+        self.rows.append([_one_line(cell) for cell in cells] + [""] * (len(self.headings) - len(cells)))
+
+    def add_section(self) -> None:
+        """Leave a line free below the last row."""
+        self._sections.add(len(self.rows) - 1)
+
+    def __rich_console__(self, console: "Console", options: "ConsoleOptions") -> "RenderResult":
+        from rich.text import Text
+
+        if self.title:
+            yield Text(self.title, style="italic")
+        yield from self._layout(options.max_width, "-" if options.ascii_only else "─")
+        if self.caption:
+            yield Text(self.caption, style="dim italic")
+        yield Text()
+
+    def _layout(self, room: int, rule: str) -> "Iterator[Text]":
+        from rich.text import Text
+
+        names, numbers = range(self.num_names), range(self.num_names, len(self.headings))
+        widths = self._widths(_width)
+        if _total(widths) > room:
+            widths = self._widths(lambda heading: max(map(_width, heading.split()), default=0))
+        taken = sum(widths[index] + _GAP for index in names)
+        beside, above = (_parts(numbers, widths, room - space) for space in (taken, _GAP * self.num_names))
+        fit = all(_total([*(widths[index] for index in [*names, *part])]) <= room for part in beside)
+        on_top = not fit or len(above) < len(beside) == 2
+        for position, part in enumerate(above if on_top else beside):
+            if position:
+                yield Text()
+            yield from self._part(part if on_top else [*names, *part], widths, room, rule, on_top)
+
+    def _part(self, columns: list[int], widths: list[int], room: int, rule: str, above: bool) -> "Iterator[Text]":
+        from rich.text import Text
+
+        indent = " " * _GAP * self.num_names if above else ""
+        stacks = {index: textwrap.wrap(self.headings[index], widths[index]) for index in columns}
+        height = max(map(len, stacks.values()), default=0)
+        if above:
+            yield Text(", ".join(self.headings[: self.num_names]), style="bold")
+        for line in range(-height, 0):
+            cells = {index: stack[line] if -line <= len(stack) else "" for index, stack in stacks.items()}
+            yield self._line(cells, widths, indent, "bold")
+        yield Text(rule * min(room, len(indent) + _total([widths[index] for index in columns])))
+        shown: list[str] = []
+        for position, row in enumerate(self.rows):
+            style = "bold" if position in self._bold else ""
+            if any(row[self.num_names :]) and not any(row[index] for index in columns if index >= self.num_names):
+                continue
+            if above:
+                for depth, name in enumerate(row[: self.num_names]):
+                    # What the row above said already is not said again
+                    if name and (depth == self.num_names - 1 or row[: depth + 1] != shown[: depth + 1]):
+                        pad = " " * _GAP * depth
+                        yield Text(pad + name if _width(pad + name) <= room else name, style, overflow="fold")
+                shown = row
+            if not above or any(row[self.num_names :]):
+                yield self._line({index: row[index] for index in columns}, widths, indent, style)
+            if position in self._sections and position + 1 < len(self.rows):
+                yield Text()
+
+    def _line(self, cells: dict[int, str], widths: list[int], indent: str, style: str) -> "Text":
+        from rich.text import Text
+
+        padded = []
+        for index, cell in cells.items():
+            space = " " * (widths[index] - _width(cell))
+            padded.append(cell + space if index < self.num_names else space + cell)
+        return Text((indent + (" " * _GAP).join(padded)).rstrip(), style, overflow="fold")
+
+    def _widths(self, heading_width: Callable[[str], int]) -> list[int]:
+        return [
+            max([heading_width(heading), 1, *(_width(row[index]) for row in self.rows)])
+            for index, heading in enumerate(self.headings)
+        ]
 
 
-def add_texts(table: "Table", *cells: str, style: str | None = None) -> None:
-    """Add a row of texts, in which brackets stand for themselves."""
-    from rich.text import Text
+def _width(text: str) -> int:
+    from rich.cells import cell_len
 
-    table.add_row(*map(Text, cells), style=style)
+    return cell_len(text)
+
+
+def _total(widths: Sequence[int]) -> int:
+    return sum(widths) + _GAP * max(len(widths) - 1, 0)
+
+
+def _parts(columns: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
+    """Columns in as many parts as it takes for each to have room; a part has at least one."""
+    parts: list[list[int]] = [[]]
+    for index in columns:
+        if parts[-1] and _total([widths[other] for other in (*parts[-1], index)]) > room:
+            parts.append([])
+        parts[-1].append(index)
+    return parts
+
+
+def _one_line(cell: str) -> str:
+    """A cell without breaks of lines and other control characters; a name keeps what it is indented by."""
+    text = " " * (len(cell) - len(cell.lstrip(" "))) + " ".join(cell.split())
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

@@ -6,7 +6,7 @@ they take over from the recipe that theirs builds on. A stage gets the same sett
 import dataclasses
 import os
 import sysconfig
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,10 @@ RECIPE_FILE = "recipe.yaml"
 PROMPT = ("system_prompt", "prompt_template")
 _COMMON = ("seed", *PROMPT)
 _TEXTS = ("description", "base", *PROMPT)
+
+
+# Two ways to say how long to train, of which TRL lets the second win
+LENGTHS = ("num_train_epochs", "max_steps")
 
 
 @dataclass
@@ -144,6 +148,20 @@ def shipped() -> Path:
     return Path(sysconfig.get_path("data")) / "share" / "glow_trl"
 
 
+def replace(settings: Mapping[str, Any], by: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Settings with others in their place. What says how long to train takes the place of all that said it before:
+    otherwise `max_steps` would hold whatever `num_train_epochs` says.
+    """
+    left_out = LENGTHS if said(by, LENGTHS) else ()
+    return {key: value for key, value in settings.items() if key not in left_out} | dict(by)
+
+
+def said(settings: Mapping[str, Any], names: Iterable[str]) -> dict[str, Any]:
+    """Those of `names` that settings have a value for; `max_steps: -1` is none."""
+    return {name: settings[name] for name in names if str(settings.get(name)) not in ("None", "-1")}
+
+
 def rebase(value: Any, root: str, new: str) -> Any:
     """`value` with `new` in the place of `root` in all paths that begin with it."""
     if isinstance(value, str):
@@ -166,10 +184,10 @@ def _read_inherited(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _merge(base: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
+    merged = replace(base, said(own, LENGTHS))
     for key, value in own.items():
         if value is None and key in base:
-            del merged[key]
+            merged.pop(key, None)
         elif isinstance(value, Mapping) and isinstance(base.get(key), Mapping):
             merged[key] = _merge(base[key], value)
         else:

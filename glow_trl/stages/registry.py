@@ -77,7 +77,10 @@ COMMANDS: dict[str, Command] = {
         "glow_trl.evaluation.entropy", "policy entropy of checkpoints, side by side", ("EntropyConfig",)
     ),
     "report": Command(
-        "glow_trl.report.report", "summary.json and report.html of a run's folder", ("ReportConfig",), continues=False
+        "glow_trl.report.report",
+        "write summary.json and report.html of a run's folder",
+        ("ReportConfig",),
+        continues=False,
     ),
     "dynamics": Command(
         "glow_trl.analysis.dynamics",

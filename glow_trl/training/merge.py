@@ -6,7 +6,6 @@ glow-trl merge outputs/NAME/glow/sft --output outputs/NAME/glow/merged
 ```
 """
 
-import logging
 import os
 import shutil
 import sys
@@ -14,17 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.handover import HANDOVER_FILE
 from ..errors import UserError
 from ..generation.loading import adapter_config, first_line, load_tokenizer
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
+from ..stages.console import say_results
 from ..stages.files import atomic_path
 from ..stages.frame import writing
 from ..stages.record import StageRun
-from .handover import HANDOVER_FILE
-
-
-logger = logging.getLogger(__name__)
 
 
 def merge_adapter(
@@ -101,8 +98,8 @@ class MergeConfig:
             Whether code that comes with the model may run.
     """
 
-    adapter: str = setting("", "Folder of the adapter.", positional=True)
-    output: str = setting("", "Folder of the merged model, which must not exist yet.")
+    adapter: str = setting("", "Folder of the adapter.", positional=True, required=True)
+    output: str = setting("", "Folder of the merged model, which must not exist yet.", required=True)
     base_model: str | None = setting(None, "The base model, if it is not where the adapter's configuration says.")
     revision: str | None = setting(None, "Revision of the base model on the Hub.")
     trust_remote_code: bool = setting(False, "Whether code that comes with the model may run.")
@@ -118,11 +115,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: MergeConfig = settings.config
     output = Path(config.output).expanduser()
     with writing(output):
-        run = StageRun("merge", output, settings, [config.adapter])
+        run = StageRun("merge", output, settings, [config.adapter, config.base_model])
         if not run.is_complete:
             merge_adapter(config.adapter, output, config.base_model, config.revision, config.trust_remote_code)
             run.complete()
-    logger.warning("merge: %s holds the whole model", output)
+    say_results(output)
 
 
 if __name__ == "__main__":

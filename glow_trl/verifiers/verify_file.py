@@ -1,7 +1,6 @@
 """`glow-trl verify`: judge the rows of a JSONL file, streaming."""
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..data.columns import without_gaps
 from ..data.jsonl import MalformedLine, read_jsonl
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
-from ..stages.console import progress
+from ..stages.console import FiguresTable, progress, say_results
 from ..stages.files import partial_of, replacing, write_errors
 from ..stages.frame import writing
 from .kinds.registry import load_kind
@@ -54,8 +54,8 @@ class VerifyConfig:
             Whether the other rows are judged when a line is malformed. The command says which were, with exit code 2.
     """
 
-    file: str = setting("", "JSONL file to judge.", positional=True)
-    output: str = setting("", "JSONL file to write.")
+    file: str = setting("", "JSONL file to judge.", positional=True, required=True)
+    output: str = setting("", "JSONL file to write.", required=True)
     kind: str = setting("math", "Verifier of the rows that have no kind of their own.")
     kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
     timeout: float = setting(DEFAULT_TIMEOUT, "Wall-clock limit of one comparison, in seconds.")
@@ -74,8 +74,6 @@ def main(argv: list[str] | None = None) -> int:
     for kind in (options.kind, *options.kinds):
         load_kind(kind)
     source, target = Path(options.file), Path(options.output)
-    if target.exists() and source.exists() and os.path.samefile(source, target):
-        raise UserError(f"{target}: the output would overwrite the input; give --output another name")
     skipped: list[MalformedLine] = []
 
     def skip(problem: MalformedLine) -> None:
@@ -85,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = _usable_rows(source, options.kind, skip if options.keep_going else None)
     counts: Counter[tuple[str, str]] = Counter()
     with (
-        writing(target),
+        writing(target, [source]),
         VerifierPool(workers=options.workers, timeout=options.timeout) as pool,
         _replacing(target) as output,
         _progress(source) as advance,
@@ -98,6 +96,7 @@ def main(argv: list[str] | None = None) -> int:
                 counts[verdict.kind, verdict.reason] += 1
             advance(len(chunk))
     _show_summary(counts, len(skipped))
+    say_results(target)
     return BAD_INPUT if skipped else 0
 
 
@@ -116,7 +115,8 @@ def _problem(row: dict, kind: str) -> str | None:
 
 
 def _usable_rows(source: Path, kind: str, skip: Callable[[MalformedLine], None] | None) -> Iterator[dict]:
-    for number, row in read_jsonl(source, on_malformed=skip):
+    for number, given in read_jsonl(source, on_malformed=skip):
+        row = without_gaps(given)
         problem = _problem(row, kind)
         if problem is None:
             yield row
@@ -183,15 +183,14 @@ def _count_lines(source: Path) -> int | None:
 
 def _show_summary(counts: Counter, skipped: int) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     reasons = [reason for reason in REASONS if any(counts[kind, reason] for kind, _ in counts)]
-    table = Table("kind", "rows", "accuracy", *reasons)
+    table = FiguresTable("kind", numbers=("rows", "accuracy", *reasons))
     for kind in sorted({kind for kind, _ in counts}):
         numbers = [counts[kind, reason] for reason in reasons]
         usable = sum(numbers) - counts[kind, BAD_GOLD]
         accuracy = f"{100 * counts[kind, MATCH] / usable:.2f} %" if usable else "-"
-        table.add_row(kind, str(sum(numbers)), accuracy, *map(str, numbers))
+        table.add(kind, str(sum(numbers)), accuracy, *map(str, numbers))
     console = Console()
     if counts:
         console.print(table)

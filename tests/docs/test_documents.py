@@ -48,6 +48,7 @@ SMALL = {
 LEFT_OUT = {
     *("dataset_train_split", "dataset_config", "limit", "kind", "engine_options", "chat_template_path", "vllm_mode"),
     *("decontaminate", "max_tokens", "max_model_len", "chat_template_kwargs", "near_duplicate_threshold", "truncated"),
+    "num_train_epochs",
 }
 TRAINING = {
     "use_cpu": True,

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -214,3 +215,36 @@ def test_entropy_is_weighted_by_token_and_its_interval_by_question():
     expected = grouped_mean(values, owners)
     assert found["entropy_ci"] == pytest.approx([expected.low, expected.high])
     assert entropy_summary([], 64) == {} and not math.isnan(found["entropy"])
+
+
+def test_the_command_prints_whole_names_and_numbers_into_a_pipe_of_any_encoding(tmp_path):
+    """Every line within 80 columns, where a pipe gets no more and the encoding has neither dashes nor rules."""
+    names = [f"more_distractors_of_kind_{number}" for number in range(3)]
+    folders = []
+    for folder, share in (("a", 3), ("b", 2)):
+        rows = rows_of({f"q{number}": [number % share == 0] * 2 for number in range(1200)}, length=1000)
+        entropies = [
+            {"index": number, "sample": 0, "n_tokens": 4, "entropy": share + number % 2} for number in range(40)
+        ]
+        folders.append(
+            write_run(tmp_path / folder, dict.fromkeys(names, rows), entropies=dict.fromkeys(names, entropies))
+        )
+    terminal = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "LC_ALL": "C", "TERM": "dumb"}
+    output = tmp_path / "found.json"
+    result = subprocess.run(
+        [sys.executable, "-m", "glow_trl", "compare", *folders, "--output", str(output)],
+        capture_output=True,
+        env={key: value for key, value in os.environ.items() if key != "COLUMNS"} | terminal,
+    )
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.decode("ascii").splitlines()
+    assert max(map(len, lines[:-1])) <= 80 and lines[-1] == f"results: {output}"
+    found = json.loads(output.read_text())["benchmarks"]
+    words = [word for line in lines for word in line.split()]
+    for name in names:
+        accuracy, entropy = found[name]["pass@1"], found[name]["entropy"]
+        assert f"{name} (in)" in "\n".join(lines)
+        assert {"1,200", "33.3", "50.0", f"{100 * accuracy['difference']:+.1f}"} <= set(words)
+        ends = [f"{100 * end:+.1f}" for end in (*accuracy["ci"], *entropy["ci"])]
+        text = "\n".join(lines)
+        assert f"{ends[0]} to {ends[1]}" in text and f"{ends[2]} to {ends[3]}" in text

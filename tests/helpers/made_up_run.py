@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glow_trl.stages.record import fingerprint
+from glow_trl.stages.fingerprint import fingerprint
 
 
 BENCHMARKS = {
@@ -45,7 +45,7 @@ MACHINE = {"cpu": "Some CPU", "cores": 16, "memory": 124.8, "gpus": [{"name": "S
 
 
 def stage_run(stage: str, seconds: float, **config) -> dict:
-    """A record as the stage leaves it, but for what older versions did not record: the machine, the parameters."""
+    """A record as the stages leave it."""
     return {
         "stage": stage,
         "status": "complete",
@@ -53,6 +53,7 @@ def stage_run(stage: str, seconds: float, **config) -> dict:
         "config": config,
         "seed": 42,
         "versions": {"python": "3.11.7", "torch": "2.13.0", "trl": "1.16.0"},
+        "machine": MACHINE,
         "git": "708e859d0000000000000000000000000000abcd",
         "data": {"data/train.jsonl": "0123456789abcdef"},
         "started": "2026-01-01T00:00:00+00:00",
@@ -235,7 +236,7 @@ def make_run_folder(folder: Path, arms: dict | tuple = tuple(ARMS), steps: int =
     # The files were named from where the run was started
     source = f"outputs/{folder.name}/label/trajectories.jsonl"
     data = {source: fingerprint(folder / "label" / "trajectories.jsonl")}
-    facts = {"machine": MACHINE, "parameters": 1_234_567, "trainable_parameters": 1_234_567}
+    facts = {"parameters": 1_234_567, "trainable_parameters": 1_234_567}
     loss = {}
     first: dict[str, str] = {}
     for place, (arm, changed) in enumerate(changes.items()):
@@ -283,7 +284,7 @@ def make_run_folder(folder: Path, arms: dict | tuple = tuple(ARMS), steps: int =
                 rows[name]["entropy"] = sum(row["entropy"] for row in found) / len(found)
             sampling = {"num_samples": 8, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64, "seed": 1}
             write_json(evaluation / "results.json", {"sampling": sampling, "benchmarks": rows, "seconds": 9.5})
-            write_json(evaluation / "run.json", stage_run("eval", 9.5) | {"data": models[stage], "machine": MACHINE})
+            write_json(evaluation / "run.json", stage_run("eval", 9.5) | {"data": models[stage]})
     write_annotation(folder / "annotation", trajectories, data)
     write_heldout(folder / "heldout_loss", data | first)
     write_json(folder / "run.json", stage_run("run", 300.0) | {"recipe": "recipes/quickstart", "arms": arms})

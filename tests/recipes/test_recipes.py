@@ -255,6 +255,33 @@ def test_an_arm_changes_what_it_says_and_no_more(tmp_path):
     assert steps_of(folder, overrides={"sft": {"glow_beta": 2}})["beta5: sft"]["glow_beta"] == 2
 
 
+def test_how_long_to_train_is_what_was_said_nearest(tmp_path):
+    """File < built model < arm < --STAGE.KEY, whether in epochs or in steps: otherwise steps would always win."""
+    lengths = ("num_train_epochs", "max_steps")
+
+    def said(folder, **options):
+        return {
+            title: {key: value for key, value in settings.items() if key in lengths}
+            for title, settings in steps_of(folder, **options).items()
+        }
+
+    arms = "arms: {a: {}, b: {num_train_epochs: 4}}\n"
+    folder = make_recipe(tmp_path / "mine", arms, sft="dataset_name: x\nmax_steps: 9\n")
+    assert said(folder) == {"a: sft": {"max_steps": 9}, "b: sft": {"num_train_epochs": 4}}
+    for override in ({"num_train_epochs": 2}, {"max_steps": 5}):
+        assert set(map(str, said(folder, overrides={"sft": override}).values())) == {str(override)}
+    built = "built_model: {}\nbuilt_model_settings: {sft: {num_train_epochs: 3}}\n"
+    folder = make_recipe(tmp_path / "built", built + arms, sft="dataset_name: x\nmax_steps: 9\n")
+    assert said(folder) == {"a: sft": {"num_train_epochs": 3}, "b: sft": {"num_train_epochs": 4}}
+    (tmp_path / "mine" / "recipe.yaml").write_text("base: built\narms: {b: {max_steps: 1}}\n")
+    (tmp_path / "mine" / "sft.yaml").write_text("num_train_epochs: 6\nmax_steps: null\n")
+    assert resolve_stage_file(tmp_path / "mine" / "sft.yaml")["num_train_epochs"] == 6
+    assert "max_steps" not in resolve_stage_file(tmp_path / "mine" / "sft.yaml")
+    assert said(tmp_path / "mine", arms=["b"]) == {"b: sft": {"max_steps": 1}}
+    with pytest.raises(UserError, match="both say how long to train"):
+        pipeline(folder, overrides={"sft": {"num_train_epochs": 3, "max_steps": 9}}).check()
+
+
 def test_arms_are_added_to_a_run_and_stay_what_they_are(tmp_path):
     folder = make_recipe(tmp_path / "mine", "arms: {a: {}, b: {glow_beta: 1}, c: {glow_beta: 2}}\n")
     earlier = pipeline(folder, ["c"]).facts({})

@@ -12,7 +12,7 @@ from glow_trl.recipes.run import main as run_main
 from glow_trl.report import write_report
 from glow_trl.report.losses import loss_sections
 from glow_trl.report.run_data import read_run_folder
-from glow_trl.stages.record import fingerprint
+from glow_trl.stages.fingerprint import fingerprint
 from helpers.made_up_run import make_run_folder, stage_run, write_heldout, write_json, write_model, write_rows
 
 

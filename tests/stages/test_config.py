@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from glow_trl.data.config import RowsConfig
 from glow_trl.errors import UserError
 from glow_trl.stages.config import parse_settings, setting
 
@@ -44,6 +45,33 @@ def test_lists_and_mappings_are_yaml_on_the_command_line_too():
         parse("--names", "[a")
 
 
+def test_a_mapping_may_be_a_text_in_yaml_wherever_it_stands(tmp_path):
+    for text in ("{answer: gold}", "answer: gold", '{"answer": "gold"}'):
+        assert RowsConfig(dataset_name=["a.jsonl"], columns=text).columns == {"answer": "gold"}
+        config = parse_settings([RowsConfig], ["--dataset_name", "a.jsonl", "--columns", text], "example").config
+        assert config.columns == {"answer": "gold"}
+    for text, message in (("{answer", "columns: not valid YAML"), ("gold", "columns: expected a mapping, found str")):
+        with pytest.raises(UserError, match=message):
+            parse_settings([RowsConfig], ["--dataset_name", "a.jsonl", "--columns", text], "example")
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [
+        ["a", "b", "--packing"],
+        ["--packing", "a", "b"],
+        ["--packing", "true", "a", "b"],
+        ["a", "--packing", "b"],
+        ["--packing", "a", "--learning_rate", "1", "b", "--columns", "{x: y}"],
+        ["--names", "[n, m]", "a", "--packing=false", "b", "--packing"],
+        ["--learning_rate=1", "a", "b"],
+        ["--packing", "yes", "--folders", "a", "b"],
+    ],
+)
+def test_a_value_without_a_name_may_stand_anywhere(argv):
+    assert parse(*argv).config.folders == ["a", "b"]
+
+
 def test_first_values_need_no_name():
     assert parse("a", "b", "--packing").config.folders == ["a", "b"]
     assert parse("--packing", "true", "--folders", "a").config.folders == ["a"]
@@ -80,9 +108,50 @@ def test_a_bad_file_is_an_error_that_names_it(tmp_path, content, message):
         (["--learning_rate", "x"], "invalid float value"),
         (["--config"], "needs the path"),
         (["--config", "none.yaml"], "none.yaml: cannot be read"),
-        (["--packing", "true", "stray"], "stray"),
+        (["--names", "a", "--learning_rate", "1", "-x"], "unknown option -x"),
     ],
 )
 def test_a_bad_command_line_is_an_error(argv, message):
     with pytest.raises(UserError, match=message):
         parse(*argv)
+
+
+@dataclass
+class Training:
+    num_train_epochs: float = 3.0
+    max_steps: int = -1
+
+
+@pytest.mark.parametrize(
+    ("content", "argv", "epochs", "steps", "said"),
+    [
+        ("max_steps: 9", ["--num_train_epochs", "2"], 2, -1, "--num_train_epochs takes the place of max_steps: 9 in"),
+        ("max_steps: 9", ["--num-train-epochs=2"], 2, -1, "takes the place of max_steps: 9 in"),
+        ("num_train_epochs: 4", ["--max_steps", "5"], 3, 5, "takes the place of num_train_epochs: 4"),
+        ("num_train_epochs: 4", ["--num_train_epochs", "5"], 5, -1, ""),
+        ("max_steps: 9", ["--max_steps", "-1", "--num_train_epochs", "2"], 2, -1, ""),
+        ("max_steps: 9\nnum_train_epochs: 4", ["--num_train_epochs", "2"], 2, -1, "max_steps: 9"),
+        ("max_steps: 9\nnum_train_epochs: 4", ["--max_steps", "-1"], 4, -1, ""),
+        ("max_steps: 9", [], 3, 9, ""),
+        ("max_steps: -1\nnum_train_epochs: 4", [], 4, -1, ""),
+    ],
+)
+def test_how_long_to_train_is_what_was_said_last(tmp_path, caplog, content, argv, epochs, steps, said):
+    """TRL lets `max_steps` win, so that `--num_train_epochs 2` did nothing against a recipe's `max_steps`."""
+    path = tmp_path / "sft.yaml"
+    path.write_text(content)
+    settings = parse_settings([Training], ["--config", str(path), *argv], "example")
+    assert (settings.config.num_train_epochs, settings.config.max_steps) == (epochs, steps)
+    assert said in caplog.text and bool(said) == bool(caplog.text)
+    assert "max_steps" in settings.given or steps == -1
+
+
+@pytest.mark.parametrize(
+    ("content", "argv"),
+    [("{max_steps: 9, num_train_epochs: 4}", []), ("{}", ["--max_steps", "9", "--num_train_epochs", "4"])],
+)
+def test_how_long_to_train_is_said_in_one_way(tmp_path, content, argv):
+    path = tmp_path / "sft.yaml"
+    path.write_text(content)
+    with pytest.raises(UserError, match="sft.yaml: num_train_epochs and max_steps both say how long to train"):
+        parse_settings([Training], ["--config", str(path), *argv], "example")

@@ -49,6 +49,15 @@ def test_a_complete_stage_is_skipped_and_other_settings_are_refused(sft, tmp_pat
     assert code == 2 and "learning_rate" in error and "Choose another output_dir" in error
 
 
+def test_epochs_on_the_command_line_hold_against_steps_in_the_file(sft, tmp_path):
+    """As in the README's launch line: a recipe's `max_steps` won, whatever was asked for."""
+    (tmp_path / "sft.yaml").write_text("max_steps: 3\n")
+    code, said = sft("--config", tmp_path / "sft.yaml", "--logging_steps", 1)
+    assert code == 0 and f"--num_train_epochs takes the place of max_steps: 3 in {tmp_path / 'sft.yaml'}" in said
+    log = [row for _, row in read_jsonl(tmp_path / "out" / "log.jsonl")]
+    assert sum("loss" in row for row in log) == 10 and max(row["epoch"] for row in log) == 2
+
+
 @pytest.mark.parametrize("which", ["positive", "negative"])
 def test_an_arm_trains_on_its_trajectories_only(sft, tmp_path, which):
     assert sft("--trajectories", which, "--weighting", "uniform")[0] == 0

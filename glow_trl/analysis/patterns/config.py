@@ -48,7 +48,8 @@ class AnnotateConfig(EngineConfig, RowsConfig):
             Where answers are kept; by default `cache` in `output_dir`. Runs can share one.
     """
 
-    output_dir: str | None = setting(None, "Where to write annotations and results.")
+    output_dir: str | None = setting(None, "Where to write annotations and results.", required=True)
+    model_name_or_path: str | None = setting(None, "The judge's model, for the judge llm.")
     taxonomy: str = setting("reasoning", "reasoning, quickstart, or a YAML file.")
     judge: str = setting("llm", "llm, rule, or package.module:Class.")
     max_new_tokens: int = setting(2048, "Answers are cut after this many tokens.")

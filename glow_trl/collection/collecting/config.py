@@ -42,13 +42,13 @@ class CollectConfig(EngineConfig, PromptedRowsConfig):
             Questions of each shard.
     """
 
-    output_dir: str | None = setting(None, "Where to write the trajectories.")
+    output_dir: str | None = setting(None, "Where to write the trajectories.", required=True)
     prompt_format: Literal["chat", "raw"] = setting(
         "chat", "chat (through the chat template) or raw (the text as it stands)."
     )
     chat_template_path: str | None = setting(None, "File with a chat template in place of the teacher's.")
     chat_template_kwargs: dict[str, Any] | str | None = setting(
-        None, "Variables of the chat template: '{\"enable_thinking\": true}'."
+        None, "Variables of the chat template: '{enable_thinking: true}'."
     )
     num_samples: int = setting(8, "Samples of each question.")
     top_k: int = setting(0, "Sample among so many most probable tokens; 0 for all.")

@@ -1,7 +1,6 @@
 """Configuration of `glow-trl mix`."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from ...data.config import RowsConfig
 from ...errors import UserError
@@ -19,10 +18,6 @@ _CHOICES = {
 }
 _COUNTS = ("max_per_question", "max_positive_per_question", "max_negative_per_question", "min_tokens", "max_tokens")
 _SHARES = ("min_pass_rate", "max_pass_rate", "validation_split", "contamination_overlap", "near_duplicate_threshold")
-
-
-def _setting(default: Any, text: str, name: str | None = None) -> Any:
-    return setting(default, text, choices=_CHOICES[name] if name else None)
 
 
 @dataclass
@@ -88,34 +83,38 @@ class MixConfig(RowsConfig):
             What makes a question hard: a high `"loss"` in the last epoch, or a low `"gain"` since the one before.
     """
 
-    output_dir: str | None = _setting(None, "Where to write the training set and its card.")
-    decontaminate: list[str] | None = _setting(
+    output_dir: str | None = setting(None, "Where to write the training set and its card.", required=True)
+    decontaminate: list[str] | None = setting(
         None, "Benchmarks that must not be trained on: names, YAML files, files of questions, all, local."
     )
-    contamination_ngram: int = _setting(13, "Number of words of the n-grams that are compared.")
-    contamination_overlap: float = _setting(0.8, "Share of a benchmark question's own n-grams that make a hit.")
-    near_duplicate_threshold: float | None = _setting(
+    contamination_ngram: int = setting(13, "Number of words of the n-grams that are compared.")
+    contamination_overlap: float = setting(0.8, "Share of a benchmark question's own n-grams that make a hit.")
+    near_duplicate_threshold: float | None = setting(
         None, "Similarity from which on a completion repeats another of the same question and label."
     )
-    truncated: str = _setting("keep", "What to do with completions that were cut off.", "truncated")
-    min_tokens: int | None = _setting(None, "Tokens of the completion at least.")
-    max_tokens: int | None = _setting(None, "Tokens of the completion at most.")
-    model_name_or_path: str | None = _setting(None, "Tokenizer that counts them (default: the rows' n_tokens).")
-    min_pass_rate: float | None = _setting(None, "Pass rate of the question at least.")
-    max_pass_rate: float | None = _setting(None, "Pass rate of the question at most.")
-    mixture: str = _setting("all", "Which trajectories.", "mixture")
-    max_positive_per_question: int | None = _setting(None, "Positive trajectories of a question at most.")
-    max_negative_per_question: int | None = _setting(None, "Negative trajectories of a question at most.")
-    max_per_question: int | None = _setting(None, "Trajectories of a question at most.")
-    balance: str = _setting("overall", "Where a balanced mixture is balanced.", "balance")
-    validation_split: float = _setting(0.05, "Share of the questions that go to validation.jsonl.")
-    seed: int = _setting(42, "Seed of all random choices.")
-    prompts: bool = _setting(True, "Whether to write the questions for stage 2.")
-    prompts_never_solved: str = _setting("drop", "Questions without a positive row.", "prompts_never_solved")
-    prompts_always_solved: str = _setting("drop", "Questions without a negative row.", "prompts_always_solved")
-    prompt_order: str = _setting("random", "Order of the questions for stage 2.", "prompt_order")
-    ledger: str | None = _setting(None, "Folder of the losses of stage 1, to order the questions by.")
-    ledger_measure: str = _setting("loss", "What makes a question hard.", "ledger_measure")
+    truncated: str = setting("keep", "What to do with completions that were cut off.", choices=_CHOICES["truncated"])
+    min_tokens: int | None = setting(None, "Tokens of the completion at least.")
+    max_tokens: int | None = setting(None, "Tokens of the completion at most.")
+    model_name_or_path: str | None = setting(None, "Tokenizer that counts them (default: the rows' n_tokens).")
+    min_pass_rate: float | None = setting(None, "Pass rate of the question at least.")
+    max_pass_rate: float | None = setting(None, "Pass rate of the question at most.")
+    mixture: str = setting("all", "Which trajectories.", choices=_CHOICES["mixture"])
+    max_positive_per_question: int | None = setting(None, "Positive trajectories of a question at most.")
+    max_negative_per_question: int | None = setting(None, "Negative trajectories of a question at most.")
+    max_per_question: int | None = setting(None, "Trajectories of a question at most.")
+    balance: str = setting("overall", "Where a balanced mixture is balanced.", choices=_CHOICES["balance"])
+    validation_split: float = setting(0.05, "Share of the questions that go to validation.jsonl.")
+    seed: int = setting(42, "Seed of all random choices.")
+    prompts: bool = setting(True, "Whether to write the questions for stage 2.")
+    prompts_never_solved: str = setting(
+        "drop", "Questions without a positive row.", choices=_CHOICES["prompts_never_solved"]
+    )
+    prompts_always_solved: str = setting(
+        "drop", "Questions without a negative row.", choices=_CHOICES["prompts_always_solved"]
+    )
+    prompt_order: str = setting("random", "Order of the questions for stage 2.", choices=_CHOICES["prompt_order"])
+    ledger: str | None = setting(None, "Folder of the losses of stage 1, to order the questions by.")
+    ledger_measure: str = setting("loss", "What makes a question hard.", choices=_CHOICES["ledger_measure"])
 
     def __post_init__(self):
         super().__post_init__()
