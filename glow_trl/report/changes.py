@@ -8,6 +8,7 @@ import numpy as np
 
 from ..evaluation.metrics import points_by_k
 from ..evaluation.paired import accuracies, entropy_change, means_per_sample
+from ..statistics.numbers import number, percent
 from ..statistics.pairing import difference_interval
 from .run_data import STAGES, ArmData, RunData
 from .scores import ScoreBook
@@ -56,8 +57,7 @@ def chief_changes(changes: Sequence[dict[str, Any]], verdict: str) -> list[dict[
     chief: dict[str, dict[str, Any]] = {}
     places: dict[str, set[str]] = {}
     for item in changes:
-        name = item["measure"]
-        measure = name if name == "pass@1" else name.partition("@")[0]
+        measure = item["measure"].partition("@")[0]
         if item["verdict"] == verdict:
             places.setdefault(measure, set()).add(item["benchmark"])
             chief[measure] = min(chief.get(measure, item), item, key=_rank)
@@ -73,6 +73,11 @@ def counts(changes: Sequence[dict[str, Any]]) -> dict[str, int]:
         chosen = [item for item in changes if item["verdict"] == verdict]
         found |= {verdict: len(chosen), f"{verdict}_clear": sum(item["excludes_zero"] for item in chosen)}
     return found
+
+
+def level(change: dict[str, Any], value: float) -> str:
+    """A figure before or after a change as people read it: shares in percent, others as they are."""
+    return number(value, 1 if change["measure"] == "response length" else 3) if change["relative"] else percent(value)
 
 
 def against_others(data: RunData, book: ScoreBook) -> list[dict[str, Any]]:
@@ -128,11 +133,12 @@ def _measured(arm: ArmData, benchmark: str, book: ScoreBook) -> Iterator[tuple]:
     pairs = book.pairs(benchmark, *columns)
     for k in sorted(points_by_k(before).keys() & points_by_k(after).keys()):
         figures = accuracies(pairs, k)
+        name = "accuracy" if k == 1 else f"pass@{k}"
         if figures is None:
-            yield f"pass@{k}", before[f"pass@{k}"], after[f"pass@{k}"], None, False
+            yield name, before[f"pass@{k}"], after[f"pass@{k}"], None, False
         else:
             one, two = figures
-            yield f"pass@{k}", float(one.mean()), float(two.mean()), difference_interval(one, two, (0, 1)), False
+            yield name, float(one.mean()), float(two.mean()), difference_interval(one, two, (0, 1)), False
     votes = [points_by_k(row, "majority") for row in (before, after)]
     for k in sorted(votes[0].keys() & votes[1].keys() - {1}):
         yield f"majority@{k}", votes[0][k], votes[1][k], None, False

@@ -28,26 +28,30 @@ class Standing:
         changed (`tuple[str, ...]`): a sentence for each that is another now, or gone: the stage's results are stale.
         unchecked (`tuple[str, ...]`): those that are not here, so that nothing can be said of them.
         belongs (`bool`): whether any of them is the run's, or was read by one of its stages.
+        recorded (`bool`): whether the stage has recorded any.
     """
 
     changed: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
     belongs: bool = True
+    recorded: bool = True
 
     @property
     def mark(self) -> str:
         """In a word or two, why this is no result of the run as it is now; empty if it is one."""
-        return "stale" if self.changed else "" if self.belongs else "not of this run"
+        return "stale" if self.changed else "" if self.belongs or not self.recorded else "not of this run"
 
     @property
-    def sentence(self) -> str:
-        """The same in full."""
+    def why(self) -> str:
+        """What the mark means here; without a mark, what could not be checked, if anything."""
         if self.changed:
-            return f"Made before the run became what it is now: {'; '.join(self.changed)}."
+            return "; ".join(self.changed)
+        if not self.recorded:
+            return "what it was made from is not recorded"
+        names = f"{', '.join(self.unchecked)} could not be checked" if self.unchecked else ""
         if not self.belongs:
-            names = f" ({', '.join(self.unchecked)} not found)" if self.unchecked else ""
-            return f"Nothing shows that this belongs to the run: no stage of it made or read the same inputs{names}."
-        return f"Not found, so not checked for changes: {', '.join(self.unchecked)}." if self.unchecked else ""
+            return "no stage of the run made or read the same inputs" + (f" ({names})" if names else "")
+        return names
 
 
 class Inputs:
@@ -91,7 +95,7 @@ class Inputs:
                 changed.append(f"{short_path(name)} is gone")
             else:
                 unchecked.append(short_path(name))
-        return Standing(tuple(changed), tuple(unchecked), belongs)
+        return Standing(tuple(changed), tuple(unchecked), belongs, any(_read_by(record)))
 
     def _places(self, name: str) -> list[Path]:
         """Where an input may be: in the run's folder, wherever that is now; if it is not there, where it was."""

@@ -8,7 +8,7 @@ from typing import Any
 from ..stages.machine import UNKNOWN, describe_machine
 from ..statistics.numbers import duration, interval, number, p_value, percent, points, span
 from .arm_styles import color_properties
-from .changes import BETTER, NEITHER, WORSE, against_others, chief_changes, counts
+from .changes import BETTER, NEITHER, WORSE, against_others, chief_changes, counts, level
 from .charts import patterns as pattern_charts
 from .charts import results as result_charts
 from .charts import training as training_charts
@@ -50,7 +50,7 @@ def render_page(data: RunData, summary: dict[str, Any], book: ScoreBook) -> str:
     markup = jinja2.utils.markupsafe.Markup
     # Lets a name of words joined by underscores or dots break after them
     environment.filters["breakable"] = lambda name: markup(re.sub(r"([_.])", r"\1<wbr>", str(markup.escape(name))))
-    environment.globals |= {"span": span, "Markup": markup}
+    environment.globals |= {"span": span, "Markup": markup, "level": level}
     css = resources.files("glow_trl.report").joinpath(_TEMPLATES, "report.css").read_text(encoding="utf-8")
     styles = color_properties() + css
     return environment.get_template("report.html.jinja").render(styles=styles, **page_content(data, summary, book))
@@ -69,6 +69,10 @@ def page_content(data: RunData, summary: dict[str, Any], book: ScoreBook) -> dic
         "recipe": data.recipe,
         "summary": summary,
         "arms": list(data.arms),
+        "troubles": {
+            mark: [item for item in summary["troubles"] if item["mark"] == mark]
+            for mark in dict.fromkeys(item["mark"] for item in summary["troubles"])
+        },
         "swatches": {name: arm.style.swatch for name, arm in data.arms.items()},
         "arm_rows": arm_rows(data),
         "stages": STAGES,
@@ -182,7 +186,7 @@ def total_seconds(summary: dict[str, Any]) -> float | None:
 
 def _facts(data: RunData) -> list[tuple[str, str]]:
     runs = [run for _, _, run in data.records()]
-    facts = [("folder", data.folder.resolve().name), ("status", _status(data))]
+    facts = [("recipe", data.recipe), ("folder", data.folder.resolve().name), ("status", _status(data))]
     machines = {describe_machine(run.get("machine")) for run in runs if run.get("stage") != "run"}
     facts.append(("machine", "; ".join(sorted(machines - {UNKNOWN})) or UNKNOWN))
     facts.append(("parameters", _parameters(data)))

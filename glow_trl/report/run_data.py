@@ -11,6 +11,7 @@ from ..data import MalformedLine, read_jsonl
 from ..data.loss_history import HISTORY_DIR, LossHistory
 from ..errors import UserError
 from ..stages.files import read_json
+from ..stages.registry import DATA_STAGES
 from .arm_styles import ArmStyle
 from .inputs import ANALYSES, Inputs
 
@@ -149,7 +150,7 @@ def read_run_folder(folder: Path) -> RunData:
 
 
 def _refuse_other_folders(folder: Path, stages: dict[str, dict[str, Any]]) -> None:
-    """Refuse a folder without a run and arms: one of whole runs, an arm's, and one without any stage."""
+    """Refuse a folder without a run and arms: one of whole runs, an arm's, and one without data or analyses."""
     runs = [name for name, record in stages.items() if record.get("stage") == "run"]
     if runs:
         raise UserError(f"{folder}: not a run folder: runs lie in it, {', '.join(runs[:5])}; give the folder of one")
@@ -159,8 +160,8 @@ def _refuse_other_folders(folder: Path, stages: dict[str, dict[str, Any]]) -> No
             f"{folder}: not a run folder: it is that of an arm, with {' and '.join(training)}; give the folder that "
             "it lies in"
         )
-    if not stages:
-        raise UserError(f"{folder}: not a run folder: it has neither the run.json of a run nor any stage's output")
+    if not any(record.get("stage") in (*DATA_STAGES, *ANALYSES) for record in stages.values()):
+        raise UserError(f"{folder}: not a run folder: it has neither the run.json of a run nor arms or data of one")
 
 
 def _by_start(paths: dict[str, Path]) -> dict[str, dict[str, Any]]:

@@ -6,6 +6,10 @@ from .inputs import ANALYSES
 from .run_data import RunData
 
 
+# The worst first
+MARKS = ("collapsed", "unfinished", "stale", "not of this run")
+
+
 def state_of(record: dict[str, Any]) -> str:
     """What became of a stage by its `run.json`: `"complete"`, `"collapsed"` or `"unfinished"`; else `"unknown"`."""
     if record.get("status") == "running":
@@ -27,8 +31,8 @@ def find_troubles(data: RunData) -> list[dict[str, str]]:
             continue
         standing = data.inputs.standing(folder)
         if standing.changed or (standing.mark and record.get("stage") in ANALYSES):
-            troubles.append({"stage": name, "mark": standing.mark, "why": standing.sentence})
+            troubles.append({"stage": name, "mark": standing.mark, "why": standing.why})
     explained = any(item["mark"] in ("unfinished", "collapsed") for item in troubles)
     if state_of(data.run) == "unfinished" and not explained:
-        troubles.insert(0, {"stage": "run", "mark": "unfinished", "why": "not all of its stages are done"})
-    return troubles
+        troubles.append({"stage": "run", "mark": "unfinished", "why": "not all of its stages are done"})
+    return sorted(troubles, key=lambda item: MARKS.index(item["mark"]))

@@ -61,7 +61,7 @@ class FiguresTable:
         """Add a row; cells that are left out at its end are empty."""
         if bold:
             self._bold.add(len(self.rows))
-        self.rows.append([_one_line(cell) for cell in cells] + [""] * (len(self.headings) - len(cells)))
+        self.rows.append([one_line(cell) for cell in cells] + [""] * (len(self.headings) - len(cells)))
 
     def add_section(self) -> None:
         """Leave a line free below the last row."""
@@ -158,7 +158,7 @@ def _parts(columns: Sequence[int], widths: Sequence[int], room: int) -> list[lis
     return parts
 
 
-def _one_line(cell: str) -> str:
+def one_line(cell: str) -> str:
     """A cell without breaks of lines and other control characters; a name keeps what it is indented by."""
     text = " " * (len(cell) - len(cell.lstrip(" "))) + " ".join(cell.split())
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)

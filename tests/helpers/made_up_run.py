@@ -223,6 +223,23 @@ def write_model(folder: Path, content: str) -> dict[str, str]:
     return {f"outputs/{'/'.join(folder.parts[-3:])}": fingerprint(folder)}
 
 
+def edit_json(path: Path, **changes) -> None:
+    """Set keys of an object in a file; those set to `None` go."""
+    content = json.loads(path.read_text()) | changes
+    write_json(path, {key: value for key, value in content.items() if value is not None})
+
+
+def make_mixed_run(folder: Path, **options) -> Path:
+    """A run of one arm whose accuracy rose, while on one benchmark pass@4 fell from 42 to 28 and entropy by 74 %."""
+    make_run_folder(folder, arms=("glow",), **options)
+    for stage, figures in (("sft", {"pass@4": 0.42, "entropy": 0.19}), ("grpo", {"pass@4": 0.28, "entropy": 0.05})):
+        path = folder / "glow" / f"{stage}_eval" / "results.json"
+        benchmarks = json.loads(path.read_text())["benchmarks"]
+        benchmarks["longer <chains> & more"] |= figures
+        edit_json(path, benchmarks=benchmarks)
+    return folder
+
+
 def make_run_folder(folder: Path, arms: dict | tuple = tuple(ARMS), steps: int = 100, seed: int = 0) -> Path:
     """
     Write a whole run into `folder` and return it.
