@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from .stages.command import fail, run_command
+from .stages.processes import leave
 from .stages.registry import COMMANDS
 
 
@@ -46,4 +47,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

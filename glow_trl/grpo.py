@@ -28,6 +28,7 @@ from .stages.command import run_command
 from .stages.config import nearest, setting
 from .stages.dotted import is_dotted, load_dotted
 from .stages.frame import stage_run
+from .stages.processes import leave
 from .stages.record import StageRun
 from .training import loop
 from .training.guard import CollapseGuard, GuardConfig
@@ -243,4 +244,4 @@ def _train(
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("grpo"))
+    leave(run_command("grpo"))

@@ -24,6 +24,7 @@ from .glow import GLOWConfig, GLOWTrainer, LossLedger
 from .stages.command import run_command
 from .stages.config import setting
 from .stages.frame import stage_run
+from .stages.processes import leave
 from .stages.record import StageRun
 from .training import loop
 from .training.handover import check_end_token, end_token_share, write_handover
@@ -131,4 +132,4 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("sft"))
+    leave(run_command("sft"))

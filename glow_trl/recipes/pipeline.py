@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 from ..errors import UserError
 from ..stages.config import build_settings, command_types
+from ..stages.processes import LAUNCHER
 from ..stages.recipe_file import PROMPT, RECIPE_FILE
 from ..stages.record import StageRun, jsonable
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
@@ -190,7 +192,8 @@ class Pipeline:
         write_settings(config, step.settings)
         if self.accelerate_config is not None and step.stage in TRAINING_STAGES:
             launcher = [sys.executable, "-m", "glow_trl.recipes.launch", "--config_file", str(self.accelerate_config)]
-            result = subprocess.run([*launcher, "-m", module, "--config", str(config)])
+            environment = {**os.environ, LAUNCHER: str(os.getpid())}
+            result = subprocess.run([*launcher, "-m", module, "--config", str(config)], env=environment)
             if result.returncode:
                 raise StageFailed(2 if result.returncode == 2 else 1)
         else:

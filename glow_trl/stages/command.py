@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..errors import ServiceError, TrainingCollapsed, UserError
-from .processes import ENDS_WITH_PARENT, end_with_parent, is_main_process
+from .processes import end_with_launcher, is_main_process
 from .registry import COMMANDS
 
 
@@ -47,8 +47,7 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     which `interrupted` is said. Other errors are raised.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    if ENDS_WITH_PARENT in os.environ:
-        end_with_parent()
+    end_with_launcher()
     try:
         return main() or 0
     except UserError as error:
