@@ -29,6 +29,7 @@ from .stages.command import run_command
 from .stages.config import nearest, setting
 from .stages.console import say_results
 from .stages.dotted import is_dotted, load_dotted, own_code
+from .stages.processes import leave
 from .stages.record import StageRun
 from .training import loop
 from .training.guard import CollapseGuard, GuardConfig
@@ -247,4 +248,4 @@ def _train(
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("grpo"))
+    leave(run_command("grpo"))

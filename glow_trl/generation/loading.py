@@ -72,7 +72,8 @@ def load_model(
     A causal language model in evaluation mode; an adapter is loaded on its base model and left unmerged.
 
     `dtype` is `"auto"` (as saved), `"float32"`, `"bfloat16"` or `"float16"`; `device` is by default the first GPU if
-    there is one; `model_kwargs` go to `from_pretrained`. Raises `UserError` for a checkpoint that cannot be loaded.
+    there is one; `model_kwargs` go to `from_pretrained`. Raises `UserError` for a checkpoint that cannot be loaded, or
+    whose weights are not finite numbers.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -90,7 +91,14 @@ def load_model(
         )
     except (OSError, ValueError) as error:
         raise UserError(f"{model_name_or_path}: the model cannot be loaded ({first_line(error)})") from error
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    weights = [weight for weight in model.parameters() if weight.is_floating_point()]
+    if not all(torch.stack([weight.sum(dtype=torch.float64) for weight in weights]).isfinite()):
+        raise UserError(
+            f"{model_name_or_path}: weights are not finite numbers, as a training that collapsed leaves them; take "
+            "another checkpoint"
+        )
+    return model
 
 
 def end_token_ids(tokenizer: "PreTrainedTokenizerBase", generation_config: "GenerationConfig | None") -> list[int]:

@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from ..data.paths import expand_path, is_local
 from ..errors import UserError
 from ..generation.loading import local_folder
 from ..stages.config import build_settings, command_types
-from ..stages.processes import end_children
+from ..stages.processes import LAUNCHER, end_children
 from ..stages.recipe_file import PROMPT, RECIPE_FILE, replace
 from ..stages.record import StageRun, jsonable
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
@@ -209,7 +210,9 @@ class Pipeline:
         write_settings(config, step.settings)
         if self.accelerate_config is not None and step.stage in TRAINING_STAGES:
             launcher = [sys.executable, "-m", "glow_trl.recipes.launch", "--config_file", str(self.accelerate_config)]
-            with subprocess.Popen([*launcher, "-m", module, "--config", str(config)]) as process:
+            environment = {**os.environ, LAUNCHER: str(os.getpid())}
+            command = [*launcher, "-m", module, "--config", str(config)]
+            with subprocess.Popen(command, env=environment) as process:
                 try:
                     code = process.wait()
                 except BaseException:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 
 from ..errors import ServiceError, TrainingCollapsed, UserError
 from .interruption import Interruption
-from .processes import ENDS_WITH_PARENT, end_with_parent, is_main_process
+from .processes import LAUNCHER, end_with_launcher, is_main_process
 from .registry import COMMANDS
 
 
@@ -60,8 +60,7 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     """
     _write_in_any_encoding()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    if ENDS_WITH_PARENT in os.environ:
-        end_with_parent()
+    end_with_launcher()
     with Interruption() as interruption:
         try:
             return main() or 0
@@ -81,8 +80,8 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
 
 
 def _end_interrupted(message: str, number: int) -> int:
-    # The one that started it says so
-    if ENDS_WITH_PARENT not in os.environ:
+    # For all processes of a run the one that started them says so, or the first
+    if LAUNCHER not in os.environ and is_main_process():
         print(f"glow-trl: {message}", file=sys.stderr, flush=True)
     return 128 + number
 
