@@ -19,6 +19,7 @@ from ..stages.processes import LAUNCHER, end_children
 from ..stages.recipe_file import PROMPT, RECIPE_FILE, replace
 from ..stages.record import StageRun, jsonable
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
+from ..stages.secrets import handing_over, without_secrets
 from ..stages.yaml_file import read_yaml
 from .recipe import PREPARE_DIR, Recipe, known_settings, write_settings
 
@@ -127,7 +128,7 @@ class Pipeline:
         """
         arms = dict(earlier.get("arms") or {})
         for arm in self.arms:
-            settings = jsonable(self.recipe.arms[arm])
+            settings = without_secrets(jsonable(self.recipe.arms[arm]))
             if arms.setdefault(arm, settings) != settings:
                 raise UserError(
                     f"{self.output_dir} holds a run whose arm {arm!r} is {arms[arm]}, and {settings} in "
@@ -207,7 +208,13 @@ class Pipeline:
         module = COMMANDS[step.stage].module
         # It takes its place when the stage is done: one that is refused leaves the settings of the run that is there
         config = folder / "config.new.yaml"
-        write_settings(config, step.settings)
+        write_settings(config, without_secrets(step.settings))
+        with handing_over(step.settings):
+            self._start_stage(step, module, config)
+        config.replace(folder / "config.yaml")
+        gc.collect()
+
+    def _start_stage(self, step: Step, module: str, config: Path) -> None:
         if self.accelerate_config is not None and step.stage in TRAINING_STAGES:
             launcher = [sys.executable, "-m", "glow_trl.recipes.launch", "--config_file", str(self.accelerate_config)]
             environment = {**os.environ, LAUNCHER: str(os.getpid())}
@@ -222,8 +229,6 @@ class Pipeline:
                 raise StageFailed(2 if code == 2 else 1)
         else:
             importlib.import_module(module).main(["--config", str(config)])
-        config.replace(folder / "config.yaml")
-        gc.collect()
 
     def _say(self, title: str, number: int, total: int) -> None:
         print(f"[{number}/{total}] {title}", file=sys.stderr, flush=True)

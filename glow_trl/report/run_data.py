@@ -11,6 +11,7 @@ from ..data import MalformedLine, read_jsonl
 from ..data.loss_history import HISTORY_DIR, LossHistory
 from ..errors import UserError
 from ..stages.files import read_json
+from ..stages.record import read_run
 from .arm_styles import ArmStyle
 
 
@@ -92,7 +93,7 @@ class RunData:
         """
         found = []
         for path in sorted([*self.folder.glob("*/run.json"), *self.folder.glob("*/*/run.json")]):
-            record = read_json(path) or {}
+            record = read_run(path.parent) or {}
             results = read_json(path.parent / "results.json") if record.get("stage") == stage else None
             if results is not None:
                 found.append((path.parent.relative_to(self.folder).as_posix(), results))
@@ -107,7 +108,7 @@ def read_run_folder(folder: Path) -> RunData:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder")
-    run = read_json(folder / "run.json") or {}
+    run = read_run(folder) or {}
     single_runs = _by_start({path.parent.name: path for path in folder.glob("*/run.json")})
     data = RunData(folder, _recipe_name(run, folder), run, single_runs)
     # A list of names, or a mapping to the settings that an arm changes
@@ -127,7 +128,7 @@ def read_run_folder(folder: Path) -> RunData:
 
 def _by_start(paths: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """The run records at the paths, by the same names, in the order of their starts."""
-    records = [(name, read_json(path) or {}) for name, path in paths.items()]
+    records = [(name, read_run(path.parent) or {}) for name, path in paths.items()]
     return dict(sorted(records, key=lambda item: (str(item[1].get("started") or ""), item[0])))
 
 
@@ -160,9 +161,9 @@ def _read_stage(folder: Path, stage: str) -> StageData:
     evaluation = folder / f"{stage}_eval"
     return StageData(
         folder=folder / stage,
-        run=read_json(folder / stage / "run.json") or {},
+        run=read_run(folder / stage) or {},
         log=list(rows_of(folder / stage / "log.jsonl")),
         results=read_json(evaluation / "results.json"),
         evaluation_folder=evaluation,
-        evaluation_run=read_json(evaluation / "run.json") or {},
+        evaluation_run=read_run(evaluation) or {},
     )

@@ -17,6 +17,7 @@ from ..errors import ServiceError, TrainingCollapsed, UserError
 from .interruption import Interruption
 from .processes import LAUNCHER, end_with_launcher, is_main_process
 from .registry import COMMANDS
+from .secrets import hidden_in_terminal, remember
 
 
 _PLAIN = str.maketrans("–−·…×≤≥", "--..x<>")
@@ -59,6 +60,12 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     when it is terminated, of both of which `interrupted` is said. Other errors are raised.
     """
     _write_in_any_encoding()
+    remember(os.environ)
+    with hidden_in_terminal():
+        return _ended(main, interrupted)
+
+
+def _ended(main: Callable[[], int | None], interrupted: str) -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     end_with_launcher()
     with Interruption() as interruption:

@@ -6,6 +6,7 @@ Importing this module loads neither torch nor TRL.
 import dataclasses
 import importlib
 import itertools
+import json
 import logging
 import os
 import typing
@@ -19,6 +20,7 @@ import yaml
 from ..errors import MissingExtraError, UserError
 from .recipe_file import LENGTHS, resolve_stage_file, said
 from .registry import COMMANDS
+from .secrets import HANDED_OVER, remember
 from .yaml_file import nearest, one_line, yaml_problem
 
 
@@ -312,9 +314,12 @@ def read_config(
     environment variables that it has under `env`. Returns the command line without `--config FILE`, the file, and its
     settings.
     """
+    remember(argv)
     rest, path = _take_config(list(argv), prog)
     settings = {} if path is None else resolve_stage_file(path, known)
+    settings |= {} if path is None else json.loads(os.environ.get(HANDED_OVER, "{}"))
     os.environ.update({str(name): str(value) for name, value in settings.pop("env", {}).items()})
+    remember([settings, os.environ])
     return rest, path, settings
 
 
