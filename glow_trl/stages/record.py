@@ -15,6 +15,7 @@ from ..errors import UserError
 from .config import Settings
 from .files import make_writable, read_json, write_json
 from .fingerprint import fingerprint
+from .machine import machine
 from .secrets import hide, without_secrets
 
 
@@ -188,8 +189,9 @@ def jsonable(value: Any) -> Any:
 
 
 def provenance() -> dict[str, Any]:
-    """With what something was made: `versions` of the packages, `git` revision of this one, `command` line."""
-    return {"versions": _versions(), "git": _git_revision(), "command": without_secrets(sys.argv)}
+    """With what something was made: `versions` of packages, `git` revision of this one, `machine`, `command` line."""
+    command = without_secrets(sys.argv)
+    return {"versions": _versions(), "git": _git_revision(), "machine": machine(), "command": command}
 
 
 def _versions() -> dict[str, str]:

@@ -12,7 +12,7 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
-from peft import PeftConfig
+from peft import PeftConfig, PeftModel
 from transformers import PreTrainedTokenizerBase, ProgressCallback, TrainingArguments
 from trl import ModelConfig, get_peft_config
 
@@ -113,6 +113,9 @@ def train(trainer: ResumableTrainer, run: StageRun) -> None:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(progress)
     checkpoint = trainer.args.resume_from_checkpoint or last_complete_checkpoint(run.output_dir)
+    # PEFT counts those that are packed or spread over processes as what they stand for, in any model
+    trainable, total = PeftModel.get_nb_trainable_parameters(trainer.model)
+    run.record |= {"parameters": total, "trainable_parameters": trainable}
     run.start()
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
