@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..generation.loading import check_exists
 from ..stages.config import build_settings, command_types
 from ..stages.recipe_file import PROMPT, RECIPE_FILE, replace
-from ..stages.record import StageRun, jsonable
+from ..stages.record import StageRun, jsonable, read_run
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
 from ..stages.yaml_file import read_yaml
 from .recipe import PREPARE_DIR, Recipe, known_settings, write_settings
@@ -87,6 +88,7 @@ class Pipeline:
         from .prepare import prepare
 
         steps = self.steps()
+        self._check_models(steps)
         self._say("prepare", 0, len(steps))
         prepare(self.recipe, self.output_dir, self.built_model, self.seed)
         data_steps = sum(step.stage in DATA_STAGES for step in steps)
@@ -181,6 +183,15 @@ class Pipeline:
                 if config not in seen:
                     seen.append(config)
                     usable_questions(config.distinct_questions(), config.on_bad_gold)
+
+    def _check_models(self, steps: list[Step]) -> None:
+        """Find a model that does not exist before any time is spent on the data."""
+        for step in steps:
+            name = str(step.settings.get("model_name_or_path", self.output_dir))
+            made_here = Path(name).is_relative_to(self.output_dir)
+            complete = (read_run(Path(step.settings["output_dir"])) or {}).get("status") == "complete"
+            if step.stage in TRAINING_STAGES and not made_here and not complete:
+                check_exists(name, step.settings.get("model_revision", "main"))
 
     def _run_stage(self, step: Step) -> None:
         folder = Path(step.settings["output_dir"])
