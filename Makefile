@@ -1,7 +1,7 @@
 # make setup   virtual environment .venv with pinned versions (CUDA builds where there is an NVIDIA GPU)
 # make demo    the quickstart: the whole two-stage run, minutes on two cores
 # make test    all the tests, with the engines vLLM and DeepSpeed      make lint   ruff and mypy
-# make bench   what measures speed    make clean  remove what the targets above made
+# make bench   what measures speed    make clean  remove the environment and the tools' caches; runs in outputs stay
 
 PYTHON ?= python3
 VENV := .venv
@@ -47,4 +47,4 @@ bench: setup
 	@for bench in bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
 
 clean:
-	rm -rf $(VENV) outputs .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -17,7 +17,17 @@ class MissingExtraError(UserError, ImportError):
 
 
 class TrainingCollapsed(RuntimeError):
-    """Training was stopped because it collapsed; the message says what was seen and what is kept. Exit code 1."""
+    """
+    Training was stopped because it collapsed; the message says what was seen, and, by `advice`, what is kept and what
+    to do. All processes raise it together. Exit code 1.
+
+    Attributes:
+        reason (`str`): what was seen.
+    """
+
+    def __init__(self, reason: str, advice: str):
+        super().__init__(f"the training collapsed: {reason}. {advice}")
+        self.reason = reason
 
 
 class ServiceError(RuntimeError):

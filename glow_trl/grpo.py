@@ -22,19 +22,18 @@ from trl import GRPOConfig, ModelConfig, get_quantization_config
 
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
-from .errors import MissingExtraError, TrainingCollapsed, UserError
+from .data.handover import check_handover, read_handover, write_handover
+from .errors import MissingExtraError, UserError
 from .generation.loading import adapter_config
 from .stages.command import run_command
 from .stages.config import nearest, setting
 from .stages.console import say_results
-from .stages.dotted import is_dotted, load_dotted
-from .stages.frame import stage_run
+from .stages.dotted import is_dotted, load_dotted, own_code
 from .stages.record import StageRun
 from .training import loop
 from .training.guard import CollapseGuard, GuardConfig
-from .training.handover import check_handover, read_handover, write_handover
 from .training.merge import merge_adapter
-from .training.resume import parse_training_stage, step_size
+from .training.resume import parse_training_stage
 from .training.vllm_server import VLLMServer, server_command
 from .verifiers import load_kind
 from .verifiers.gold import usable_questions
@@ -195,8 +194,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     config, guard_config, args, model_args = settings.configs
     if args.use_vllm and find_spec("vllm") is None:
         raise MissingExtraError("vllm", "vllm", "use_vllm")
-    inputs = [*config.files, model_args.model_name_or_path or ""]
-    with stage_run(settings, args.output_dir, inputs, step_size=step_size(args)) as run:
+    code = own_code([*config.reward_funcs, *config.kinds], "reward_funcs, kinds")
+    inputs = [*config.files, loop.model_folder(model_args), *code]
+    with loop.training_run(settings, args, inputs) as run:
         if not run.is_complete:
             _train(config, guard_config, args, model_args, run)
     if run.main_process:
@@ -218,6 +218,10 @@ def _train(
     loop.quiet_libraries(len(rows))
     if config.merge_adapter:
         merge_first(model_args, run.output_dir, args.trust_remote_code)
+    if run.main_process:
+        # Before the training, as it is for the checkpoints within the folder too
+        share = (read_handover(model_args.model_name_or_path) or {}).get("end_token_share", 1.0)
+        write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
     model = load_model(model_args)
     if isinstance(model, str):
         args.model_init_kwargs = loop.model_init_kwargs(model_args)
@@ -238,16 +242,7 @@ def _train(
             callbacks=[guard],
         )
         loop.train(trainer, run)
-    if guard.reason is not None:
-        run.interrupt(collapsed=guard.reason)
-        raise TrainingCollapsed(
-            f"grpo: stopped, the training collapsed: {guard.reason}. The checkpoints in {run.output_dir} are kept; "
-            "lower the learning rate or raise beta, or change the guard's thresholds (guard_...) if this is expected"
-        )
-    if run.main_process:
-        share = (read_handover(model_args.model_name_or_path) or {}).get("end_token_share", 1.0)
-        write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
-    run.complete(questions=len(rows))
+    run.complete(questions=len(rows), **({"warnings": guard.warnings} if guard.warnings else {}))
     loop.leave_process_group()
 
 

@@ -18,17 +18,16 @@ from trl import ModelConfig, get_quantization_config
 
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
+from .data.handover import check_end_token, end_token_share, write_handover
 from .data.loss_history import HISTORY_DIR, write_epoch, write_samples
 from .errors import UserError
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
 from .stages.command import run_command
 from .stages.config import setting
 from .stages.console import say_results
-from .stages.frame import stage_run
 from .stages.record import StageRun
 from .training import loop
-from .training.handover import check_end_token, end_token_share, write_handover
-from .training.resume import parse_training_stage, step_size
+from .training.resume import parse_training_stage
 
 
 @dataclass
@@ -95,7 +94,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl sft` with the arguments `argv`, by default those of the command line."""
     settings = parse_training_stage("sft", sys.argv[1:] if argv is None else argv)
     config, args, model_args = settings.configs
-    with stage_run(settings, args.output_dir, config.files, step_size=step_size(args)) as run:
+    inputs = [*config.files, loop.model_folder(model_args), args.chat_template_path]
+    with loop.training_run(settings, args, inputs) as run:
         if not run.is_complete:
             _train(config, args, model_args, run)
     if run.main_process:
@@ -125,10 +125,10 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
     trainer.add_callback(LedgerHistory(trainer.ledger, ledger_dir))
     if run.main_process:
         write_samples(ledger_dir, rows)
+        # Before the training, as it is for the checkpoints within the folder too
+        write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
 
     loop.train(trainer, run)
-    if run.main_process:
-        write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
     run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()))
     loop.leave_process_group()
 

@@ -16,6 +16,7 @@ from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command
 from ..stages.console import FiguresTable, say_results
+from ..stages.dotted import own_code
 from ..stages.files import read_json, write_json
 from ..stages.frame import stage_run
 from ..statistics.agreement import krippendorff_alpha, percent_agreement
@@ -183,7 +184,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl annotate` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("annotate", sys.argv[1:] if argv is None else argv)
     config: AnnotateConfig = settings.config
-    with stage_run(settings, config.output_dir, config.files) as run:
+    with stage_run(settings, config.output_dir, _inputs(config)) as run:
         results = read_json(run.output_dir / RESULTS_FILE) if run.is_complete else None
         if results is None:
             run.start()
@@ -192,6 +193,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     Console().print(results_table(results))
     logger.warning("annotate: %s", summary(results))
     say_results(run.output_dir)
+
+
+def _inputs(config: AnnotateConfig) -> list[Any]:
+    """What the annotations follow from; the taxonomy is part of the settings' identity."""
+    folder = config.checkpoint_folder() if config.judge == "llm" and config.model_name_or_path else None
+    code = own_code([config.judge, config.engine], "judge, engine")
+    return [*config.files, folder, config.prompt_file, *code]
 
 
 def summary(results: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from ..stages.command import run_command
 from ..stages.config import as_mapping, parse_command, setting
 from ..stages.console import say_results
 from ..stages.files import make_writable, write_json
-from ..stages.frame import stage_run
+from ..stages.frame import refuse_overwriting, stage_run, writing
 from ..stages.record import provenance, read_run
 from ..weighting import Weighting
 from .data_map import DEFINITION, DataMap, data_map
@@ -160,6 +160,12 @@ def _analyze_stage(config: DynamicsConfig, stage: Path, output_dir: Path) -> dic
     return results | {"files": {"results": str(output_dir / RESULTS_FILE), "samples": str(export)}}
 
 
+def _sources(config: DynamicsConfig, stage: Path) -> list[str]:
+    """Where further columns come from: `data`, or what the stage was trained on."""
+    sources = config.data or ((read_run(stage) or {}).get("config") or {}).get("dataset_name") or []
+    return [sources] if isinstance(sources, str) else list(sources)
+
+
 def _columns(config: DynamicsConfig, ledger: LossHistory, run: dict[str, Any]) -> list[str]:
     """The columns to tell the samples apart by, joined to the ledger where they come from other files."""
     wanted = list(config.by or [])
@@ -221,7 +227,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: DynamicsConfig = settings.config
     console = Console()
     for arm, (stage, output_dir) in _places(config).items():
-        with stage_run(settings, output_dir, recomputes=True) as run:
+        sources = _sources(config, stage)
+        refuse_overwriting(output_dir, sources)
+        with writing(config.export, sources), stage_run(settings, output_dir, recomputes=True) as run:
             run.start()
             results = _analyze_stage(config, stage, output_dir)
             run.complete()

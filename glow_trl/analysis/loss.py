@@ -40,7 +40,7 @@ def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
     """Measure the loss of every trajectory, write what comes out and return the content of `results.json`."""
     rows = config.load(["problem", "completion"])
     columns = _columns(config, rows)
-    tokenizer = config.load_tokenizer()
+    tokenizer = config.load_tokenizer(samples=False)
     trained = TrainedAs.of(config)
     samples = tokenize(rows, tokenizer, trained)
     # The first token of a sequence is never predicted
@@ -161,8 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: LossConfig = settings.config
     disable_progress_bar()
     folder = config.checkpoint_folder()
-    inputs = [*config.files, *([] if folder is None else [folder])]
-    with stage_run(settings, config.output_dir, inputs) as run:
+    with stage_run(settings, config.output_dir, [*config.files, folder]) as run:
         results = read_json(run.output_dir / RESULTS_FILE) if run.is_complete else None
         if results is None:
             if (run.output_dir / LOSSES_FILE).is_file():

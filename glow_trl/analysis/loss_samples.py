@@ -1,19 +1,22 @@
 """Trajectories as the token ids that a checkpoint was, or would have been, trained on."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..data import build_prompt
+from ..data.handover import other_prompts, read_handover, stage_folder
 from ..errors import UserError
 from ..generation.loading import local_folder
 from ..stages.record import RUN_FILE, read_run
-from ..training.handover import read_handover
 from .loss_config import LossConfig
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,7 +32,8 @@ class TrainedAs:
     @classmethod
     def of(cls, config: LossConfig) -> "TrainedAs":
         """What `config` says, and what it leaves open as it is recorded beside the checkpoint."""
-        folder = local_folder(config.model_name_or_path)
+        local = local_folder(config.model_name_or_path)
+        folder = None if local is None else stage_folder(local)
         handover = (read_handover(folder) if folder is not None else None) or {}
         run = (read_run(folder) if folder is not None else None) or {}
         trained = (run.get("config") or {}) if run.get("stage") == "sft" else {"max_length": None}
@@ -41,9 +45,12 @@ class TrainedAs:
             given = getattr(config, name)
             return (handover.get(name) if given is None else given) or None
 
+        system_prompt, prompt_template = prompt("system_prompt"), prompt("prompt_template")
+        for other in other_prompts(handover or None, system_prompt, prompt_template):
+            logger.warning("%s: %s", config.model_name_or_path, other)
         return cls(
-            system_prompt=prompt("system_prompt"),
-            prompt_template=prompt("prompt_template"),
+            system_prompt=system_prompt,
+            prompt_template=prompt_template,
             max_length=max_length,
             completion_only=trained.get("completion_only_loss") is not False,
         )

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..data import Reject, RejectsFile
+from ..data.handover import other_prompts, read_handover
 from ..errors import ServiceError, UserError
 from ..generation import Engine
 from ..stages.command import run_command
 from ..stages.config import as_mapping, parse_command
 from ..stages.console import progress, say_results
+from ..stages.dotted import own_code
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from .collecting.config import CollectConfig
@@ -34,6 +36,10 @@ def collect(config: CollectConfig, run: StageRun, engine: Engine | None = None) 
     if config.prompt_format == "chat" and not asks_messages:
         tokenizer = config.load_tokenizer()
         tokenizer.chat_template = template or tokenizer.chat_template
+        for other in other_prompts(
+            read_handover(config.model_name_or_path), config.system_prompt, config.prompt_template
+        ):
+            logger.warning("%s: %s", config.model_name_or_path, other)
     with RejectsFile(run.output_dir / "rejects.jsonl") as rejects:
         questions, places, repeated = questions_to_ask(config, rejects)
         prompts = Prompts(questions, config, tokenizer)
@@ -117,8 +123,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl collect` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("collect", sys.argv[1:] if argv is None else argv)
     config: CollectConfig = settings.config
-    inputs = [*config.files, config.checkpoint_folder(), config.chat_template_path]
-    with stage_run(settings, config.output_dir, filter(None, inputs)) as run:
+    code = own_code([config.engine], "engine")
+    inputs = [*config.files, config.checkpoint_folder(), config.chat_template_path, *code]
+    with stage_run(settings, config.output_dir, inputs) as run:
         if run.is_complete:
             return
         run.start()

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..data import JsonlWriter, NoUsableRows, Place, Reject, RejectsFile
-from ..data.columns import Fault
 from ..data.config import RowsConfig
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
 from ..stages.console import progress, say_results
+from ..stages.dotted import own_code
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from ..verifiers import Verdict, load_kind
@@ -186,8 +186,6 @@ class _Output:
 def _usable_rows(config: LabelConfig, rejects: RejectsFile) -> Iterator[tuple[tuple[Place, dict], str, Question]]:
     for place, row in config.iter_placed(("problem", "completion", "answer"), rejects):
         fault = find_judging_fault(row, config.kind)
-        if fault is None and not isinstance(row["answer"], str | int | float):
-            fault = Fault("column 'answer' must be a string or a number", f", found {type(row['answer']).__name__}")
         if fault is not None:
             rejects(Reject(place.file, place.number, *fault, row, unit=place.unit))
             continue
@@ -203,7 +201,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl label` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("label", sys.argv[1:] if argv is None else argv)
     config: LabelConfig = settings.config
-    with stage_run(settings, config.output_dir, config.files) as run:
+    code = own_code([config.kind, *config.kinds], "kind, kinds")
+    with stage_run(settings, config.output_dir, [*config.files, *code]) as run:
         if run.is_complete:
             return
         run.start()

@@ -1,5 +1,6 @@
 """What a row's columns are called, and what they must hold."""
 
+import math
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -37,6 +38,24 @@ _FURTHER_TYPES: Mapping[str, tuple[tuple[type, ...], str]] = {
 }
 
 
+def is_missing(value: Any) -> bool:
+    """
+    Whether a cell is a gap: `None`, or what a data frame and JSON have in its place, such as NaN, `pandas.NA` and
+    `NaT`. The text "nan" is a text.
+    """
+    if value is None or isinstance(value, str | bool | int) or hasattr(value, "__len__"):
+        return value is None
+    try:
+        return bool(value != value)
+    except TypeError:  # pandas.NA is neither equal to itself nor different
+        return True
+
+
+def without_gaps(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with `None` for what is missing, see [`is_missing`]."""
+    return {column: None if is_missing(value) else value for column, value in row.items()}
+
+
 def rename_columns(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str, Any] | Fault:
     """
     `row` with the columns renamed: each key of `columns` takes the value of the column that it maps to. Where the row
@@ -51,10 +70,11 @@ def rename_columns(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str,
     return renamed | {wanted: row[given] for wanted, given in columns.items()}
 
 
-def find_fault(row: Mapping[str, Any], required: Iterable[str], strict: bool = False) -> Fault | None:
+def find_fault(row: Mapping[str, Any], required: Sequence[str], strict: bool = False) -> Fault | None:
     """
-    What is wrong with a row: a column that is missing, null or of the wrong type. With `strict`, required texts must
-    not be blank, and the columns that rows need not have are looked at too.
+    What is wrong with a row: a column that is missing, null or of the wrong type. Of the columns that rows need not
+    have, those are looked at too where any is required: a row may have any shape otherwise. With `strict`, required
+    texts must not be blank.
     """
     for column in required:
         value = row.get(column)
@@ -64,13 +84,23 @@ def find_fault(row: Mapping[str, Any], required: Iterable[str], strict: bool = F
                 return Fault(f"column {column!r} is null", detail)
             return Fault(f"column {column!r} is missing", nearest_column(column, row) + detail)
     fault = _wrong_type(row, _TYPES)
-    if fault is not None or not strict:
+    if fault is not None or not required:
         return fault
     for column in required:
         value = row[column]
-        if isinstance(value, str) and not value.strip():
+        if strict and isinstance(value, str) and not value.strip():
             return Fault(f"column {column!r} is empty")
-    return _wrong_type(row, _FURTHER_TYPES)
+    return _wrong_type(row, _FURTHER_TYPES) or _unusable_value(row)
+
+
+def _unusable_value(row: Mapping[str, Any]) -> Fault | None:
+    answer = row.get("answer")
+    if isinstance(answer, float) and not math.isfinite(answer):
+        return Fault("column 'answer' must be a finite number", f", found {answer}")
+    for option in row.get("choices") or ():
+        if is_missing(option) or not isinstance(option, str | int | float):
+            return Fault("column 'choices' must be a list of texts", f", found {option!r:.40} in it")
+    return None
 
 
 def _wrong_type(row: Mapping[str, Any], types: Mapping[str, tuple[tuple[type, ...], str]]) -> Fault | None:

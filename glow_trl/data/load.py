@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import UserError
-from .columns import Fault, answer_as_text, find_fault, rename_columns
+from .columns import Fault, answer_as_text, find_fault, rename_columns, without_gaps
 from .jsonl import MalformedLine
 from .paths import expand_names, is_local
 from .rejects import NoUsableRows, Reject
@@ -60,7 +60,8 @@ def iter_placed_rows(
 
     Yields:
         `tuple[Place, dict]`: where the row stands, and the row, with a `sample_id`: the one that it has, as text, or
-        file name and line. Whether they are unique is not checked here. A number in `answer` becomes text: the letter
+        file name and line. Whether they are unique is not checked here. What is missing in a row is `None`, however
+        the file says so (NaN, for one). A number in `answer` becomes text: the letter
         of an option where the row has `choices`, which are counted from 0.
 
     Raises:
@@ -174,7 +175,7 @@ def _iter_source(
         if item is None:
             return
         number, given = item
-        renamed = rename_columns(given, columns)
+        renamed = rename_columns(without_gaps(given), columns)
         row, fault = ({}, renamed) if isinstance(renamed, Fault) else (renamed, find_fault(renamed, required, strict))
         if fault is not None:
             if on_reject is None:

@@ -149,7 +149,7 @@ class CompareConfig:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl compare` with the arguments `argv`, by default those of the command line."""
     config: CompareConfig = parse_command("compare", sys.argv[1:] if argv is None else argv).config
-    with writing(config.output) as output:
+    with writing(config.output, [config.first, config.second]) as output:
         comparison = compare_runs(config.first, config.second)
         if output is not None:
             write_json(output, comparison)

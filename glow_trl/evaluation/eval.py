@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,9 +11,10 @@ from ..benchmarks import BenchmarkConfig
 from ..stages.command import run_command
 from ..stages.config import parse_command
 from ..stages.console import FiguresTable, say_results
+from ..stages.dotted import own_code
 from ..stages.files import read_json
-from ..stages.frame import stage_run
-from ..stages.record import fingerprint
+from ..stages.fingerprint import fingerprint
+from ..stages.frame import refuse_overwriting, stage_run
 from ..statistics.numbers import interval, number, percent
 from .config import EvalConfig
 from .metrics import benchmark_label, largest_k
@@ -38,7 +40,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     disable_progress_bar()
     folder = config.checkpoint_folder()
     facts = {"benchmarks": {item.name: _data_facts(item) for item in benchmarks}}
-    inputs = [] if folder is None else [folder]
+    kinds = [item.kind for item in benchmarks if item.kind]
+    inputs = [folder, *own_code([config.engine, *kinds], "engine, kind")]
+    sources = [path for item in benchmarks for path in (item.source().path, item.exclude) if path]
+    refuse_overwriting(Path(config.output_dir), sources)
     with stage_run(settings, config.output_dir, inputs, depends_on=facts, reopens=config.rescore) as run:
         results = read_json(run.output_dir / "results.json") if run.is_complete else None
         if results is None:

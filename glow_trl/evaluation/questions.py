@@ -1,20 +1,23 @@
 """Questions of a benchmark and their prompts, checked before anything is generated."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import benchmarks
 from ..benchmarks import BenchmarkConfig
 from ..data import build_prompt
+from ..data.handover import other_prompts, read_handover
 from ..errors import UserError
 from ..generation import Prompt
-from ..training.handover import read_handover
 from .config import EvalConfig
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 PROMPT_SETTINGS = ("system_prompt", "prompt_template")
 
@@ -62,6 +65,8 @@ def render_prompts(
             "with it (tokenizer.chat_template)"
         )
     system_prompt, template = (prompt_setting(name, benchmark, config) for name in PROMPT_SETTINGS)
+    for other in other_prompts(read_handover(config.model_name_or_path), system_prompt, template):
+        logger.warning("benchmark '%s': %s", benchmark.name, other)
     conversations = [
         build_prompt(row["problem"], system_prompt, template, row.get("choices") or None) for row in questions
     ]

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..data.handover import check_trained
 from ..errors import UserError
 from ..stages.config import as_mapping, setting
-from ..stages.record import fingerprint
+from ..stages.fingerprint import fingerprint
 from .base import Engine, SamplingConfig
 from .loading import load_model, load_tokenizer, local_folder
 from .registry import create_engine, engine_class
@@ -55,9 +56,14 @@ class CheckpointConfig:
         """The checkpoint's folder; `None` for a model id."""
         return local_folder(self.model_name_or_path)
 
-    def load_tokenizer(self) -> "PreTrainedTokenizerBase":
-        """The checkpoint's tokenizer; see [`~glow_trl.generation.loading.load_tokenizer`]."""
-        return load_tokenizer(self.model_name_or_path, self.trust_remote_code)
+    def load_tokenizer(self, samples: bool = True) -> "PreTrainedTokenizerBase":
+        """
+        The checkpoint's tokenizer, see [`~glow_trl.generation.loading.load_tokenizer`], checked to be that of its
+        training, see [`~glow_trl.data.handover.check_trained`], for a stage that `samples` or one that does not.
+        """
+        tokenizer = load_tokenizer(self.model_name_or_path, self.trust_remote_code)
+        check_trained(self.model_name_or_path, tokenizer, samples)
+        return tokenizer
 
     def load_model(self) -> "PreTrainedModel":
         """The checkpoint in evaluation mode; see [`~glow_trl.generation.loading.load_model`]."""

@@ -248,6 +248,7 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
         return loss if self._normalizer is None else self._normalizer.end_micro_batch(loss, model.parameters())
 
     def _save_checkpoint(self, model, trial):
+        self.check_numbers()
         self._ledger_callback.sync()
         if self.args.should_save:
             # Before `trainer_state.json`, with which a checkpoint is complete, and before an older one is removed

@@ -4,12 +4,15 @@ code and without a traceback of its own, and the two end with the run, so that o
 that trains on in its folder.
 """
 
+import logging
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
 
-from ..stages.processes import ENDS_WITH_PARENT, end_with_parent
+from ..stages.interruption import Interruption
+from ..stages.processes import ENDS_WITH_PARENT, end_children, end_with_parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -17,17 +20,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     Launch a stage; returns the exit code of its first process that failed, 1 if a signal ended it, 0 if none failed.
     """
     from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     end_with_parent()
     os.environ[ENDS_WITH_PARENT] = "1"
-    try:
-        launch_command(launch_command_parser().parse_args(argv))
-    except ChildFailedError as error:
-        _, failure = error.get_first_failure()
-        return max(failure.exitcode, 1)
-    except subprocess.CalledProcessError as error:
-        return max(error.returncode, 1)
+    # That it was interrupted says the run
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
+    with Interruption() as interruption:
+        try:
+            launch_command(launch_command_parser().parse_args(argv))
+        except ChildFailedError as error:
+            _, failure = error.get_first_failure()
+            return max(failure.exitcode, 1)
+        except subprocess.CalledProcessError as error:
+            return max(error.returncode, 1)
+        except (KeyboardInterrupt, SignalException):
+            end_children()
+            return 128 + (interruption.number or signal.SIGTERM)
     return 0
 
 

@@ -6,12 +6,15 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from glob import has_magic
 from pathlib import Path
 from typing import Any
 
+from ..data.paths import expand_path, is_local
 from ..errors import UserError
-from ..generation.loading import check_exists
+from ..generation.loading import check_exists, local_folder
 from ..stages.config import build_settings, command_types
+from ..stages.processes import end_children
 from ..stages.recipe_file import PROMPT, RECIPE_FILE, replace
 from ..stages.record import StageRun, jsonable, read_run
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
@@ -71,6 +74,7 @@ class Pipeline:
             settings = {key: value for key, value in step.settings.items() if key != "env"}
             where = f"{self.recipe.path(step.stage)} ({step.title})"
             config = build_settings(self._types(step.stage), settings, step.stage, where).config
+            self._check_inputs(settings, where)
             if step.stage == "eval":
                 config.resolve()
             if step.stage == "grpo":
@@ -78,6 +82,20 @@ class Pipeline:
 
                 for reward in config.reward_funcs:
                     resolve_reward(reward)
+
+    def _check_inputs(self, settings: dict[str, Any], where: str) -> None:
+        """Raise `UserError` for a file or model that is not there, and is not what an earlier stage makes."""
+        names = settings.get("dataset_name") or []
+        for name in [names] if isinstance(names, str) else names:
+            path = Path(expand_path(name))
+            if not has_magic(name) and is_local(str(path)) and not path.exists() and not self._makes(path):
+                raise UserError(f"{where}: dataset_name: {path}: there is no such file")
+        model = settings.get("model_name_or_path")
+        if model and settings.get("engine") != "server" and not self._makes(Path(model)):
+            local_folder(model)
+
+    def _makes(self, path: Path) -> bool:
+        return path.absolute().is_relative_to(self.output_dir.absolute())
 
     def run(self, record: StageRun) -> None:
         """
@@ -188,9 +206,8 @@ class Pipeline:
         """Find a model that does not exist before any time is spent on the data."""
         for step in steps:
             name = str(step.settings.get("model_name_or_path", self.output_dir))
-            made_here = Path(name).is_relative_to(self.output_dir)
             complete = (read_run(Path(step.settings["output_dir"])) or {}).get("status") == "complete"
-            if step.stage in TRAINING_STAGES and not made_here and not complete:
+            if step.stage in TRAINING_STAGES and not complete and not self._makes(Path(name)):
                 check_exists(name, step.settings.get("model_revision", "main"))
 
     def _run_stage(self, step: Step) -> None:
@@ -201,9 +218,14 @@ class Pipeline:
         write_settings(config, step.settings)
         if self.accelerate_config is not None and step.stage in TRAINING_STAGES:
             launcher = [sys.executable, "-m", "glow_trl.recipes.launch", "--config_file", str(self.accelerate_config)]
-            result = subprocess.run([*launcher, "-m", module, "--config", str(config)])
-            if result.returncode:
-                raise StageFailed(2 if result.returncode == 2 else 1)
+            with subprocess.Popen([*launcher, "-m", module, "--config", str(config)]) as process:
+                try:
+                    code = process.wait()
+                except BaseException:
+                    end_children()
+                    raise
+            if code:
+                raise StageFailed(2 if code == 2 else 1)
         else:
             importlib.import_module(module).main(["--config", str(config)])
         config.replace(folder / "config.yaml")

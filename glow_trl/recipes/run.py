@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import os
-import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,11 +16,11 @@ from ..errors import MissingExtraError, UserError
 from ..stages.command import run_command
 from ..stages.config import check_keys, command_types, parse_command, setting
 from ..stages.console import say_results
-from ..stages.frame import folder_of_stage, stage_run
+from ..stages.frame import stage_run
 from ..stages.recipe_file import shipped
-from ..stages.record import RUN_FILE, read_run
-from ..stages.registry import DATA_STAGES, TRAINING_STAGES
+from ..stages.record import read_run
 from ..stages.yaml_file import nearest, one_line, read_yaml
+from .overwrite import delete_made, delete_run
 from .pipeline import Pipeline, StageFailed
 from .recipe import PREPARE_DIR, Recipe
 
@@ -106,7 +105,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     pipeline.overrides = _parse_overrides(overrides, recipe)
     pipeline.check()
     if config.overwrite:
-        _delete_run(output_dir)
+        delete_run(output_dir)
     # The seed that the run has, whoever has said it
     seed = {"seed": pipeline.run_seed}
     settings = dataclasses.replace(settings, given=settings.given | seed, resolved=settings.resolved | seed)
@@ -114,7 +113,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         with stage_run(settings, output_dir, reopens=True) as run:
             run.record |= pipeline.facts(read_run(output_dir) or {})
             run.start()
-            pipeline.run(run)
+            is_new = run.is_new and not (output_dir / PREPARE_DIR).exists()
+            try:
+                pipeline.run(run)
+            except (UserError, StageFailed) as error:
+                # A first start that failed leaves the folder to other settings, that of what it has prepared too
+                if run.is_new and getattr(error, "code", 2) == 2:
+                    run.release()
+                    delete_made([output_dir / PREPARE_DIR] if is_new else [])
+                raise
     except StageFailed as failure:
         return failure.code
     from rich.console import Console
@@ -177,31 +184,6 @@ def _accelerate_config(name: str | None) -> Path | None:
             return path
     known = {path.stem for folder in folders for path in folder.glob("*.yaml")}
     raise UserError(f"--accelerate_config: there is no file {name}{nearest(name, known)}")
-
-
-def _delete_run(output_dir: Path) -> None:
-    """Delete what a run has made, and nothing else that lies in its folder."""
-    if not output_dir.exists():
-        return
-    with folder_of_stage(output_dir):
-        record = read_run(output_dir)
-        if record is None or record.get("stage") != "run":
-            raise UserError(
-                f"--overwrite: {output_dir} has no {RUN_FILE} of a run, so it is no run's folder; nothing was deleted"
-            )
-        arms = [output_dir / arm for arm in record.get("arms", [])]
-        stages = [f"{stage}{suffix}" for stage in TRAINING_STAGES for suffix in ("", "_eval")]
-        for folder in [
-            *(output_dir / name for name in (PREPARE_DIR, *DATA_STAGES)),
-            *(arm / stage for arm in arms for stage in stages),
-        ]:
-            if folder.is_dir():
-                shutil.rmtree(folder)
-        for arm in arms:
-            if arm.is_dir() and not any(arm.iterdir()):
-                arm.rmdir()
-        for name in ("summary.json", "report.html", RUN_FILE):
-            (output_dir / name).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

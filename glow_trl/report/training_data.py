@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from ..data import iter_placed_rows
-from ..data.paths import is_local
+from ..data.paths import FILE_SUFFIXES, is_local
 from ..errors import UserError
-from ..stages.record import fingerprint
+from ..stages.fingerprint import fingerprint
 from .run_data import ArmData, RunData, read_json, rows_of, short_path
 
 
@@ -101,7 +101,8 @@ def _sources(run: dict[str, Any]) -> dict[str, str | None]:
     """The local files that a stage read, with their fingerprints, and the data sets on the Hub."""
     names = _config(run).get("dataset_name") or []
     hub = [name for name in ([names] if isinstance(names, str) else names) if not is_local(name)]
-    return {**(run.get("data") or {}), **dict.fromkeys(hub)}
+    files = {path: digest for path, digest in (run.get("data") or {}).items() if path.endswith(FILE_SUFFIXES)}
+    return files | dict.fromkeys(hub)
 
 
 def _found(folder: Path, name: str, digest: str | None) -> Path | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from ..data.columns import is_missing
 from ..errors import UserError
 from ..verifiers import Verdict, verify_batch
 from .completions import completion_text
@@ -30,7 +31,7 @@ def _log_groups(
     """The mean reward of each domain and source: reward by reward, so that it is exact over batches and processes."""
     for group in ("domain", "source"):
         for reward, label in zip(rewards, columns.get(group) or (), strict=False):
-            if reward is not None and label is not None and len(str(label)) <= _LONGEST_LABEL:
+            if reward is not None and not is_missing(label) and len(str(label)) <= _LONGEST_LABEL:
                 log_metric(f"accuracy/{group}/{label}", reward)
 
 
@@ -45,7 +46,8 @@ def accuracy_reward(
     **kwargs,
 ) -> list[float | None]:
     r"""
-    1.0 for a right final answer, 0.0 for any other, `None` (the sample is skipped) where the gold answer is unusable.
+    1.0 for a right final answer, 0.0 for any other, `None` (the sample is skipped) where the gold answer is unusable
+    or missing: `None`, or NaN as in the column of a data frame with gaps.
 
     The row's `kind` chooses the verifier, so that one reward serves a mixed data set. Comparisons that time out or
     break earn 0.0, and their share is logged.

@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..data.columns import is_missing
+
 
 def completion_text(completion: str | Sequence[Mapping[str, Any]] | None) -> str:
     """The text of a completion: a plain string, or the last assistant message of a conversation."""
     if isinstance(completion, str):
         return completion
-    if not completion:
+    if is_missing(completion) or not completion:
         return ""
     messages = [message for message in completion if message.get("role", "assistant") == "assistant"] or completion
     content = messages[-1].get("content")

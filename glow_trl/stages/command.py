@@ -1,4 +1,7 @@
-"""How a command ends: 0 when done, 2 for bad input, 1 for what else can be said in one line, 130 for Ctrl-C."""
+"""
+How a command ends: 0 when done, 2 for bad input, 1 for what else can be said in one line, 130 for Ctrl-C and 143 for
+SIGTERM.
+"""
 
 import codecs
 import errno
@@ -6,11 +9,13 @@ import importlib
 import io
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 
 from ..errors import ServiceError, TrainingCollapsed, UserError
-from .processes import ENDS_WITH_PARENT, end_with_parent
+from .interruption import Interruption
+from .processes import ENDS_WITH_PARENT, end_with_parent, is_main_process
 from .registry import COMMANDS
 
 
@@ -50,26 +55,36 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
 def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") -> int:
     """
     Run something and turn its errors into one line and an exit code: 0 when done (or what `main` returns), 2 for bad
-    input or configuration, 1 for anything else that has a message of its own, 130 when the user interrupts it, of
-    which `interrupted` is said. Other errors are raised.
+    input or configuration, 1 for anything else that has a message of its own, 130 when the user interrupts it and 143
+    when it is terminated, of both of which `interrupted` is said. Other errors are raised.
     """
     _write_in_any_encoding()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     if ENDS_WITH_PARENT in os.environ:
         end_with_parent()
-    try:
-        return main() or 0
-    except UserError as error:
-        return fail(error, 2)
-    except (TrainingCollapsed, ServiceError) as error:
-        return fail(error, 1)
-    except KeyboardInterrupt:
-        return fail(interrupted, 130)
-    except Exception as error:
-        full = _disk_error(error)
-        if full is None:
-            raise
-        return fail(f"cannot write: {full}; make room and run the same command again, what is saved is kept", 1)
+    with Interruption() as interruption:
+        try:
+            return main() or 0
+        except (KeyboardInterrupt, Exception) as error:
+            # What is interrupted may end in another error, such as an import that fails
+            if interruption.number is not None or isinstance(error, KeyboardInterrupt):
+                return _end_interrupted(interrupted, interruption.number or signal.SIGINT)
+            if isinstance(error, UserError):
+                return fail(error, 2)
+            if isinstance(error, TrainingCollapsed | ServiceError):
+                # All processes of a run raise that it collapsed
+                return fail(error, 1) if isinstance(error, ServiceError) or is_main_process() else 1
+            full = _disk_error(error)
+            if full is None:
+                raise
+            return fail(f"cannot write: {full}; make room and run the same command again, what is saved is kept", 1)
+
+
+def _end_interrupted(message: str, number: int) -> int:
+    # The one that started it says so
+    if ENDS_WITH_PARENT not in os.environ:
+        print(f"glow-trl: {message}", file=sys.stderr, flush=True)
+    return 128 + number
 
 
 def _write_in_any_encoding() -> None:
@@ -100,7 +115,7 @@ def show(text: str) -> int:
 def fail(message: object, code: int) -> int:
     """Print why a command ends, in one line, and return its exit code."""
     text = " ".join(str(message).split())
-    print(f"glow-trl: error: {text}" if code != 130 else f"glow-trl: {text}", file=sys.stderr, flush=True)
+    print(f"glow-trl: error: {text}", file=sys.stderr, flush=True)
     return code
 
 

@@ -3,6 +3,8 @@
 import importlib
 import os
 import sys
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
@@ -35,3 +37,16 @@ def load_dotted(path: str, setting: str) -> Any:
     except AttributeError as error:
         known = {key for key in dir(module) if not key.startswith("_")}
         raise UserError(f"{setting}: there is no {name} in {module_name}{nearest(name, known)}") from error
+
+
+def own_code(names: Iterable[str], setting: str) -> list[str]:
+    """The files of the modules that dotted paths among `names` stand in, those of installed packages aside."""
+    files = []
+    for name in names:
+        if is_dotted(name) and not name.startswith("glow_trl."):
+            load_dotted(name, setting)
+            module = name.partition(":")[0] if ":" in name else name.rpartition(".")[0]
+            file = getattr(sys.modules.get(module), "__file__", None)
+            if file and "site-packages" not in Path(file).parts:
+                files.append(file)
+    return files

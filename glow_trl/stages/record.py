@@ -40,8 +40,8 @@ class StageRun:
         settings ([`~glow_trl.stages.config.Settings`], *optional*):
             What the stage was told.
         inputs (`Iterable[str]`, *optional*):
-            Files and folders that the stage reads. Their fingerprints are recorded, and must be the same when the run
-            goes on.
+            Files and folders that the stage reads; `None` and `""` are passed over. Their fingerprints are recorded,
+            and must be the same when the run goes on.
         depends_on (`dict`, *optional*):
             What else a complete run is complete for: where it differs, the run is opened again.
         main_process (`bool`, *optional*, defaults to `True`):
@@ -67,7 +67,7 @@ class StageRun:
         stage: str,
         output_dir: str | os.PathLike,
         settings: Settings | None = None,
-        inputs: Iterable[str | os.PathLike] = (),
+        inputs: Iterable[str | os.PathLike | None] = (),
         depends_on: Mapping[str, Any] | None = None,
         main_process: bool = True,
         step_size: Mapping[str, int] | None = None,
@@ -86,7 +86,8 @@ class StageRun:
             "seconds": 0.0,
             "given": without_secrets(self._settings.given),
             "config": without_secrets(self._settings.resolved),
-            "data": {str(path): fingerprint(path) for path in inputs},
+            # Reading a large model takes minutes: one process of several does it, and refuses for all
+            "data": {str(path): fingerprint(path) for path in inputs if path} if main_process else {},
             "seed": self._settings.resolved.get("seed"),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             **provenance(),
@@ -120,6 +121,7 @@ class StageRun:
             if old != new:
                 differences.append(f"{name}: {old!r} -> {new!r}")
         data, earlier_data = self.record["data"], earlier.get("data") or {}
+        earlier_data = earlier_data if self.main_process else {}
         for path in sorted(data.keys() | earlier_data.keys()):
             old, new = earlier_data.get(path), data.get(path)
             if old != new:

@@ -3,6 +3,9 @@
 import math
 import re
 import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -10,15 +13,17 @@ import torch
 import transformers
 from accelerate import PartialState
 from peft import PeftConfig
-from transformers import PreTrainedTokenizerBase, ProgressCallback
+from transformers import PreTrainedTokenizerBase, ProgressCallback, TrainingArguments
 from trl import ModelConfig, get_peft_config
 
 from ..data import write_jsonl
-from ..errors import UserError
-from ..generation.loading import load_tokenizer
+from ..errors import TrainingCollapsed, UserError
+from ..generation.loading import load_tokenizer, local_folder
+from ..stages.config import Settings
+from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from .checkpoints import last_complete_checkpoint
-from .resume import ResumableTrainer
+from .resume import ResumableTrainer, step_size
 
 
 LOG_FILE = "log.jsonl"
@@ -38,6 +43,21 @@ def adapter_to_train(model_args: ModelConfig) -> PeftConfig | None:
     if isinstance(modules, str) and modules != "all-linear" and re.fullmatch(r"\w+", modules):
         config.target_modules = {modules}
     return config
+
+
+def model_folder(model_args: ModelConfig) -> Path | None:
+    """The folder of the model to train; `None` for one on the Hub, and where none is named."""
+    name = model_args.model_name_or_path
+    return local_folder(name) if name else None
+
+
+def training_run(
+    settings: Settings, args: TrainingArguments, inputs: Iterable[Any]
+) -> AbstractContextManager[StageRun]:
+    """The frame of a training stage, see [`~glow_trl.stages.frame.stage_run`]."""
+    return stage_run(
+        settings, args.output_dir, inputs, has_progress=last_complete_checkpoint, step_size=step_size(args)
+    )
 
 
 def stage_tokenizer(model_args: ModelConfig, trust_remote_code: bool) -> PreTrainedTokenizerBase:
@@ -86,14 +106,27 @@ class LogProgress(ProgressCallback):
 def train(trainer: ResumableTrainer, run: StageRun) -> None:
     """
     Train, from the last complete checkpoint in the output folder if there is one, and save model, tokenizer and log.
+    Of a training that collapsed only the log is saved.
     """
+    progress = LogProgress()
     if not trainer.args.disable_tqdm:
         trainer.remove_callback(ProgressCallback)
-        trainer.add_callback(LogProgress)
+        trainer.add_callback(progress)
     checkpoint = trainer.args.resume_from_checkpoint or last_complete_checkpoint(run.output_dir)
     run.start()
-    trainer.train(resume_from_checkpoint=checkpoint)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except TrainingCollapsed:
+        if progress.training_bar is not None:
+            progress.training_bar.close()
+        _write_log(trainer, run)
+        leave_process_group()
+        raise
     trainer.save_model(str(run.output_dir))
+    _write_log(trainer, run)
+
+
+def _write_log(trainer: ResumableTrainer, run: StageRun) -> None:
     if trainer.is_world_process_zero():
         write_jsonl(run.output_dir / LOG_FILE, (json_floats(entry) for entry in trainer.state.log_history))
 

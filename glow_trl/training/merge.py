@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..data.handover import HANDOVER_FILE
 from ..errors import UserError
 from ..generation.loading import adapter_config, check_exists, first_line, load_tokenizer
 from ..stages.command import run_command
@@ -21,7 +22,6 @@ from ..stages.console import say_results
 from ..stages.files import atomic_path
 from ..stages.frame import writing
 from ..stages.record import StageRun
-from .handover import HANDOVER_FILE
 
 
 def merge_adapter(
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: MergeConfig = settings.config
     output = Path(config.output).expanduser()
     with writing(output):
-        run = StageRun("merge", output, settings, [config.adapter])
+        run = StageRun("merge", output, settings, [config.adapter, config.base_model])
         if not run.is_complete:
             merge_adapter(config.adapter, output, config.base_model, config.revision, config.trust_remote_code)
             run.complete()

@@ -24,15 +24,17 @@ from ..stages.config import Settings, command_types, parse_settings
 from ..stages.record import DIVISION, jsonable, read_run
 from .checkpoints import TRAINER_STATE_FILE, last_complete_checkpoint, num_processes_of, remove_other_ranks
 from .deepspeed import fit_to_processes
+from .finite import FiniteTrainer
 
 
 logger = get_logger(__name__)
 
 
-class ResumableTrainer(Trainer):
+class ResumableTrainer(FiniteTrainer):
     """
     Put before a [`~transformers.Trainer`] among the bases of a class, lets its `train` go on from a checkpoint that a
-    run left behind when it died, also one of another number of processes.
+    run left behind when it died, also one of another number of processes; and stop where numbers are not finite, as
+    [`~glow_trl.training.finite.FiniteTrainer`] does.
 
     Attributes:
         resumed_from (`str`, *optional*):

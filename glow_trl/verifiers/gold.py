@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
 
+from ..data.columns import without_gaps
 from ..errors import UserError
 from .pool import DEFAULT_TIMEOUT, VerifierPool, default_pool
+from .rows import find_judging_fault
 
 
 logger = logging.getLogger(__name__)
@@ -99,21 +101,27 @@ def check_gold(
     failures: list[GoldFailure] = []
     checked = 0
     rows = iter(rows)
-    while chunk := list(islice(rows, CHUNK)):
+    while chunk := [without_gaps(row) for row in islice(rows, CHUNK)]:
+        reasons = {index: str(fault) for index, row in enumerate(chunk) if (fault := find_judging_fault(row, kind))}
         golds = [row["answer"] if row.get("answer") is not None else row.get("gold") for row in chunk]
         kinds = [row.get("kind") or kind for row in chunk]
+        asked = [index for index in range(len(chunk)) if index not in reasons]
         verdicts = pool.verify_batch(
-            ["" if gold is None else phrase(gold, kind) for gold, kind in zip(golds, kinds, strict=True)],
-            golds,
-            kinds,
+            ["" if golds[index] is None else phrase(golds[index], kinds[index]) for index in asked],
+            [golds[index] for index in asked],
+            [kinds[index] for index in asked],
             timeout=timeout,
-            choices=[row.get("choices") for row in chunk],
-            tolerances=[row.get("tolerance") for row in chunk],
+            choices=[chunk[index].get("choices") for index in asked],
+            tolerances=[chunk[index].get("tolerance") for index in asked],
         )
-        for index, (gold, row_kind, verdict) in enumerate(zip(golds, kinds, verdicts, strict=True), start=checked):
-            if verdict.correct is not True:
-                name = chunk[index - checked].get("sample_id") or f"row {index}"
-                failures.append(GoldFailure(index, gold, row_kind, verdict.reason, str(name)))
+        reasons |= {
+            index: verdict.reason
+            for index, verdict in zip(asked, verdicts, strict=True)
+            if verdict.correct is not True
+        }
+        for index in sorted(reasons):
+            name = chunk[index].get("sample_id") or f"row {checked + index}"
+            failures.append(GoldFailure(checked + index, golds[index], str(kinds[index]), reasons[index], str(name)))
         checked += len(chunk)
     return GoldReport(checked, tuple(failures))
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 from numbers import Number
 
+from ..data.columns import is_missing
 from ..errors import UserError
 from .kinds.kind import Options, Undecided
 from .kinds.registry import KINDS
@@ -135,7 +136,7 @@ class VerifierPool:
             if len(column) != count:
                 raise UserError(f"verify_batch got {count} predictions but {len(column)} {name}")
         quick = [
-            judge_quickly(prediction, gold, kind or "math", Options.of(row_choices, tolerance, require_boxed))
+            judge_quickly(prediction, gold, kind, Options.of(row_choices, tolerance, require_boxed))
             for prediction, gold, kind, row_choices, tolerance in zip(predictions, *columns.values(), strict=True)
         ]
         return self.settle(quick, timeout)
@@ -164,15 +165,18 @@ def _checked_timeout(timeout: float) -> float:
     return float(timeout)
 
 
-def judge_quickly(prediction: str, gold: object, kind: str, options: Options) -> Verdict | Undecided:
+def judge_quickly(prediction: str, gold: object, kind: str | None, options: Options) -> Verdict | Undecided:
     """Judge one completion as far as that needs no computer algebra: exact arithmetic settles most.
+
+    What is missing, as NaN in the column of a data frame, is none: no gold answer, and the kind `"math"`.
 
     What it leaves [`Undecided`] is for [`VerifierPool.settle`]; that can be pickled, as verdicts can.
     """
+    kind = "math" if is_missing(kind) or not kind else kind
     judge = KINDS.find(kind)
-    if gold is None or not isinstance(gold, str | bool | Number):
+    if is_missing(gold) or not isinstance(gold, str | bool | Number):
         return Verdict(None, None, BAD_GOLD, kind)
-    return judge("" if prediction is None else str(prediction), gold if isinstance(gold, str) else str(gold), options)
+    return judge("" if is_missing(prediction) else str(prediction), str(gold), options)
 
 
 def _decided(undecided: Undecided, outcome: Outcome) -> Verdict:

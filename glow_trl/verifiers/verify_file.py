@@ -1,7 +1,6 @@
 """`glow-trl verify`: judge the rows of a JSONL file, streaming."""
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from ..data.columns import without_gaps
 from ..data.jsonl import MalformedLine, read_jsonl
 from ..errors import UserError
 from ..stages.command import run_command
@@ -74,8 +74,6 @@ def main(argv: list[str] | None = None) -> int:
     for kind in (options.kind, *options.kinds):
         load_kind(kind)
     source, target = Path(options.file), Path(options.output)
-    if target.exists() and source.exists() and os.path.samefile(source, target):
-        raise UserError(f"{target}: the output would overwrite the input; give --output another name")
     skipped: list[MalformedLine] = []
 
     def skip(problem: MalformedLine) -> None:
@@ -85,7 +83,7 @@ def main(argv: list[str] | None = None) -> int:
     rows = _usable_rows(source, options.kind, skip if options.keep_going else None)
     counts: Counter[tuple[str, str]] = Counter()
     with (
-        writing(target),
+        writing(target, [source]),
         VerifierPool(workers=options.workers, timeout=options.timeout) as pool,
         _replacing(target) as output,
         _progress(source) as advance,
@@ -117,7 +115,8 @@ def _problem(row: dict, kind: str) -> str | None:
 
 
 def _usable_rows(source: Path, kind: str, skip: Callable[[MalformedLine], None] | None) -> Iterator[dict]:
-    for number, row in read_jsonl(source, on_malformed=skip):
+    for number, given in read_jsonl(source, on_malformed=skip):
+        row = without_gaps(given)
         problem = _problem(row, kind)
         if problem is None:
             yield row

@@ -248,8 +248,8 @@ def test_corrected_answers_are_judged_again_without_generating(settings, tmp_pat
 
 def test_the_prompt_is_the_one_of_training_unless_the_recipe_says_otherwise(settings, tmp_path, tiny_model):
     """A checkpoint of the SFT stage records its system turn and template."""
+    from glow_trl.data.handover import write_handover
     from glow_trl.generation.loading import load_tokenizer
-    from glow_trl.training.handover import write_handover
 
     model = tmp_path / "model"
     shutil.copytree(tiny_model, model)

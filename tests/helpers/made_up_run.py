@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from glow_trl.stages.record import fingerprint
+from glow_trl.stages.fingerprint import fingerprint
 
 
 BENCHMARKS = {

@@ -233,17 +233,12 @@ def test_what_is_wrong_is_named_before_anything_is_done(recipe, tmp_path, argv, 
     assert not out.exists() and (ROOT / "tests" / "conftest.py").is_file()
 
 
-def test_overwrite_deletes_what_the_run_made_once_all_is_checked(recipe, tmp_path, monkeypatch):
+def test_overwrite_deletes_what_the_run_made_once_all_is_checked(recipe, tmp_path, monkeypatch, caplog):
     out = tmp_path / "out"
-    for file in (
-        "prepare/a",
-        "label/a",
-        "glow/sft/a",
-        "glow/grpo_eval/a",
-        "mine/sft/a",
-        "glow/merged/kept",
-        "kept/sft/a",
-    ):
+    made = ("prepare/data/questions.jsonl", "label/trajectories.jsonl", "glow/sft/checkpoint-2/optimizer.pt")
+    made += ("glow/sft/model.safetensors", "glow/grpo_eval/work/b.samples.jsonl", "mine/sft/ledger/epoch-001.npy")
+    own = ("glow/merged/kept", "glow/sft/notes.md", "kept/sft/run.json")
+    for file in (*made, *own):
         (out / file).parent.mkdir(parents=True, exist_ok=True)
         (out / file).touch()
     (out / "run.json").write_text(json.dumps({"stage": "run", "arms": {"glow": {}, "mine": {}}}))
@@ -255,19 +250,80 @@ def test_overwrite_deletes_what_the_run_made_once_all_is_checked(recipe, tmp_pat
     assert sorted(out.rglob("*")) == before
     with pytest.raises(FileNotFoundError, match=r"summary\.json"):
         main(argv)
-    assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [
-        "glow/merged/kept",
-        "kept/sft/a",
-        "run.json",
-    ]
+    assert sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) == [*own, "run.json"]
+    assert f"kept what no stage writes: {out}/glow/sft/notes.md" in caplog.text
+    assert sorted(path.name for path in out.iterdir()) == ["glow", "kept", "run.json"]
+
+
+@pytest.mark.parametrize("link", ["glow", "glow/sft"])
+def test_overwrite_follows_no_link(recipe, tmp_path, link):
+    out, elsewhere = tmp_path / "out", tmp_path / "elsewhere"
+    (elsewhere / "sft").mkdir(parents=True)
+    for file in (elsewhere / "model.safetensors", elsewhere / "sft" / "model.safetensors"):
+        file.touch()
+    (out / link).parent.mkdir(parents=True)
+    (out / link).symlink_to(elsewhere)
+    (out / "run.json").write_text(json.dumps({"stage": "run", "arms": {"glow": {}, "../elsewhere": {}}}))
+    with pytest.raises(UserError, match="is a symbolic link.*nothing was deleted"):
+        main([str(recipe), "--output_dir", str(out), "--overwrite"])
+    assert len(list(elsewhere.rglob("*.safetensors"))) == 2 and (out / "run.json").exists()
+
+
+def test_overwrite_leaves_the_current_folder_and_home_alone(recipe, tmp_path, monkeypatch):
+    (tmp_path / "run.json").write_text(json.dumps({"stage": "run", "arms": {}}))
+    (tmp_path / "summary.json").touch()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(UserError, match="nothing was deleted"):
+        main([str(recipe), "--output_dir", str(tmp_path), "--overwrite"])
+    monkeypatch.setenv("HOME", "/")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="nothing was deleted"):
+        main([str(recipe), "--output_dir", ".", "--overwrite"])
+    assert (tmp_path / "summary.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--sft.dataset_name", "nowhere/rows.jsonl"], "sft.yaml .*there is no such file"),
+        (["--model_name_or_path", "./nowhere"], "there is no folder nowhere"),
+        (["--model_name_or_path", "/nowhere/model"], "there is no folder /nowhere/model"),
+    ],
+)
+def test_overwrite_deletes_nothing_for_inputs_that_are_not_there(recipe, tmp_path, argv, message):
+    out = tmp_path / "out"
+    (out / "label").mkdir(parents=True)
+    (out / "label" / "trajectories.jsonl").touch()
+    (out / "run.json").write_text(json.dumps({"stage": "run", "arms": {}}))
+    before = sorted(out.rglob("*"))
+    with pytest.raises(UserError, match=message):
+        main([str(recipe), "--output_dir", str(out), "--overwrite", *argv])
+    assert sorted(out.rglob("*")) == before
+
+
+def test_a_first_run_that_fails_leaves_its_folder_to_another(recipe, tmp_path, monkeypatch):
+    """Also what it has prepared, which follows from the seed."""
+
+    def fail(self, step):
+        raise UserError("the first stage does not like it")
+
+    monkeypatch.setattr(Pipeline, "_run_stage", fail)
+    for seed in ("5", "6"):
+        with pytest.raises(UserError, match="does not like it"):
+            main([str(recipe), "--output_dir", str(tmp_path / "out"), "--seed", seed])
+        assert not list(tmp_path.glob("out/**/run.json"))
 
 
 def test_a_run_does_not_go_on_with_another_seed(recipe, tmp_path, monkeypatch):
     """Whoever said it: the recipe has 1. What else may change is said to the stages."""
-    monkeypatch.setattr(Pipeline, "run", lambda self, record: 1 / 0)
+
+    def interrupt(self, record):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Pipeline, "run", interrupt)
     argv = [str(recipe), "--output_dir", str(tmp_path / "out")]
     for more in ([], ["--seed", "1"], ["--compare", "--grpo.max_steps", "9"]):
-        with pytest.raises(ZeroDivisionError):
+        with pytest.raises(KeyboardInterrupt):
             main([*argv, *more])
     before = (tmp_path / "out" / "run.json").read_text()
     assert json.loads(before)["seed"] == 1 and json.loads(before)["arms"] == DEFAULT_ARMS

@@ -13,7 +13,7 @@ from glow_trl.report import arm_styles, write_report
 from glow_trl.report.arm_styles import PALETTE, ArmStyle
 from glow_trl.report.run_data import read_run_folder
 from glow_trl.report.training_data import arm_rows, training_trajectories
-from glow_trl.stages.record import fingerprint
+from glow_trl.stages.fingerprint import fingerprint
 from helpers.colors import DEFICIENCIES, contrast, lab, parse_hex
 from helpers.made_up_run import FIVE_ARMS, make_run_folder, stage_run, write_json, write_rows
 

@@ -1,13 +1,10 @@
 """The record of a run: complete runs are recognized, different ones refused, and no record is ever half written."""
 
-import json
-import os
-
 import pytest
 
 from glow_trl.errors import UserError
 from glow_trl.stages.config import Settings
-from glow_trl.stages.record import StageRun, fingerprint, read_run
+from glow_trl.stages.record import StageRun, read_run
 
 
 def run_of(stage, folder, given, inputs=(), **options) -> StageRun:
@@ -85,22 +82,3 @@ def test_an_unwritable_folder_is_an_error_for_people(tmp_path):
 def test_only_the_main_process_writes(tmp_path):
     run_of("sft", tmp_path, {}, main_process=False).complete()
     assert not (tmp_path / "run.json").exists()
-
-
-def test_fingerprints_follow_the_content_and_not_the_bookkeeping(tmp_path):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "model.safetensors").write_bytes(b"1" * 100)
-    before = fingerprint(folder)
-    (folder / "run.json").write_text(json.dumps({"seconds": 1}))
-    (folder / "checkpoint-1").mkdir()
-    assert fingerprint(folder) == before
-    (folder / "model.safetensors").write_bytes(b"2" * 100)
-    assert fingerprint(folder) != before
-    large = tmp_path / "large.bin"
-    large.write_bytes(os.urandom(1 << 20) + bytes(16 << 20))
-    first = fingerprint(large)
-    with large.open("r+b") as file:
-        file.seek(-1, os.SEEK_END)
-        file.write(b"x")
-    assert fingerprint(large) != first and fingerprint(tmp_path / "none") is None

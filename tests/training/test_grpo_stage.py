@@ -55,9 +55,10 @@ def test_a_collapse_stops_the_run_with_a_message_and_a_checkpoint(grpo, tmp_path
     assert code == 1 and "the training collapsed: the entropy blew up" in error and "Traceback" not in error
     assert (tmp_path / "out" / "checkpoint-1" / "trainer_state.json").is_file()
     run = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert run["status"] == "running" and "entropy" in run["collapsed"]
+    assert run["status"] == "collapsed" and "entropy" in run["collapsed"]
+    assert not (tmp_path / "out" / "model.safetensors").exists(), "a collapsed model is not handed on"
     # As the message says, with other thresholds it goes on
-    code, error = grpo("--guard_max_entropy", 100, "--guard_max_clipped_ratio", 2, "--guard_patience", 1)
+    code, error = grpo("--guard_max_entropy", 100, "--guard_max_clipped_ratio", 2, "--guard_patience", 5)
     assert code == 0 and "checkpoint-1" in error
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "complete"
 

@@ -29,12 +29,18 @@ def series(**columns):
 
 
 def test_a_healthy_run_goes_on():
-    rewards = [0.1, 0.3, 0.2, 0.5, 0.9, 0.8, 0.9]
-    assert watch(series(reward=rewards, clipped=[1, 1, 0.9, 1, 1, 0.2, 1], entropy=[2.0] * 7, kl=[0.1] * 7))[0] is None
+    rewards = [0.1, 0.3, None, 0.5, 0.9, 0.8, 0.9]
+    assert (
+        watch(
+            series(reward=rewards, clipped=[1, 1, 0.9, 1, 1, 0.2, 1], entropy=[2.0] * 7, kl=[0.1, None] * 3 + [0.1])
+        )[0]
+        is None
+    )
 
 
-def test_a_reward_that_was_always_small_is_not_gone():
-    assert watch(series(reward=[0.0] * 20))[0] is None
+def test_a_reward_that_was_always_small_or_negative_is_not_gone():
+    assert watch(series(reward=[0.01] * 20))[0] is None
+    assert watch(series(reward=[-0.1] * 5 + [-2.0] * 20))[0] is None
 
 
 @pytest.mark.parametrize(
@@ -44,8 +50,12 @@ def test_a_reward_that_was_always_small_is_not_gone():
         ({"clipped": [0.5, 1, 1, 1, 1]}, 4, "every completion is clipped"),
         ({"kl": [1, 50, 2, 50, 50, 50]}, 6, "the KL divergence blew up"),
         ({"entropy": [1, 7, 7, 7]}, 4, "the entropy blew up"),
-        ({"loss": [0.1, math.nan]}, 2, "loss is nan"),
-        ({"grad_norm": [0.1, math.inf]}, 2, "grad_norm is inf"),
+        ({"kl": [0.1, math.inf]}, 2, "kl is inf"),
+        ({"reward": [0.1, -math.inf]}, 2, "reward is -inf"),
+        # Always zero, and gone within the first logs
+        ({"reward": [0.0] * 5}, 3, "it was 0 at all 3 logs"),
+        ({"reward": [0.5, 0.09, 0.0, 0.09, 0.0]}, 4, "the reward is gone"),
+        ({"reward": [0.5, None, math.nan, None, 0.5]}, 4, "no completion could be judged at 3 logs in a row"),
     ],
 )
 def test_what_stops_a_run(columns, step, reason):

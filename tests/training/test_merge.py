@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from glow_trl.cli import main
+from glow_trl.data.handover import check_handover, read_handover, write_handover
 from glow_trl.errors import UserError
-from glow_trl.training.handover import check_handover, read_handover, write_handover
 from glow_trl.training.merge import merge_adapter
 
 

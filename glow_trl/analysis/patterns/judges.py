@@ -191,9 +191,9 @@ class LLMJudge(Judge):
     def _loaded(self) -> Any:
         if self._engine is None:
             kwargs = {"chat_template_kwargs": self._template_kwargs} if self._template_kwargs else {}
-            self._engine = self._config.create_engine(**kwargs)
             if not self._is_remote:
                 self._tokenizer = self._config.load_tokenizer()
+            self._engine = self._config.create_engine(**kwargs)
         return self._engine
 
     def _rendered(self, row: Mapping[str, Any]) -> Any:

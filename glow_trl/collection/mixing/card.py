@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ...stages.files import atomic_file, write_json
-from ...stages.record import fingerprint, jsonable
+from ...stages.fingerprint import fingerprint
+from ...stages.record import jsonable
 from .config import MixConfig
 from .facts import Facts
 from .lengths import length_plot, length_statistics

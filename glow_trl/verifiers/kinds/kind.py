@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from ...data.columns import is_missing
 from ..verdict import Verdict
 
 
@@ -22,8 +23,9 @@ class Options:
 
     @classmethod
     def of(cls, choices: Sequence | None, tolerance: float | None, require_boxed: bool = False) -> "Options":
-        """Options from the columns of a row."""
-        return cls(tuple(map(str, choices)) if choices else None, tolerance, require_boxed)
+        """Options from the columns of a row; what is missing there (NaN, for one) is none."""
+        texts = None if choices is None or is_missing(choices) else tuple(map(str, choices))
+        return cls(texts or None, None if is_missing(tolerance) else tolerance, require_boxed)
 
 
 @dataclass(frozen=True, slots=True)
