@@ -10,7 +10,7 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from ..data.paths import expand_path, is_local
+from ..data.paths import expand_path, is_local, no_such_file
 from ..errors import UserError
 from ..generation.loading import check_exists, local_folder
 from ..stages.config import build_settings, command_types
@@ -89,7 +89,8 @@ class Pipeline:
         for name in [names] if isinstance(names, str) else names:
             path = Path(expand_path(name))
             if not has_magic(name) and is_local(str(path)) and not path.exists() and not self._makes(path):
-                raise UserError(f"{where}: dataset_name: {path}: there is no such file")
+                source = f"; {self.recipe.file.data}" if self.recipe.file.data else ""
+                raise UserError(f"{where}: dataset_name: {no_such_file(name)}{source}")
         model = settings.get("model_name_or_path")
         if model and settings.get("engine") != "server" and not self._makes(Path(model)):
             local_folder(model)
