@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import MissingDataError, UserError
 
 
 FILE_SUFFIXES = (".jsonl", ".json", ".parquet")
@@ -27,6 +27,17 @@ def expand_path(path: str) -> str:
     return os.path.expanduser(_VARIABLE.sub(value, path))
 
 
+def no_such_file(name: str) -> MissingDataError:
+    """The error for a data set's name that stands for no file, with the environment variables that it looks for."""
+    variables = [match[1] or match[3] for match in _VARIABLE.finditer(name)]
+    told = (
+        f"{variable} {'is ' + os.environ[variable] if os.environ.get(variable) else 'is not set'}"
+        for variable in variables
+    )
+    where = "".join(f"; the environment variable {part}: set it to the folder that has the data" for part in told)
+    return MissingDataError(f"{expand_path(name)}: there is no such file{where}")
+
+
 def expand_names(names: str | Iterable[str]) -> list[str]:
     """
     Names of data sets with variables expanded, see [`expand_path`], and each pattern (`shards/*.jsonl`) replaced by
@@ -40,6 +51,8 @@ def expand_names(names: str | Iterable[str]) -> list[str]:
             if not matches:
                 raise UserError(f"{name}: no file matches")
             expanded += matches
+        elif path != name and is_local(path) and not Path(path).exists():
+            raise no_such_file(name)
         else:
             expanded.append(path)
     if not expanded:

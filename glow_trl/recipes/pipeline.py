@@ -11,13 +11,13 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from ..data.paths import expand_path, is_local
+from ..data.paths import expand_path, is_local, no_such_file
 from ..errors import UserError
-from ..generation.loading import local_folder
+from ..generation.loading import check_exists, local_folder
 from ..stages.config import build_settings, command_types
 from ..stages.processes import LAUNCHER, end_children
 from ..stages.recipe_file import PROMPT, RECIPE_FILE, replace
-from ..stages.record import StageRun, jsonable
+from ..stages.record import StageRun, jsonable, read_run
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
 from ..stages.secrets import handing_over, without_secrets
 from ..stages.yaml_file import read_yaml
@@ -91,7 +91,8 @@ class Pipeline:
         for name in [names] if isinstance(names, str) else names:
             path = Path(expand_path(name))
             if not has_magic(name) and is_local(str(path)) and not path.exists() and not self._makes(path):
-                raise UserError(f"{where}: dataset_name: {path}: there is no such file")
+                source = f"; {self.recipe.file.data}" if self.recipe.file.data else ""
+                raise UserError(f"{where}: dataset_name: {no_such_file(name)}{source}")
         model = settings.get("model_name_or_path")
         if model and settings.get("engine") != "server" and not self._makes(Path(model)):
             local_folder(model)
@@ -108,6 +109,7 @@ class Pipeline:
         from .prepare import prepare
 
         steps = self.steps()
+        self._check_models(steps)
         self._say("prepare", 0, len(steps))
         prepare(self.recipe, self.output_dir, self.built_model, self.seed)
         data_steps = sum(step.stage in DATA_STAGES for step in steps)
@@ -202,6 +204,14 @@ class Pipeline:
                 if config not in seen:
                     seen.append(config)
                     usable_questions(config.distinct_questions(), config.on_bad_gold)
+
+    def _check_models(self, steps: list[Step]) -> None:
+        """Find a model that does not exist before any time is spent on the data."""
+        for step in steps:
+            name = str(step.settings.get("model_name_or_path", self.output_dir))
+            complete = (read_run(Path(step.settings["output_dir"])) or {}).get("status") == "complete"
+            if step.stage in TRAINING_STAGES and not complete and not self._makes(Path(name)):
+                check_exists(name, step.settings.get("model_revision", "main"))
 
     def _run_stage(self, step: Step) -> None:
         folder = Path(step.settings["output_dir"])

@@ -13,7 +13,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from ..errors import ServiceError, TrainingCollapsed, UserError
+from ..errors import MissingDataError, ServiceError, TrainingCollapsed, UserError
 from .interruption import Interruption
 from .processes import LAUNCHER, end_with_launcher, is_main_process
 from .registry import COMMANDS
@@ -45,10 +45,15 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
 
             return show(command_help(name, everything="--help-all" in asked))
         from .config import read_config
+        from .recipe_file import read_recipe_file
 
         # Before torch is imported, which looks at some environment variables then only
-        read_config(arguments, f"glow-trl {name}")
-        return importlib.import_module(command.module).main(arguments)
+        _, path, _ = read_config(arguments, f"glow-trl {name}")
+        try:
+            return importlib.import_module(command.module).main(arguments)
+        except MissingDataError as error:
+            source = "" if path is None else read_recipe_file(path.parent).data
+            raise UserError(f"{error}; {source}" if source else error) from error
 
     return guarded(run, f"interrupted; the same command {last}")
 
