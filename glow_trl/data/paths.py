@@ -2,29 +2,14 @@
 
 import glob
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import UserError
+from ..stages.paths import expand_path
 
 
 FILE_SUFFIXES = (".jsonl", ".json", ".parquet")
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)")
-
-
-def expand_path(path: str) -> str:
-    """Expand `~`, `$NAME`, `${NAME}` and `${NAME:-default}` as a shell would; other unset variables are an error."""
-
-    def value(match: re.Match) -> str:
-        name, default = match[1] or match[3], match[2]
-        if os.environ.get(name):
-            return os.environ[name]
-        if default is None:
-            raise UserError(f"{path}: the environment variable {name} is not set")
-        return default
-
-    return os.path.expanduser(_VARIABLE.sub(value, path))
 
 
 def expand_names(names: str | Iterable[str]) -> list[str]:
