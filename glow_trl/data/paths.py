@@ -2,37 +2,21 @@
 
 import glob
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
 from ..errors import MissingDataError, UserError
+from ..stages.paths import expand_path, variables
 
 
 FILE_SUFFIXES = (".jsonl", ".json", ".parquet")
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)")
-
-
-def expand_path(path: str) -> str:
-    """Expand `~`, `$NAME`, `${NAME}` and `${NAME:-default}` as a shell would; other unset variables are an error."""
-
-    def value(match: re.Match) -> str:
-        name, default = match[1] or match[3], match[2]
-        if os.environ.get(name):
-            return os.environ[name]
-        if default is None:
-            raise UserError(f"{path}: the environment variable {name} is not set")
-        return default
-
-    return os.path.expanduser(_VARIABLE.sub(value, path))
 
 
 def no_such_file(name: str) -> MissingDataError:
     """The error for a data set's name that stands for no file, with the environment variables that it looks for."""
-    variables = [match[1] or match[3] for match in _VARIABLE.finditer(name)]
     told = (
         f"{variable} {'is ' + os.environ[variable] if os.environ.get(variable) else 'is not set'}"
-        for variable in variables
+        for variable in variables(name)
     )
     where = "".join(f"; the environment variable {part}: set it to the folder that has the data" for part in told)
     return MissingDataError(f"{expand_path(name)}: there is no such file{where}")

@@ -11,10 +11,12 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from ..data.paths import expand_path, is_local, no_such_file
+from ..data.paths import is_local, no_such_file
 from ..errors import UserError
 from ..generation.loading import check_exists, local_folder
 from ..stages.config import build_settings, command_types
+from ..stages.console import visible
+from ..stages.paths import expand_path
 from ..stages.processes import LAUNCHER, end_children
 from ..stages.recipe_file import PROMPT, RECIPE_FILE, replace
 from ..stages.record import StageRun, jsonable, read_run
@@ -93,7 +95,7 @@ class Pipeline:
             if not has_magic(name) and is_local(str(path)) and not path.exists() and not self._makes(path):
                 source = f"; {self.recipe.file.data}" if self.recipe.file.data else ""
                 raise UserError(f"{where}: dataset_name: {no_such_file(name)}{source}")
-        model = settings.get("model_name_or_path")
+        model = expand_path(settings.get("model_name_or_path") or "")
         if model and settings.get("engine") != "server" and not self._makes(Path(model)):
             local_folder(model)
 
@@ -241,4 +243,4 @@ class Pipeline:
             importlib.import_module(module).main(["--config", str(config)])
 
     def _say(self, title: str, number: int, total: int) -> None:
-        print(f"[{number}/{total}] {title}", file=sys.stderr, flush=True)
+        print(visible(f"[{number}/{total}] {title}"), file=sys.stderr, flush=True)

@@ -14,10 +14,12 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..errors import MissingDataError, ServiceError, TrainingCollapsed, UserError
+from .console import visible
 from .interruption import Interruption
 from .processes import LAUNCHER, end_with_launcher, is_main_process
 from .registry import COMMANDS
-from .secrets import hidden_in_terminal, remember
+from .secrets import remember
+from .terminal import SafeFormatter, safe_terminal
 
 
 _PLAIN = str.maketrans("–−·…×≤≥", "--..x<>")
@@ -66,12 +68,14 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     """
     _write_in_any_encoding()
     remember(os.environ)
-    with hidden_in_terminal():
+    with safe_terminal():
         return _ended(main, interrupted)
 
 
 def _ended(main: Callable[[], int | None], interrupted: str) -> int:
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     end_with_launcher()
     with Interruption() as interruption:
         try:
@@ -125,7 +129,7 @@ def show(text: str) -> int:
 
 def fail(message: object, code: int) -> int:
     """Print why a command ends, in one line, and return its exit code."""
-    text = " ".join(str(message).split())
+    text = visible(" ".join(str(message).split()))
     print(f"glow-trl: error: {text}", file=sys.stderr, flush=True)
     return code
 

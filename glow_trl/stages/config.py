@@ -18,6 +18,7 @@ from typing import Any
 import yaml
 
 from ..errors import MissingExtraError, UserError
+from .paths import expand_arguments, expand_path, expand_setting
 from .recipe_file import LENGTHS, resolve_stage_file, said
 from .registry import COMMANDS
 from .secrets import HANDED_OVER, remember
@@ -161,6 +162,9 @@ def build_settings(
     parser = _make_parser(dataclass_types, prog, where)
     argv = _name_positionals(list(argv), fields.values(), parser, prog)
     argv, structured = _take_structured(argv, _structured_fields(dataclass_types), prog)
+    argv = expand_arguments(argv)
+    from_file = {name: expand_setting(name, value) for name, value in from_file.items()}
+    structured = {name: expand_setting(name, value) for name, value in structured.items()}
     from_command_line = {*structured, *_named(argv, parser, fields, prog)}
     from_file = _without_other_length(from_file, argv, where)
     try:
@@ -331,7 +335,7 @@ def _take_config(argv: list[str], prog: str) -> tuple[list[str], Path | None]:
     position = argv.index("--config")
     if position + 1 == len(argv) or argv[position + 1].startswith("--"):
         raise UserError(f"{prog}: --config needs the path of a YAML file")
-    return argv[:position] + argv[position + 2 :], Path(argv[position + 1])
+    return argv[:position] + argv[position + 2 :], Path(expand_path(argv[position + 1]))
 
 
 def as_mapping(value: dict[str, Any] | str | None, name: str) -> dict[str, Any]:

@@ -9,8 +9,6 @@ import contextlib
 import json
 import os
 import re
-import sys
-import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -121,43 +119,6 @@ def handing_over(settings: Mapping[str, Any]) -> Iterator[None]:
         yield
     finally:
         os.environ.pop(HANDED_OVER, None)
-
-
-@contextlib.contextmanager
-def hidden_in_terminal() -> Iterator[None]:
-    """Let no secret be printed while the block runs, by whomever, nor in the traceback of an error that ends it."""
-    streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = map(_Hiding, streams)
-    sys.excepthook = _show_error
-    try:
-        yield
-    finally:
-        sys.stdout, sys.stderr = streams
-
-
-class _Hiding:
-    """A stream, but for the secrets that are written to it."""
-
-    def __init__(self, stream: Any):
-        self._stream = stream
-
-    def write(self, text: str) -> int:
-        self._stream.write(hide(text) if isinstance(text, str) else text)
-        return len(text)
-
-    def writelines(self, lines: Sequence[str]) -> None:
-        for line in lines:
-            self.write(line)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._stream, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._stream)
-
-
-def _show_error(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    sys.stderr.write(hide("".join(traceback.format_exception(kind, error, trace))))
 
 
 def _argument(value: Any) -> Any:
