@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from .stages.command import fail, run_command, show
+from .stages.processes import leave
 from .stages.registry import COMMANDS
 
 
@@ -47,4 +48,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

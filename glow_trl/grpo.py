@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from trl import GRPOConfig, ModelConfig, get_quantization_config
+from trl import ModelConfig, get_quantization_config
 
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
@@ -29,8 +29,11 @@ from .stages.command import run_command
 from .stages.config import nearest, setting
 from .stages.console import say_results
 from .stages.dotted import is_dotted, load_dotted, own_code
+from .stages.processes import leave
 from .stages.record import StageRun
+from .stages.secrets import is_secret
 from .training import loop
+from .training.arguments import GRPOArguments
 from .training.guard import CollapseGuard, GuardConfig
 from .training.merge import merge_adapter
 from .training.resume import parse_training_stage
@@ -149,7 +152,7 @@ def merge_first(model_args: ModelConfig, output_dir: Path, trust_remote_code: bo
     model_args.model_revision = "main"
 
 
-def vllm_server(config: GRPOStageConfig, args: GRPOConfig, model_args: ModelConfig, output_dir: Path) -> VLLMServer:
+def vllm_server(config: GRPOStageConfig, args: GRPOArguments, model_args: ModelConfig, output_dir: Path) -> VLLMServer:
     """
     The server that the configuration asks for, not started yet. Raises `UserError` where it does not go with one here.
     """
@@ -157,6 +160,12 @@ def vllm_server(config: GRPOStageConfig, args: GRPOConfig, model_args: ModelConf
         raise UserError("start_vllm_server needs use_vllm: true and vllm_mode: server")
     if args.vllm_server_base_url is not None:
         raise UserError("start_vllm_server starts a server on this machine: set vllm_server_port in place of base_url")
+    for option in config.vllm_server_args:
+        if option.startswith("--") and is_secret(option.partition("=")[0]):
+            raise UserError(
+                f"vllm_server_args: others can read command lines: put what {option.partition('=')[0]} needs in an "
+                "environment variable (VLLM_API_KEY, HF_TOKEN)"
+            )
     model = model_args.model_name_or_path
     adapter = adapter_config(model)
     command = server_command(
@@ -204,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _train(
-    config: GRPOStageConfig, guard_config: GuardConfig, args: GRPOConfig, model_args: ModelConfig, run: StageRun
+    config: GRPOStageConfig, guard_config: GuardConfig, args: GRPOArguments, model_args: ModelConfig, run: StageRun
 ) -> None:
     from .training.grpo_trainer import ResumableGRPOTrainer
 
@@ -247,4 +256,4 @@ def _train(
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("grpo"))
+    leave(run_command("grpo"))

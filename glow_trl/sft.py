@@ -25,6 +25,7 @@ from .glow import GLOWConfig, GLOWTrainer, LossLedger
 from .stages.command import run_command
 from .stages.config import setting
 from .stages.console import say_results
+from .stages.processes import leave
 from .stages.record import StageRun
 from .training import loop
 from .training.resume import parse_training_stage
@@ -134,4 +135,4 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("sft"))
+    leave(run_command("sft"))

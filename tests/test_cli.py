@@ -81,7 +81,7 @@ def test_exit_codes_of_errors(capsys):
 
     assert guarded(raising(UserError("what\nwhere"))) == 2
     assert guarded(raising(MissingExtraError("vllm", "vllm", "the vllm engine"))) == 2
-    assert guarded(raising(TrainingCollapsed("gone"))) == 1
+    assert guarded(raising(TrainingCollapsed("gone", "Mend it."))) == 1
     assert guarded(raising(KeyboardInterrupt())) == 130
     assert guarded(raising(OSError(errno.ENOSPC, "no space", "/full/file"))) == 1
     lines = capsys.readouterr().err.splitlines()

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..data.paths import expand_path
 from ..errors import UserError
 from ..stages.config import nearest
+from ..stages.paths import expand_path
 from .formats import FORMAT_KEYS, RowFormat, check_format, check_pattern
 
 

@@ -11,6 +11,7 @@ from ..data.handover import check_trained
 from ..errors import UserError
 from ..stages.config import as_mapping, setting
 from ..stages.fingerprint import fingerprint
+from ..stages.secrets import without_secrets
 from .base import Engine, SamplingConfig
 from .loading import load_model, load_tokenizer, local_folder
 from .registry import create_engine, engine_class
@@ -155,7 +156,8 @@ class EngineConfig(CheckpointConfig):
         that do not change what is drawn, such as a server's address."""
         options = self.engine_options
         incidental = engine_class(self.engine).incidental_options if options else ()
-        return {"engine_options": {name: value for name, value in options.items() if name not in incidental}}
+        lasting = {name: value for name, value in options.items() if name not in incidental}
+        return {"engine_options": without_secrets(lasting)}
 
     def model_identity(self) -> dict[str, Any]:
         """What decides which completions the model gives to a prompt: its files, the engine and its lasting options.

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..stages.yaml_file import nearest
 
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+_SECONDS_FOR_THE_HUB = 10
+_CONFIG_FILES = ("config.json", "adapter_config.json")
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model")
 
 
@@ -22,8 +25,51 @@ def local_folder(model_name_or_path: str) -> Path | None:
         raise UserError(f"model_name_or_path: {path} is a file; give the folder that holds the checkpoint")
     looks_like_id = model_name_or_path.count("/") <= 1 and not model_name_or_path.startswith((".", "/", "~"))
     if not looks_like_id:
-        raise UserError(f"model_name_or_path: there is no folder {path}; run the stage that makes it first")
+        close = _nearest_folder(path) or "; run the stage that makes it first"
+        raise UserError(f"model_name_or_path: there is no folder {path}{close}")
     return None
+
+
+def check_exists(model_name_or_path: str, revision: str = "main") -> None:
+    """
+    Raise a `UserError` if there is neither a folder of that name nor a model on the Hub, of which one question is
+    asked: `from_pretrained` repeats its own for a minute.
+    """
+    if local_folder(model_name_or_path) is not None:
+        return
+    import httpx
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        files = (try_to_load_from_cache(model_name_or_path, name, revision=revision) for name in _CONFIG_FILES)
+        if not any(isinstance(file, str) for file in files):
+            HfApi().model_info(model_name_or_path, revision=revision, timeout=_SECONDS_FOR_THE_HUB)
+        return
+    except RevisionNotFoundError:
+        problem = f"the model {model_name_or_path} has no revision {revision!r} on the Hub"
+    except GatedRepoError:
+        problem = f"{model_name_or_path} is gated: ask for access on its page on the Hub, and log in (hf auth login)"
+    except RepositoryNotFoundError:
+        problem = f"there is no folder {model_name_or_path} here, and no such model on the Hub that we may see"
+    except HFValidationError:
+        problem = f"there is no folder {model_name_or_path}, and no model on the Hub can have that name"
+    except (OSError, httpx.HTTPError) as error:
+        problem = f"there is no folder {model_name_or_path} here, and the Hub cannot be asked ({first_line(error)})"
+    raise UserError(f"model_name_or_path: {problem}{_nearest_folder(Path(model_name_or_path))}")
+
+
+def _nearest_folder(path: Path) -> str:
+    """`; did you mean ...?` with the folder that is most like one that does not exist, or nothing."""
+    while not path.parent.is_dir():
+        path = path.parent
+    names = [item.name for item in path.parent.iterdir() if item.is_dir()]
+    return nearest(path.name, names, "" if path.parent == Path() else f"{path.parent}/".replace("//", "/"))
 
 
 def adapter_config(model_name_or_path: str) -> dict[str, Any] | None:
@@ -45,6 +91,7 @@ def load_tokenizer(
     model_name_or_path: str, trust_remote_code: bool = False, revision: str = "main"
 ) -> "PreTrainedTokenizerBase":
     """The tokenizer saved with a checkpoint. Raises `UserError` where there is none, or it cannot be loaded."""
+    check_exists(model_name_or_path, revision)
     from transformers import AutoTokenizer
 
     folder = local_folder(model_name_or_path)
@@ -72,7 +119,8 @@ def load_model(
     A causal language model in evaluation mode; an adapter is loaded on its base model and left unmerged.
 
     `dtype` is `"auto"` (as saved), `"float32"`, `"bfloat16"` or `"float16"`; `device` is by default the first GPU if
-    there is one; `model_kwargs` go to `from_pretrained`. Raises `UserError` for a checkpoint that cannot be loaded.
+    there is one; `model_kwargs` go to `from_pretrained`. Raises `UserError` for a checkpoint that cannot be loaded, or
+    whose weights are not finite numbers.
     """
     import torch
     from transformers import AutoModelForCausalLM
@@ -90,7 +138,14 @@ def load_model(
         )
     except (OSError, ValueError) as error:
         raise UserError(f"{model_name_or_path}: the model cannot be loaded ({first_line(error)})") from error
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    weights = [weight for weight in model.parameters() if weight.is_floating_point()]
+    if not all(torch.stack([weight.sum(dtype=torch.float64) for weight in weights]).isfinite()):
+        raise UserError(
+            f"{model_name_or_path}: weights are not finite numbers, as a training that collapsed leaves them; take "
+            "another checkpoint"
+        )
+    return model
 
 
 def end_token_ids(tokenizer: "PreTrainedTokenizerBase", generation_config: "GenerationConfig | None") -> list[int]:

@@ -11,6 +11,7 @@ from ..data import MalformedLine, read_jsonl
 from ..data.loss_history import HISTORY_DIR, LossHistory
 from ..errors import UserError
 from ..stages.files import read_json
+from ..stages.record import read_run
 from ..stages.registry import DATA_STAGES
 from .arm_styles import ArmStyle
 from .inputs import ANALYSES, Inputs
@@ -95,7 +96,7 @@ class RunData:
         """
         found = []
         for path in sorted([*self.folder.glob("*/run.json"), *self.folder.glob("*/*/run.json")]):
-            record = read_json(path) or {}
+            record = read_run(path.parent) or {}
             results = read_json(path.parent / "results.json") if record.get("stage") == stage else None
             if results is not None:
                 found.append((path.parent.relative_to(self.folder).as_posix(), record, results))
@@ -127,7 +128,7 @@ def read_run_folder(folder: Path) -> RunData:
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder")
-    run = read_json(folder / "run.json") or {}
+    run = read_run(folder) or {}
     single_runs = _by_start({path.parent.name: path for path in folder.glob("*/run.json")})
     if run.get("stage", "run") != "run":
         raise UserError(
@@ -166,7 +167,7 @@ def _refuse_other_folders(folder: Path, stages: dict[str, dict[str, Any]]) -> No
 
 def _by_start(paths: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """The run records at the paths, by the same names, in the order of their starts."""
-    records = [(name, read_json(path) or {}) for name, path in paths.items()]
+    records = [(name, read_run(path.parent) or {}) for name, path in paths.items()]
     return dict(sorted(records, key=lambda item: (str(item[1].get("started") or ""), item[0])))
 
 
@@ -197,9 +198,9 @@ def _read_stage(folder: Path, stage: str) -> StageData:
     evaluation = folder / f"{stage}_eval"
     return StageData(
         folder=folder / stage,
-        run=read_json(folder / stage / "run.json") or {},
+        run=read_run(folder / stage) or {},
         log=list(rows_of(folder / stage / "log.jsonl")),
         results=read_json(evaluation / "results.json"),
         evaluation_folder=evaluation,
-        evaluation_run=read_json(evaluation / "run.json") or {},
+        evaluation_run=read_run(evaluation) or {},
     )

@@ -13,10 +13,13 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from ..errors import ServiceError, TrainingCollapsed, UserError
+from ..errors import MissingDataError, ServiceError, TrainingCollapsed, UserError
+from .console import visible
 from .interruption import Interruption
-from .processes import ENDS_WITH_PARENT, end_with_parent, is_main_process
+from .processes import LAUNCHER, end_with_launcher, is_main_process
 from .registry import COMMANDS
+from .secrets import remember
+from .terminal import SafeFormatter, safe_terminal
 
 
 _PLAIN = str.maketrans("–−·…×≤≥", "--..x<>")
@@ -44,10 +47,15 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
 
             return show(command_help(name, everything="--help-all" in asked))
         from .config import read_config
+        from .recipe_file import read_recipe_file
 
         # Before torch is imported, which looks at some environment variables then only
-        read_config(arguments, f"glow-trl {name}")
-        return importlib.import_module(command.module).main(arguments)
+        _, path, _ = read_config(arguments, f"glow-trl {name}")
+        try:
+            return importlib.import_module(command.module).main(arguments)
+        except MissingDataError as error:
+            source = "" if path is None else read_recipe_file(path.parent).data
+            raise UserError(f"{error}; {source}" if source else error) from error
 
     return guarded(run, f"interrupted; the same command {last}")
 
@@ -59,9 +67,16 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     when it is terminated, of both of which `interrupted` is said. Other errors are raised.
     """
     _write_in_any_encoding()
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    if ENDS_WITH_PARENT in os.environ:
-        end_with_parent()
+    remember(os.environ)
+    with safe_terminal():
+        return _ended(main, interrupted)
+
+
+def _ended(main: Callable[[], int | None], interrupted: str) -> int:
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    end_with_launcher()
     with Interruption() as interruption:
         try:
             return main() or 0
@@ -81,8 +96,8 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
 
 
 def _end_interrupted(message: str, number: int) -> int:
-    # The one that started it says so
-    if ENDS_WITH_PARENT not in os.environ:
+    # For all processes of a run the one that started them says so, or the first
+    if LAUNCHER not in os.environ and is_main_process():
         print(f"glow-trl: {message}", file=sys.stderr, flush=True)
     return 128 + number
 
@@ -114,7 +129,7 @@ def show(text: str) -> int:
 
 def fail(message: object, code: int) -> int:
     """Print why a command ends, in one line, and return its exit code."""
-    text = " ".join(str(message).split())
+    text = visible(" ".join(str(message).split()))
     print(f"glow-trl: error: {text}", file=sys.stderr, flush=True)
     return code
 

@@ -6,6 +6,7 @@ Importing this module loads neither torch nor TRL.
 import dataclasses
 import importlib
 import itertools
+import json
 import logging
 import os
 import typing
@@ -17,8 +18,10 @@ from typing import Any
 import yaml
 
 from ..errors import MissingExtraError, UserError
+from .paths import expand_arguments, expand_path, expand_setting
 from .recipe_file import LENGTHS, resolve_stage_file, said
 from .registry import COMMANDS
+from .secrets import HANDED_OVER, remember
 from .yaml_file import nearest, one_line, yaml_problem
 
 
@@ -159,6 +162,9 @@ def build_settings(
     parser = _make_parser(dataclass_types, prog, where)
     argv = _name_positionals(list(argv), fields.values(), parser, prog)
     argv, structured = _take_structured(argv, _structured_fields(dataclass_types), prog)
+    argv = expand_arguments(argv)
+    from_file = {name: expand_setting(name, value) for name, value in from_file.items()}
+    structured = {name: expand_setting(name, value) for name, value in structured.items()}
     from_command_line = {*structured, *_named(argv, parser, fields, prog)}
     from_file = _without_other_length(from_file, argv, where)
     try:
@@ -312,9 +318,12 @@ def read_config(
     environment variables that it has under `env`. Returns the command line without `--config FILE`, the file, and its
     settings.
     """
+    remember(argv)
     rest, path = _take_config(list(argv), prog)
     settings = {} if path is None else resolve_stage_file(path, known)
+    settings |= {} if path is None else json.loads(os.environ.get(HANDED_OVER, "{}"))
     os.environ.update({str(name): str(value) for name, value in settings.pop("env", {}).items()})
+    remember([settings, os.environ])
     return rest, path, settings
 
 
@@ -326,7 +335,7 @@ def _take_config(argv: list[str], prog: str) -> tuple[list[str], Path | None]:
     position = argv.index("--config")
     if position + 1 == len(argv) or argv[position + 1].startswith("--"):
         raise UserError(f"{prog}: --config needs the path of a YAML file")
-    return argv[:position] + argv[position + 2 :], Path(argv[position + 1])
+    return argv[:position] + argv[position + 2 :], Path(expand_path(argv[position + 1]))
 
 
 def as_mapping(value: dict[str, Any] | str | None, name: str) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a command shows in the terminal while it works, and of what came out."""
 
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 _GAP = 2
+# C0 but for tab and line break, DEL and C1, separators of lines, marks and overrides of direction, halves of pairs
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def progress(shown: bool | None = None, console: "Console | None" = None) -> "Progress":
@@ -34,9 +37,17 @@ def progress(shown: bool | None = None, console: "Console | None" = None) -> "Pr
     )
 
 
+def visible(text: str) -> str:
+    """
+    A text from data, a model or a server for the terminal: control characters, which could move the cursor, change
+    what was printed before or the direction of writing, stand as `\\x1b`, line breaks and tabs as they are.
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
 def say_results(*paths: str | os.PathLike) -> None:
     """The last line of a command that writes: where its results lie."""
-    print("results:", ", ".join(str(path) for path in paths), flush=True)
+    print(visible("results: " + ", ".join(str(path) for path in paths)), flush=True)
 
 
 class FiguresTable:
@@ -71,10 +82,10 @@ class FiguresTable:
         from rich.text import Text
 
         if self.title:
-            yield Text(self.title, style="italic")
+            yield Text(one_line(self.title), style="italic")
         yield from self._layout(options.max_width, "-" if options.ascii_only else "─")
         if self.caption:
-            yield Text(self.caption, style="dim italic")
+            yield Text(one_line(self.caption), style="dim italic")
         yield Text()
 
     def _layout(self, room: int, rule: str) -> "Iterator[Text]":
@@ -161,4 +172,4 @@ def _parts(columns: Sequence[int], widths: Sequence[int], room: int) -> list[lis
 def one_line(cell: str) -> str:
     """A cell without breaks of lines and other control characters; a name keeps what it is indented by."""
     text = " " * (len(cell) - len(cell.lstrip(" "))) + " ".join(cell.split())
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return visible(text)

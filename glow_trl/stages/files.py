@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import UserError
+from .secrets import hide, hide_known
 
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
@@ -91,7 +92,7 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
         OSError: the disk is full.
     """
     with atomic_file(path) as file:
-        file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        file.write(hide_known(json.dumps(content, indent=2, ensure_ascii=False)) + "\n")
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any] | None:
@@ -105,6 +106,8 @@ def read_json(path: str | os.PathLike) -> dict[str, Any] | None:
 
 def make_writable(folder: Path) -> None:
     """Make a folder if it does not exist; raise a `UserError` if no files can be made in it."""
+    if hide(str(folder)) != str(folder):
+        raise UserError(f"output_dir {folder}: there is a secret in the name, and everybody can read names")
     probe = folder / f".writable.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

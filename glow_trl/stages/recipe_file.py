@@ -21,7 +21,7 @@ RECIPE_FILE = "recipe.yaml"
 # What recipe.yaml says for all stages that know it
 PROMPT = ("system_prompt", "prompt_template")
 _COMMON = ("seed", *PROMPT)
-_TEXTS = ("description", "base", *PROMPT)
+_TEXTS = ("description", "data", "base", *PROMPT)
 
 
 # Two ways to say how long to train, of which TRL lets the second win
@@ -37,6 +37,8 @@ class RecipeFile:
     Parameters:
         description (`str`, *optional*):
             What the recipe is for.
+        data (`str`, *optional*):
+            Where the data come from, for whoever does not have them.
         base (`str`, *optional*):
             Recipe that this one builds on: a path from this folder, or the name of a recipe beside it or of one that
             is shipped. Each file of the base holds here too, under this recipe's name; a file of the same name here
@@ -68,6 +70,7 @@ class RecipeFile:
     """
 
     description: str = ""
+    data: str = ""
     base: str | None = None
     seed: int | None = None
     system_prompt: str | None = None

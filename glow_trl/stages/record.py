@@ -1,6 +1,5 @@
 """The record of a stage's run, `run.json`: what was run, on what, with what, and whether it is complete."""
 
-import hashlib
 import importlib.metadata
 import os
 import shutil
@@ -15,7 +14,9 @@ from typing import Any
 from ..errors import UserError
 from .config import Settings
 from .files import make_writable, read_json, write_json
+from .fingerprint import fingerprint
 from .machine import machine
+from .secrets import hide, without_secrets
 
 
 RUN_FILE = "run.json"
@@ -25,8 +26,6 @@ DIVISION = {"per_device_train_batch_size", "gradient_accumulation_steps", "steps
 _PACKAGES = ("glow-trl", "torch", "trl", "transformers", "accelerate", "peft", "datasets", "math-verify", "vllm")
 # Where a run is, not what it is
 _PLACE = {"output_dir"}
-_SECRETS = {"hub_token", "push_to_hub_token", "api_key"}
-_HASHED_WHOLE = 16 << 20
 
 
 class StageRun:
@@ -85,16 +84,16 @@ class StageRun:
             "stage": stage,
             "status": "running",
             "seconds": 0.0,
-            "given": without_secrets(self._settings.given),
-            "config": without_secrets(self._settings.resolved),
+            "given": without_secrets(jsonable(self._settings.given)),
+            "config": without_secrets(jsonable(self._settings.resolved)),
             # Reading a large model takes minutes: one process of several does it, and refuses for all
-            "data": {str(path): fingerprint(path) for path in inputs if path} if main_process else {},
+            "data": {hide(str(path)): fingerprint(path) for path in inputs if path} if main_process else {},
             "seed": self._settings.resolved.get("seed"),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             **provenance(),
         }
         optional = {"identity": self._settings.identity, "depends_on": depends_on, "step_size": step_size}
-        self.record |= {name: jsonable(value) for name, value in optional.items() if value}
+        self.record |= {name: without_secrets(jsonable(value)) for name, value in optional.items() if value}
         earlier = read_run(self.output_dir)
         self.is_new = earlier is None
         self.is_complete = False
@@ -170,45 +169,12 @@ class StageRun:
         self._is_written = True
         if self.main_process:
             make_writable(self.output_dir)
-            write_json(self.output_dir / RUN_FILE, self.record)
+            write_json(self.output_dir / RUN_FILE, without_secrets(self.record))
 
 
 def read_run(output_dir: str | os.PathLike) -> dict[str, Any] | None:
     """The `run.json` of a stage's folder, or `None` without a readable one."""
-    return read_json(Path(output_dir) / RUN_FILE)
-
-
-def fingerprint(path: str | os.PathLike) -> str | None:
-    """
-    A digest of a file's content, or of the names and contents of a folder's files, checkpoints aside; `None` where
-    there is no such path. Of files over 16 MiB, size and both ends count.
-    """
-    path = Path(path)
-    digest = hashlib.sha256()
-    if path.is_file():
-        _digest_file(path, digest)
-    elif path.is_dir():
-        for file in sorted(path.iterdir()):
-            # What the stage that made the folder keeps beside its result does not change the result
-            if file.is_file() and file.suffix in (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"):
-                if file.name not in (RUN_FILE, "trainer_state.json"):
-                    digest.update(file.name.encode())
-                    _digest_file(file, digest)
-    else:
-        return None
-    return digest.hexdigest()[:16]
-
-
-def _digest_file(path: Path, digest) -> None:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size <= _HASHED_WHOLE:
-            digest.update(file.read())
-            return
-        digest.update(str(size).encode())
-        digest.update(file.read(1 << 20))
-        file.seek(-(1 << 20), os.SEEK_END)
-        digest.update(file.read())
+    return without_secrets(read_json(Path(output_dir) / RUN_FILE))
 
 
 def jsonable(value: Any) -> Any:
@@ -222,14 +188,10 @@ def jsonable(value: Any) -> Any:
     return getattr(value, "value", None) if isinstance(getattr(value, "value", None), str) else str(value)
 
 
-def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings for a file: as JSON can hold them, without keys and passwords."""
-    return {name: value for name, value in jsonable(settings).items() if name not in _SECRETS}
-
-
 def provenance() -> dict[str, Any]:
     """With what something was made: `versions` of packages, `git` revision of this one, `machine`, `command` line."""
-    return {"versions": _versions(), "git": _git_revision(), "machine": machine(), "command": sys.argv}
+    command = without_secrets(sys.argv)
+    return {"versions": _versions(), "git": _git_revision(), "machine": machine(), "command": command}
 
 
 def _versions() -> dict[str, str]:

@@ -60,7 +60,7 @@ COMMANDS: dict[str, Command] = {
     "grpo": Command(
         "glow_trl.grpo",
         "stage 2: GRPO with verifier rewards",
-        ("GRPOStageConfig", "GuardConfig", "GRPOConfig", "ModelConfig"),
+        ("GRPOStageConfig", "GuardConfig", "GRPOArguments", "ModelConfig"),
         part="training",
     ),
     "eval": Command(

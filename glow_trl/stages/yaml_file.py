@@ -8,20 +8,26 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
+from .secrets import remember
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; `{}` for an empty one. Raises `UserError` where there is no such file or mapping."""
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{path}: not valid UTF-8 (byte {error.start + 1})") from error
     except yaml.YAMLError as error:
+        # What is wrong is said in its words
+        for line in text.splitlines():
+            remember("{" + line)
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         raise UserError(f"{path}{line}: not valid YAML ({yaml_problem(error)})") from error
+    remember(content)
     if content is None:
         return {}
     if not isinstance(content, dict):

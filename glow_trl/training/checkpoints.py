@@ -6,7 +6,6 @@ import os
 import re
 import struct
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -23,14 +22,9 @@ _SMALL = 64 << 20
 
 
 def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
-    """The latest of [`complete_checkpoints`], if there is one."""
-    return next(complete_checkpoints(output_dir), None)
-
-
-def complete_checkpoints(output_dir: str | os.PathLike) -> Iterator[str]:
     """
-    The checkpoints in the output folder of a `transformers` trainer that training can go on from, the latest first. A
-    damaged or unfinished one is passed over, with a warning that says what is wrong with it.
+    The latest checkpoint in the output folder of a `transformers` trainer that training can go on from, if there is
+    one. A damaged or unfinished one is passed over, with a warning that says what is wrong with it.
 
     Weights and optimizer states are not loaded: their files are checked by header and size.
     """
@@ -43,9 +37,9 @@ def complete_checkpoints(output_dir: str | os.PathLike) -> Iterator[str]:
     for step, path in found:
         fault = _find_fault(path, step, has_ledger)
         if fault is None:
-            yield str(path)
-        else:
-            logger.warning("checkpoint %s is not complete and is passed over: %s", path, fault)
+            return str(path)
+        logger.warning("checkpoint %s is not complete and is passed over: %s", path, fault)
+    return None
 
 
 def num_processes_of(checkpoint: str | os.PathLike) -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..data.handover import HANDOVER_FILE
 from ..errors import UserError
-from ..generation.loading import adapter_config, first_line, load_tokenizer
+from ..generation.loading import adapter_config, check_exists, first_line, load_tokenizer
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
 from ..stages.console import say_results
@@ -57,14 +57,16 @@ def merge_adapter(
     from peft import PeftConfig, PeftModel
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    options = {"revision": revision or config.get("revision") or "main", "trust_remote_code": trust_remote_code}
+    revision = revision or config.get("revision") or "main"
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
+        check_exists(base_model, revision)
         dtype = AutoConfig.from_pretrained(base_model, **options).dtype or torch.float32
         model = AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.float32, **options)
         peft_config = PeftConfig.from_pretrained(adapter)
         peft_config.inference_mode = True
         model = PeftModel.from_pretrained(model, adapter, config=peft_config)
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, UserError) as error:
         raise UserError(
             f"{adapter} cannot be merged into {base_model} ({first_line(error)}); --base_model names the model if it "
             "has moved"
