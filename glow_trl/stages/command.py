@@ -5,6 +5,7 @@ SIGTERM.
 
 import codecs
 import errno
+import gc
 import importlib
 import io
 import logging
@@ -77,29 +78,32 @@ def _ended(main: Callable[[], int | None], interrupted: str) -> int:
     handler.setFormatter(SafeFormatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
     end_with_launcher()
-    with Interruption() as interruption:
-        try:
+    interruption = Interruption()
+    try:
+        with interruption:
             return main() or 0
-        except (KeyboardInterrupt, Exception) as error:
-            # What is interrupted may end in another error, such as an import that fails
-            if interruption.number is not None or isinstance(error, KeyboardInterrupt):
-                return _end_interrupted(interrupted, interruption.number or signal.SIGINT)
-            if isinstance(error, UserError):
-                return fail(error, 2)
-            if isinstance(error, TrainingCollapsed | ServiceError):
-                # All processes of a run raise that it collapsed
-                return fail(error, 1) if isinstance(error, ServiceError) or is_main_process() else 1
-            full = _disk_error(error)
-            if full is None:
-                raise
-            return fail(f"cannot write: {full}; make room and run the same command again, what is saved is kept", 1)
-
-
-def _end_interrupted(message: str, number: int) -> int:
+    except (KeyboardInterrupt, Exception) as error:
+        # What is interrupted may end in another error, such as an import that fails
+        if interruption.number is None and not isinstance(error, KeyboardInterrupt):
+            return _end_failed(error)
     # For all processes of a run the one that started them says so, or the first
     if LAUNCHER not in os.environ and is_main_process():
-        print(f"glow-trl: {message}", file=sys.stderr, flush=True)
-    return 128 + number
+        print(f"glow-trl: {interrupted}", file=sys.stderr, flush=True)
+    # Files that were about to be opened are closed and removed when what holds them goes
+    gc.collect()
+    return 128 + (interruption.number or signal.SIGINT)
+
+
+def _end_failed(error: Exception) -> int:
+    if isinstance(error, UserError):
+        return fail(error, 2)
+    if isinstance(error, TrainingCollapsed | ServiceError):
+        # All processes of a run raise that it collapsed
+        return fail(error, 1) if isinstance(error, ServiceError) or is_main_process() else 1
+    full = _disk_error(error)
+    if full is None:
+        raise error
+    return fail(f"cannot write: {full}; make room and run the same command again, what is saved is kept", 1)
 
 
 def _write_in_any_encoding() -> None:

@@ -14,6 +14,8 @@ from .secrets import hide, hide_known
 
 
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+# Less than this is a full disk
+_ROOM = 1 << 16
 
 
 @contextmanager
@@ -115,6 +117,16 @@ def make_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise UserError(f"output_dir {folder}: cannot be written to ({error.strerror or error})") from error
+
+
+def check_room(folder: Path) -> None:
+    """Raise an `OSError` if the disk of a folder is full."""
+    probe = folder / f".writable.{os.getpid()}"
+    try:
+        with write_errors(folder):
+            probe.write_bytes(bytes(_ROOM))
+    finally:
+        probe.unlink(missing_ok=True)
 
 
 def _sync(file: Path) -> None:

@@ -99,7 +99,9 @@ class StageRun:
         self.is_complete = False
         if earlier is not None:
             changes = {} if recomputes and earlier.get("stage") == stage else self._changes(earlier)
+            # Of all its starts, and of the first
             self.record["seconds"] = float(earlier.get("seconds") or 0.0)
+            self.record["started"] = earlier.get("started") or self.record["started"]
             is_same = not changes and self.record.get("depends_on") == earlier.get("depends_on")
             self.is_complete = earlier.get("status") == "complete" and is_same and not (reopens or recomputes)
             if self.is_complete:

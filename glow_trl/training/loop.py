@@ -3,7 +3,7 @@
 import math
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from ..data import write_jsonl
 from ..errors import TrainingCollapsed, UserError
 from ..generation.loading import load_tokenizer, local_folder
 from ..stages.config import Settings
+from ..stages.files import check_room
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from .checkpoints import last_complete_checkpoint
@@ -119,6 +120,11 @@ def train(trainer: ResumableTrainer, run: StageRun) -> None:
     run.start()
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
+    except RuntimeError as error:
+        # `torch.save` says of a file that it could not write whole where it is, and not why
+        if any(mark in str(error) for mark in ("inline_container", "PytorchStreamWriter")):
+            check_room(run.output_dir)
+        raise
     except TrainingCollapsed:
         if progress.training_bar is not None:
             progress.training_bar.close()
@@ -131,7 +137,16 @@ def train(trainer: ResumableTrainer, run: StageRun) -> None:
 
 def _write_log(trainer: ResumableTrainer, run: StageRun) -> None:
     if trainer.is_world_process_zero():
-        write_jsonl(run.output_dir / LOG_FILE, (json_floats(entry) for entry in trainer.state.log_history))
+        write_jsonl(run.output_dir / LOG_FILE, log_rows(trainer.state.log_history))
+
+
+def log_rows(log_history: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """
+    What a trainer has logged, for JSON: in one order, as a checkpoint has it in another, and without `train_loss`,
+    which of a resumed run is the loss of its last part divided by all its steps.
+    """
+    for entry in log_history:
+        yield json_floats({key: entry[key] for key in sorted(entry) if key != "train_loss"})
 
 
 def json_floats(entry: dict[str, Any]) -> dict[str, Any]:
