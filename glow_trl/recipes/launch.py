@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 
+from ..stages.noise import drop_noise
 from ..stages.processes import LAUNCHER, end_with_launcher
 
 
@@ -17,6 +18,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Launch a stage; returns the exit code of its first process that failed, 1 if a signal ended it, 0 if none failed.
     """
     # Before what takes seconds to import
+    drop_noise()
     end_with_launcher()
     os.environ[LAUNCHER] = str(os.getpid())
     from accelerate.commands.launch import launch_command, launch_command_parser

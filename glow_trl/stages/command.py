@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from ..errors import ServiceError, TrainingCollapsed, UserError
+from .noise import drop_noise
 from .processes import end_with_launcher, is_main_process
 from .registry import COMMANDS
 
@@ -47,6 +48,7 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     which `interrupted` is said. Other errors are raised.
     """
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    drop_noise()
     end_with_launcher()
     try:
         return main() or 0
