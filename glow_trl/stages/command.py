@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from ..errors import MissingDataError, ServiceError, TrainingCollapsed, UserError
 from .console import visible
 from .interruption import Interruption
+from .noise import drop_noise
 from .processes import LAUNCHER, end_with_launcher, is_main_process
 from .registry import COMMANDS
 from .secrets import remember
@@ -77,6 +78,7 @@ def _ended(main: Callable[[], int | None], interrupted: str) -> int:
     handler = logging.StreamHandler()
     handler.setFormatter(SafeFormatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    drop_noise()
     end_with_launcher()
     interruption = Interruption()
     try:
