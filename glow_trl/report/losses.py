@@ -8,7 +8,7 @@ from ..data.paths import FILE_SUFFIXES
 from ..stages.record import read_run
 from .inputs import Inputs, short_path
 from .run_data import RunData
-from .training_data import rows_read
+from .training_data import rows_read, sources_of
 
 
 def loss_sections(data: RunData) -> list[dict[str, Any]]:
@@ -38,14 +38,18 @@ def _relation(inputs: Inputs, record: dict[str, Any]) -> tuple[str, str]:
     read = {name: digest for name, digest in (record.get("data") or {}).items() if digest}
     files = {name: digest for name, digest in read.items() if name.endswith(FILE_SUFFIXES)}
     models = [item for item in read.items() if item[0] not in files]
-    trained = [item for model in models for item in _trained_on(inputs, *model)]
+    found = [item for model in models for item in _trained_on(inputs, *model)]
+    trained = [item for item in found if item is not None]
+    unknown = "relation unknown", "What the model was trained on is not recorded here, or has changed since."
     if not files or not trained:
-        return "relation unknown", "What the model was trained on is not recorded here, or has changed since."
+        return unknown
     seen = {digest: config for _, digest, config in trained}
     if set(files.values()) <= seen.keys():
         labels = {(seen[digest].get("config") or {}).get("trajectories", "all") for digest in files.values()} - {"all"}
         part = f", on its {' and '.join(sorted(labels))} trajectories only" if labels else ""
         return "training data", f"The model was trained on this very file{part}."
+    if len(trained) < len(found):
+        return unknown
     paths = [inputs.find(name, digest) for name, digest in files.items()]
     sources = [(inputs.find(name, digest), its) for name, digest, its in trained]
     if None in paths or any(path is None for path, _ in sources):
@@ -58,14 +62,21 @@ def _relation(inputs: Inputs, record: dict[str, Any]) -> tuple[str, str]:
     return "overlap", f"The model was trained on {both:,} of these {len(asked):,} questions."
 
 
-def _trained_on(inputs: Inputs, model: str, digest: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Name, fingerprint and the reader's record of each file that a model was trained on, in all of its stages."""
+def _trained_on(inputs: Inputs, model: str, digest: str) -> Iterator[tuple[str, str, dict[str, Any]] | None]:
+    """
+    Name, fingerprint and the reader's record of each file that a model was trained on, in all of its stages; `None`
+    for a model that is not here any more, and for a data set on the Hub. A model without a record is what the training
+    began with.
+    """
     folder = inputs.find(model, digest)
-    record = (read_run(folder) if folder is not None else None) or {}
+    if folder is None:
+        yield None
+        return
+    record = read_run(folder) or {}
+    for name, its_digest in sources_of(record).items():
+        yield None if its_digest is None else (name, its_digest, record)
     for name, its_digest in (record.get("data") or {}).items():
-        if its_digest and name.endswith(FILE_SUFFIXES):
-            yield name, its_digest, record
-        elif its_digest and Path(name) != Path(model):
+        if its_digest and not name.endswith(FILE_SUFFIXES) and Path(name) != Path(model):
             yield from _trained_on(inputs, name, its_digest)
 
 

@@ -30,7 +30,7 @@ def arm_rows(data: RunData) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": arm.name,
-                "sources": {short_path(name): digest for name, digest in _sources(run).items()},
+                "sources": {short_path(name): digest for name, digest in sources_of(run).items()},
                 "selection": _config(run).get("trajectories", "all"),
                 "samples": run.get("samples"),
                 "trained": run.get("trained_samples"),
@@ -52,7 +52,7 @@ def training_trajectories(data: RunData) -> dict[str, Any] | None:
     arm = data.main_arm
     run = {} if arm is None else _record(arm)
     if run:
-        files = [path for name, digest in _sources(run).items() if (path := data.inputs.find(name, digest))]
+        files = [path for name, digest in sources_of(run).items() if (path := data.inputs.find(name, digest))]
     else:
         files = [path for name in _MADE if (path := data.folder / name).is_file()][:1]
     labels = {True: "positive", False: "negative"}
@@ -97,7 +97,7 @@ def _config(run: dict[str, Any]) -> dict[str, Any]:
     return run.get("config") or {}
 
 
-def _sources(run: dict[str, Any]) -> dict[str, str | None]:
+def sources_of(run: dict[str, Any]) -> dict[str, str | None]:
     """The local files that a stage read, with their fingerprints, and the data sets on the Hub."""
     names = _config(run).get("dataset_name") or []
     hub = [name for name in ([names] if isinstance(names, str) else names) if not is_local(name)]

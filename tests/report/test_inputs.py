@@ -13,7 +13,15 @@ from glow_trl.report import write_report
 from glow_trl.report.losses import loss_sections
 from glow_trl.report.run_data import read_run_folder
 from glow_trl.stages.fingerprint import fingerprint
-from helpers.made_up_run import make_run_folder, stage_run, write_heldout, write_json, write_model, write_rows
+from helpers.made_up_run import (
+    edit_json,
+    make_run_folder,
+    stage_run,
+    write_heldout,
+    write_json,
+    write_model,
+    write_rows,
+)
 
 
 def shown(folder: Path) -> str:
@@ -199,10 +207,16 @@ def test_a_loss_is_called_what_it_is_by_the_files_and_the_questions(measured):
 
 
 def test_no_loss_is_called_held_out_where_that_is_not_known(measured, tmp_path):
+    record = tmp_path / "run" / "mine" / "grpo" / "run.json"
+    edit_json(record, config={"dataset_name": [str(tmp_path / "asked.jsonl"), "some/questions"]})
+    assert measured("grpo", [30])[0] == "relation unknown"
+    edit_json(record, config={})
     (tmp_path / "asked.jsonl").unlink()
     assert measured("grpo", [30])[0] == "another file"
     write_model(tmp_path / "run" / "mine" / "sft", "trained anew")
     assert measured("sft", [30])[0] == "relation unknown"
+    # Neither is it of what GRPO went on from, and the questions of GRPO alone do not tell
+    assert measured("grpo", [30])[0] == "relation unknown"
 
 
 def test_the_page_of_a_loss_on_the_training_file_does_not_say_held_out(run):
