@@ -108,6 +108,13 @@ def load_tokenizer(
         raise UserError(f"{model_name_or_path}: the tokenizer cannot be loaded ({first_line(error)})") from error
 
 
+def without_file_bars() -> None:
+    """Turn off the bars of `transformers` for files that it reads and writes here; they tear the lines of a log."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
+
+
 def load_model(
     model_name_or_path: str,
     dtype: str = "auto",
@@ -124,6 +131,8 @@ def load_model(
     """
     import torch
     from transformers import AutoModelForCausalLM
+
+    without_file_bars()
 
     loader: Any = AutoModelForCausalLM
     if adapter_config(model_name_or_path) is not None:

@@ -69,7 +69,8 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     when it is terminated, of both of which `interrupted` is said. Other errors are raised.
     """
     _write_in_any_encoding()
-    remember(os.environ)
+    # The name of the current folder is in a variable that is named like a password
+    remember({name: value for name, value in os.environ.items() if name != "PWD"})
     with safe_terminal():
         return _ended(main, interrupted)
 

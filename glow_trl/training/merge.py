@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..data.handover import HANDOVER_FILE
 from ..errors import UserError
-from ..generation.loading import adapter_config, check_exists, first_line, load_tokenizer
+from ..generation.loading import adapter_config, check_exists, first_line, load_tokenizer, without_file_bars
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
 from ..stages.console import say_results
@@ -58,6 +58,7 @@ def merge_adapter(
     from transformers import AutoConfig, AutoModelForCausalLM
 
     revision = revision or config.get("revision") or "main"
+    without_file_bars()
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
     try:
         check_exists(base_model, revision)
