@@ -11,8 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import MissingExtraError, UserError
 from ..stages.command import run_command
 from ..stages.config import check_keys, command_types, parse_command, setting
@@ -20,7 +18,7 @@ from ..stages.frame import folder_of_stage, stage_run
 from ..stages.recipe_file import shipped
 from ..stages.record import RUN_FILE, read_run
 from ..stages.registry import DATA_STAGES, TRAINING_STAGES
-from ..stages.yaml_file import nearest, one_line, read_yaml
+from ..stages.yaml_file import nearest, parse_yaml, read_yaml
 from .pipeline import Pipeline, StageFailed
 from .recipe import PREPARE_DIR, Recipe
 
@@ -71,6 +69,8 @@ class RunConfig:
     def __post_init__(self):
         if not self.recipe:
             raise UserError("which recipe? `glow-trl run recipes/quickstart`, for example")
+        if self.output_dir == "":
+            raise UserError("output_dir is empty; leave it out for outputs/NAME")
 
     def chosen_arms(self, recipe: Recipe) -> list[str]:
         """The arms to train, in the recipe's order. Raises `UserError` if it has no such arm; the nearest is named."""
@@ -159,10 +159,7 @@ def _parse_overrides(overrides: list[tuple[str, str]], recipe: Recipe) -> dict[s
                 f"glow-trl run: --{name}: the recipe has no stage {stage!r}{nearest(stage, recipe.stages)}"
             )
         check_keys(Path(f"--{name}"), [key], command_types(stage), stage)
-        try:
-            parsed.setdefault(stage, {})[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"glow-trl run: --{name}: the value is not valid YAML ({one_line(error)})") from error
+        parsed.setdefault(stage, {})[key] = parse_yaml(value, f"glow-trl run: --{name}")
     return parsed
 
 

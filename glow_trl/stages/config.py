@@ -3,26 +3,26 @@
 Importing this module loads neither torch nor TRL.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import json
 import os
 import typing
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import MissingExtraError, UserError
 from .recipe_file import resolve_stage_file
 from .registry import COMMANDS
-from .yaml_file import nearest, one_line, yaml_problem
+from .values import check_choice, check_number, typed
+from .yaml_file import nearest, one_line, parse_yaml
 
 
 # Metadata of a field that are ours and not the argument parser's
-_MARKS = ("changeable", "positional")
+_MARKS = ("changeable", "positional", "mappings")
 
 
 def setting(
@@ -32,6 +32,7 @@ def setting(
     choices: Sequence[Any] | None = None,
     changeable: bool | str = False,
     positional: bool = False,
+    mappings: bool = False,
 ) -> Any:
     """
     A field of a configuration.
@@ -46,11 +47,13 @@ def setting(
             again; what the change does not concern is kept.
         positional (`bool`, *optional*, defaults to `False`): whether the command also takes it without its name,
             before the options. A list takes all that stand there.
+        mappings (`bool`, *optional*, defaults to `False`): whether a list of texts can have mappings among them.
     """
     metadata: dict[str, Any] = {"help": help}
     metadata |= {} if choices is None else {"choices": list(choices)}
     metadata |= {"changeable": changeable} if changeable else {}
     metadata |= {"positional": True} if positional else {}
+    metadata |= {"mappings": True} if mappings else {}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -147,12 +150,17 @@ def build_settings(
     """As [`parse_settings`], from what a file says (`where`, for messages) and a command line without `--config`."""
     prog = f"glow-trl {command}"
     fields = {item.name: item for cls in dataclass_types for item in dataclasses.fields(cls) if item.init}
-    parser = _make_parser(dataclass_types, prog, where)
+    parser = _make_parser(dataclass_types, fields, prog, where)
     argv = _name_positionals(list(argv), fields.values(), prog)
     argv, structured = _take_structured(argv, _structured_fields(dataclass_types), prog)
     from_command_line = {*structured, *_named(argv, parser, fields, prog)}
+    given = {
+        **_typed(from_file, dataclass_types, fields, where),
+        **_typed(structured, dataclass_types, fields, prog),
+    }
+    parser.given = dict.fromkeys(given, where) | dict.fromkeys(from_command_line & fields.keys(), prog)
     try:
-        parser.set_defaults_with_config(**{**from_file, **structured})
+        parser.set_defaults_with_config(**given)
         configs = parser.parse_args_into_dataclasses(argv)
     except UserError:
         raise
@@ -165,10 +173,45 @@ def build_settings(
     return Settings.of(command, configs, [*from_file, *from_command_line], changeable)
 
 
-def _make_parser(dataclass_types: Sequence[type], prog: str, where: str | Path) -> Any:
+def _typed(
+    given: Mapping[str, Any], dataclass_types: Sequence[type], fields: Mapping[str, Any], where: str | Path
+) -> dict[str, Any]:
+    """Settings that do not come as words of a command line, each of the type that its field has."""
+    hints = {name: hint for cls in dataclass_types for name, hint in typing.get_type_hints(cls).items()}
+    with naming(where):
+        return {
+            name: typed(name, value, hints[name], bool(fields[name].metadata.get("mappings")))
+            for name, value in given.items()
+        }
+
+
+@contextlib.contextmanager
+def naming(where: str | Path) -> Iterator[None]:
+    """Begin the messages of a block's `UserError`s with what they are about."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _make_parser(
+    dataclass_types: Sequence[type], fields: Mapping[str, dataclasses.Field], prog: str, where: str | Path
+) -> Any:
     from trl import TrlParser
 
     class Parser(TrlParser):
+        # Of the settings that are given: what says them
+        given: Mapping[str, str | Path] = {}
+
+        def parse_known_args(self, args=None, namespace=None):
+            # Before the dataclasses are made, which compute with numbers
+            found, rest = super().parse_known_args(args, namespace)
+            for name, place in self.given.items():
+                with naming(place):
+                    check_choice(name, getattr(found, name), fields[name].metadata.get("choices"))
+                    check_number(name, getattr(found, name))
+            return found, rest
+
         def add_argument(self, *names, **options):
             return super().add_argument(*names, **{key: options[key] for key in options if key not in _MARKS})
 
@@ -227,11 +270,7 @@ def _take_structured(argv: list[str], names: set[str], prog: str) -> tuple[list[
         token = tokens.pop(0)
         name = token.removeprefix("--").replace("-", "_")
         if token.startswith("--") and name in names and tokens and tokens[0].lstrip()[:1] in ("[", "{"):
-            text = tokens.pop(0)
-            try:
-                found[name] = yaml.safe_load(text)
-            except yaml.YAMLError as error:
-                raise UserError(f"{prog}: {token}: not valid YAML ({yaml_problem(error)}): {text}") from error
+            found[name] = parse_yaml(tokens.pop(0), f"{prog}: {token}")
         else:
             rest.append(token)
     return rest, found
@@ -259,6 +298,8 @@ def read_config(
     settings.
     """
     rest, path = _take_config(list(argv), prog)
+    if "--config" in rest:
+        raise UserError(f"{prog}: --config is given twice; a command takes one file")
     settings = {} if path is None else resolve_stage_file(path, known)
     os.environ.update({str(name): str(value) for name, value in settings.pop("env", {}).items()})
     return rest, path, settings

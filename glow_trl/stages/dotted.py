@@ -3,10 +3,11 @@
 import importlib
 import os
 import sys
+import traceback
 from typing import Any
 
 from ..errors import UserError
-from .config import nearest
+from .yaml_file import nearest, one_line
 
 
 def is_dotted(name: str) -> bool:
@@ -30,8 +31,17 @@ def load_dotted(path: str, setting: str) -> Any:
         raise
     except ImportError as error:
         raise UserError(f"{setting}: {path}: {module_name} cannot be imported ({error})") from error
+    except (Exception, SystemExit) as error:  # whatever a module of the user's does when it is imported
+        problem = f"{type(error).__name__}: {one_line(error)}{_place(error)}"
+        raise UserError(f"{setting}: {path}: {module_name} cannot be imported ({problem})") from error
     try:
         return getattr(module, name)
     except AttributeError as error:
         known = {key for key in dir(module) if not key.startswith("_")}
         raise UserError(f"{setting}: there is no {name} in {module_name}{nearest(name, known)}") from error
+
+
+def _place(error: BaseException) -> str:
+    """The file and line that an error comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f", {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""

@@ -76,6 +76,8 @@ def writing(output: str | os.PathLike | None) -> Iterator[Path | None]:
         yield None
         return
     path = Path(output).expanduser()
+    if not path.name:
+        raise UserError(f"{output}: cannot be written, as it is no name of a file or folder")
     make_writable(path.parent)
     with exclusive(path.parent / f".{path.name}{LOCK_FILE}", path):
         yield path
