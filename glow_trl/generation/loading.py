@@ -189,8 +189,9 @@ def load_model(
             model_name_or_path, dtype=dtype, trust_remote_code=trust_remote_code, **model_kwargs
         )
     model = model.to(device).eval()
-    weights = [weight for weight in model.parameters() if weight.is_floating_point()]
-    if not all(torch.stack([weight.sum(dtype=torch.float64) for weight in weights]).isfinite()):
+    # One number that is not finite makes the sum so
+    sums = (weight.detach().sum(dtype=torch.float32) for weight in model.parameters() if weight.is_floating_point())
+    if not all(total.isfinite() for total in sums):
         raise UserError(
             f"{model_name_or_path}: weights are not finite numbers, as a training that collapsed leaves them; take "
             "another checkpoint"
