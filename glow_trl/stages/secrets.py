@@ -19,7 +19,7 @@ HANDED_OVER = "GLOW_TRL_HANDED_OVER"
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = frozenset(
-    "password passwd passphrase pwd secret secrets credential credentials authorization auth bearer cookie apikey "
+    "password passwd passphrase secret secrets credential credentials authorization auth bearer cookie apikey "
     "authtoken accesstoken hftoken".split()
 )
 _BEFORE_KEY = frozenset(
@@ -29,7 +29,7 @@ _BEFORE_KEY = frozenset(
 _BEFORE_TEXT_TOKEN = frozenset(
     "pad padding eos bos unk sep cls mask image video audio vision stop end start begin special think thinking turn "
     "response boi eoi eot eom fim prefix suffix middle system assistant tool next per first last max min num new best "
-    "extra added each newline no target a the of".split()
+    "extra added each newline no target".split()
 )
 _IN_QUERIES = frozenset(("key", "sig", "signature"))
 # Shorter ones are likely to be words of other texts too
@@ -56,7 +56,12 @@ def is_secret(name: str) -> bool:
     last, before = (words[-1], words[-2] if len(words) > 1 else "") if words else ("", "")
     if last == "token":
         return before not in _BEFORE_TEXT_TOKEN
-    return last in _SECRET_WORDS or (last in ("key", "keys") and before in _BEFORE_KEY)
+    # `PWD` by itself is the current folder
+    return (
+        last in _SECRET_WORDS
+        or (last == "pwd" and before != "")
+        or (last in ("key", "keys") and before in _BEFORE_KEY)
+    )
 
 
 def without_secrets(value: Any) -> Any:
@@ -158,7 +163,8 @@ def _is_structured(text: str) -> bool:
 
 def _add(value: Any) -> None:
     if isinstance(value, str):
-        if len(value) >= _LEAST_LENGTH and value != HIDDEN:
+        # A path to a file of credentials tells nothing
+        if len(value) >= _LEAST_LENGTH and value != HIDDEN and not os.path.exists(value):
             _known.add(value)
     elif isinstance(value, Mapping):
         for item in value.values():

@@ -109,7 +109,8 @@ def test_the_search_finds_what_is_hidden_in_many_ways(tmp_path):
 @pytest.mark.parametrize(
     "name",
     "hub_token push_to_hub_token api_key OPENAI_API_KEY HF_TOKEN WANDB_API_KEY token apiKey Authorization x-api-key "
-    "password sft.hub_token --hub-token client_secret aws_secret_access_key access_token MY_COMPANY_TOKEN".split(),
+    "password db_pwd sft.hub_token --hub-token client_secret aws_secret_access_key access_token "
+    "MY_COMPANY_TOKEN".split(),
 )
 def test_names_of_secrets(name):
     assert is_secret(name) and PLANT not in json.dumps(without_secrets({"a": [{name: PLANT}]}))
@@ -118,7 +119,8 @@ def test_names_of_secrets(name):
 @pytest.mark.parametrize(
     "name",
     "pad_token eos_token max_new_tokens num_tokens token_mean tokenizer n_tokens token_loss api_key_env key keys "
-    "mask_token decoder_start_token_id image_token stop_token think_token password_file author secret_sauce".split(),
+    "mask_token decoder_start_token_id image_token stop_token think_token password_file author secret_sauce PWD "
+    "OLDPWD".split(),
 )
 def test_names_of_other_things_stay(name):
     assert without_secrets({name: PLANT}) == {name: PLANT}
@@ -159,6 +161,11 @@ def test_forms_of_secrets(text):
 )
 def test_other_texts_stay(text):
     assert hide(text) == text
+
+
+def test_a_path_in_the_environment_is_no_secret(tmp_path):
+    remember({"PWD": str(tmp_path), "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path), "A_TOKEN": PLANT})
+    assert hide(f"{tmp_path} {PLANT}") == f"{tmp_path} ***"
 
 
 def test_what_was_seen_once_is_hidden_everywhere():
