@@ -8,9 +8,9 @@ from typing import Any
 from ..errors import UserError
 
 
-# Settings, of all commands, that are paths or can be
+# Settings, of all commands, that are paths or can be; names of data sets are expanded where they are read
 PATHS = frozenset(
-    "output_dir output export run_dir first second adapter base_model model_name_or_path models file dataset_name "
+    "output_dir output export run_dir first second adapter base_model model_name_or_path models file "
     "data ledger cache_dir prompt_file chat_template_path taxonomy recipe accelerate_config resume_from_checkpoint "
     "deepspeed fsdp_config accelerator_config logging_dir".split()
 )
@@ -29,6 +29,11 @@ def expand_path(path: str) -> str:
         return default
 
     return os.path.expanduser(_VARIABLE.sub(value, path))
+
+
+def variables(path: str) -> list[str]:
+    """The environment variables that a path names."""
+    return [match[1] or match[3] for match in _VARIABLE.finditer(path)]
 
 
 def expand_setting(name: str, value: Any) -> Any:

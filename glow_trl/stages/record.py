@@ -15,6 +15,7 @@ from ..errors import UserError
 from .config import Settings
 from .files import make_writable, read_json, write_json
 from .fingerprint import fingerprint, hub_commit
+from .machine import machine
 from .secrets import hide, without_secrets
 
 
@@ -95,10 +96,17 @@ class StageRun:
         self.record |= {name: without_secrets(jsonable(value)) for name, value in optional.items() if value}
         earlier = read_run(self.output_dir)
         self.is_new = earlier is None
+        if earlier is None and (self.output_dir / RUN_FILE).exists():
+            raise UserError(
+                f"{self.output_dir / RUN_FILE} is damaged, so it is not known what the folder holds; choose another "
+                "output_dir, or delete that folder to start over"
+            )
         self.is_complete = False
         if earlier is not None:
             changes = {} if recomputes and earlier.get("stage") == stage else self._changes(earlier)
+            # Of all its starts, and of the first
             self.record["seconds"] = float(earlier.get("seconds") or 0.0)
+            self.record["started"] = earlier.get("started") or self.record["started"]
             is_same = not changes and self.record.get("depends_on") == earlier.get("depends_on")
             self.is_complete = earlier.get("status") == "complete" and is_same and not (reopens or recomputes)
             if self.is_complete:
@@ -200,8 +208,9 @@ def jsonable(value: Any) -> Any:
 
 
 def provenance() -> dict[str, Any]:
-    """With what something was made: `versions` of the packages, `git` revision of this one, `command` line."""
-    return {"versions": _versions(), "git": _git_revision(), "command": without_secrets(sys.argv)}
+    """With what something was made: `versions` of packages, `git` revision of this one, `machine`, `command` line."""
+    command = without_secrets(sys.argv)
+    return {"versions": _versions(), "git": _git_revision(), "machine": machine(), "command": command}
 
 
 def _versions() -> dict[str, str]:

@@ -65,6 +65,12 @@ class ResumableTrainer(FiniteTrainer):
         fit_to_processes(self, self.resumed_from)
         return super().train(self.resumed_from, *args, **kwargs)
 
+    def _issue_warnings_after_load(self, load_result):
+        # Weights that are tied to others are saved with these, and are not missing
+        tied = getattr(self.model, "all_tied_weights_keys", {})
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
+
     def create_model_card(self, *args, **kwargs):
         super().create_model_card(*args, **kwargs)
         # It names the model on the Hub and the trackers' pages
