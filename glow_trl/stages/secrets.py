@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 
 HIDDEN = "***"
@@ -88,12 +89,16 @@ def hide(text: str) -> str:
     return text
 
 
-def hide_known(text: str) -> str:
-    """A text without the secrets that were seen before, see [`remember`]; for what may be data."""
-    for secret in sorted(_known, key=len, reverse=True):
-        if secret in text:
-            text = text.replace(secret, HIDDEN)
-    return text
+def hide_known(value: Any) -> Any:
+    """A text, or texts in lists and mappings, without the secrets that were seen before; for what may be data."""
+    if isinstance(value, Mapping):
+        return {key: hide_known(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [hide_known(item) for item in value]
+    if isinstance(value, str):
+        for secret in sorted(_known, key=len, reverse=True):
+            value = value.replace(secret, HIDDEN)
+    return value
 
 
 def remember(value: Any) -> None:
@@ -157,6 +162,13 @@ def _is_secret_item(name: Any, value: Any) -> bool:
     return not isinstance(value, int | float) or not name.lower().endswith("token")
 
 
+def _is_path(value: str) -> bool:
+    try:
+        return os.path.exists(value)
+    except ValueError:
+        return False
+
+
 def _is_structured(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[")
 
@@ -164,8 +176,10 @@ def _is_structured(text: str) -> bool:
 def _add(value: Any) -> None:
     if isinstance(value, str):
         # A path to a file of credentials tells nothing
-        if len(value) >= _LEAST_LENGTH and value != HIDDEN and not os.path.exists(value):
-            _known.add(value)
+        if len(value) >= _LEAST_LENGTH and value != HIDDEN and not _is_path(value):
+            # As it may be quoted: by Python, in JSON, in an address, or line by line
+            forms = {value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe=""), quote_plus(value)}
+            _known.update(forms, (line for line in value.split("\n") if len(line) >= _LEAST_LENGTH))
     elif isinstance(value, Mapping):
         for item in value.values():
             _add(item)

@@ -19,6 +19,7 @@ import threading
 import typing
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ import yaml
 from glow_trl.cli import main
 from glow_trl.stages import secrets
 from glow_trl.stages.config import command_types
+from glow_trl.stages.files import write_json
 from glow_trl.stages.registry import COMMANDS, TRAINING_STAGES
 from glow_trl.stages.secrets import hide, is_secret, remember, without_secrets
 from helpers.launching import CPU, environment
@@ -171,6 +173,24 @@ def test_a_path_in_the_environment_is_no_secret(tmp_path):
 def test_what_was_seen_once_is_hidden_everywhere():
     remember(["--engine_options", f"{{api_key: {PLANT}}}", "--sft.hub_token", OTHER, "--x", "visible"])
     assert hide(f"{PLANT} or {OTHER}, visible") == "*** or ***, visible"
+
+
+@pytest.mark.parametrize(
+    "secret", ["qu'o\"te\\\\d-word", "a b/c&d=e?f-word", "-----BEGIN-----\nfirst0line0\nsecond0line"]
+)
+def test_a_secret_is_hidden_however_it_is_quoted(secret, tmp_path):
+    remember({"password": secret})
+    for text in (secret, repr(secret), json.dumps(secret), quote(secret, safe=""), " ".join(secret.split())):
+        shown = hide(text)
+        assert not any(word in shown for word in ("word", "first0", "second0")), shown
+    write_json(tmp_path / "a.json", {"status": {"a": ["x " + secret]}})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"status": {"a": ["x ***"]}}
+
+
+def test_a_secret_that_is_a_common_word_leaves_records_readable(tmp_path):
+    remember({"password": "status"})
+    write_json(tmp_path / "a.json", {"status": "complete"})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"status": "complete"}
 
 
 def field_values(command: str) -> dict[str, typing.Any]:
