@@ -36,8 +36,11 @@ RESULTS_FILE = "results.json"
 _KEPT_COLUMNS = ("sample_id", LABEL_COLUMN, "source", "model")
 
 
-def annotate(config: AnnotateConfig, output_dir: Path) -> dict[str, Any]:
-    """Annotate trajectories, write what comes out into `output_dir` and return the content of `results.json`."""
+def annotate(config: AnnotateConfig, output_dir: Path) -> tuple[dict[str, Any], int]:
+    """
+    Annotate trajectories, write what comes out into `output_dir` and return the content of `results.json`, and how
+    many answers had to be asked for.
+    """
     taxonomy = load_taxonomy(config.taxonomy)
     rows = choose(config.load(["problem", "completion"]), config.per_label, config.seed)
     truth = None
@@ -53,7 +56,7 @@ def annotate(config: AnnotateConfig, output_dir: Path) -> dict[str, Any]:
                 "to 1"
             )
         annotator = Annotator(judge, cache, config.num_judgements, config.max_retries, config.require_quotes)
-        judgements, counts = annotator.annotate(rows)
+        judgements, counts, asked = annotator.annotate(rows)
         identity = judge.identity
     write_jsonl(
         output_dir / ANNOTATIONS_FILE,
@@ -73,7 +76,7 @@ def annotate(config: AnnotateConfig, output_dir: Path) -> dict[str, Any]:
         **results,
     }
     write_json(output_dir / RESULTS_FILE, results)
-    return results
+    return results, asked
 
 
 def choose(rows: list[dict[str, Any]], per_label: int | None, seed: int) -> list[dict[str, Any]]:
@@ -188,10 +191,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         results = read_json(run.output_dir / RESULTS_FILE) if run.is_complete else None
         if results is None:
             run.start()
-            results = annotate(config, run.output_dir)
-            run.complete()
+            results, asked = annotate(config, run.output_dir)
+            run.complete(asked=asked)
     Console().print(results_table(results))
-    logger.warning("annotate: %s", summary(results))
+    logger.warning("annotate: %s", summary(results, run.record.get("asked", 0)))
     say_results(run.output_dir)
 
 
@@ -202,10 +205,10 @@ def _inputs(config: AnnotateConfig) -> list[Any]:
     return [*config.files, folder, config.prompt_file, *code]
 
 
-def summary(results: dict[str, Any]) -> str:
-    """One line about what was annotated."""
+def summary(results: dict[str, Any], asked: int) -> str:
+    """One line about what was annotated, for which so many answers had to be asked for."""
     counts = results["judgements"]
-    text = f"{results['annotated']:,} trajectories annotated, {counts['asked']:,} answers asked for"
+    text = f"{results['annotated']:,} trajectories annotated, {asked:,} answers asked for"
     if counts["invalid"]:
         text += (
             f"; {counts['invalid']:,} of {counts['judgements']:,} judgements stayed invalid "

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from ..stages.interruption import Interruption
+from ..stages.noise import drop_noise
 from ..stages.processes import LAUNCHER, end_children, end_with_launcher
 
 
@@ -20,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Launch a stage; returns the exit code of its first process that failed, 1 if a signal ended it, 0 if none failed.
     """
     # Before what takes seconds to import
+    drop_noise()
     end_with_launcher()
     os.environ[LAUNCHER] = str(os.getpid())
     from accelerate.commands.launch import launch_command, launch_command_parser

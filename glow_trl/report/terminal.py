@@ -34,7 +34,7 @@ def print_summary(summary: dict[str, Any], console: "Console") -> None:
             for position, (name, row) in enumerate(rows):
                 first = position == 0
                 benchmark = "not evaluated" if name is None else benchmark_label(name, row)
-                cells = [label if first else "", benchmark, percent(row.get("pass@1")), interval(row.get("pass@1_ci"))]
+                cells = [label, benchmark, percent(row.get("pass@1")), interval(row.get("pass@1_ci"))]
                 cells += [percent(row.get(f"pass@{k}"))] if k > 1 else []
                 cells += [number(row.get("response_length"), 1), number(row.get("entropy"), 3)]
                 cells.append(number(content.get("seconds"), 0) if first else "")

@@ -21,6 +21,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self.number: int | None = None
+        self._over = False
 
     def __enter__(self) -> "Interruption":
         self._handlers: dict[int, Any] = {}
@@ -36,13 +37,14 @@ class Interruption:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self._over = True
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
         sys.unraisablehook = self._hook
 
     def _handle(self, number: int, frame: Any) -> None:
         # Whoever stops it may do so twice, as a launcher does after Ctrl-C. A user who insists gets their way
-        if self.number is not None and number != signal.SIGINT:
+        if self._over or (self.number is not None and number != signal.SIGINT):
             return
         self.number = self.number or number
         raise KeyboardInterrupt

@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import UserError
 from .config import Settings
 from .files import make_writable, read_json, write_json
-from .fingerprint import fingerprint
+from .fingerprint import fingerprint, hub_commit
 from .machine import machine
 from .secrets import hide, without_secrets
 
@@ -96,10 +96,17 @@ class StageRun:
         self.record |= {name: without_secrets(jsonable(value)) for name, value in optional.items() if value}
         earlier = read_run(self.output_dir)
         self.is_new = earlier is None
+        if earlier is None and (self.output_dir / RUN_FILE).exists():
+            raise UserError(
+                f"{self.output_dir / RUN_FILE} is damaged, so it is not known what the folder holds; choose another "
+                "output_dir, or delete that folder to start over"
+            )
         self.is_complete = False
         if earlier is not None:
             changes = {} if recomputes and earlier.get("stage") == stage else self._changes(earlier)
+            # Of all its starts, and of the first
             self.record["seconds"] = float(earlier.get("seconds") or 0.0)
+            self.record["started"] = earlier.get("started") or self.record["started"]
             is_same = not changes and self.record.get("depends_on") == earlier.get("depends_on")
             self.is_complete = earlier.get("status") == "complete" and is_same and not (reopens or recomputes)
             if self.is_complete:
@@ -120,6 +127,9 @@ class StageRun:
             old, new = (record.get("identity", {}).get(name) for record in (earlier, self.record))
             if old != new:
                 differences.append(f"{name}: {old!r} -> {new!r}")
+        old, new = earlier.get("hub_commit"), self._hub_commit()
+        if old and new and old != new:
+            differences.append(f"the commit of {ours.get('model_name_or_path')} on the Hub: {old} -> {new}")
         data, earlier_data = self.record["data"], earlier.get("data") or {}
         earlier_data = earlier_data if self.main_process else {}
         for path in sorted(data.keys() | earlier_data.keys()):
@@ -159,8 +169,17 @@ class StageRun:
             (self.output_dir / RUN_FILE).unlink(missing_ok=True)
             self._is_written = False
 
+    def _hub_commit(self) -> str | None:
+        settings = self._settings.resolved
+        name = settings.get("model_name_or_path")
+        if not isinstance(name, str) or settings.get("engine") == "server" or os.path.exists(name):
+            return None
+        return hub_commit(name, settings.get("model_revision"))
+
     def _stop(self, facts: Mapping[str, Any]) -> None:
         self.record |= jsonable(facts)
+        # Known when the model was loaded
+        self.record |= {"hub_commit": commit} if (commit := self._hub_commit()) else {}
         now = time.monotonic()
         self.record["seconds"] = round(self.record["seconds"] + now - self._started, 3)
         self._started = now

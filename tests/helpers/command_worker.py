@@ -91,19 +91,28 @@ def run(job: dict) -> dict:
     while code is None and not takes_signals(pid):
         code = ended(pid)
     started = time.monotonic()
-    kill = job.get("kill")
+    kill, killed = job.get("kill"), False
     while code is None and time.monotonic() - started < LIMIT:
         if kill and time.monotonic() - started >= kill["delay"]:
-            if kill["signal"] == signal.SIGINT:
-                os.killpg(pid, signal.SIGINT)
-            else:
-                os.kill(pid, kill["signal"])
+            killed = send(pid, kill["signal"])
             kill = None
         time.sleep(0.001)
         code = ended(pid)
-    seconds = time.monotonic() - started
-    killed = kill is None and "kill" in job
-    return {"code": code, "seconds": seconds, "killed": killed, "strays": strays()}
+    return {"code": code, "seconds": time.monotonic() - started, "killed": killed, "strays": strays()}
+
+
+def send(pid: int, number: int) -> bool:
+    """Send a signal to a command that is still at work, as it stands still for it; whether it was."""
+    process = psutil.Process(pid)
+    os.kill(pid, signal.SIGSTOP)
+    while process.status() not in (psutil.STATUS_STOPPED, psutil.STATUS_ZOMBIE):
+        time.sleep(0.0005)
+    at_work = process.status() == psutil.STATUS_STOPPED and takes_signals(pid)
+    if at_work:
+        # Ctrl-C is for all the processes in the foreground
+        (os.killpg if number == signal.SIGINT else os.kill)(pid, number)
+    os.kill(pid, signal.SIGCONT)
+    return at_work
 
 
 def strays() -> list[str]:

@@ -10,6 +10,7 @@ import random
 import re
 import shutil
 import signal
+import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,8 +30,20 @@ SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 FIRST = int(os.environ.get("GLOW_TRL_KILLS_FROM", "0"))
 COUNT = int(os.environ.get("GLOW_TRL_KILLS", len(NAMES)))
 
-# What says when something was done, and how fast
-TIMES = {"seconds", "started", "finished", "rows_per_second", "tokens_per_second", "new_samples", "new_tokens"}
+# A disk has at least a page
+SPARE = 4096
+# What says when something was done, how fast, and with which revision of a tree that is worked on
+TIMES = {
+    "seconds",
+    "git",
+    "started",
+    "finished",
+    "rows_per_second",
+    "tokens_per_second",
+    "new_samples",
+    "new_tokens",
+    "asked",
+}
 TIMES |= {"evaluation_seconds", "step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second"}
 
 
@@ -43,11 +56,14 @@ class Job:
     given: Path | None = None
     expected: dict[str, bytes] = field(default_factory=dict)
     seconds: float = 0.0
+    space: int = 0
 
     def clear(self) -> None:
-        shutil.rmtree(self.folder, ignore_errors=True)
+        for path in self.folder.iterdir() if self.folder.is_dir() else ():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
         if self.given is not None:
-            shutil.copytree(self.given, self.folder / "out")
+            made = shutil.ignore_patterns("summary.json", "report.html")
+            shutil.copytree(self.given, self.folder / "out", ignore=made)
 
 
 def without_times(value):
@@ -208,6 +224,13 @@ def jobs(worker, tiny_model, trajectories, tmp_path_factory) -> dict[str, Job]:
     return jobs
 
 
+def check_same_end(job: Job) -> None:
+    found = content(job.folder)
+    assert found.keys() == job.expected.keys()
+    for name in found:
+        assert found[name] == job.expected[name], name
+
+
 @pytest.fixture
 def job(request, worker, jobs) -> Job:
     """One that was run to its end once, undisturbed."""
@@ -215,7 +238,7 @@ def job(request, worker, jobs) -> Job:
     if not job.expected:
         job.clear()
         job.seconds = run_to_the_end(worker, job.argv)["seconds"]
-        job.expected = content(job.folder)
+        job.expected, job.space = content(job.folder), space(job.folder)
         assert job.expected
     return job
 
@@ -243,6 +266,54 @@ def test_a_killed_command_ends_like_one_that_was_not(worker, job, seed):
         assert lines.count(f"glow-trl: interrupted; the same command {last}") == 1 and "Traceback" not in said, said
         assert [path for path in job.folder.rglob("*") if path.name.endswith((".partial", ".lock"))] == []
     run_to_the_end(worker, job.argv, alone=alone)
-    found = content(job.folder)
-    assert found.keys() == job.expected.keys()
-    assert [name for name in found if found[name] != job.expected[name]] == []
+    check_same_end(job)
+
+
+def pages(size: int) -> int:
+    """Bytes that so many take on a disk."""
+    return -(-size // 4096) * 4096
+
+
+def space(folder: Path) -> int:
+    return sum(pages(path.stat().st_size) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.fixture
+def disk():
+    """Puts a disk of its own at a folder; what it is called with again is its new size."""
+    mounted: list[Path] = []
+
+    def make(folder: Path, size: int) -> None:
+        options = f"remount,size={size}" if folder in mounted else f"size={size}"
+        folder.mkdir(exist_ok=True)
+        if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", folder], capture_output=True).returncode:
+            pytest.skip("may not mount a disk here")
+        mounted.append(folder)
+
+    yield make
+    for folder in set(mounted):
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.mark.parametrize(
+    ("job", "seed"),
+    [(NAMES[seed % len(NAMES)], seed) for seed in range(FIRST, FIRST + COUNT)],
+    indirect=["job"],
+)
+def test_a_command_whose_disk_was_full_ends_like_one_whose_was_not(worker, job, seed, disk):
+    """The disk has room for a random part of what the command writes; then there is room."""
+    disk(job.folder, 1 << 30)
+    job.clear()
+    before = space(job.folder)
+    room = random.Random(seed).randrange(0, job.space - before, 4096)
+    filler = job.folder / "filler"
+    filler.write_bytes(bytes(SPARE))
+    disk(job.folder, before + SPARE + room)
+    ended, said = run(worker, job.argv)
+    assert ended["code"] == 1 and ended["strays"] == [], said[-3000:]
+    assert said.count("glow-trl: error: cannot write: No space left on device") == 1, said[-3000:]
+    assert "Traceback" not in said, said[-3000:]
+    filler.unlink()
+    disk(job.folder, 1 << 30)
+    run_to_the_end(worker, job.argv)
+    check_same_end(job)

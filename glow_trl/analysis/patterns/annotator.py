@@ -52,10 +52,10 @@ class Annotator:
         self.digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
         self.cache_file = cache_dir / f"answers-{self.digest}.jsonl"
 
-    def annotate(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[Judgement]], dict[str, Any]]:
+    def annotate(self, rows: Sequence[Mapping[str, Any]]) -> tuple[list[list[Judgement]], dict[str, Any], int]:
         """
-        Judge trajectories with `problem` and `completion`: for each row its `num_judgements` judgements, and the
-        counts, among them the `trajectories` that differ and the answers `asked` for (not saved already).
+        Judge trajectories with `problem` and `completion`: for each row its `num_judgements` judgements; the counts,
+        among them the `trajectories` that differ; and how many answers were asked for (not saved already).
         """
         keys = [trajectory_key(row, self.show_answer) for row in rows]
         unique = dict(zip(keys, rows, strict=True))
@@ -93,10 +93,9 @@ class Annotator:
             "valid": valid,
             "invalid": len(judgements) - valid,
             "attempts": valid + sum(len(judgement.invalid) for judgement in judgements),
-            "asked": asked,
             "reasons": dict(Counter(reason for item in judgements for reason in item.invalid).most_common()),
         }
-        return [results[order[key]] for key in keys], counts
+        return [results[order[key]] for key in keys], counts, asked
 
     def _take(
         self,
