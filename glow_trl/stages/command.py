@@ -20,7 +20,7 @@ from .interruption import Interruption
 from .noise import drop_noise
 from .processes import LAUNCHER, end_with_launcher, is_main_process
 from .registry import COMMANDS
-from .secrets import remember
+from .secrets import remember_environment
 from .terminal import SafeFormatter, safe_terminal
 
 
@@ -69,8 +69,7 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     when it is terminated, of both of which `interrupted` is said. Other errors are raised.
     """
     _write_in_any_encoding()
-    # The name of the current folder is in a variable that is named like a password
-    remember({name: value for name, value in os.environ.items() if name != "PWD"})
+    remember_environment()
     with safe_terminal():
         return _ended(main, interrupted)
 
