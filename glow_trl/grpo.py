@@ -24,7 +24,7 @@ from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .data.handover import check_handover, read_handover, write_handover
 from .errors import MissingExtraError, UserError
-from .generation.loading import adapter_config
+from .generation.loading import adapter_config, loading
 from .stages.command import run_command
 from .stages.config import nearest, setting
 from .stages.console import say_results
@@ -113,7 +113,10 @@ def resolve_reward(name: str) -> Callable:
     `UserError` if there is none of that name; the nearest is named.
     """
     if is_dotted(name):
-        return load_dotted(name, "reward_funcs")
+        function = load_dotted(name, "reward_funcs")
+        if not callable(function):
+            raise UserError(f"reward_funcs: {name}: expected a function, found {type(function).__name__}")
+        return function
     import trl.rewards
 
     from . import rewards
@@ -192,9 +195,10 @@ def load_model(model_args: ModelConfig) -> Any:
         )
     from peft import AutoPeftModelForCausalLM
 
-    return AutoPeftModelForCausalLM.from_pretrained(
-        model_args.model_name_or_path, is_trainable=True, **loop.model_init_kwargs(model_args)
-    )
+    with loading(f"{model_args.model_name_or_path}: the adapter cannot be loaded"):
+        return AutoPeftModelForCausalLM.from_pretrained(
+            model_args.model_name_or_path, is_trainable=True, **loop.model_init_kwargs(model_args)
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -218,12 +222,10 @@ def _train(
     from .training.grpo_trainer import ResumableGRPOTrainer
 
     reward_funcs = [resolve_reward(name) for name in config.reward_funcs]
+    loop.check_files(model_args, args)
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)
-    for warning in unchecked:
-        logger.warning(warning)
     rows = usable_questions(config.distinct_questions(), config.on_bad_gold)
-
     loop.quiet_libraries(len(rows))
     if config.merge_adapter:
         merge_first(model_args, run.output_dir, args.trust_remote_code)
@@ -240,16 +242,19 @@ def _train(
             server = vllm_server(config, args, model_args, run.output_dir)
             if run.main_process:
                 stack.enter_context(server)
-        trainer = ResumableGRPOTrainer(
-            model=model,
-            args=args,
-            reward_funcs=reward_funcs,
-            train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
-            processing_class=tokenizer,
-            peft_config=loop.adapter_to_train(model_args),
-            quantization_config=get_quantization_config(model_args),
-            callbacks=[guard],
-        )
+        with loading(f"{model_args.model_name_or_path} cannot be trained so"):
+            trainer = ResumableGRPOTrainer(
+                model=model,
+                args=args,
+                reward_funcs=reward_funcs,
+                train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
+                processing_class=tokenizer,
+                peft_config=loop.adapter_to_train(model_args),
+                quantization_config=get_quantization_config(model_args),
+                callbacks=[guard],
+            )
+        for warning in unchecked:
+            logger.warning(warning)
         loop.train(trainer, run)
     run.complete(questions=len(rows), **({"warnings": guard.warnings} if guard.warnings else {}))
     loop.leave_process_group()

@@ -78,7 +78,8 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
 
 def _evaluation(folder: Path) -> Evaluation:
     results = read_json(folder / "results.json")
-    if results is None or not results.get("benchmarks"):
+    benchmarks = None if results is None else results.get("benchmarks")
+    if not isinstance(benchmarks, dict) or not benchmarks or not all(isinstance(x, dict) for x in benchmarks.values()):
         raise UserError(f"{folder}: no finished evaluation is there (results.json); give the output_dir of `eval`")
     return Evaluation(folder, results)
 

@@ -77,7 +77,10 @@ class Evaluation:
         """The questions of a benchmark. Raises `UserError` if their generations cannot be read."""
         if benchmark not in self._questions:
             questions: dict[Hashable, QuestionScore] = {}
-            for _, row in read_jsonl(self.folder / f"generations_{benchmark}.jsonl"):
+            file = self.folder / f"generations_{benchmark}.jsonl"
+            for line, row in read_jsonl(file):
+                if not isinstance(row.get("problem"), str):
+                    raise UserError(f"{file}, line {line}: no completion of an evaluation; evaluate again")
                 options = tuple(row.get("choices") or ())
                 text = (row["problem"], tuple(sorted(options)))
                 index = row.get("index", text)

@@ -14,11 +14,14 @@ from ..stages.fingerprint import fingerprint
 from ..stages.secrets import without_secrets
 from .base import Engine, SamplingConfig
 from .loading import load_model, load_tokenizer, local_folder
-from .registry import create_engine, engine_class
+from .model_files import check_model_files
+from .registry import ENGINES, create_engine, engine_class
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 logger = logging.getLogger(__name__)
 
@@ -52,10 +55,14 @@ class CheckpointConfig:
         for name in ("batch_size", "batch_tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.dtype not in _DTYPES:
+            raise UserError(f"dtype is {self.dtype!r}: it must be one of {', '.join(_DTYPES)}")
 
     def checkpoint_folder(self) -> Path | None:
-        """The checkpoint's folder; `None` for a model id."""
-        return local_folder(self.model_name_or_path)
+        """The checkpoint's folder; `None` for a model id. Raises `UserError` where its files are not whole."""
+        folder = local_folder(self.model_name_or_path)
+        check_model_files(self.model_name_or_path)
+        return folder
 
     def load_tokenizer(self, samples: bool = True) -> "PreTrainedTokenizerBase":
         """
@@ -106,6 +113,8 @@ class EngineConfig(CheckpointConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.max_model_len is not None and self.max_model_len < 1:
+            raise UserError(f"max_model_len is {self.max_model_len}: it must be at least 1")
         self.engine_options = as_mapping(self.engine_options, "engine_options")
         if "api_key" in self.engine_options:
             raise UserError(
@@ -126,7 +135,10 @@ class EngineConfig(CheckpointConfig):
 
     def checkpoint_folder(self) -> Path | None:
         # The name under which a server has a model is no folder, even if there is one
-        return None if self.is_remote else super().checkpoint_folder()
+        if self.is_remote:
+            return None
+        # What an engine of the user's own loads is its own affair
+        return super().checkpoint_folder() if self.engine in ENGINES else local_folder(self.model_name_or_path)
 
     def create_engine(self, **for_messages: Any) -> Engine:
         """

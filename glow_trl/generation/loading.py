@@ -1,10 +1,14 @@
 """Loading checkpoints for inference: full models and PEFT adapters, with the tokenizer saved beside them."""
 
+import errno
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..stages.files import read_text
 from ..stages.yaml_file import nearest
 
 
@@ -13,11 +17,24 @@ if TYPE_CHECKING:
 
 _SECONDS_FOR_THE_HUB = 10
 _CONFIG_FILES = ("config.json", "adapter_config.json")
+_LIBRARIES = {
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "peft",
+    "trl",
+    "torch",
+    "accelerate",
+    "huggingface_hub",
+    "json",
+}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model")
 
 
 def local_folder(model_name_or_path: str) -> Path | None:
     """The checkpoint's folder; `None` for a model id on the Hub. Raises `UserError` for a path without a folder."""
+    if not model_name_or_path:
+        raise UserError("model_name_or_path: the name of a model is empty")
     path = Path(model_name_or_path).expanduser()
     if path.is_dir():
         return path
@@ -79,12 +96,40 @@ def adapter_config(model_name_or_path: str) -> dict[str, Any] | None:
         return None
     path = folder / "adapter_config.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error})") from error
-    if not content.get("base_model_name_or_path"):
-        raise UserError(f"{path}: base_model_name_or_path is missing")
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a mapping, found {type(content).__name__}")
+    base = content.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise UserError(f"{path}: base_model_name_or_path is missing, or not a text")
     return content
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """
+    Turn the errors of a block in which libraries load a model's files, or look at settings, into a `UserError` about
+    `what`. There is no one kind of them: a file that is cut off or of another form raises whatever the line that trips
+    over it raises, `tokenizers` a bare `Exception`. What comes from another package, a reward of the user's own for
+    example, stays as it is, as do errors of the machine: a full disk, too little memory.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        of_machine = type(error).__name__ == "OutOfMemoryError" or (
+            isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
+        )
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+        if of_machine or module.partition(".")[0] not in _LIBRARIES:
+            raise
+        raise UserError(f"{what}: {first_line(error)}") from error
 
 
 def load_tokenizer(
@@ -100,12 +145,10 @@ def load_tokenizer(
             f"{folder}: no tokenizer beside the model (looked for {', '.join(_TOKENIZER_FILES[:2])}, ...); save the "
             "one it was trained with there: tokenizer.save_pretrained(folder)"
         )
-    try:
+    with loading(f"{model_name_or_path}: the tokenizer cannot be loaded"):
         return AutoTokenizer.from_pretrained(
             model_name_or_path, trust_remote_code=trust_remote_code, revision=revision
         )
-    except (OSError, ValueError) as error:
-        raise UserError(f"{model_name_or_path}: the tokenizer cannot be loaded ({first_line(error)})") from error
 
 
 def without_file_bars() -> None:
@@ -141,12 +184,10 @@ def load_model(
         loader = AutoPeftModelForCausalLM
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
+    with loading(f"{model_name_or_path}: the model cannot be loaded"):
         model = loader.from_pretrained(
             model_name_or_path, dtype=dtype, trust_remote_code=trust_remote_code, **model_kwargs
         )
-    except (OSError, ValueError) as error:
-        raise UserError(f"{model_name_or_path}: the model cannot be loaded ({first_line(error)})") from error
     model = model.to(device).eval()
     weights = [weight for weight in model.parameters() if weight.is_floating_point()]
     if not all(torch.stack([weight.sum(dtype=torch.float64) for weight in weights]).isfinite()):
@@ -166,4 +207,7 @@ def end_token_ids(tokenizer: "PreTrainedTokenizerBase", generation_config: "Gene
 
 def first_line(error: Exception) -> str:
     """The first line of an error's message."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = str(error).strip()
+    if isinstance(error, KeyError):
+        text = f"no {text}"
+    return text.splitlines()[0] if text else type(error).__name__

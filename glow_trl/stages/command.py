@@ -10,6 +10,7 @@ import importlib
 import io
 import logging
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -25,7 +26,10 @@ from .terminal import SafeFormatter, safe_terminal
 
 
 _PLAIN = str.maketrans("–−·…×≤≥", "--..x<>")
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+# Of a path that the user has given
+_NAMED_ERRORS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM)
+_PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
 def run_command(name: str, argv: Sequence[str] | None = None) -> int:
@@ -47,7 +51,8 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         if asked := {"-h", "--help", "--help-all"}.intersection(arguments):
             from .help import command_help
 
-            return show(command_help(name, everything="--help-all" in asked))
+            print(command_help(name, everything="--help-all" in asked).rstrip("\n"))
+            return None
         from .config import read_config
         from .recipe_file import read_recipe_file
 
@@ -66,7 +71,8 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     """
     Run something and turn its errors into one line and an exit code: 0 when done (or what `main` returns), 2 for bad
     input or configuration, 1 for anything else that has a message of its own, 130 when the user interrupts it and 143
-    when it is terminated, of both of which `interrupted` is said. Other errors are raised.
+    when it is terminated, of both of which `interrupted` is said, 141 without a word when nobody reads the output any
+    more (`| head`), as a shell has it of a program that the signal for this ends. Other errors are raised.
     """
     _write_in_any_encoding()
     remember_environment()
@@ -83,8 +89,10 @@ def _ended(main: Callable[[], int | None], interrupted: str) -> int:
     interruption = Interruption()
     try:
         with interruption:
-            return main() or 0
-    except (KeyboardInterrupt, Exception) as error:
+            code = main() or 0
+            sys.stdout.flush()
+            return code
+    except (KeyboardInterrupt, SystemExit, Exception) as error:
         # What is interrupted may end in another error, such as an import that fails
         if interruption.number is None and not isinstance(error, KeyboardInterrupt):
             return _end_failed(error)
@@ -96,16 +104,22 @@ def _ended(main: Callable[[], int | None], interrupted: str) -> int:
     return 128 + (interruption.number or signal.SIGINT)
 
 
-def _end_failed(error: Exception) -> int:
+def _end_failed(error: Exception | SystemExit) -> int:
     if isinstance(error, UserError):
         return fail(error, 2)
     if isinstance(error, TrainingCollapsed | ServiceError):
         # All processes of a run raise that it collapsed
         return fail(error, 1) if isinstance(error, ServiceError) or is_main_process() else 1
+    if isinstance(error, BrokenPipeError | SystemExit) and _nobody_reads():
+        return _PIPE_CLOSED
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # rich
+        return _PIPE_CLOSED
     full = _disk_error(error)
-    if full is None:
-        raise error
-    return fail(f"cannot write: {full}; make room and run the same command again, what is saved is kept", 1)
+    if full is not None:
+        return fail(f"cannot write: {full}; make room and run the same command again, what is saved is kept", 1)
+    if isinstance(error, OSError) and error.errno in _NAMED_ERRORS and error.filename is not None:
+        return fail(f"{error.filename!s:.300}: {os.strerror(error.errno)}", 2)
+    raise error
 
 
 def _write_in_any_encoding() -> None:
@@ -123,21 +137,25 @@ def _write_in_any_encoding() -> None:
             stream.reconfigure(errors="glow_trl.plain")
 
 
-def show(text: str) -> int:
-    """Print a help text and return the exit code 0; a reader that has seen enough of it may leave."""
-    try:
-        print(text.rstrip("\n"), flush=True)
-    except BrokenPipeError:
-        # What is left in the buffer goes nowhere when the interpreter ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
 def fail(message: object, code: int) -> int:
     """Print why a command ends, in one line, and return its exit code."""
     text = visible(" ".join(str(message).split()))
     print(f"glow-trl: error: {text}", file=sys.stderr, flush=True)
     return code
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of the output has gone; what is still to be written goes nowhere then."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):  # what stands in for it has none
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return True
 
 
 def _disk_error(error: BaseException | None) -> str | None:

@@ -5,6 +5,7 @@ they take over from the recipe that theirs builds on. A stage gets the same sett
 
 import dataclasses
 import os
+import re
 import sysconfig
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -105,6 +106,11 @@ def resolve_stage_file(path: Path, known: Container[str] = ()) -> dict[str, Any]
     env = settings.pop("env", None) or {}
     if not isinstance(env, dict):
         raise UserError(f"{path}: env: expected a mapping of names to values, found {type(env).__name__}")
+    for name, value in env.items():
+        if not isinstance(value, str | int | float) or "\0" in str(value):
+            raise UserError(f"{path}: env: {name} must be a text or a number, found {value!r:.60}")
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise UserError(f"{path}: env: {name!r} cannot be the name of an environment variable")
     env = {name: value for name, value in recipe.env.items() if name not in os.environ} | env
     return common | settings | ({"env": env} if env else {})
 

@@ -96,6 +96,11 @@ class StageRun:
         self.record |= {name: without_secrets(jsonable(value)) for name, value in optional.items() if value}
         earlier = read_run(self.output_dir)
         self.is_new = earlier is None
+        if earlier is None and (self.output_dir / RUN_FILE).exists():
+            raise UserError(
+                f"{self.output_dir / RUN_FILE} is damaged, so it is not known what the folder holds; choose another "
+                "output_dir, or delete that folder to start over"
+            )
         self.is_complete = False
         if earlier is not None:
             changes = {} if recomputes and earlier.get("stage") == stage else self._changes(earlier)

@@ -95,6 +95,8 @@ def main(argv: list[str] | None = None) -> int:
                 output.write(json.dumps(judged) + "\n")
                 counts[verdict.kind, verdict.reason] += 1
             advance(len(chunk))
+        if not counts and not skipped:
+            raise UserError(f"{source}: the file is empty")
     _show_summary(counts, len(skipped))
     say_results(target)
     return BAD_INPUT if skipped else 0
