@@ -117,6 +117,11 @@ def remember(value: Any) -> None:
             _add(item) if is_option and _is_secret_item(option, item) else remember(item)
 
 
+def remember_environment() -> None:
+    """Know from now on the secrets in environment variables. `PWD` is no password but the current folder."""
+    remember({name: value for name, value in os.environ.items() if name != "PWD"})
+
+
 @contextlib.contextmanager
 def handing_over(settings: Mapping[str, Any]) -> Iterator[None]:
     """
