@@ -117,16 +117,15 @@ def train(trainer: ResumableTrainer, run: StageRun) -> None:
     run.start()
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
-    except RuntimeError as error:
+    except BaseException as error:
+        if progress.training_bar is not None:
+            progress.training_bar.close()
+        if isinstance(error, TrainingCollapsed):
+            _write_log(trainer, run)
+            leave_process_group()
         # `torch.save` says of a file that it could not write whole where it is, and not why
         if any(mark in str(error) for mark in ("inline_container", "PytorchStreamWriter")):
             check_room(run.output_dir)
-        raise
-    except TrainingCollapsed:
-        if progress.training_bar is not None:
-            progress.training_bar.close()
-        _write_log(trainer, run)
-        leave_process_group()
         raise
     trainer.save_model(str(run.output_dir))
     _write_log(trainer, run)
