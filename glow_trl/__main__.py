@@ -1,8 +1,7 @@
 """`python -m glow_trl`, the same as `glow-trl`."""
 
-import sys
-
 from .cli import main
+from .stages.processes import leave
 
 
-sys.exit(main())
+leave(main())

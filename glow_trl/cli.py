@@ -3,7 +3,8 @@
 import sys
 from collections.abc import Sequence
 
-from .stages.command import fail, run_command, show
+from .stages.command import fail, guarded, run_command
+from .stages.processes import leave
 from .stages.registry import COMMANDS
 
 
@@ -30,14 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of `glow-trl`; returns the exit code."""
     argv = list(sys.argv[1:] if argv is None else argv)
     if not argv or argv[0] in ("-h", "--help"):
-        show(_help())
-        return 0 if argv else 2
+        return guarded(lambda: print(_help())) or (0 if argv else 2)
     name, *rest = argv
     if name in ("-V", "--version"):
         from .version import __version__
 
-        print(f"glow-trl {__version__}")
-        return 0
+        return guarded(lambda: print(f"glow-trl {__version__}"))
     if name not in COMMANDS:
         from .stages.config import nearest
 
@@ -47,4 +46,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -9,6 +9,10 @@ class UserError(ValueError):
     """
 
 
+class MissingDataError(UserError):
+    """A file of a recipe's data is not there. What the recipe says about where they come from is added."""
+
+
 class MissingExtraError(UserError, ImportError):
     """An optional dependency is needed and not installed; the message names the extra that brings it."""
 

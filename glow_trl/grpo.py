@@ -18,19 +18,22 @@ from typing import Any
 import torch
 from accelerate import PartialState
 from datasets import Dataset
-from trl import GRPOConfig, ModelConfig, get_quantization_config
+from trl import ModelConfig, get_quantization_config
 
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .data.handover import check_handover, read_handover, write_handover
 from .errors import MissingExtraError, UserError
-from .generation.loading import adapter_config
+from .generation.loading import adapter_config, loading
 from .stages.command import run_command
 from .stages.config import nearest, setting
 from .stages.console import say_results
 from .stages.dotted import is_dotted, load_dotted, own_code
+from .stages.processes import leave
 from .stages.record import StageRun
+from .stages.secrets import is_secret
 from .training import loop
+from .training.arguments import GRPOArguments
 from .training.guard import CollapseGuard, GuardConfig
 from .training.merge import merge_adapter
 from .training.resume import parse_training_stage
@@ -110,7 +113,10 @@ def resolve_reward(name: str) -> Callable:
     `UserError` if there is none of that name; the nearest is named.
     """
     if is_dotted(name):
-        return load_dotted(name, "reward_funcs")
+        function = load_dotted(name, "reward_funcs")
+        if not callable(function):
+            raise UserError(f"reward_funcs: {name}: expected a function, found {type(function).__name__}")
+        return function
     import trl.rewards
 
     from . import rewards
@@ -149,7 +155,7 @@ def merge_first(model_args: ModelConfig, output_dir: Path, trust_remote_code: bo
     model_args.model_revision = "main"
 
 
-def vllm_server(config: GRPOStageConfig, args: GRPOConfig, model_args: ModelConfig, output_dir: Path) -> VLLMServer:
+def vllm_server(config: GRPOStageConfig, args: GRPOArguments, model_args: ModelConfig, output_dir: Path) -> VLLMServer:
     """
     The server that the configuration asks for, not started yet. Raises `UserError` where it does not go with one here.
     """
@@ -157,6 +163,12 @@ def vllm_server(config: GRPOStageConfig, args: GRPOConfig, model_args: ModelConf
         raise UserError("start_vllm_server needs use_vllm: true and vllm_mode: server")
     if args.vllm_server_base_url is not None:
         raise UserError("start_vllm_server starts a server on this machine: set vllm_server_port in place of base_url")
+    for option in config.vllm_server_args:
+        if option.startswith("--") and is_secret(option.partition("=")[0]):
+            raise UserError(
+                f"vllm_server_args: others can read command lines: put what {option.partition('=')[0]} needs in an "
+                "environment variable (VLLM_API_KEY, HF_TOKEN)"
+            )
     model = model_args.model_name_or_path
     adapter = adapter_config(model)
     command = server_command(
@@ -183,9 +195,10 @@ def load_model(model_args: ModelConfig) -> Any:
         )
     from peft import AutoPeftModelForCausalLM
 
-    return AutoPeftModelForCausalLM.from_pretrained(
-        model_args.model_name_or_path, is_trainable=True, **loop.model_init_kwargs(model_args)
-    )
+    with loading(f"{model_args.model_name_or_path}: the adapter cannot be loaded"):
+        return AutoPeftModelForCausalLM.from_pretrained(
+            model_args.model_name_or_path, is_trainable=True, **loop.model_init_kwargs(model_args)
+        )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -204,17 +217,15 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _train(
-    config: GRPOStageConfig, guard_config: GuardConfig, args: GRPOConfig, model_args: ModelConfig, run: StageRun
+    config: GRPOStageConfig, guard_config: GuardConfig, args: GRPOArguments, model_args: ModelConfig, run: StageRun
 ) -> None:
     from .training.grpo_trainer import ResumableGRPOTrainer
 
     reward_funcs = [resolve_reward(name) for name in config.reward_funcs]
+    loop.check_files(model_args, args)
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)
-    for warning in unchecked:
-        logger.warning(warning)
     rows = usable_questions(config.distinct_questions(), config.on_bad_gold)
-
     loop.quiet_libraries(len(rows))
     if config.merge_adapter:
         merge_first(model_args, run.output_dir, args.trust_remote_code)
@@ -231,20 +242,23 @@ def _train(
             server = vllm_server(config, args, model_args, run.output_dir)
             if run.main_process:
                 stack.enter_context(server)
-        trainer = ResumableGRPOTrainer(
-            model=model,
-            args=args,
-            reward_funcs=reward_funcs,
-            train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
-            processing_class=tokenizer,
-            peft_config=loop.adapter_to_train(model_args),
-            quantization_config=get_quantization_config(model_args),
-            callbacks=[guard],
-        )
+        with loading(f"{model_args.model_name_or_path} cannot be trained so"):
+            trainer = ResumableGRPOTrainer(
+                model=model,
+                args=args,
+                reward_funcs=reward_funcs,
+                train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
+                processing_class=tokenizer,
+                peft_config=loop.adapter_to_train(model_args),
+                quantization_config=get_quantization_config(model_args),
+                callbacks=[guard],
+            )
+        for warning in unchecked:
+            logger.warning(warning)
         loop.train(trainer, run)
     run.complete(questions=len(rows), **({"warnings": guard.warnings} if guard.warnings else {}))
     loop.leave_process_group()
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("grpo"))
+    leave(run_command("grpo"))

@@ -21,10 +21,12 @@ from .data.config import PromptedRowsConfig
 from .data.handover import check_end_token, end_token_share, write_handover
 from .data.loss_history import HISTORY_DIR, write_epoch, write_samples
 from .errors import UserError
+from .generation.loading import loading
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
 from .stages.command import run_command
 from .stages.config import setting
 from .stages.console import say_results
+from .stages.processes import leave
 from .stages.record import StageRun
 from .training import loop
 from .training.resume import parse_training_stage
@@ -103,18 +105,20 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, run: StageRun) -> None:
+    loop.check_files(model_args, args)
     rows = select_trajectories(config.load(["problem", "completion"]), config.trajectories)
     loop.quiet_libraries(len(rows))
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     args.model_init_kwargs = loop.model_init_kwargs(model_args)
-    trainer = GLOWTrainer(
-        model=model_args.model_name_or_path,
-        args=args,
-        train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
-        processing_class=tokenizer,
-        peft_config=loop.adapter_to_train(model_args),
-        quantization_config=get_quantization_config(model_args),
-    )
+    with loading(f"{model_args.model_name_or_path} cannot be trained so"):
+        trainer = GLOWTrainer(
+            model=model_args.model_name_or_path,
+            args=args,
+            train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
+            processing_class=tokenizer,
+            peft_config=loop.adapter_to_train(model_args),
+            quantization_config=get_quantization_config(model_args),
+        )
     # The trainer sets end token and chat template as the configuration says, so they are checked after it
     problems = check_end_token(tokenizer)
     share = end_token_share(trainer.train_dataset, tokenizer.eos_token_id)
@@ -134,4 +138,4 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
 
 
 if __name__ == "__main__":
-    sys.exit(run_command("sft"))
+    leave(run_command("sft"))

@@ -1,6 +1,7 @@
 """The command: quick to answer, one line for each fault, and the exit codes of the contract."""
 
 import errno
+import os
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ from glow_trl import cli
 from glow_trl.errors import MissingExtraError, TrainingCollapsed, UserError
 from glow_trl.stages.command import guarded
 from glow_trl.stages.registry import COMMANDS
+from helpers.launching import ROOT
 
 
 def glow_trl(*argv, **kwargs):
@@ -81,7 +83,7 @@ def test_exit_codes_of_errors(capsys):
 
     assert guarded(raising(UserError("what\nwhere"))) == 2
     assert guarded(raising(MissingExtraError("vllm", "vllm", "the vllm engine"))) == 2
-    assert guarded(raising(TrainingCollapsed("gone"))) == 1
+    assert guarded(raising(TrainingCollapsed("gone", "Mend it."))) == 1
     assert guarded(raising(KeyboardInterrupt())) == 130
     assert guarded(raising(OSError(errno.ENOSPC, "no space", "/full/file"))) == 1
     lines = capsys.readouterr().err.splitlines()
@@ -107,3 +109,14 @@ def test_as_a_program():
     result = glow_trl("--version")
     assert (result.returncode, result.stdout.split()[0]) == (0, "glow-trl")
     assert glow_trl().returncode == 2
+
+
+def test_the_current_folder_is_no_password(tmp_path):
+    """`PWD` is: paths in it were hidden from messages and files."""
+    (tmp_path / "rows.jsonl").write_text('{"prediction": "7", "gold": "7"}\n')
+    result = glow_trl(
+        *("verify", tmp_path / "rows.jsonl", "--output", tmp_path / "out.jsonl"),
+        cwd=tmp_path,
+        env={**os.environ, "PWD": str(tmp_path), "PYTHONPATH": str(ROOT)},
+    )
+    assert result.stdout.splitlines()[-1] == f"results: {tmp_path / 'out.jsonl'}", result

@@ -155,11 +155,8 @@ def _loss_rows(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl loss` with the arguments `argv`, by default those of the command line."""
-    from transformers.utils.logging import disable_progress_bar
-
     settings = parse_command("loss", sys.argv[1:] if argv is None else argv)
     config: LossConfig = settings.config
-    disable_progress_bar()
     folder = config.checkpoint_folder()
     with stage_run(settings, config.output_dir, [*config.files, folder]) as run:
         results = read_json(run.output_dir / RESULTS_FILE) if run.is_complete else None

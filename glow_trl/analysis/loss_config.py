@@ -1,4 +1,4 @@
-"""Configuration of the held-out loss."""
+"""Configuration of the loss on trajectories."""
 
 from dataclasses import dataclass
 

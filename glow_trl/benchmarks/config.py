@@ -1,14 +1,15 @@
 """What a benchmark's YAML file, or an entry of `benchmarks` in `eval.yaml`, may say."""
 
 import dataclasses
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..data.paths import expand_path
 from ..errors import UserError
 from ..stages.config import nearest
+from ..stages.paths import expand_path
 from .formats import FORMAT_KEYS, RowFormat, check_format, check_pattern
 
 
@@ -21,6 +22,8 @@ _TEXTS = (
 _OPTIONAL = frozenset(_TEXTS) - {"name", "path", "split", "domain"}
 _LOCAL_KEYS = ("path", "note", *FORMAT_KEYS)
 _SUBJECT_KEYS = ("include", "exclude")
+# File systems take 255 bytes, of which some are for what stands around the name
+_LONGEST_NAME = 150
 _NOT_IN_FILE_NAMES = set('/\\:*?"<>|')
 
 
@@ -180,14 +183,21 @@ def _check(key: str, value: Any, where: str) -> None:
         return
     if key in _TEXTS and not (isinstance(value, str) and (value or key in _OPTIONAL)):
         raise UserError(f"{where}: {key} must be a text, found {value!r}")
-    if key == "name" and (not _NOT_IN_FILE_NAMES.isdisjoint(value) or value.startswith(".")):
-        raise UserError(f"{where}: the name becomes part of a file name; use letters, digits, '-' and '_'")
+    if key == "name" and (
+        not _NOT_IN_FILE_NAMES.isdisjoint(value)
+        or value.startswith(".")
+        or not value.isprintable()
+        or len(value.encode()) > _LONGEST_NAME
+    ):
+        raise UserError(
+            f"{where}: the name becomes part of a file name; use at most {_LONGEST_NAME} letters, digits, '-' and '_'"
+        )
     if key == "config_name" and not (isinstance(value, str) or _is_texts(value) and value):
         raise UserError(f"{where}: config_name must be a name or a list of names, found {value!r}")
     if key in ("limit", "shuffle_choices") and (type(value) is not int or value < (key == "limit")):
         least = "at least 1" if key == "limit" else "0 or more"
         raise UserError(f"{where}: {key} is {value!r}: it must be a whole number of {least}")
-    if key == "version" and (type(value) not in (int, float) or not value > 0):
+    if key == "version" and (type(value) not in (int, float) or not 0 < value < math.inf):
         raise UserError(f"{where}: version is {value!r}: it must be a positive number")
     if key == "split_by_subject" and not isinstance(value, bool):
         raise UserError(f"{where}: split_by_subject must be true or false, found {value!r}")

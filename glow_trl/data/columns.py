@@ -90,13 +90,18 @@ def find_fault(row: Mapping[str, Any], required: Sequence[str], strict: bool = F
         value = row[column]
         if strict and isinstance(value, str) and not value.strip():
             return Fault(f"column {column!r} is empty")
-    return _wrong_type(row, _FURTHER_TYPES) or _unusable_value(row)
+    return _wrong_type(row, _FURTHER_TYPES) or find_unusable(row)
 
 
-def _unusable_value(row: Mapping[str, Any]) -> Fault | None:
-    answer = row.get("answer")
-    if isinstance(answer, float) and not math.isfinite(answer):
-        return Fault("column 'answer' must be a finite number", f", found {answer}")
+def find_unusable(row: Mapping[str, Any]) -> Fault | None:
+    """What is wrong with a gold answer or an option that is of the right type."""
+    for column in ("answer", "gold"):
+        value = row.get(column)
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, float) and not math.isfinite(item):
+                return Fault(f"column {column!r} must be a finite number", f", found {item}")
+            if isinstance(value, list) and not isinstance(item, str | int | float):
+                return Fault(f"column {column!r} must be a text, a number or a list of them", f", found {item!r:.40}")
     for option in row.get("choices") or ():
         if is_missing(option) or not isinstance(option, str | int | float):
             return Fault("column 'choices' must be a list of texts", f", found {option!r:.40} in it")

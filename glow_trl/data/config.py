@@ -44,6 +44,8 @@ class RowsConfig:
             self.dataset_name = [self.dataset_name]
         if not self.dataset_name:
             raise UserError("dataset_name is required: a file or a data set on the Hub")
+        if self.limit is not None and self.limit < 1:
+            raise UserError(f"limit is {self.limit}: it must be at least 1")
         self.columns = as_mapping(self.columns, "columns")
 
     def load(self, required: Sequence[str]) -> list[dict[str, Any]]:

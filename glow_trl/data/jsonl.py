@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from ..stages.files import replacing, write_errors
+from ..stages.files import open_input, replacing, write_errors
 
 
 class MalformedLine(UserError):
@@ -48,11 +48,7 @@ def read_jsonl(path: str | os.PathLike, on_malformed: OnMalformed = None) -> Ite
         MalformedLine: a line is not valid UTF-8, not JSON, or not an object, and `on_malformed` was not given.
     """
     path = Path(path)
-    try:
-        file = path.open("rb")
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    with file:
+    with open_input(path) as file:
         for number, line in enumerate(file, start=1):
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")

@@ -41,7 +41,7 @@ def iter_placed_rows(
         name (`str` or `list[str]`):
             Local `.jsonl`, `.json` (a list of objects) or `.parquet` file, a pattern of such files
             (`shards/*.jsonl`), or a data set on the Hub, which is streamed; several are read one after another.
-            Environment variables in paths are expanded, see [`~glow_trl.data.paths.expand_path`].
+            Environment variables in paths are expanded, see [`~glow_trl.stages.paths.expand_path`].
         split (`str`, *optional*, defaults to `"train"`):
             Split of a data set on the Hub.
         config_name (`str`, *optional*):

@@ -2,29 +2,24 @@
 
 import glob
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import MissingDataError, UserError
+from ..stages.paths import expand_path, variables
 
 
 FILE_SUFFIXES = (".jsonl", ".json", ".parquet")
-_VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)")
 
 
-def expand_path(path: str) -> str:
-    """Expand `~`, `$NAME`, `${NAME}` and `${NAME:-default}` as a shell would; other unset variables are an error."""
-
-    def value(match: re.Match) -> str:
-        name, default = match[1] or match[3], match[2]
-        if os.environ.get(name):
-            return os.environ[name]
-        if default is None:
-            raise UserError(f"{path}: the environment variable {name} is not set")
-        return default
-
-    return os.path.expanduser(_VARIABLE.sub(value, path))
+def no_such_file(name: str) -> MissingDataError:
+    """The error for a data set's name that stands for no file, with the environment variables that it looks for."""
+    told = (
+        f"{variable} {'is ' + os.environ[variable] if os.environ.get(variable) else 'is not set'}"
+        for variable in variables(name)
+    )
+    where = "".join(f"; the environment variable {part}: set it to the folder that has the data" for part in told)
+    return MissingDataError(f"{expand_path(name)}: there is no such file{where}")
 
 
 def expand_names(names: str | Iterable[str]) -> list[str]:
@@ -40,6 +35,8 @@ def expand_names(names: str | Iterable[str]) -> list[str]:
             if not matches:
                 raise UserError(f"{name}: no file matches")
             expanded += matches
+        elif path != name and is_local(path) and not Path(path).exists():
+            raise no_such_file(name)
         else:
             expanded.append(path)
     if not expanded:

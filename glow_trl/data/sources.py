@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..stages.files import open_input, read_text
 from .jsonl import MalformedLine, OnMalformed, read_jsonl
 from .paths import FILE_SUFFIXES
 
@@ -24,8 +25,8 @@ def read_file(path: Path, on_malformed: OnMalformed = None) -> NumberedRows:
     """
     if path.suffix == ".jsonl":
         return read_jsonl(path, on_malformed)
-    if not path.is_file():
-        raise UserError(f"{path}: cannot be read ({'Is a directory' if path.is_dir() else 'No such file'})")
+    with open_input(path):
+        pass
     if path.suffix == ".json":
         return _read_json(path, on_malformed)
     if path.suffix == ".parquet":
@@ -64,12 +65,9 @@ def _read_parquet(path: Path) -> NumberedRows:
 
 
 def _read_json(path: Path, on_malformed: OnMalformed) -> NumberedRows:
+    text = read_text(path)
     try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not valid UTF-8 ({error.reason} at byte {error.start + 1})") from error
+        content = json.loads(text)
     except json.JSONDecodeError as error:
         hint = _NOT_LINES if error.msg == "Extra data" else ""
         problem = f"not valid JSON ({error.msg} at column {error.colno})"

@@ -12,7 +12,7 @@ from rich.console import Console
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
-from ..stages.console import FiguresTable, say_results
+from ..stages.console import FiguresTable, say_results, visible
 from ..stages.files import read_json, write_json
 from ..stages.frame import writing
 from ..statistics.numbers import number, percent, points, span
@@ -78,7 +78,8 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
 
 def _evaluation(folder: Path) -> Evaluation:
     results = read_json(folder / "results.json")
-    if results is None or not results.get("benchmarks"):
+    benchmarks = None if results is None else results.get("benchmarks")
+    if not isinstance(benchmarks, dict) or not benchmarks or not all(isinstance(x, dict) for x in benchmarks.values()):
         raise UserError(f"{folder}: no finished evaluation is there (results.json); give the output_dir of `eval`")
     return Evaluation(folder, results)
 
@@ -156,7 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     console = Console()
     console.print(comparison_table(comparison))
     for name in comparison["left_out"]:
-        console.print(f"{name}: only in one of the two, left out", style="dim")
+        console.print(visible(f"{name}: only in one of the two, left out"), style="dim", markup=False)
     if output is not None:
         say_results(output)
 

@@ -59,7 +59,11 @@ class EvalConfig(EngineConfig):
     output_dir: str | None = setting(None, "Where results and generations go.", required=True)
     # On the command line names; a YAML file may have mappings among them
     benchmarks: list[str] = setting(
-        [], "The test sets: names of shipped ones, or YAML files.", changeable="recomputes", required=True
+        [],
+        "The test sets: names of shipped ones, or YAML files.",
+        changeable="recomputes",
+        required=True,
+        mappings=True,
     )
     only: list[str] | None = setting(None, "Evaluate just these benchmarks.", changeable="recomputes")
     in_domain: list[str] = setting(["math"], "Domain groups that count as in-domain.", changeable="recomputes")

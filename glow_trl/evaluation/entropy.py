@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from ..errors import UserError
+from ..generation.model_files import check_model_files
+from ..generation.registry import ENGINES
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
 from ..stages.console import FiguresTable, say_results
@@ -125,6 +127,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: EntropyConfig = settings.config
     options = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
     models, output_dir = options.pop("models"), options.pop("output_dir")
+    for model in models if config.engine in ENGINES else ():
+        check_model_files(model)
     with stage_run(settings, output_dir, recomputes=True) as run:
         run.start()
         found = compare_entropy(models, output_dir, Console(stderr=True), **options)

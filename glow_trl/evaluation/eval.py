@@ -32,12 +32,9 @@ def _data_facts(benchmark: BenchmarkConfig) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl eval` with the arguments `argv`, by default those of the command line."""
-    from transformers.utils.logging import disable_progress_bar
-
     settings = parse_command("eval", sys.argv[1:] if argv is None else argv)
     config: EvalConfig = settings.config
     benchmarks = config.resolve()
-    disable_progress_bar()
     folder = config.checkpoint_folder()
     facts = {"benchmarks": {item.name: _data_facts(item) for item in benchmarks}}
     kinds = [item.kind for item in benchmarks if item.kind]

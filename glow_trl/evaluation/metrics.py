@@ -167,10 +167,15 @@ def largest_k(rows: Iterable[Mapping[str, Any]]) -> int:
 
 
 def points_by_k(row: Mapping[str, Any], measure: str = "pass") -> dict[int, float]:
-    """pass@k or majority@k by k, in ascending order. The majority of one is the one."""
+    """
+    pass@k or majority@k by k, in ascending order. The majority of one is the one; that of two is left out: with tied
+    answers sharing the win, it is that of one again.
+    """
     prefix = f"{measure}@"
     suffixes = {key: key.removeprefix(prefix) for key in row if key.startswith(prefix)}
     points = {int(suffix): row[key] for key, suffix in suffixes.items() if suffix.isdigit() and row[key] is not None}
-    if measure == "majority" and points and row.get("pass@1") is not None:
-        points[1] = row["pass@1"]
+    if measure == "majority":
+        points.pop(2, None)
+        if points and row.get("pass@1") is not None:
+            points[1] = row["pass@1"]
     return dict(sorted(points.items()))

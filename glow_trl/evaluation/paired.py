@@ -77,7 +77,10 @@ class Evaluation:
         """The questions of a benchmark. Raises `UserError` if their generations cannot be read."""
         if benchmark not in self._questions:
             questions: dict[Hashable, QuestionScore] = {}
-            for _, row in read_jsonl(self.folder / f"generations_{benchmark}.jsonl"):
+            file = self.folder / f"generations_{benchmark}.jsonl"
+            for line, row in read_jsonl(file):
+                if not isinstance(row.get("problem"), str):
+                    raise UserError(f"{file}, line {line}: no completion of an evaluation; evaluate again")
                 options = tuple(row.get("choices") or ())
                 text = (row["problem"], tuple(sorted(options)))
                 index = row.get("index", text)
@@ -109,13 +112,7 @@ def pair_questions(benchmark: str, first: Evaluation, second: Evaluation) -> lis
     """
     sides = (first, second)
     folders = [str(side.folder) for side in sides]
-    sampling = [side.results.get("sampling") or {} for side in sides]
-    for key in _PROTOCOL:
-        if key in sampling[0] and key in sampling[1] and sampling[0][key] != sampling[1][key]:
-            raise _incomparable(folders, key, [item[key] for item in sampling])
-    versions = [side.summary(benchmark).get("version") for side in sides]
-    if None not in versions and versions[0] != versions[1]:
-        raise _incomparable(folders, f"the version of benchmark '{benchmark}'", versions)
+    check_protocol(benchmark, first, second)
     one, two = _by_identity(*(side.questions(benchmark) for side in sides))
     pairs = [(one[key], two[key]) for key in one if key in two]
     if not pairs:
@@ -127,6 +124,18 @@ def pair_questions(benchmark: str, first: Evaluation, second: Evaluation) -> lis
                 f"and {theirs.gold!r} in {folders[1]}; evaluate the older run again, which only judges it anew"
             )
     return pairs
+
+
+def check_protocol(benchmark: str, first: Evaluation, second: Evaluation) -> None:
+    """Raise a `UserError` if completions were drawn in different ways, or of different versions of the benchmark."""
+    folders = [str(side.folder) for side in (first, second)]
+    sampling = [side.results.get("sampling") or {} for side in (first, second)]
+    for key in _PROTOCOL:
+        if key in sampling[0] and key in sampling[1] and sampling[0][key] != sampling[1][key]:
+            raise _incomparable(folders, key, [item[key] for item in sampling])
+    versions = [side.summary(benchmark).get("version") for side in (first, second)]
+    if None not in versions and versions[0] != versions[1]:
+        raise _incomparable(folders, f"the version of benchmark '{benchmark}'", versions)
 
 
 def _incomparable(folders: Sequence[str], what: str, values: Sequence[Any]) -> UserError:
@@ -165,7 +174,7 @@ def _gold_text(answer: str, options: tuple[str, ...]) -> str:
 def accuracy_difference(pairs: Sequence[QuestionPair], k: int = 1) -> Difference | None:
     """pass@k of the second evaluation against the first, over the questions of which both have judged `k` samples;
     `None` if there are none."""
-    figures = _accuracies(pairs, k)
+    figures = accuracies(pairs, k)
     if figures is None:
         return None
     counts = {question.judged for pair in pairs for question in pair if question.judged}
@@ -174,11 +183,12 @@ def accuracy_difference(pairs: Sequence[QuestionPair], k: int = 1) -> Difference
 
 def mean_accuracy_difference(benchmarks: Sequence[Sequence[QuestionPair]]) -> Difference | None:
     """The same for the mean pass@1 of several benchmarks, each counted the same; `None` unless all have any."""
-    parts = [_accuracies(pairs, 1) for pairs in benchmarks]
+    parts = [accuracies(pairs, 1) for pairs in benchmarks]
     return None if not parts or None in parts else mean_difference(parts, bounds=(0, 1))
 
 
-def _accuracies(pairs: Sequence[QuestionPair], k: int) -> tuple[np.ndarray, np.ndarray] | None:
+def accuracies(pairs: Sequence[QuestionPair], k: int) -> tuple[np.ndarray, np.ndarray] | None:
+    """pass@k of both evaluations for each question of which both have judged `k` samples; `None` without any."""
     kept = [pair for pair in pairs if min(question.judged for question in pair) >= k]
     if not kept:
         return None
@@ -188,8 +198,13 @@ def _accuracies(pairs: Sequence[QuestionPair], k: int) -> tuple[np.ndarray, np.n
 
 def mean_per_sample(pairs: Sequence[QuestionPair], name: str, bounds: tuple[float, float] | None) -> Difference:
     """Mean over a question's samples of one of its sums (`"tokens"`, `"truncated"`, `"no_answer"`), compared."""
-    sides = ([getattr(pair[side], name) / pair[side].samples for pair in pairs] for side in (0, 1))
-    return paired_difference(*sides, bounds=bounds)
+    return paired_difference(*means_per_sample(pairs, name), bounds=bounds)
+
+
+def means_per_sample(pairs: Sequence[QuestionPair], name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The same for each question, of both evaluations."""
+    first, second = (np.array([getattr(pair[side], name) / pair[side].samples for pair in pairs]) for side in (0, 1))
+    return first, second
 
 
 def entropy_sums(rows: Iterable[dict[str, Any]]) -> dict[Hashable, tuple[float, int]]:

@@ -11,13 +11,17 @@ from ..data.handover import check_trained
 from ..errors import UserError
 from ..stages.config import as_mapping, setting
 from ..stages.fingerprint import fingerprint
+from ..stages.secrets import without_secrets
 from .base import Engine, SamplingConfig
 from .loading import load_model, load_tokenizer, local_folder
-from .registry import create_engine, engine_class
+from .model_files import check_model_files
+from .registry import ENGINES, create_engine, engine_class
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_DTYPES = ("auto", "float32", "bfloat16", "float16")
 
 logger = logging.getLogger(__name__)
 
@@ -51,10 +55,14 @@ class CheckpointConfig:
         for name in ("batch_size", "batch_tokens"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
+        if self.dtype not in _DTYPES:
+            raise UserError(f"dtype is {self.dtype!r}: it must be one of {', '.join(_DTYPES)}")
 
     def checkpoint_folder(self) -> Path | None:
-        """The checkpoint's folder; `None` for a model id."""
-        return local_folder(self.model_name_or_path)
+        """The checkpoint's folder; `None` for a model id. Raises `UserError` where its files are not whole."""
+        folder = local_folder(self.model_name_or_path)
+        check_model_files(self.model_name_or_path)
+        return folder
 
     def load_tokenizer(self, samples: bool = True) -> "PreTrainedTokenizerBase":
         """
@@ -105,6 +113,8 @@ class EngineConfig(CheckpointConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.max_model_len is not None and self.max_model_len < 1:
+            raise UserError(f"max_model_len is {self.max_model_len}: it must be at least 1")
         self.engine_options = as_mapping(self.engine_options, "engine_options")
         if "api_key" in self.engine_options:
             raise UserError(
@@ -125,7 +135,10 @@ class EngineConfig(CheckpointConfig):
 
     def checkpoint_folder(self) -> Path | None:
         # The name under which a server has a model is no folder, even if there is one
-        return None if self.is_remote else super().checkpoint_folder()
+        if self.is_remote:
+            return None
+        # What an engine of the user's own loads is its own affair
+        return super().checkpoint_folder() if self.engine in ENGINES else local_folder(self.model_name_or_path)
 
     def create_engine(self, **for_messages: Any) -> Engine:
         """
@@ -155,7 +168,8 @@ class EngineConfig(CheckpointConfig):
         that do not change what is drawn, such as a server's address."""
         options = self.engine_options
         incidental = engine_class(self.engine).incidental_options if options else ()
-        return {"engine_options": {name: value for name, value in options.items() if name not in incidental}}
+        lasting = {name: value for name, value in options.items() if name not in incidental}
+        return {"engine_options": without_secrets(lasting)}
 
     def model_identity(self) -> dict[str, Any]:
         """What decides which completions the model gives to a prompt: its files, the engine and its lasting options.

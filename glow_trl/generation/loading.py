@@ -1,20 +1,40 @@
 """Loading checkpoints for inference: full models and PEFT adapters, with the tokenizer saved beside them."""
 
+import errno
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
+from ..stages.files import read_text
+from ..stages.yaml_file import nearest
 
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+_SECONDS_FOR_THE_HUB = 10
+_CONFIG_FILES = ("config.json", "adapter_config.json")
+_LIBRARIES = {
+    "transformers",
+    "tokenizers",
+    "safetensors",
+    "peft",
+    "trl",
+    "torch",
+    "accelerate",
+    "huggingface_hub",
+    "json",
+}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model")
 
 
 def local_folder(model_name_or_path: str) -> Path | None:
     """The checkpoint's folder; `None` for a model id on the Hub. Raises `UserError` for a path without a folder."""
+    if not model_name_or_path:
+        raise UserError("model_name_or_path: the name of a model is empty")
     path = Path(model_name_or_path).expanduser()
     if path.is_dir():
         return path
@@ -22,8 +42,51 @@ def local_folder(model_name_or_path: str) -> Path | None:
         raise UserError(f"model_name_or_path: {path} is a file; give the folder that holds the checkpoint")
     looks_like_id = model_name_or_path.count("/") <= 1 and not model_name_or_path.startswith((".", "/", "~"))
     if not looks_like_id:
-        raise UserError(f"model_name_or_path: there is no folder {path}; run the stage that makes it first")
+        close = _nearest_folder(path) or "; run the stage that makes it first"
+        raise UserError(f"model_name_or_path: there is no folder {path}{close}")
     return None
+
+
+def check_exists(model_name_or_path: str, revision: str = "main") -> None:
+    """
+    Raise a `UserError` if there is neither a folder of that name nor a model on the Hub, of which one question is
+    asked: `from_pretrained` repeats its own for a minute.
+    """
+    if local_folder(model_name_or_path) is not None:
+        return
+    import httpx
+    from huggingface_hub import HfApi, try_to_load_from_cache
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    try:
+        files = (try_to_load_from_cache(model_name_or_path, name, revision=revision) for name in _CONFIG_FILES)
+        if not any(isinstance(file, str) for file in files):
+            HfApi().model_info(model_name_or_path, revision=revision, timeout=_SECONDS_FOR_THE_HUB)
+        return
+    except RevisionNotFoundError:
+        problem = f"the model {model_name_or_path} has no revision {revision!r} on the Hub"
+    except GatedRepoError:
+        problem = f"{model_name_or_path} is gated: ask for access on its page on the Hub, and log in (hf auth login)"
+    except RepositoryNotFoundError:
+        problem = f"there is no folder {model_name_or_path} here, and no such model on the Hub that we may see"
+    except HFValidationError:
+        problem = f"there is no folder {model_name_or_path}, and no model on the Hub can have that name"
+    except (OSError, httpx.HTTPError) as error:
+        problem = f"there is no folder {model_name_or_path} here, and the Hub cannot be asked ({first_line(error)})"
+    raise UserError(f"model_name_or_path: {problem}{_nearest_folder(Path(model_name_or_path))}")
+
+
+def _nearest_folder(path: Path) -> str:
+    """`; did you mean ...?` with the folder that is most like one that does not exist, or nothing."""
+    while not path.parent.is_dir():
+        path = path.parent
+    names = [item.name for item in path.parent.iterdir() if item.is_dir()]
+    return nearest(path.name, names, "" if path.parent == Path() else f"{path.parent}/".replace("//", "/"))
 
 
 def adapter_config(model_name_or_path: str) -> dict[str, Any] | None:
@@ -33,18 +96,47 @@ def adapter_config(model_name_or_path: str) -> dict[str, Any] | None:
         return None
     path = folder / "adapter_config.json"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        content = json.loads(read_text(path))
+    except (json.JSONDecodeError, RecursionError) as error:
         raise UserError(f"{path}: not valid JSON ({error})") from error
-    if not content.get("base_model_name_or_path"):
-        raise UserError(f"{path}: base_model_name_or_path is missing")
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: expected a mapping, found {type(content).__name__}")
+    base = content.get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise UserError(f"{path}: base_model_name_or_path is missing, or not a text")
     return content
+
+
+@contextmanager
+def loading(what: str) -> Iterator[None]:
+    """
+    Turn the errors of a block in which libraries load a model's files, or look at settings, into a `UserError` about
+    `what`. There is no one kind of them: a file that is cut off or of another form raises whatever the line that trips
+    over it raises, `tokenizers` a bare `Exception`. What comes from another package, a reward of the user's own for
+    example, stays as it is, as do errors of the machine: a full disk, too little memory.
+    """
+    try:
+        yield
+    except (UserError, MemoryError):
+        raise
+    except Exception as error:
+        of_machine = type(error).__name__ == "OutOfMemoryError" or (
+            isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
+        )
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
+        if of_machine or module.partition(".")[0] not in _LIBRARIES:
+            raise
+        raise UserError(f"{what}: {first_line(error)}") from error
 
 
 def load_tokenizer(
     model_name_or_path: str, trust_remote_code: bool = False, revision: str = "main"
 ) -> "PreTrainedTokenizerBase":
     """The tokenizer saved with a checkpoint. Raises `UserError` where there is none, or it cannot be loaded."""
+    check_exists(model_name_or_path, revision)
     from transformers import AutoTokenizer
 
     folder = local_folder(model_name_or_path)
@@ -53,12 +145,17 @@ def load_tokenizer(
             f"{folder}: no tokenizer beside the model (looked for {', '.join(_TOKENIZER_FILES[:2])}, ...); save the "
             "one it was trained with there: tokenizer.save_pretrained(folder)"
         )
-    try:
+    with loading(f"{model_name_or_path}: the tokenizer cannot be loaded"):
         return AutoTokenizer.from_pretrained(
             model_name_or_path, trust_remote_code=trust_remote_code, revision=revision
         )
-    except (OSError, ValueError) as error:
-        raise UserError(f"{model_name_or_path}: the tokenizer cannot be loaded ({first_line(error)})") from error
+
+
+def without_file_bars() -> None:
+    """Turn off the bars of `transformers` for files that it reads and writes here; they tear the lines of a log."""
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
 
 
 def load_model(
@@ -72,10 +169,13 @@ def load_model(
     A causal language model in evaluation mode; an adapter is loaded on its base model and left unmerged.
 
     `dtype` is `"auto"` (as saved), `"float32"`, `"bfloat16"` or `"float16"`; `device` is by default the first GPU if
-    there is one; `model_kwargs` go to `from_pretrained`. Raises `UserError` for a checkpoint that cannot be loaded.
+    there is one; `model_kwargs` go to `from_pretrained`. Raises `UserError` for a checkpoint that cannot be loaded, or
+    whose weights are not finite numbers.
     """
     import torch
     from transformers import AutoModelForCausalLM
+
+    without_file_bars()
 
     loader: Any = AutoModelForCausalLM
     if adapter_config(model_name_or_path) is not None:
@@ -84,13 +184,18 @@ def load_model(
         loader = AutoPeftModelForCausalLM
     if device is None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
+    with loading(f"{model_name_or_path}: the model cannot be loaded"):
         model = loader.from_pretrained(
             model_name_or_path, dtype=dtype, trust_remote_code=trust_remote_code, **model_kwargs
         )
-    except (OSError, ValueError) as error:
-        raise UserError(f"{model_name_or_path}: the model cannot be loaded ({first_line(error)})") from error
-    return model.to(device).eval()
+    model = model.to(device).eval()
+    weights = [weight for weight in model.parameters() if weight.is_floating_point()]
+    if not all(torch.stack([weight.sum(dtype=torch.float64) for weight in weights]).isfinite()):
+        raise UserError(
+            f"{model_name_or_path}: weights are not finite numbers, as a training that collapsed leaves them; take "
+            "another checkpoint"
+        )
+    return model
 
 
 def end_token_ids(tokenizer: "PreTrainedTokenizerBase", generation_config: "GenerationConfig | None") -> list[int]:
@@ -102,4 +207,7 @@ def end_token_ids(tokenizer: "PreTrainedTokenizerBase", generation_config: "Gene
 
 def first_line(error: Exception) -> str:
     """The first line of an error's message."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = str(error).strip()
+    if isinstance(error, KeyError):
+        text = f"no {text}"
+    return text.splitlines()[0] if text else type(error).__name__

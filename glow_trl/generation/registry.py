@@ -36,7 +36,10 @@ def engine_class(name: str) -> type[Engine]:
             f"unknown generation engine {name!r}{nearest(name, ENGINES.keys())}; known: {', '.join(ENGINES)}, or "
             "package.module:Class"
         )
-    return load_dotted(path, "generation engine")
+    found = load_dotted(path, "generation engine")
+    if not (isinstance(found, type) and issubclass(found, Engine)):
+        raise UserError(f"generation engine: {path}: expected a subclass of {Engine.__name__}, found {found!r:.60}")
+    return found
 
 
 def create_engine(name: str, model_name_or_path: str, **options: Any) -> Engine:

@@ -7,11 +7,12 @@ from trl import SFTConfig
 
 from ..errors import UserError
 from ..stages.config import setting
+from ..training.arguments import SealedArguments
 from ..weighting import Weighting
 
 
 @dataclass
-class GLOWConfig(SFTConfig):
+class GLOWConfig(SealedArguments, SFTConfig):
     r"""
     What each sample counts in the loss: configuration class for the [`GLOWTrainer`].
 

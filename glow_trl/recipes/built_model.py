@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..errors import UserError
+from ..generation.loading import without_file_bars
 from ..stages.files import write_errors
 
 
@@ -133,6 +134,7 @@ def build_model(
     model.generation_config = GenerationConfig(
         do_sample=True, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
+    without_file_bars()
     output_dir = Path(output_dir)
     with write_errors(output_dir):
         output_dir.mkdir(parents=True, exist_ok=True)

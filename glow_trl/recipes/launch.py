@@ -12,19 +12,22 @@ import sys
 from collections.abc import Sequence
 
 from ..stages.interruption import Interruption
-from ..stages.processes import ENDS_WITH_PARENT, end_children, end_with_parent
+from ..stages.noise import drop_noise
+from ..stages.processes import LAUNCHER, end_children, end_with_launcher
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
     Launch a stage; returns the exit code of its first process that failed, 1 if a signal ended it, 0 if none failed.
     """
+    # Before what takes seconds to import
+    drop_noise()
+    end_with_launcher()
+    os.environ[LAUNCHER] = str(os.getpid())
     from accelerate.commands.launch import launch_command, launch_command_parser
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
-    end_with_parent()
-    os.environ[ENDS_WITH_PARENT] = "1"
     # That it was interrupted says the run
     logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
     with Interruption() as interruption:

@@ -2,6 +2,7 @@
 
 import gc
 import importlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,14 +11,17 @@ from glob import has_magic
 from pathlib import Path
 from typing import Any
 
-from ..data.paths import expand_path, is_local
+from ..data.paths import is_local, no_such_file
 from ..errors import UserError
-from ..generation.loading import local_folder
+from ..generation.loading import check_exists, local_folder
 from ..stages.config import build_settings, command_types
-from ..stages.processes import end_children
+from ..stages.console import visible
+from ..stages.paths import expand_path
+from ..stages.processes import LAUNCHER, end_children
 from ..stages.recipe_file import PROMPT, RECIPE_FILE, replace
-from ..stages.record import StageRun, jsonable
+from ..stages.record import StageRun, jsonable, read_run
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
+from ..stages.secrets import handing_over, without_secrets
 from ..stages.yaml_file import read_yaml
 from .recipe import PREPARE_DIR, Recipe, known_settings, write_settings
 
@@ -89,8 +93,9 @@ class Pipeline:
         for name in [names] if isinstance(names, str) else names:
             path = Path(expand_path(name))
             if not has_magic(name) and is_local(str(path)) and not path.exists() and not self._makes(path):
-                raise UserError(f"{where}: dataset_name: {path}: there is no such file")
-        model = settings.get("model_name_or_path")
+                source = f"; {self.recipe.file.data}" if self.recipe.file.data else ""
+                raise UserError(f"{where}: dataset_name: {no_such_file(name)}{source}")
+        model = expand_path(settings.get("model_name_or_path") or "")
         if model and settings.get("engine") != "server" and not self._makes(Path(model)):
             local_folder(model)
 
@@ -106,6 +111,7 @@ class Pipeline:
         from .prepare import prepare
 
         steps = self.steps()
+        self._check_models(steps)
         self._say("prepare", 0, len(steps))
         prepare(self.recipe, self.output_dir, self.built_model, self.seed)
         data_steps = sum(step.stage in DATA_STAGES for step in steps)
@@ -126,7 +132,7 @@ class Pipeline:
         """
         arms = dict(earlier.get("arms") or {})
         for arm in self.arms:
-            settings = jsonable(self.recipe.arms[arm])
+            settings = without_secrets(jsonable(self.recipe.arms[arm]))
             if arms.setdefault(arm, settings) != settings:
                 raise UserError(
                     f"{self.output_dir} holds a run whose arm {arm!r} is {arms[arm]}, and {settings} in "
@@ -201,15 +207,31 @@ class Pipeline:
                     seen.append(config)
                     usable_questions(config.distinct_questions(), config.on_bad_gold)
 
+    def _check_models(self, steps: list[Step]) -> None:
+        """Find a model that does not exist before any time is spent on the data."""
+        for step in steps:
+            name = str(step.settings.get("model_name_or_path", self.output_dir))
+            complete = (read_run(Path(step.settings["output_dir"])) or {}).get("status") == "complete"
+            if step.stage in TRAINING_STAGES and not complete and not self._makes(Path(name)):
+                check_exists(name, step.settings.get("model_revision", "main"))
+
     def _run_stage(self, step: Step) -> None:
         folder = Path(step.settings["output_dir"])
         module = COMMANDS[step.stage].module
         # It takes its place when the stage is done: one that is refused leaves the settings of the run that is there
         config = folder / "config.new.yaml"
-        write_settings(config, step.settings)
+        write_settings(config, without_secrets(step.settings))
+        with handing_over(step.settings):
+            self._start_stage(step, module, config)
+        config.replace(folder / "config.yaml")
+        gc.collect()
+
+    def _start_stage(self, step: Step, module: str, config: Path) -> None:
         if self.accelerate_config is not None and step.stage in TRAINING_STAGES:
             launcher = [sys.executable, "-m", "glow_trl.recipes.launch", "--config_file", str(self.accelerate_config)]
-            with subprocess.Popen([*launcher, "-m", module, "--config", str(config)]) as process:
+            environment = {**os.environ, LAUNCHER: str(os.getpid())}
+            command = [*launcher, "-m", module, "--config", str(config)]
+            with subprocess.Popen(command, env=environment) as process:
                 try:
                     code = process.wait()
                 except BaseException:
@@ -219,8 +241,6 @@ class Pipeline:
                 raise StageFailed(2 if code == 2 else 1)
         else:
             importlib.import_module(module).main(["--config", str(config)])
-        config.replace(folder / "config.yaml")
-        gc.collect()
 
     def _say(self, title: str, number: int, total: int) -> None:
-        print(f"[{number}/{total}] {title}", file=sys.stderr, flush=True)
+        print(visible(f"[{number}/{total}] {title}"), file=sys.stderr, flush=True)

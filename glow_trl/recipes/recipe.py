@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import yaml
 
 from ..errors import UserError
-from ..stages.config import check_keys, command_types
+from ..stages.config import check_keys, command_types, naming
 from ..stages.files import atomic_file
 from ..stages.recipe_file import RECIPE_FILE, lineage, read_recipe_file, rebase, replace, resolve_stage_file, shipped
 from ..stages.registry import COMMANDS, RECIPE_STAGES, TRAINING_STAGES
+from ..stages.values import typed
 from ..stages.yaml_file import nearest
 
 
@@ -143,8 +145,12 @@ def build(cls: type, settings: Mapping[str, Any], where: str) -> Any:
     for key in settings:
         if key not in known:
             raise UserError(f"{where}: unknown key {key!r}{nearest(str(key), known)}")
+    hints = typing.get_type_hints(cls)
     try:
-        return cls(**settings)
+        with naming(where):
+            return cls(**{name: typed(name, value, hints[name], parsed=False) for name, value in settings.items()})
+    except UserError:
+        raise
     except (TypeError, ValueError) as error:
         raise UserError(f"{where}: {error}") from error
 

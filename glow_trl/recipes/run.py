@@ -10,8 +10,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import MissingExtraError, UserError
 from ..stages.command import run_command
 from ..stages.config import check_keys, command_types, parse_command, setting
@@ -19,7 +17,7 @@ from ..stages.console import say_results
 from ..stages.frame import stage_run
 from ..stages.recipe_file import shipped
 from ..stages.record import read_run
-from ..stages.yaml_file import nearest, one_line, read_yaml
+from ..stages.yaml_file import nearest, parse_yaml, read_yaml
 from .overwrite import delete_made, delete_run
 from .pipeline import Pipeline, StageFailed
 from .recipe import PREPARE_DIR, Recipe
@@ -71,6 +69,8 @@ class RunConfig:
     def __post_init__(self):
         if not self.recipe:
             raise UserError("which recipe? `glow-trl run recipes/quickstart`, for example")
+        if self.output_dir == "":
+            raise UserError("output_dir is empty; leave it out for outputs/NAME")
 
     def chosen_arms(self, recipe: Recipe) -> list[str]:
         """The arms to train, in the recipe's order. Raises `UserError` if it has no such arm; the nearest is named."""
@@ -166,10 +166,7 @@ def _parse_overrides(overrides: list[tuple[str, str]], recipe: Recipe) -> dict[s
                 f"glow-trl run: --{name}: the recipe has no stage {stage!r}{nearest(stage, recipe.stages)}"
             )
         check_keys(Path(f"--{name}"), [key], command_types(stage), stage)
-        try:
-            parsed.setdefault(stage, {})[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise UserError(f"glow-trl run: --{name}: the value is not valid YAML ({one_line(error)})") from error
+        parsed.setdefault(stage, {})[key] = parse_yaml(value, f"glow-trl run: --{name}")
     return parsed
 
 

@@ -15,8 +15,8 @@ def results_table(data: RunData, book: ScoreBook) -> dict[str, Any]:
 
     Returns:
         `dict`: `groups`, for each domain its `label`, `benchmarks` (rows with `name`, `version`, and for each arm its
-        `cells`, one a stage, and `change`) and `means` (such rows for averages over benchmarks); and `tests`, the
-        number of changes that were tested.
+        `cells`, one a stage, the same `by_stage`, and `change`) and `means` (such rows for averages over benchmarks);
+        and `tests`, the number of changes that were tested.
     """
     changes: list[Comparison | None] = []
 
@@ -30,7 +30,8 @@ def results_table(data: RunData, book: ScoreBook) -> dict[str, Any]:
             columns = [(arm_name, stage) for stage in STAGES if stage in arm.stages]
             change = compare(*columns) if len(columns) == len(STAGES) else None
             changes.append(change)
-            arms[arm_name] = {"cells": cells, "change": change or _plain_change(cells)}
+            by_stage = dict(zip(arm.stages, cells, strict=True))
+            arms[arm_name] = {"cells": cells, "by_stage": by_stage, "change": change or _plain_change(cells)}
         return {"name": name, "version": version, "arms": arms}
 
     def mean(name: str, benchmarks: list[str]) -> dict[str, Any]:

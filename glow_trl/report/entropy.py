@@ -17,7 +17,8 @@ def entropy_section(data: RunData, book: ScoreBook) -> dict[str, Any] | None:
     Returns:
         `dict`, or `None` where no evaluation measured it: `columns` of `(arm, stage)`; `rows` with `name`, `values`
         (nats per token, one a column) and `changes`; `pairs`, what the changes compare, as
-        `((arm, stage), (arm, stage))`; `protocols`, in words, and the `protocols_differ`.
+        `((arm, stage), (arm, stage))`, and the arm that is the `reference` after SFT (`None` for a single one);
+        `protocols`, in words.
     """
     columns = [(name, stage) for name, arm in data.arms.items() for stage in STAGES if stage in arm.stages]
     measured = {
@@ -49,7 +50,8 @@ def entropy_section(data: RunData, book: ScoreBook) -> dict[str, Any] | None:
             if (text := _protocol(measured[column][name].get("entropy_protocol")))
         )
     )
-    return {"columns": columns, "rows": rows, "pairs": pairs, "protocols": protocols}
+    reference = next((first[0] for first, second in pairs if first[0] != second[0]), None)
+    return {"columns": columns, "rows": rows, "pairs": pairs, "reference": reference, "protocols": protocols}
 
 
 def _pairs(data: RunData, columns: list[tuple[str, str]]) -> list[tuple[tuple[str, str], tuple[str, str]]]:

@@ -5,8 +5,10 @@ import re
 from importlib import resources
 from typing import Any
 
+from ..stages.machine import UNKNOWN, describe_machine
 from ..statistics.numbers import duration, interval, number, p_value, percent, points, span
 from .arm_styles import color_properties
+from .changes import BETTER, NEITHER, WORSE, against_others, chief_changes, counts, level
 from .charts import patterns as pattern_charts
 from .charts import results as result_charts
 from .charts import training as training_charts
@@ -14,22 +16,25 @@ from .comparison import arms_table, results_table
 from .dynamics import arm_map, column_tables, map_facts, weight_table, weighting_of
 from .entropy import entropy_section
 from .examples import evaluation_examples
-from .patterns import loss_sections, pattern_sections
+from .losses import loss_sections
+from .patterns import pattern_sections
 from .run_data import STAGES, ArmData, RunData
 from .scores import LEVELS, ScoreBook
 from .summary import k_values
 from .training_data import arm_rows, training_trajectories
+from .troubles import state_of
 
 
 _TEMPLATES = "templates"
 
 
-def render_page(data: RunData, summary: dict[str, Any]) -> str:
+def render_page(data: RunData, summary: dict[str, Any], book: ScoreBook) -> str:
     """The report of a run as HTML.
 
     Args:
         data ([`RunData`]): what the run left.
         summary (`dict`): the content of `summary.json`.
+        book ([`ScoreBook`]): its evaluations.
     """
     import jinja2
 
@@ -45,15 +50,15 @@ def render_page(data: RunData, summary: dict[str, Any]) -> str:
     markup = jinja2.utils.markupsafe.Markup
     # Lets a name of words joined by underscores or dots break after them
     environment.filters["breakable"] = lambda name: markup(re.sub(r"([_.])", r"\1<wbr>", str(markup.escape(name))))
-    environment.globals |= {"span": span, "Markup": markup}
+    environment.globals |= {"span": span, "Markup": markup, "level": level}
     css = resources.files("glow_trl.report").joinpath(_TEMPLATES, "report.css").read_text(encoding="utf-8")
     styles = color_properties() + css
-    return environment.get_template("report.html.jinja").render(styles=styles, **page_content(data, summary))
+    return environment.get_template("report.html.jinja").render(styles=styles, **page_content(data, summary, book))
 
 
-def page_content(data: RunData, summary: dict[str, Any]) -> dict[str, Any]:
+def page_content(data: RunData, summary: dict[str, Any], book: ScoreBook) -> dict[str, Any]:
     """Everything that the template shows, by section."""
-    book = ScoreBook(data)
+    results = results_table(data, book) if data.benchmarks else None
     differences = arms_table(data, book)
     entropy = entropy_section(data, book)
     annotations = pattern_sections(data)
@@ -64,13 +69,17 @@ def page_content(data: RunData, summary: dict[str, Any]) -> dict[str, Any]:
         "recipe": data.recipe,
         "summary": summary,
         "arms": list(data.arms),
+        "troubles": {
+            mark: [item for item in summary["troubles"] if item["mark"] == mark]
+            for mark in dict.fromkeys(item["mark"] for item in summary["troubles"])
+        },
         "swatches": {name: arm.style.swatch for name, arm in data.arms.items()},
         "arm_rows": arm_rows(data),
         "stages": STAGES,
         "benchmarks": data.benchmarks,
-        "headline": headline(summary, data.benchmarks),
-        "k_columns": [f"pass@{k}" for k in ks] + [f"majority@{k}" for k in ks[-1:]],
-        "results": results_table(data, book) if data.benchmarks else None,
+        "headline": headline(data, summary, book, results),
+        "k_columns": [f"pass@{k}" for k in ks] + [f"majority@{k}" for k in ks[-1:] if k > 2],
+        "results": results,
         "levels": [{"mark": mark, "level": level} for level, mark in reversed(LEVELS)],
         "accuracy_charts": result_charts.accuracy_charts(data),
         "pass_charts": result_charts.curve_charts(data),
@@ -84,8 +93,12 @@ def page_content(data: RunData, summary: dict[str, Any]) -> dict[str, Any]:
         "grpo_charts": training_charts.grpo_charts(data),
         "trajectories": training_trajectories(data),
         "annotations": annotations,
-        "examples": evaluation_examples(data),
-        "stage_runs": _runs(data)[1 if data.run else 0 :],
+        "examples": evaluation_examples(data, book),
+        "stage_runs": [
+            {"name": name, "run": run, "state": state_of(run), "standing": data.inputs.standing(folder)}
+            for name, folder, run in data.records()
+            if folder != data.folder
+        ],
         "facts": _facts(data),
         "configurations": _configurations(data),
     }
@@ -127,22 +140,36 @@ def _maps(arms: list[ArmData]) -> list[dict[str, Any]]:
     return maps
 
 
-def headline(summary: dict[str, Any], benchmarks: dict[str, str]) -> dict[str, Any]:
-    """The main arm's mean accuracy per domain after each stage, and the change that GRPO made."""
-    arm = next(iter(summary["arms"]), None)
+def headline(
+    data: RunData, summary: dict[str, Any], book: ScoreBook, results: dict[str, Any] | None
+) -> dict[str, Any]:
+    """What the first screen says of the main arm: `tiles` of its accuracy in and out of domain, the `chief` changes by
+    GRPO for better, for worse and neither, the `counts` of each arm, and the main one `against` the others."""
+    arm = data.main_arm
+    changes = {name: items for name, items in summary["changes"].items() if items}
+    own = changes.get(arm.name, []) if arm is not None else []
     tiles = []
-    for domain, label in (("in", "In-domain"), ("out", "Out-of-domain")):
-        names = [name for name, value in benchmarks.items() if value == domain]
-        means = {}
-        for stage in STAGES:
-            rows = summary["arms"].get(arm, {}).get(stage, {}).get("benchmarks", {})
-            values = [rows[name]["pass@1"] for name in names if "pass@1" in rows.get(name, {})]
-            if values and len(values) == len(names):
-                means[stage] = sum(values) / len(values)
-        if means:
-            change = means["grpo"] - means["sft"] if len(means) == 2 else None
-            tiles.append({"label": label, "means": means, "change": change, "count": len(names)})
-    return {"arm": arm, "tiles": tiles, "seconds": total_seconds(summary)}
+    for group in (results or {"groups": []})["groups"][:2]:
+        row = (group["means"] or group["benchmarks"] or [None])[0]
+        if row is not None and arm is not None and any(row["arms"][arm.name]["cells"]):
+            cells = zip(arm.stages, row["arms"][arm.name]["cells"], strict=True)
+            tiles.append(
+                {
+                    "label": group["label"],
+                    "count": len(group["benchmarks"]),
+                    "cells": [(stage, cell) for stage, cell in cells if cell],
+                    "change": row["arms"][arm.name]["change"],
+                }
+            )
+    return {
+        "arm": None if arm is None else arm.name,
+        "tiles": tiles,
+        "seconds": total_seconds(summary),
+        "changes": own,
+        "chief": {verdict: chief_changes(own, verdict) for verdict in (BETTER, WORSE, NEITHER)},
+        "counts": {name: counts(items) for name, items in changes.items()},
+        "against": against_others(data, book),
+    }
 
 
 def total_seconds(summary: dict[str, Any]) -> float | None:
@@ -158,18 +185,40 @@ def total_seconds(summary: dict[str, Any]) -> float | None:
 
 
 def _facts(data: RunData) -> list[tuple[str, str]]:
-    runs = _runs(data)
-    facts = [("folder", data.folder.resolve().name)]
+    runs = [run for _, _, run in data.records()]
+    facts = [("recipe", data.recipe), ("folder", data.folder.resolve().name), ("status", _status(data))]
+    machines = {describe_machine(run.get("machine")) for run in runs if run.get("stage") != "run"}
+    facts.append(("machine", "; ".join(sorted(machines - {UNKNOWN})) or UNKNOWN))
+    facts.append(("parameters", _parameters(data)))
     for key, label in (("git", "git revision"), ("seed", "seed")):
-        values = sorted({_short(key, run[key]) for _, run in runs if run.get(key) is not None})
+        values = sorted({_short(key, run[key]) for run in runs if run.get(key) is not None})
         if values:
             facts.append((label, ", ".join(values)))
     versions: dict[str, set[str]] = {}
-    for _, run in runs:
+    for run in runs:
         for package, version in (run.get("versions") or {}).items():
             versions.setdefault(package, set()).add(str(version))
     facts += [(package, ", ".join(sorted(found))) for package, found in versions.items()]
     return facts
+
+
+def _status(data: RunData) -> str:
+    """That of the run; of stages run by hand, what they have in common."""
+    states = {state_of(run) for _, folder, run in data.records() if folder != data.folder}
+    if worst := [state for state in ("collapsed", "unfinished") if state in states]:
+        return worst[0]
+    return state_of(data.run) if data.run else "complete" if states == {"complete"} else UNKNOWN
+
+
+def _parameters(data: RunData) -> str:
+    """Of the models that were trained, and how many of them were, where that is not all."""
+    found = set()
+    for arm in data.arms.values():
+        for stage in arm.stages.values():
+            if total := stage.run.get("parameters"):
+                trained = stage.run.get("trainable_parameters", total)
+                found.add(f"{total:,}" + (f" ({trained:,} of them trained)" if trained != total else ""))
+    return "; ".join(sorted(found)) or UNKNOWN
 
 
 def _short(key: str, value: Any) -> str:
@@ -181,16 +230,5 @@ def _short(key: str, value: Any) -> str:
 
 def _configurations(data: RunData) -> list[tuple[str, str]]:
     """What was set for each stage; older records hold nothing else under `config`."""
-    settings = [(name, run.get("given", run.get("config"))) for name, run in _runs(data)]
+    settings = [(name, run.get("given", run.get("config"))) for name, _, run in data.records()]
     return [(name, json.dumps(given, indent=2, ensure_ascii=False)) for name, given in settings if given]
-
-
-def _runs(data: RunData) -> list[tuple[str, dict[str, Any]]]:
-    runs = [("run", data.run), *data.single_runs.items()]
-    for name, arm in data.arms.items():
-        for stage_name, stage in arm.stages.items():
-            runs += [
-                (f"{name} / {stage_name}", stage.run),
-                (f"{name} / {stage_name} evaluation", stage.evaluation_run),
-            ]
-    return [(name, run) for name, run in runs if run]

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..statistics.numbers import number, percent
-from .run_data import RunData, rows_of, short_path
+from .run_data import RunData, rows_of
 from .scores import stars
 
 
@@ -17,10 +17,10 @@ def pattern_sections(data: RunData) -> list[dict[str, Any]]:
     Returns:
         `list[dict]`: `name` of its folder, `results` as in its `results.json`, the `labels` that were counted,
         `groups` of `rows` (each with `pattern`, `shares` by label, `difference` and `mark`), `sentences` about how it
-        was made, and some annotated `examples`.
+        was made, the [`Standing`] of its inputs, and some annotated `examples`.
     """
     sections = []
-    for name, results in data.stage_results("annotate"):
+    for name, _, results in data.stage_results("annotate"):
         counts = results.get("counts") or {}
         labels = [label for label in ("positive", "negative") if label in counts] or list(counts)[:1]
         taxonomy = results.get("taxonomy") or {}
@@ -43,26 +43,11 @@ def pattern_sections(data: RunData) -> list[dict[str, Any]]:
                 "labels": labels,
                 "groups": groups,
                 "sentences": _sentences(results),
+                "standing": data.inputs.standing(data.folder / name),
                 "examples": _examples(data, name) if labels else [],
             }
         )
     return sections
-
-
-def loss_sections(data: RunData) -> list[dict[str, Any]]:
-    """
-    The held-out losses in the run's folder: `name` of the folder, `model` and `data` in short, and `results` as in its
-    `results.json`.
-    """
-    return [
-        {
-            "name": name,
-            "model": short_path(results.get("model_name_or_path", "")),
-            "data": [short_path(path) for path in results.get("data") or []],
-            "results": results,
-        }
-        for name, results in data.stage_results("loss")
-    ]
 
 
 def _sentences(results: dict[str, Any]) -> list[str]:

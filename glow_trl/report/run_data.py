@@ -11,8 +11,10 @@ from ..data import MalformedLine, read_jsonl
 from ..data.loss_history import HISTORY_DIR, LossHistory
 from ..errors import UserError
 from ..stages.files import read_json
-from ..stages.registry import RECIPE_STAGES
+from ..stages.record import read_run
+from ..stages.registry import DATA_STAGES, RECIPE_STAGES
 from .arm_styles import ArmStyle
+from .inputs import ANALYSES, Inputs
 
 
 STAGES = ("sft", "grpo")
@@ -62,13 +64,14 @@ class ArmData:
 
 @dataclass
 class RunData:
-    """A run folder: the run's own `run.json`, that of each stage that belongs to no arm by the name of its folder, and
-    the arms that have any stage, in the order of the run's `run.json`."""
+    """A run folder: the run's own `run.json`, that of each stage that belongs to no arm by the name of its folder, the
+    arms that have any stage, in the order of the run's `run.json`, and what became of what the stages have read."""
 
     folder: Path
     recipe: str
     run: dict[str, Any]
     single_runs: dict[str, dict[str, Any]]
+    inputs: Inputs
     arms: dict[str, ArmData] = field(default_factory=dict)
 
     @property
@@ -86,31 +89,52 @@ class RunData:
                     domains.setdefault(name, row.get("domain", "in"))
         return dict(sorted(domains.items(), key=lambda item: item[1] != "in"))
 
-    def stage_results(self, stage: str) -> list[tuple[str, dict[str, Any]]]:
+    def stage_results(self, stage: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         """
         Results of the stages of a kind, `"annotate"` or `"loss"`, that were run into folders of this one or of an arm,
-        by the folder's name relative to the run's.
+        by the folder's name relative to the run's, with their `run.json` and `results.json`.
         """
         found = []
         for path in sorted([*self.folder.glob("*/run.json"), *self.folder.glob("*/*/run.json")]):
-            record = read_json(path) or {}
+            record = read_run(path.parent) or {}
             results = read_json(path.parent / "results.json") if record.get("stage") == stage else None
             if results is not None:
-                found.append((path.parent.relative_to(self.folder).as_posix(), results))
+                found.append((path.parent.relative_to(self.folder).as_posix(), record, results))
         return found
+
+    def records(self) -> list[tuple[str, Path, dict[str, Any]]]:
+        """Name, folder and `run.json` of the run, of each stage, and of each evaluation, as far as they are there."""
+        found = [("run", self.folder, self.run)]
+        found += [(name, self.folder / name, record) for name, record in self.single_runs.items()]
+        for name, arm in self.arms.items():
+            for stage_name, stage in arm.stages.items():
+                title = f"{name} / {stage_name}"
+                found += [
+                    (title, stage.folder, stage.run),
+                    (f"{title} evaluation", stage.evaluation_folder, stage.evaluation_run),
+                ]
+        for path in sorted(self.folder.glob("*/*/run.json")):
+            record = read_json(path) or {}
+            if record.get("stage") in ANALYSES:
+                found.append((path.parent.relative_to(self.folder).as_posix(), path.parent, record))
+        return [item for item in found if item[2]]
 
 
 def read_run_folder(folder: Path) -> RunData:
     """Read a run folder, whatever of it exists.
 
     Raises:
-        UserError: there is no such folder, or nothing in it that a run writes.
+        UserError: there is no such folder, or it is no run's.
     """
     if not folder.is_dir():
         raise UserError(f"{folder}: no such run folder")
-    run = read_json(folder / "run.json") or {}
+    run = read_run(folder) or {}
     single_runs = _by_start({path.parent.name: path for path in folder.glob("*/run.json")})
-    data = RunData(folder, _recipe_name(run, folder), run, single_runs)
+    if run.get("stage", "run") != "run":
+        raise UserError(
+            f"{folder}: not a run folder: its run.json is that of a stage, {run['stage']}; give the folder of the run"
+        )
+    data = RunData(folder, _recipe_name(run, folder), run, single_runs, Inputs(folder))
     # A list of names, or a mapping to the settings that an arm changes
     listed = run.get("arms") or []
     places = [path for stage in STAGES for path in folder.glob(f"*/{stage}*") if path.name in (stage, f"{stage}_eval")]
@@ -121,14 +145,29 @@ def read_run_folder(folder: Path) -> RunData:
             changes = (listed[name] or {}) if isinstance(listed, dict) and name in listed else None
             ledger = LossHistory.read(folder / name / "sft" / HISTORY_DIR)
             data.arms[name] = ArmData(name, stages, ledger, ArmStyle.at(place), changes)
-    if not data.arms and not run and not single_runs:
-        raise UserError(f"{folder}: not a run folder (it has neither run.json nor any stage's output)")
+    if not data.arms and not run:
+        _refuse_other_folders(folder, single_runs)
     return data
+
+
+def _refuse_other_folders(folder: Path, stages: dict[str, dict[str, Any]]) -> None:
+    """Refuse a folder without a run and arms: one of whole runs, an arm's, and one without data or analyses."""
+    runs = [name for name, record in stages.items() if record.get("stage") == "run"]
+    if runs:
+        raise UserError(f"{folder}: not a run folder: runs lie in it, {', '.join(runs[:5])}; give the folder of one")
+    training = [name for name in stages if name in STAGES]
+    if training:
+        raise UserError(
+            f"{folder}: not a run folder: it is that of an arm, with {' and '.join(training)}; give the folder that "
+            "it lies in"
+        )
+    if not any(record.get("stage") in (*DATA_STAGES, *ANALYSES) for record in stages.values()):
+        raise UserError(f"{folder}: not a run folder: it has neither the run.json of a run nor arms or data of one")
 
 
 def _by_start(paths: dict[str, Path]) -> dict[str, dict[str, Any]]:
     """The run records at the paths, by the same names, in the order of their starts; in a recipe's within a second."""
-    records = [(name, read_json(path) or {}) for name, path in paths.items()]
+    records = [(name, read_run(path.parent) or {}) for name, path in paths.items()]
     places = {name: place for place, name in enumerate(RECIPE_STAGES, start=1)}
     return dict(sorted(records, key=lambda item: (str(item[1].get("started") or ""), places.get(item[0], 0), item[0])))
 
@@ -138,11 +177,6 @@ def rows_of(path: Path) -> Iterator[dict[str, Any]]:
     if path.is_file():
         for _, row in read_jsonl(path, on_malformed=_ignore):
             yield row
-
-
-def short_path(path: str | Path) -> str:
-    """The last two parts of a path: enough to know a file by, without where the run's folder is."""
-    return "/".join(Path(path).parts[-2:])
 
 
 def _ignore(line: MalformedLine) -> None:
@@ -155,16 +189,19 @@ def _recipe_name(run: dict[str, Any], folder: Path) -> str:
 
 
 def _exists(folder: Path, stage: str) -> bool:
-    return (folder / stage).is_dir() or (folder / f"{stage}_eval").is_dir()
+    """Whether an arm has a stage: a folder with anything that the stage or its evaluation writes."""
+    written = ("run.json", "log.jsonl", HISTORY_DIR), ("run.json", "results.json")
+    places = zip((folder / stage, folder / f"{stage}_eval"), written, strict=True)
+    return any((place / name).exists() for place, names in places for name in names)
 
 
 def _read_stage(folder: Path, stage: str) -> StageData:
     evaluation = folder / f"{stage}_eval"
     return StageData(
         folder=folder / stage,
-        run=read_json(folder / stage / "run.json") or {},
+        run=read_run(folder / stage) or {},
         log=list(rows_of(folder / stage / "log.jsonl")),
         results=read_json(evaluation / "results.json"),
         evaluation_folder=evaluation,
-        evaluation_run=read_json(evaluation / "run.json") or {},
+        evaluation_run=read_run(evaluation) or {},
     )

@@ -1,5 +1,6 @@
 """Stages and arms compared question by question, as `glow-trl compare` does it."""
 
+import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from ..evaluation.paired import (
     Evaluation,
     QuestionPair,
     accuracy_difference,
+    check_protocol,
     mean_accuracy_difference,
     pair_questions,
     paired_entropies,
@@ -58,27 +60,40 @@ class ScoreBook:
             for stage, its in arm.stages.items()
         }
         self._pairs: dict[tuple[str, Column, Column], list[QuestionPair]] = {}
+        self._compared: dict[tuple[str, Column, Column], Comparison | None] = {}
 
     def compare(self, benchmark: str, first: Column, second: Column) -> Comparison | None:
         """
         The second (arm, stage) against the first on the questions that both have; `None` where `glow-trl compare`
         would refuse, because completions were drawn in different ways for example.
         """
-        return Comparison.of(accuracy_difference(self.pairs(benchmark, first, second)))
+        key = (benchmark, first, second)
+        if key not in self._compared:
+            self._compared[key] = Comparison.of(accuracy_difference(self.pairs(*key)))
+        return self._compared[key]
 
     def compare_mean(self, benchmarks: Iterable[str], first: Column, second: Column) -> Comparison | None:
         """The same for the mean over benchmarks, each counted the same; `None` unless all can be compared."""
         return Comparison.of(mean_accuracy_difference([self.pairs(name, first, second) for name in benchmarks]))
 
     def pairs(self, benchmark: str, first: Column, second: Column) -> list[QuestionPair]:
-        """The questions that both have; none if the two cannot be compared."""
+        """The questions that both have; none if the two cannot be compared, or one of them is not finished."""
         key = (benchmark, first, second)
         if key not in self._pairs:
-            try:
-                self._pairs[key] = pair_questions(benchmark, self._evaluations[first], self._evaluations[second])
-            except UserError:
-                self._pairs[key] = []
+            sides = [self._evaluations[first], self._evaluations[second]]
+            self._pairs[key] = []
+            if all(side.summary(benchmark) for side in sides):
+                with contextlib.suppress(UserError):
+                    self._pairs[key] = pair_questions(benchmark, *sides)
         return self._pairs[key]
+
+    def comparable(self, benchmark: str, first: Column, second: Column) -> bool:
+        """Whether the completions of both were drawn in the same way, of the same version of the benchmark."""
+        try:
+            check_protocol(benchmark, self._evaluations[first], self._evaluations[second])
+        except UserError:
+            return False
+        return True
 
     def entropies(self, benchmark: str, first: Column, second: Column) -> list[EntropyPair]:
         """Sums of the entropies of the questions that both have, and the numbers of tokens."""

@@ -3,15 +3,19 @@
 from typing import Any
 
 from ..evaluation.metrics import points_by_k
+from .changes import arm_changes
 from .run_data import RunData
+from .scores import ScoreBook
+from .troubles import find_troubles
 
 
-def summarize(data: RunData) -> dict[str, Any]:
+def summarize(data: RunData, book: ScoreBook) -> dict[str, Any]:
     """All measured results of a run.
 
     Returns:
         `dict`: `{"recipe", "arms": {ARM: {"sft" or "grpo": {"seconds", "evaluation_seconds", "status",
-        "benchmarks": {NAME: {"domain", "n", "pass@1", ...}}}}}}`. Only what was run is there.
+        "benchmarks": {NAME: {"domain", "n", "pass@1", ...}}}}}, "changes": {ARM: [...]}, "troubles": [...]}`. Only
+        what was run is there; for the changes see [`arm_changes`], for the troubles [`find_troubles`].
     """
     arms: dict[str, dict[str, Any]] = {}
     for name, arm in data.arms.items():
@@ -23,7 +27,8 @@ def summarize(data: RunData) -> dict[str, Any]:
                 "status": stage.run.get("status", "missing"),
                 "benchmarks": (stage.results or {}).get("benchmarks", {}),
             }
-    return {"recipe": data.recipe, "arms": arms}
+    changes = {name: arm_changes(arm, list(data.benchmarks), book) for name, arm in data.arms.items()}
+    return {"recipe": data.recipe, "arms": arms, "changes": changes, "troubles": find_troubles(data)}
 
 
 def k_values(summary: dict[str, Any]) -> list[int]:

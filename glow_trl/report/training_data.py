@@ -9,8 +9,8 @@ from typing import Any
 from ..data import iter_placed_rows
 from ..data.paths import FILE_SUFFIXES, is_local
 from ..errors import UserError
-from ..stages.fingerprint import fingerprint
-from .run_data import ArmData, RunData, read_json, rows_of, short_path
+from .inputs import short_path
+from .run_data import ArmData, RunData, read_json, rows_of
 
 
 _EXAMPLES = 4
@@ -30,7 +30,7 @@ def arm_rows(data: RunData) -> list[dict[str, Any]]:
         rows.append(
             {
                 "name": arm.name,
-                "sources": {short_path(name): digest for name, digest in _sources(run).items()},
+                "sources": {short_path(name): digest for name, digest in sources_of(run).items()},
                 "selection": _config(run).get("trajectories", "all"),
                 "samples": run.get("samples"),
                 "trained": run.get("trained_samples"),
@@ -52,13 +52,13 @@ def training_trajectories(data: RunData) -> dict[str, Any] | None:
     arm = data.main_arm
     run = {} if arm is None else _record(arm)
     if run:
-        files = [path for name, digest in _sources(run).items() if (path := _found(data.folder, name, digest))]
+        files = [path for name, digest in sources_of(run).items() if (path := data.inputs.find(name, digest))]
     else:
         files = [path for name in _MADE if (path := data.folder / name).is_file()][:1]
     labels = {True: "positive", False: "negative"}
     counts = Counter(
         (labels.get(row.get("is_correct"), "unlabelled"), str(row.get("reason") or "not given"))
-        for row in _rows(files, run)
+        for row in rows_read(files, run)
     )
     if not counts:
         return None
@@ -72,7 +72,7 @@ def training_trajectories(data: RunData) -> dict[str, Any] | None:
             {"label": label, "reason": reason, "count": count, "share": count / counts.total()}
             for (label, reason), count in counts.most_common()
         ],
-        "examples": _examples(_rows(files, run)),
+        "examples": _examples(rows_read(files, run)),
         "rejected": sum((read_json(folder / "run.json") or {}).get("rejected") or 0 for folder in makers),
         "disagreements": sum(1 for folder in makers for _ in rows_of(folder / "disagreements.jsonl")),
     }
@@ -97,7 +97,7 @@ def _config(run: dict[str, Any]) -> dict[str, Any]:
     return run.get("config") or {}
 
 
-def _sources(run: dict[str, Any]) -> dict[str, str | None]:
+def sources_of(run: dict[str, Any]) -> dict[str, str | None]:
     """The local files that a stage read, with their fingerprints, and the data sets on the Hub."""
     names = _config(run).get("dataset_name") or []
     hub = [name for name in ([names] if isinstance(names, str) else names) if not is_local(name)]
@@ -105,13 +105,7 @@ def _sources(run: dict[str, Any]) -> dict[str, str | None]:
     return files | dict.fromkeys(hub)
 
 
-def _found(folder: Path, name: str, digest: str | None) -> Path | None:
-    """A file that a stage read: in the run's folder, which may have moved since, or where it was; if unchanged."""
-    places = (folder.joinpath(*Path(name).parts[-2:]), Path(name))
-    return next((path for path in places if digest and path.is_file() and fingerprint(path) == digest), None)
-
-
-def _rows(files: list[Path], run: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def rows_read(files: list[Path], run: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """The trajectories in the files as the stage took them."""
     config = _config(run)
     label = {"positive": True, "negative": False}.get(config.get("trajectories"))

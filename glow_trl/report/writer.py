@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from ..stages.files import atomic_file, write_json
+from ..stages.secrets import hide_known
 from .run_data import read_run_folder
+from .scores import ScoreBook
 from .summary import summarize
 
 
@@ -30,9 +32,10 @@ def write_report(run_dir: str | os.PathLike) -> dict[str, Any]:
 
     folder = Path(run_dir)
     data = read_run_folder(folder)
-    summary = summarize(data)
+    book = ScoreBook(data)
+    summary = summarize(data, book)
     write_json(folder / "summary.json", summary)
-    page = render_page(data, summary)
+    page = render_page(data, summary, book)
     with atomic_file(folder / REPORT_FILE) as file:
-        file.write(page)
+        file.write(hide_known(page))
     return summary

@@ -10,18 +10,26 @@ import importlib
 import io
 import logging
 import os
+import select
 import signal
 import sys
 from collections.abc import Callable, Sequence
 
-from ..errors import ServiceError, TrainingCollapsed, UserError
+from ..errors import MissingDataError, ServiceError, TrainingCollapsed, UserError
+from .console import visible
 from .interruption import Interruption
-from .processes import ENDS_WITH_PARENT, end_with_parent, is_main_process
+from .noise import drop_noise
+from .processes import LAUNCHER, end_with_launcher, is_main_process
 from .registry import COMMANDS
+from .secrets import remember
+from .terminal import SafeFormatter, safe_terminal
 
 
 _PLAIN = str.maketrans("–−·…×≤≥", "--..x<>")
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG)
+# Of a path that the user has given
+_NAMED_ERRORS = (errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EACCES, errno.EPERM)
+_PIPE_CLOSED = 128 + signal.SIGPIPE
 
 
 def run_command(name: str, argv: Sequence[str] | None = None) -> int:
@@ -43,12 +51,18 @@ def run_command(name: str, argv: Sequence[str] | None = None) -> int:
         if asked := {"-h", "--help", "--help-all"}.intersection(arguments):
             from .help import command_help
 
-            return show(command_help(name, everything="--help-all" in asked))
+            print(command_help(name, everything="--help-all" in asked).rstrip("\n"))
+            return None
         from .config import read_config
+        from .recipe_file import read_recipe_file
 
         # Before torch is imported, which looks at some environment variables then only
-        read_config(arguments, f"glow-trl {name}")
-        return importlib.import_module(command.module).main(arguments)
+        _, path, _ = read_config(arguments, f"glow-trl {name}")
+        try:
+            return importlib.import_module(command.module).main(arguments)
+        except MissingDataError as error:
+            source = "" if path is None else read_recipe_file(path.parent).data
+            raise UserError(f"{error}; {source}" if source else error) from error
 
     return guarded(run, f"interrupted; the same command {last}")
 
@@ -57,38 +71,56 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     """
     Run something and turn its errors into one line and an exit code: 0 when done (or what `main` returns), 2 for bad
     input or configuration, 1 for anything else that has a message of its own, 130 when the user interrupts it and 143
-    when it is terminated, of both of which `interrupted` is said. Other errors are raised.
+    when it is terminated, of both of which `interrupted` is said, 141 without a word when nobody reads the output any
+    more (`| head`), as a shell has it of a program that the signal for this ends. Other errors are raised.
     """
     _write_in_any_encoding()
-    logging.basicConfig(format="%(message)s", level=logging.WARNING)
-    if ENDS_WITH_PARENT in os.environ:
-        end_with_parent()
+    # The name of the current folder is in a variable that is named like a password
+    remember({name: value for name, value in os.environ.items() if name != "PWD"})
+    with safe_terminal():
+        return _ended(main, interrupted)
+
+
+def _ended(main: Callable[[], int | None], interrupted: str) -> int:
+    handler = logging.StreamHandler()
+    handler.setFormatter(SafeFormatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
+    drop_noise()
+    end_with_launcher()
     interruption = Interruption()
     try:
         with interruption:
-            return main() or 0
-    except (KeyboardInterrupt, Exception) as error:
+            code = main() or 0
+            sys.stdout.flush()
+            return code
+    except (KeyboardInterrupt, SystemExit, Exception) as error:
         # What is interrupted may end in another error, such as an import that fails
         if interruption.number is None and not isinstance(error, KeyboardInterrupt):
             return _end_failed(error)
-    # The one that started this process says so
-    if ENDS_WITH_PARENT not in os.environ:
+    # For all processes of a run the one that started them says so, or the first
+    if LAUNCHER not in os.environ and is_main_process():
         print(f"glow-trl: {interrupted}", file=sys.stderr, flush=True)
     # Files that were about to be opened are closed and removed when what holds them goes
     gc.collect()
     return 128 + (interruption.number or signal.SIGINT)
 
 
-def _end_failed(error: Exception) -> int:
+def _end_failed(error: Exception | SystemExit) -> int:
     if isinstance(error, UserError):
         return fail(error, 2)
     if isinstance(error, TrainingCollapsed | ServiceError):
         # All processes of a run raise that it collapsed
         return fail(error, 1) if isinstance(error, ServiceError) or is_main_process() else 1
+    if isinstance(error, BrokenPipeError | SystemExit) and _nobody_reads():
+        return _PIPE_CLOSED
+    if isinstance(error, SystemExit) and isinstance(error.__context__, BrokenPipeError):  # rich
+        return _PIPE_CLOSED
     full = _disk_error(error)
-    if full is None:
-        raise error
-    return fail(f"cannot write: {full}; make room and run the same command again, what is saved is kept", 1)
+    if full is not None:
+        return fail(f"cannot write: {full}; make room and run the same command again, what is saved is kept", 1)
+    if isinstance(error, OSError) and error.errno in _NAMED_ERRORS and error.filename is not None:
+        return fail(f"{error.filename!s:.300}: {os.strerror(error.errno)}", 2)
+    raise error
 
 
 def _write_in_any_encoding() -> None:
@@ -106,21 +138,25 @@ def _write_in_any_encoding() -> None:
             stream.reconfigure(errors="glow_trl.plain")
 
 
-def show(text: str) -> int:
-    """Print a help text and return the exit code 0; a reader that has seen enough of it may leave."""
-    try:
-        print(text.rstrip("\n"), flush=True)
-    except BrokenPipeError:
-        # What is left in the buffer goes nowhere when the interpreter ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 0
-
-
 def fail(message: object, code: int) -> int:
     """Print why a command ends, in one line, and return its exit code."""
-    text = " ".join(str(message).split())
+    text = visible(" ".join(str(message).split()))
     print(f"glow-trl: error: {text}", file=sys.stderr, flush=True)
     return code
+
+
+def _nobody_reads() -> bool:
+    """Whether the reader of the output has gone; what is still to be written goes nowhere then."""
+    try:
+        descriptor = sys.stdout.fileno()
+    except (OSError, ValueError):  # what stands in for it has none
+        return False
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    if not any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0)):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), descriptor)
+    return True
 
 
 def _disk_error(error: BaseException | None) -> str | None:

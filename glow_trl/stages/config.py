@@ -3,23 +3,26 @@
 Importing this module loads neither torch nor TRL.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import itertools
+import json
 import logging
 import os
 import typing
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import MissingExtraError, UserError
+from .paths import expand_arguments, expand_path, expand_setting
 from .recipe_file import LENGTHS, resolve_stage_file, said
 from .registry import COMMANDS
-from .yaml_file import nearest, one_line, yaml_problem
+from .secrets import HANDED_OVER, remember
+from .values import check_choice, check_number, typed
+from .yaml_file import nearest, one_line, parse_yaml
 
 
 logger = logging.getLogger(__name__)
@@ -27,7 +30,7 @@ logger = logging.getLogger(__name__)
 # What a switch may be set to, as `transformers` reads it
 _SWITCH = ("yes", "true", "t", "y", "1", "no", "false", "f", "n", "0")
 # Metadata of a field that are ours and not the argument parser's
-_MARKS = ("changeable", "positional", "required")
+_MARKS = ("changeable", "positional", "required", "mappings")
 
 
 def setting(
@@ -38,6 +41,7 @@ def setting(
     changeable: bool | str = False,
     positional: bool = False,
     required: bool = False,
+    mappings: bool = False,
 ) -> Any:
     """
     A field of a configuration.
@@ -54,12 +58,14 @@ def setting(
             list takes all that stand so.
         required (`bool`, *optional*, defaults to `False`): whether `--help` says that it has to be given. The
             dataclass itself refuses its default.
+        mappings (`bool`, *optional*, defaults to `False`): whether a list of texts can have mappings among them.
     """
     metadata: dict[str, Any] = {"help": help}
     metadata |= {} if choices is None else {"choices": list(choices)}
     metadata |= {"changeable": changeable} if changeable else {}
     metadata |= {"positional": True} if positional else {}
     metadata |= {"required": True} if required else {}
+    metadata |= {"mappings": True} if mappings else {}
     if isinstance(default, list | dict):
         return dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -156,13 +162,21 @@ def build_settings(
     """As [`parse_settings`], from what a file says (`where`, for messages) and a command line without `--config`."""
     prog = f"glow-trl {command}"
     fields = {item.name: item for cls in dataclass_types for item in dataclasses.fields(cls) if item.init}
-    parser = _make_parser(dataclass_types, prog, where)
+    parser = _make_parser(dataclass_types, fields, prog, where)
     argv = _name_positionals(list(argv), fields.values(), parser, prog)
     argv, structured = _take_structured(argv, _structured_fields(dataclass_types), prog)
+    argv = expand_arguments(argv)
+    from_file = {name: expand_setting(name, value) for name, value in from_file.items()}
+    structured = {name: expand_setting(name, value) for name, value in structured.items()}
     from_command_line = {*structured, *_named(argv, parser, fields, prog)}
     from_file = _without_other_length(from_file, argv, where)
+    given = {
+        **_typed(from_file, dataclass_types, fields, where),
+        **_typed(structured, dataclass_types, fields, prog),
+    }
+    parser.given = dict.fromkeys(given, where) | dict.fromkeys(from_command_line & fields.keys(), prog)
     try:
-        parser.set_defaults_with_config(**{**from_file, **structured})
+        parser.set_defaults_with_config(**given)
         configs = parser.parse_args_into_dataclasses(argv)
     except UserError:
         raise
@@ -175,10 +189,45 @@ def build_settings(
     return Settings.of(command, configs, [*from_file, *from_command_line], changeable)
 
 
-def _make_parser(dataclass_types: Sequence[type], prog: str, where: str | Path) -> Any:
+def _typed(
+    given: Mapping[str, Any], dataclass_types: Sequence[type], fields: Mapping[str, Any], where: str | Path
+) -> dict[str, Any]:
+    """Settings that do not come as words of a command line, each of the type that its field has."""
+    hints = {name: hint for cls in dataclass_types for name, hint in typing.get_type_hints(cls).items()}
+    with naming(where):
+        return {
+            name: typed(name, value, hints[name], bool(fields[name].metadata.get("mappings")))
+            for name, value in given.items()
+        }
+
+
+@contextlib.contextmanager
+def naming(where: str | Path) -> Iterator[None]:
+    """Begin the messages of a block's `UserError`s with what they are about."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def _make_parser(
+    dataclass_types: Sequence[type], fields: Mapping[str, dataclasses.Field], prog: str, where: str | Path
+) -> Any:
     from trl import TrlParser
 
     class Parser(TrlParser):
+        # Of the settings that are given: what says them
+        given: Mapping[str, str | Path] = {}
+
+        def parse_known_args(self, args=None, namespace=None):
+            # Before the dataclasses are made, which compute with numbers
+            found, rest = super().parse_known_args(args, namespace)
+            for name, place in self.given.items():
+                with naming(place):
+                    check_choice(name, getattr(found, name), fields[name].metadata.get("choices"))
+                    check_number(name, getattr(found, name))
+            return found, rest
+
         def add_argument(self, *names, **options):
             return super().add_argument(*names, **{key: options[key] for key in options if key not in _MARKS})
 
@@ -274,7 +323,7 @@ def _take_structured(argv: list[str], names: set[str], prog: str) -> tuple[list[
         token = tokens.pop(0)
         name = token.removeprefix("--").replace("-", "_")
         if token.startswith("--") and name in names and tokens and _is_structured(tokens[0]):
-            found[name] = _parse_yaml(tokens.pop(0), f"{prog}: {token}")
+            found[name] = parse_yaml(tokens.pop(0), f"{prog}: {token}")
         else:
             rest.append(token)
     return rest, found
@@ -282,13 +331,6 @@ def _take_structured(argv: list[str], names: set[str], prog: str) -> tuple[list[
 
 def _is_structured(text: str) -> bool:
     return text.lstrip()[:1] in ("[", "{")
-
-
-def _parse_yaml(text: str, where: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise UserError(f"{where}: not valid YAML ({yaml_problem(error)}): {text}") from error
 
 
 def _split_option(token: str) -> list[str]:
@@ -312,9 +354,14 @@ def read_config(
     environment variables that it has under `env`. Returns the command line without `--config FILE`, the file, and its
     settings.
     """
+    remember(argv)
     rest, path = _take_config(list(argv), prog)
+    if "--config" in rest:
+        raise UserError(f"{prog}: --config is given twice; a command takes one file")
     settings = {} if path is None else resolve_stage_file(path, known)
+    settings |= {} if path is None else json.loads(os.environ.get(HANDED_OVER, "{}"))
     os.environ.update({str(name): str(value) for name, value in settings.pop("env", {}).items()})
+    remember([settings, os.environ])
     return rest, path, settings
 
 
@@ -326,13 +373,13 @@ def _take_config(argv: list[str], prog: str) -> tuple[list[str], Path | None]:
     position = argv.index("--config")
     if position + 1 == len(argv) or argv[position + 1].startswith("--"):
         raise UserError(f"{prog}: --config needs the path of a YAML file")
-    return argv[:position] + argv[position + 2 :], Path(argv[position + 1])
+    return argv[:position] + argv[position + 2 :], Path(expand_path(argv[position + 1]))
 
 
 def as_mapping(value: dict[str, Any] | str | None, name: str) -> dict[str, Any]:
     """A mapping, or the text of one in YAML; `{}` for `None`, a `UserError` for anything else."""
     if isinstance(value, str):
-        value = _parse_yaml(value, name)
+        value = parse_yaml(value, name)
     if value is None:
         return {}
     if not isinstance(value, dict):

@@ -1,6 +1,7 @@
 """What a command shows in the terminal while it works, and of what came out."""
 
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
@@ -12,7 +13,8 @@ if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.text import Text
 
-_GAP = 2
+# C0 but for tab and line break, DEL and C1, separators of lines, marks and overrides of direction, halves of pairs
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def progress(shown: bool | None = None, console: "Console | None" = None) -> "Progress":
@@ -34,9 +36,17 @@ def progress(shown: bool | None = None, console: "Console | None" = None) -> "Pr
     )
 
 
+def visible(text: str) -> str:
+    """
+    A text from data, a model or a server for the terminal: control characters, which could move the cursor, change
+    what was printed before or the direction of writing, stand as `\\x1b`, line breaks and tabs as they are.
+    """
+    return _CONTROL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
 def say_results(*paths: str | os.PathLike) -> None:
     """The last line of a command that writes: where its results lie."""
-    print("results:", ", ".join(str(path) for path in paths), flush=True)
+    print(visible("results: " + ", ".join(str(path) for path in paths)), flush=True)
 
 
 class FiguresTable:
@@ -44,8 +54,8 @@ class FiguresTable:
     A table of results that is whole at any width: no name and no number of it is cut or broken. It has columns of
     `names`, then of `numbers`; its cells are texts, never markup.
 
-    What is too wide gets headings of several lines; then it is laid out in parts, one below the other, each with the
-    names; and where the names leave no room, each stands on a line above its numbers.
+    What is too wide gets headings of several lines and closer columns; then it is laid out in parts, one below the
+    other, each with the names; and where the names leave no room, each stands on a line above its numbers.
     """
 
     def __init__(self, *names: str, numbers: Sequence[str] = (), title: str = "", caption: str = ""):
@@ -61,7 +71,7 @@ class FiguresTable:
         """Add a row; cells that are left out at its end are empty."""
         if bold:
             self._bold.add(len(self.rows))
-        self.rows.append([_one_line(cell) for cell in cells] + [""] * (len(self.headings) - len(cells)))
+        self.rows.append([one_line(cell) for cell in cells] + [""] * (len(self.headings) - len(cells)))
 
     def add_section(self) -> None:
         """Leave a line free below the last row."""
@@ -71,65 +81,74 @@ class FiguresTable:
         from rich.text import Text
 
         if self.title:
-            yield Text(self.title, style="italic")
+            yield Text(one_line(self.title), style="italic")
         yield from self._layout(options.max_width, "-" if options.ascii_only else "─")
         if self.caption:
-            yield Text(self.caption, style="dim italic")
+            yield Text(one_line(self.caption), style="dim italic")
         yield Text()
 
     def _layout(self, room: int, rule: str) -> "Iterator[Text]":
         from rich.text import Text
 
         names, numbers = range(self.num_names), range(self.num_names, len(self.headings))
-        widths = self._widths(_width)
-        if _total(widths) > room:
-            widths = self._widths(lambda heading: max(map(_width, heading.split()), default=0))
-        taken = sum(widths[index] + _GAP for index in names)
-        beside, above = (_parts(numbers, widths, room - space) for space in (taken, _GAP * self.num_names))
-        fit = all(_total([*(widths[index] for index in [*names, *part])]) <= room for part in beside)
-        on_top = not fit or len(above) < len(beside) == 2
+        broken = self._widths(lambda heading: max(map(_width, heading.split()), default=0))
+        for widths, gap in ((self._widths(_width), 2), (broken, 2), (broken, 1)):
+            if _total(widths, gap) <= room:
+                yield from self._part([*names, *numbers], widths, room, rule, gap)
+                return
+        gap = 2
+        taken = _total([widths[index] for index in names], gap) + gap
+        beside = _parts(numbers, widths, room - taken, gap)
+        above = _parts(numbers, widths, room - gap * self.num_names, gap)
+        fits = taken + max((_total([widths[index] for index in part], gap) for part in beside), default=0) <= room
+        on_top = not fits or (taken > room / 2 and len(above) < len(beside))
         for position, part in enumerate(above if on_top else beside):
             if position:
                 yield Text()
-            yield from self._part(part if on_top else [*names, *part], widths, room, rule, on_top)
+            yield from self._part(part if on_top else [*names, *part], widths, room, rule, gap, on_top)
 
-    def _part(self, columns: list[int], widths: list[int], room: int, rule: str, above: bool) -> "Iterator[Text]":
+    def _part(
+        self, columns: list[int], widths: list[int], room: int, rule: str, gap: int, above: bool = False
+    ) -> "Iterator[Text]":
         from rich.text import Text
 
-        indent = " " * _GAP * self.num_names if above else ""
+        def line(cells: dict[int, str], style: str) -> Text:
+            padded = []
+            for index, cell in cells.items():
+                space = " " * (widths[index] - _width(cell))
+                padded.append(cell + space if index < self.num_names else space + cell)
+            return Text((indent + (" " * gap).join(padded)).rstrip(), style, overflow="fold")
+
+        indent = " " * gap * self.num_names if above else ""
         stacks = {index: textwrap.wrap(self.headings[index], widths[index]) for index in columns}
         height = max(map(len, stacks.values()), default=0)
         if above:
             yield Text(", ".join(self.headings[: self.num_names]), style="bold")
-        for line in range(-height, 0):
-            cells = {index: stack[line] if -line <= len(stack) else "" for index, stack in stacks.items()}
-            yield self._line(cells, widths, indent, "bold")
-        yield Text(rule * min(room, len(indent) + _total([widths[index] for index in columns])))
-        shown: list[str] = []
+        for depth in range(-height, 0):
+            yield line(
+                {index: stack[depth] if -depth <= len(stack) else "" for index, stack in stacks.items()}, "bold"
+            )
+        yield Text(rule * min(room, len(indent) + _total([widths[index] for index in columns], gap)))
+        before: list[str] = []
         for position, row in enumerate(self.rows):
             style = "bold" if position in self._bold else ""
             if any(row[self.num_names :]) and not any(row[index] for index in columns if index >= self.num_names):
                 continue
+            # What the row above said already is not said again, but for the last name
+            names = [
+                "" if depth < self.num_names - 1 and row[: depth + 1] == before[: depth + 1] else name
+                for depth, name in enumerate(row[: self.num_names])
+            ]
+            before = row
             if above:
-                for depth, name in enumerate(row[: self.num_names]):
-                    # What the row above said already is not said again
-                    if name and (depth == self.num_names - 1 or row[: depth + 1] != shown[: depth + 1]):
-                        pad = " " * _GAP * depth
+                for depth, name in enumerate(names):
+                    pad = " " * gap * depth
+                    if name:
                         yield Text(pad + name if _width(pad + name) <= room else name, style, overflow="fold")
-                shown = row
             if not above or any(row[self.num_names :]):
-                yield self._line({index: row[index] for index in columns}, widths, indent, style)
+                yield line({index: (names + row[self.num_names :])[index] for index in columns}, style)
             if position in self._sections and position + 1 < len(self.rows):
                 yield Text()
-
-    def _line(self, cells: dict[int, str], widths: list[int], indent: str, style: str) -> "Text":
-        from rich.text import Text
-
-        padded = []
-        for index, cell in cells.items():
-            space = " " * (widths[index] - _width(cell))
-            padded.append(cell + space if index < self.num_names else space + cell)
-        return Text((indent + (" " * _GAP).join(padded)).rstrip(), style, overflow="fold")
 
     def _widths(self, heading_width: Callable[[str], int]) -> list[int]:
         return [
@@ -144,21 +163,21 @@ def _width(text: str) -> int:
     return cell_len(text)
 
 
-def _total(widths: Sequence[int]) -> int:
-    return sum(widths) + _GAP * max(len(widths) - 1, 0)
+def _total(widths: Sequence[int], gap: int) -> int:
+    return sum(widths) + gap * max(len(widths) - 1, 0)
 
 
-def _parts(columns: Sequence[int], widths: Sequence[int], room: int) -> list[list[int]]:
+def _parts(columns: Sequence[int], widths: Sequence[int], room: int, gap: int) -> list[list[int]]:
     """Columns in as many parts as it takes for each to have room; a part has at least one."""
     parts: list[list[int]] = [[]]
     for index in columns:
-        if parts[-1] and _total([widths[other] for other in (*parts[-1], index)]) > room:
+        if parts[-1] and _total([widths[other] for other in (*parts[-1], index)], gap) > room:
             parts.append([])
         parts[-1].append(index)
     return parts
 
 
-def _one_line(cell: str) -> str:
+def one_line(cell: str) -> str:
     """A cell without breaks of lines and other control characters; a name keeps what it is indented by."""
     text = " " * (len(cell) - len(cell.lstrip(" "))) + " ".join(cell.split())
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+    return visible(text)

@@ -3,12 +3,13 @@
 import importlib
 import os
 import sys
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .config import nearest
+from .yaml_file import nearest, one_line
 
 
 def is_dotted(name: str) -> bool:
@@ -32,6 +33,9 @@ def load_dotted(path: str, setting: str) -> Any:
         raise
     except ImportError as error:
         raise UserError(f"{setting}: {path}: {module_name} cannot be imported ({error})") from error
+    except (Exception, SystemExit) as error:  # whatever a module of the user's does when it is imported
+        problem = f"{type(error).__name__}: {one_line(error)}{_place(error)}"
+        raise UserError(f"{setting}: {path}: {module_name} cannot be imported ({problem})") from error
     try:
         return getattr(module, name)
     except AttributeError as error:
@@ -50,3 +54,9 @@ def own_code(names: Iterable[str], setting: str) -> list[str]:
             if file and "site-packages" not in Path(file).parts:
                 files.append(file)
     return files
+
+
+def _place(error: BaseException) -> str:
+    """The file and line that an error comes from."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return f", {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""

@@ -4,14 +4,21 @@ import errno
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
 from ..errors import UserError
+from .secrets import hide, hide_known
 
 
+_NO_FILES = {
+    "FIFO": stat.S_ISFIFO,
+    "socket": stat.S_ISSOCK,
+    "device": lambda mode: stat.S_ISCHR(mode) or stat.S_ISBLK(mode),
+}
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 # Less than this is a full disk
 _ROOM = 1 << 16
@@ -93,7 +100,39 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
         OSError: the disk is full.
     """
     with atomic_file(path) as file:
-        file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        file.write(hide_known(json.dumps(content, indent=2, ensure_ascii=False)) + "\n")
+
+
+@contextmanager
+def open_input(path: str | os.PathLike) -> Iterator[IO[bytes]]:
+    """
+    A file that a user names, open for reading bytes.
+
+    Raises:
+        UserError: it is not there, cannot be read, or is no regular file: what cannot be read twice (a pipe, as by
+            `<(...)`) has no fingerprint to know it by when a run goes on, and a device may have no end.
+    """
+    try:
+        mode = os.stat(path).st_mode
+        kind = next((name for name, test in _NO_FILES.items() if test(mode)), None)
+        if kind is None:
+            file = open(path, "rb")
+    except (OSError, ValueError) as error:  # a NUL byte
+        raise UserError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from error
+    if kind is not None:
+        raise UserError(f"{path}: a {kind} is no file; inputs are read more than once, so write it to a file first")
+    with file:
+        yield file
+
+
+def read_text(path: str | os.PathLike) -> str:
+    """The text in a file that a user names, see [`open_input`]; it must be in UTF-8."""
+    with open_input(path) as file:
+        content = file.read()
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path}: not valid UTF-8 (byte {error.start + 1})") from error
 
 
 def read_json(path: str | os.PathLike) -> dict[str, Any] | None:
@@ -107,6 +146,8 @@ def read_json(path: str | os.PathLike) -> dict[str, Any] | None:
 
 def make_writable(folder: Path) -> None:
     """Make a folder if it does not exist; raise a `UserError` if no files can be made in it."""
+    if hide(str(folder)) != str(folder):
+        raise UserError(f"output_dir {folder}: there is a secret in the name, and everybody can read names")
     probe = folder / f".writable.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -50,6 +50,16 @@ def fingerprint(path: str | os.PathLike) -> str | None:
     return digest.hexdigest()[:16]
 
 
+def hub_commit(name: str, revision: str | None = None) -> str | None:
+    """The commit of a model on the Hub, as it lies in the cache of this machine; `None` where there is none."""
+    from huggingface_hub import constants
+
+    reference = Path(constants.HF_HUB_CACHE, f"models--{name.replace('/', '--')}", "refs", revision or "main")
+    with contextlib.suppress(OSError, ValueError):
+        return reference.read_text(encoding="utf-8").strip()
+    return None
+
+
 def _model_files(folder: Path) -> Iterable[Path]:
     for place in (folder, *(folder / name for name in _MODEL_SUBFOLDERS)):
         for file in place.iterdir() if place.is_dir() else ():

@@ -118,6 +118,8 @@ def writing(output: str | os.PathLike | None, inputs: Iterable[str | os.PathLike
         yield None
         return
     path = Path(output).expanduser()
+    if not path.name:
+        raise UserError(f"{output}: cannot be written, as it is no name of a file or folder")
     for source in map(Path, inputs):
         files = [source, *(source.iterdir() if source.is_dir() else ())]
         if path.exists() and _identity(path) in map(_identity, files):

@@ -5,6 +5,7 @@ they take over from the recipe that theirs builds on. A stage gets the same sett
 
 import dataclasses
 import os
+import re
 import sysconfig
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ RECIPE_FILE = "recipe.yaml"
 # What recipe.yaml says for all stages that know it
 PROMPT = ("system_prompt", "prompt_template")
 _COMMON = ("seed", *PROMPT)
-_TEXTS = ("description", "base", *PROMPT)
+_TEXTS = ("description", "data", "base", *PROMPT)
 
 
 # Two ways to say how long to train, of which TRL lets the second win
@@ -37,6 +38,8 @@ class RecipeFile:
     Parameters:
         description (`str`, *optional*):
             What the recipe is for.
+        data (`str`, *optional*):
+            Where the data come from, for whoever does not have them.
         base (`str`, *optional*):
             Recipe that this one builds on: a path from this folder, or the name of a recipe beside it or of one that
             is shipped. Each file of the base holds here too, under this recipe's name; a file of the same name here
@@ -68,6 +71,7 @@ class RecipeFile:
     """
 
     description: str = ""
+    data: str = ""
     base: str | None = None
     seed: int | None = None
     system_prompt: str | None = None
@@ -102,6 +106,11 @@ def resolve_stage_file(path: Path, known: Container[str] = ()) -> dict[str, Any]
     env = settings.pop("env", None) or {}
     if not isinstance(env, dict):
         raise UserError(f"{path}: env: expected a mapping of names to values, found {type(env).__name__}")
+    for name, value in env.items():
+        if not isinstance(value, str | int | float) or "\0" in str(value):
+            raise UserError(f"{path}: env: {name} must be a text or a number, found {value!r:.60}")
+        if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
+            raise UserError(f"{path}: env: {name!r} cannot be the name of an environment variable")
     env = {name: value for name, value in recipe.env.items() if name not in os.environ} | env
     return common | settings | ({"env": env} if env else {})
 

@@ -1,6 +1,5 @@
 """The record of a stage's run, `run.json`: what was run, on what, with what, and whether it is complete."""
 
-import hashlib
 import importlib.metadata
 import os
 import shutil
@@ -15,6 +14,9 @@ from typing import Any
 from ..errors import UserError
 from .config import Settings
 from .files import make_writable, read_json, write_json
+from .fingerprint import fingerprint, hub_commit
+from .machine import machine
+from .secrets import hide, without_secrets
 
 
 RUN_FILE = "run.json"
@@ -24,8 +26,6 @@ DIVISION = {"per_device_train_batch_size", "gradient_accumulation_steps", "steps
 _PACKAGES = ("glow-trl", "torch", "trl", "transformers", "accelerate", "peft", "datasets", "math-verify", "vllm")
 # Where a run is, not what it is
 _PLACE = {"output_dir"}
-_SECRETS = {"hub_token", "push_to_hub_token", "api_key"}
-_HASHED_WHOLE = 16 << 20
 
 
 class StageRun:
@@ -84,18 +84,23 @@ class StageRun:
             "stage": stage,
             "status": "running",
             "seconds": 0.0,
-            "given": without_secrets(self._settings.given),
-            "config": without_secrets(self._settings.resolved),
+            "given": without_secrets(jsonable(self._settings.given)),
+            "config": without_secrets(jsonable(self._settings.resolved)),
             # Reading a large model takes minutes: one process of several does it, and refuses for all
-            "data": {str(path): fingerprint(path) for path in inputs if path} if main_process else {},
+            "data": {hide(str(path)): fingerprint(path) for path in inputs if path} if main_process else {},
             "seed": self._settings.resolved.get("seed"),
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             **provenance(),
         }
         optional = {"identity": self._settings.identity, "depends_on": depends_on, "step_size": step_size}
-        self.record |= {name: jsonable(value) for name, value in optional.items() if value}
+        self.record |= {name: without_secrets(jsonable(value)) for name, value in optional.items() if value}
         earlier = read_run(self.output_dir)
         self.is_new = earlier is None
+        if earlier is None and (self.output_dir / RUN_FILE).exists():
+            raise UserError(
+                f"{self.output_dir / RUN_FILE} is damaged, so it is not known what the folder holds; choose another "
+                "output_dir, or delete that folder to start over"
+            )
         self.is_complete = False
         if earlier is not None:
             changes = {} if recomputes and earlier.get("stage") == stage else self._changes(earlier)
@@ -122,6 +127,9 @@ class StageRun:
             old, new = (record.get("identity", {}).get(name) for record in (earlier, self.record))
             if old != new:
                 differences.append(f"{name}: {old!r} -> {new!r}")
+        old, new = earlier.get("hub_commit"), self._hub_commit()
+        if old and new and old != new:
+            differences.append(f"the commit of {ours.get('model_name_or_path')} on the Hub: {old} -> {new}")
         data, earlier_data = self.record["data"], earlier.get("data") or {}
         earlier_data = earlier_data if self.main_process else {}
         for path in sorted(data.keys() | earlier_data.keys()):
@@ -161,8 +169,17 @@ class StageRun:
             (self.output_dir / RUN_FILE).unlink(missing_ok=True)
             self._is_written = False
 
+    def _hub_commit(self) -> str | None:
+        settings = self._settings.resolved
+        name = settings.get("model_name_or_path")
+        if not isinstance(name, str) or settings.get("engine") == "server" or os.path.exists(name):
+            return None
+        return hub_commit(name, settings.get("model_revision"))
+
     def _stop(self, facts: Mapping[str, Any]) -> None:
         self.record |= jsonable(facts)
+        # Known when the model was loaded
+        self.record |= {"hub_commit": commit} if (commit := self._hub_commit()) else {}
         now = time.monotonic()
         self.record["seconds"] = round(self.record["seconds"] + now - self._started, 3)
         self._started = now
@@ -171,45 +188,12 @@ class StageRun:
         self._is_written = True
         if self.main_process:
             make_writable(self.output_dir)
-            write_json(self.output_dir / RUN_FILE, self.record)
+            write_json(self.output_dir / RUN_FILE, without_secrets(self.record))
 
 
 def read_run(output_dir: str | os.PathLike) -> dict[str, Any] | None:
     """The `run.json` of a stage's folder, or `None` without a readable one."""
-    return read_json(Path(output_dir) / RUN_FILE)
-
-
-def fingerprint(path: str | os.PathLike) -> str | None:
-    """
-    A digest of a file's content, or of the names and contents of a folder's files, checkpoints aside; `None` where
-    there is no such path. Of files over 16 MiB, size and both ends count.
-    """
-    path = Path(path)
-    digest = hashlib.sha256()
-    if path.is_file():
-        _digest_file(path, digest)
-    elif path.is_dir():
-        for file in sorted(path.iterdir()):
-            # What the stage that made the folder keeps beside its result does not change the result
-            if file.is_file() and file.suffix in (".safetensors", ".bin", ".json", ".jinja", ".model", ".txt"):
-                if file.name not in (RUN_FILE, "trainer_state.json"):
-                    digest.update(file.name.encode())
-                    _digest_file(file, digest)
-    else:
-        return None
-    return digest.hexdigest()[:16]
-
-
-def _digest_file(path: Path, digest) -> None:
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if size <= _HASHED_WHOLE:
-            digest.update(file.read())
-            return
-        digest.update(str(size).encode())
-        digest.update(file.read(1 << 20))
-        file.seek(-(1 << 20), os.SEEK_END)
-        digest.update(file.read())
+    return without_secrets(read_json(Path(output_dir) / RUN_FILE))
 
 
 def jsonable(value: Any) -> Any:
@@ -223,14 +207,10 @@ def jsonable(value: Any) -> Any:
     return getattr(value, "value", None) if isinstance(getattr(value, "value", None), str) else str(value)
 
 
-def without_secrets(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings for a file: as JSON can hold them, without keys and passwords."""
-    return {name: value for name, value in jsonable(settings).items() if name not in _SECRETS}
-
-
 def provenance() -> dict[str, Any]:
-    """With what something was made: `versions` of the packages, `git` revision of this one, `command` line."""
-    return {"versions": _versions(), "git": _git_revision(), "command": sys.argv}
+    """With what something was made: `versions` of packages, `git` revision of this one, `machine`, `command` line."""
+    command = without_secrets(sys.argv)
+    return {"versions": _versions(), "git": _git_revision(), "machine": machine(), "command": command}
 
 
 def _versions() -> dict[str, str]:

@@ -60,7 +60,7 @@ COMMANDS: dict[str, Command] = {
     "grpo": Command(
         "glow_trl.grpo",
         "stage 2: GRPO with verifier rewards",
-        ("GRPOStageConfig", "GuardConfig", "GRPOConfig", "ModelConfig"),
+        ("GRPOStageConfig", "GuardConfig", "GRPOArguments", "ModelConfig"),
         part="training",
     ),
     "eval": Command(
@@ -88,7 +88,7 @@ COMMANDS: dict[str, Command] = {
         ("DynamicsConfig",),
         continues=False,
     ),
-    "loss": Command("glow_trl.analysis.loss", "loss of a checkpoint on held-out trajectories", ("LossConfig",)),
+    "loss": Command("glow_trl.analysis.loss", "loss of a checkpoint on trajectories", ("LossConfig",)),
     "annotate": Command(
         "glow_trl.analysis.annotate", "which patterns of faulty reasoning trajectories show", ("AnnotateConfig",)
     ),

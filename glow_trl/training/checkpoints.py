@@ -4,10 +4,12 @@ import json
 import logging
 import os
 import re
-import struct
 import zipfile
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
+
+from ..errors import UserError
+from ..generation.model_files import DamagedFile, check_file, weight_files
 
 
 logger = logging.getLogger(__name__)
@@ -18,19 +20,12 @@ TRAINER_STATE_FILE = "trainer_state.json"
 _FOLDER = re.compile(r"checkpoint-(\d+)")
 _RANK = re.compile(r"(?:rng_state|zero_pp_rank)_(\d+)")
 _WEIGHTS = ("model", "pytorch_model", "adapter_model")
-# Up to this size a file is read whole and compared with its checksums
-_SMALL = 64 << 20
 
 
 def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
-    """The latest of [`complete_checkpoints`], if there is one."""
-    return next(complete_checkpoints(output_dir), None)
-
-
-def complete_checkpoints(output_dir: str | os.PathLike) -> Iterator[str]:
     """
-    The checkpoints in the output folder of a `transformers` trainer that training can go on from, the latest first. A
-    damaged or unfinished one is passed over, with a warning that says what is wrong with it.
+    The latest checkpoint in the output folder of a `transformers` trainer that training can go on from, if there is
+    one. A damaged or unfinished one is passed over, with a warning that says what is wrong with it.
 
     Weights and optimizer states are not loaded: their files are checked by header and size.
     """
@@ -43,9 +38,19 @@ def complete_checkpoints(output_dir: str | os.PathLike) -> Iterator[str]:
     for step, path in found:
         fault = _find_fault(path, step, has_ledger)
         if fault is None:
-            yield str(path)
-        else:
-            logger.warning("checkpoint %s is not complete and is passed over: %s", path, fault)
+            return str(path)
+        logger.warning("checkpoint %s is not complete and is passed over: %s", path, fault)
+    return None
+
+
+def check_checkpoint(checkpoint: str | os.PathLike) -> None:
+    """Raise a `UserError` for a folder that is no checkpoint which training can go on from; says what is wrong."""
+    folder = Path(checkpoint)
+    if not folder.is_dir():
+        raise UserError(f"resume_from_checkpoint: there is no folder {folder}")
+    fault = _find_fault(folder, None, False)
+    if fault is not None:
+        raise UserError(f"resume_from_checkpoint: {folder} is not complete: {fault}")
 
 
 def num_processes_of(checkpoint: str | os.PathLike) -> int:
@@ -65,27 +70,23 @@ def remove_other_ranks(checkpoint: str | os.PathLike, num_processes: int) -> Non
                 path.unlink(missing_ok=True)
 
 
-def _find_fault(checkpoint: Path, step: int, has_ledger: bool) -> str | None:
+def _find_fault(checkpoint: Path, step: int | None, has_ledger: bool) -> str | None:
     """What keeps a checkpoint from being resumed from, if anything does."""
     try:
         # Written last
         state = json.loads((checkpoint / TRAINER_STATE_FILE).read_bytes())
-        if state["global_step"] != step:
+        if step not in (None, state["global_step"]):
             return f"{TRAINER_STATE_FILE} is of step {state['global_step']}"
         files = [*_weight_files(checkpoint), *_training_state_files(checkpoint)]
         if has_ledger:
             files.append(checkpoint / LEDGER_FILE)
         for file in files:
-            _check_file(file)
+            check_file(file)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
         if isinstance(error, FileNotFoundError) and error.filename:
             return f"{Path(error.filename).relative_to(checkpoint)} is missing"
-        return str(error) if isinstance(error, _DamagedFile) else f"{TRAINER_STATE_FILE} is damaged ({error})"
+        return str(error) if isinstance(error, DamagedFile) else f"{TRAINER_STATE_FILE} is damaged ({error})"
     return None
-
-
-class _DamagedFile(ValueError):
-    pass
 
 
 def _weight_files(checkpoint: Path) -> list[Path]:
@@ -94,13 +95,8 @@ def _weight_files(checkpoint: Path) -> list[Path]:
         return _sharded_files(checkpoint)
     # Adapters beyond the first are in folders of their own
     for folder in (checkpoint, *(path for path in sorted(checkpoint.iterdir()) if path.is_dir())):
-        for name in _WEIGHTS:
-            for suffix in (".safetensors", ".bin"):
-                whole, index = folder / f"{name}{suffix}", folder / f"{name}{suffix}.index.json"
-                if whole.is_file():
-                    return [whole]
-                if index.is_file():
-                    return [folder / shard for shard in sorted(set(_read_json(index)["weight_map"].values()))]
+        with suppress(FileNotFoundError):
+            return weight_files(folder, _WEIGHTS)
     raise FileNotFoundError(2, "no weights", str(checkpoint / "model.safetensors"))
 
 
@@ -142,47 +138,3 @@ def _sharded_files(checkpoint: Path) -> list[Path]:
     if not any("optimizer" in str(file.relative_to(checkpoint)) for file in files):
         raise FileNotFoundError(2, "no optimizer", str(checkpoint / "optimizer_0"))
     return files
-
-
-def _read_json(path: Path) -> dict:
-    try:
-        return json.loads(path.read_bytes())
-    except ValueError as error:
-        raise _DamagedFile(f"{path.name} is damaged ({error})") from error
-
-
-def _check_file(path: Path) -> None:
-    """Raises `FileNotFoundError` or `_DamagedFile`."""
-    size = path.stat().st_size
-    if size == 0:
-        raise _DamagedFile(f"{path.name} is empty")
-    if path.suffix == ".safetensors":
-        _check_safetensors(path, size)
-    elif path.suffix in (".pt", ".pth", ".bin"):
-        _check_torch_file(path, size)
-
-
-def _check_safetensors(path: Path, size: int) -> None:
-    with path.open("rb") as file:
-        try:
-            (header_size,) = struct.unpack("<Q", file.read(8))
-            if header_size > size:
-                raise ValueError("impossible header")
-            tensors = json.loads(file.read(header_size))
-            ends = [tensor["data_offsets"][1] for name, tensor in tensors.items() if name != "__metadata__"]
-        except (ValueError, struct.error, KeyError, TypeError, AttributeError) as error:
-            raise _DamagedFile(f"{path.name} is damaged (no safetensors header)") from error
-    expected = 8 + header_size + max(ends, default=0)
-    if size != expected:
-        raise _DamagedFile(f"{path.name} has {size} bytes instead of {expected}")
-
-
-def _check_torch_file(path: Path, size: int) -> None:
-    # `torch.save` writes a zip archive, whose directory is at its end
-    try:
-        with zipfile.ZipFile(path) as archive:
-            bad = archive.testzip() if size <= _SMALL else None
-    except zipfile.BadZipFile as error:
-        raise _DamagedFile(f"{path.name} is cut off or damaged") from error
-    if bad is not None:
-        raise _DamagedFile(f"{path.name} is damaged (checksum of {bad})")

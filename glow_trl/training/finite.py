@@ -1,13 +1,15 @@
 """Training stops at a number that is not finite, before anything is saved that comes of it."""
 
 import math
+import shutil
+from pathlib import Path
 
 import torch
 from transformers import Trainer, TrainerCallback
-from transformers.trainer_utils import rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, rotate_checkpoints
 
 from ..errors import TrainingCollapsed, UserError
-from .checkpoints import complete_checkpoints
+from .checkpoints import last_complete_checkpoint
 
 
 _NEVER = 1 << 62
@@ -23,8 +25,9 @@ class FiniteTrainer(Trainer):
     Losses and gradient norms of all steps are noted on the device, which costs no wait. They are looked at, with all
     weights, before each checkpoint, in the step after it and at the end; a loss also at each log. All processes raise
     together. A checkpoint therefore has finite weights, and older ones are removed for it (`save_total_limit`) only
-    when the step after it has had a finite loss. With float16 a step whose gradients overflow is skipped, and only
-    many in a row end the training.
+    when the step after it has had a finite loss and gradient; one that has not is renamed `collapsed-checkpoint-N`, so
+    that the same command goes on from the one before. With float16 a step whose gradients overflow is skipped, and
+    only many in a row end the training.
 
     Raises:
         UserError: the weights to begin with are not finite numbers.
@@ -109,14 +112,18 @@ class FiniteTrainer(Trainer):
     def _collapse(self, name: str, step: int) -> None:
         reason = f"the {name} is not a finite number at step {step}"
         if name == "weights":
-            reason = f"weights are not finite numbers after step {step}"
+            reason = f"weights are not finite numbers, or so large that their squares are not, after step {step}"
         args = self.args
         lower = f"lower learning_rate (now {args.learning_rate:g}) or max_grad_norm (now {args.max_grad_norm:g})"
         if not args.max_grad_norm:
             lower = f"lower learning_rate (now {args.learning_rate:g}) or set max_grad_norm: gradients are not clipped"
-        steps = {path: int(path.rpartition("-")[2]) for path in complete_checkpoints(args.output_dir)}
-        # The weights before the first loss that is not finite may be the reason of it
-        good = next((path for path in steps if steps[path] < step - (name != "weights")), None)
+        suspect = Path(args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{step - 1}"
+        if name != "weights" and args.should_save and suspect.is_dir():
+            # Its weights may be the reason, and would be so again if training went on from it
+            aside = suspect.with_name(f"collapsed-{suspect.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            suspect.rename(aside)
+        good = last_complete_checkpoint(args.output_dir)
         if good is not None:
             advice = (
                 f"The last good checkpoint is {good}. The same command goes on from there, to the same end if nothing "

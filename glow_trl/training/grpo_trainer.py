@@ -7,3 +7,10 @@ from .resume import ResumableTrainer
 
 class ResumableGRPOTrainer(ResumableTrainer, GRPOTrainer):
     """[`~trl.GRPOTrainer`] as it is, made resumable."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        if not self.args.use_vllm:
+            # A model that is ruined must get as far as its loss, which says so. Sampling from what it computes would
+            # end in an error of torch, on a GPU with the device in a state that nothing can be asked of
+            self.generation_config.remove_invalid_values = True

@@ -121,8 +121,7 @@ class CollapseGuard(TrainerCallback):
     def _look_at(self, logs: Mapping[str, Any], step: int) -> None:
         config = self.config
         reward = logs["reward"]
-        if reward is not None and math.isnan(reward):
-            reward = None
+        reward = None if reward is None or math.isnan(reward) else reward
         for name, value in {"reward": reward, "kl": logs.get("kl"), "entropy": logs.get("entropy")}.items():
             if value is not None and not math.isfinite(value):
                 self._stop(f"{name} is {value} at step {step}")
@@ -142,7 +141,7 @@ class CollapseGuard(TrainerCallback):
                 self._stop(f"{what}: {name} {above} {threshold} at {length} logs in a row, now {value:.4g}")
         if config.guard_min_reward_share is not None:
             self._look_at_reward(reward, logs.get("reward_std"), config.guard_min_reward_share, step)
-        self._look_for_signal(logs)
+        self._look_for_signal(reward, logs)
 
     def _look_at_reward(self, reward: float | None, deviation: float | None, share: float, step: int) -> None:
         if length := self._streak("no reward", reward is None):
@@ -164,7 +163,7 @@ class CollapseGuard(TrainerCallback):
                 f"{step}, {self._reference:.4g} at the beginning or at its best"
             )
 
-    def _look_for_signal(self, logs: Mapping[str, Any]) -> None:
+    def _look_for_signal(self, reward: float | None, logs: Mapping[str, Any]) -> None:
         """Warn, once, where nothing is learned."""
         same, norm = logs.get("frac_reward_zero_std"), logs.get("grad_norm")
         lengths = [0 if same is None else self._streak("same", same >= 1)]
@@ -172,7 +171,6 @@ class CollapseGuard(TrainerCallback):
         if any(lengths) and not self.warnings:
             what = "each question's completions all had the same reward (frac_reward_zero_std is 1)"
             what = what if lengths[0] else "the gradient was 0 (grad_norm)"
-            reward = logs["reward"]
             self.warnings.append(
                 f"nothing is learned: {what} at {max(lengths)} logs in a row, and the mean reward is "
                 f"{'unknown' if reward is None else format(reward, '.4g')}. The questions are all solved, or too hard"

@@ -12,18 +12,19 @@ import datasets
 import torch
 import transformers
 from accelerate import PartialState
-from peft import PeftConfig
-from transformers import PreTrainedTokenizerBase, ProgressCallback, TrainingArguments
+from peft import PeftConfig, PeftModel
+from transformers import PreTrainedTokenizerBase, ProgressCallback, TrainerCallback, TrainingArguments
 from trl import ModelConfig, get_peft_config
 
 from ..data import write_jsonl
 from ..errors import TrainingCollapsed, UserError
-from ..generation.loading import load_tokenizer, local_folder
+from ..generation.loading import load_tokenizer, loading, local_folder
+from ..generation.model_files import check_model_files
 from ..stages.config import Settings
 from ..stages.files import check_room
 from ..stages.frame import stage_run
 from ..stages.record import StageRun
-from .checkpoints import last_complete_checkpoint
+from .checkpoints import check_checkpoint, last_complete_checkpoint
 from .resume import ResumableTrainer, step_size
 
 
@@ -61,10 +62,26 @@ def training_run(
     )
 
 
-def stage_tokenizer(model_args: ModelConfig, trust_remote_code: bool) -> PreTrainedTokenizerBase:
-    """The tokenizer of the model to train. Raises `UserError` where no model is named."""
+def check_files(model_args: ModelConfig, args: TrainingArguments) -> None:
+    """
+    Check the files that a training names, before it writes any: the model, the checkpoint to go on from, the chat
+    template. Raises `UserError` where no model is named, or a file is missing or damaged.
+    """
     if not model_args.model_name_or_path:
         raise UserError("model_name_or_path is required: a folder or a model on the Hub")
+    check_model_files(model_args.model_name_or_path)
+    if args.resume_from_checkpoint in ("true", "True"):
+        args.resume_from_checkpoint = True
+    if isinstance(args.resume_from_checkpoint, str):
+        check_checkpoint(args.resume_from_checkpoint)
+    template = getattr(args, "chat_template_path", None)
+    if template and (template.endswith((".jinja", ".j2")) or Path(template).is_absolute()):
+        if not Path(template).exists():
+            raise UserError(f"chat_template_path: there is no file {template}")
+
+
+def stage_tokenizer(model_args: ModelConfig, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+    """The tokenizer of the model to train."""
     return load_tokenizer(model_args.model_name_or_path, trust_remote_code, model_args.model_revision)
 
 
@@ -104,6 +121,15 @@ class LogProgress(ProgressCallback):
                 self.training_bar.set_postfix(figures, refresh=False)
 
 
+class _StepCounter(TrainerCallback):
+    """Counts the steps of this process."""
+
+    done = 0
+
+    def on_step_end(self, args, state, control, **kwargs):
+        self.done += 1
+
+
 def train(trainer: ResumableTrainer, run: StageRun) -> None:
     """
     Train, from the last complete checkpoint in the output folder if there is one, and save model, tokenizer and log.
@@ -114,19 +140,30 @@ def train(trainer: ResumableTrainer, run: StageRun) -> None:
         trainer.remove_callback(ProgressCallback)
         trainer.add_callback(progress)
     checkpoint = trainer.args.resume_from_checkpoint or last_complete_checkpoint(run.output_dir)
+    # PEFT counts those that are packed or spread over processes as what they stand for, in any model
+    trainable, total = PeftModel.get_nb_trainable_parameters(trainer.model)
+    run.record |= {"parameters": total, "trainable_parameters": trainable}
     run.start()
+    steps = _StepCounter()
+    trainer.add_callback(steps)
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
     except BaseException as error:
+        # What is said next has a line of its own
         if progress.training_bar is not None:
             progress.training_bar.close()
         if isinstance(error, TrainingCollapsed):
             _write_log(trainer, run)
             leave_process_group()
+            raise
         # `torch.save` says of a file that it could not write whole where it is, and not why
         if any(mark in str(error) for mark in ("inline_container", "PytorchStreamWriter")):
             check_room(run.output_dir)
-        raise
+        if steps.done or not isinstance(error, Exception):
+            raise
+        # What a library refuses before a step is done is a setting, or the checkpoint
+        with loading(f"{checkpoint} cannot be resumed from" if checkpoint else "the training cannot begin"):
+            raise
     trainer.save_model(str(run.output_dir))
     _write_log(trainer, run)
 

@@ -15,9 +15,10 @@ from pathlib import Path
 
 from ..data.handover import HANDOVER_FILE
 from ..errors import UserError
-from ..generation.loading import adapter_config, first_line, load_tokenizer
+from ..generation.loading import adapter_config, check_exists, load_tokenizer, loading, without_file_bars
+from ..generation.model_files import check_model_files
 from ..stages.command import run_command
-from ..stages.config import parse_command, setting
+from ..stages.config import naming, parse_command, setting
 from ..stages.console import say_results
 from ..stages.files import atomic_path
 from ..stages.frame import writing
@@ -43,13 +44,15 @@ def merge_adapter(
     adapter, output_dir = Path(adapter).expanduser(), Path(output_dir).expanduser()
     if not adapter.is_dir():
         raise UserError(f"{adapter}: there is no such folder; give the folder of an adapter")
-    config = adapter_config(str(adapter) if adapter.is_absolute() else f"./{adapter}")
+    name = str(adapter) if adapter.is_absolute() else f"./{adapter}"
+    config = adapter_config(name)
     if config is None:
         raise UserError(
             f"{adapter} has no adapter_config.json, so it is not an adapter; a whole model needs no merging"
         )
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise UserError(f"--output {output_dir} exists and is not empty; choose another folder or delete it")
+    check_model_files(name, base_model)
     base_model = base_model or config["base_model_name_or_path"]
     tokenizer = load_tokenizer(str(adapter), trust_remote_code=trust_remote_code)
 
@@ -57,18 +60,17 @@ def merge_adapter(
     from peft import PeftConfig, PeftModel
     from transformers import AutoConfig, AutoModelForCausalLM
 
-    options = {"revision": revision or config.get("revision") or "main", "trust_remote_code": trust_remote_code}
-    try:
+    revision = revision or config.get("revision") or "main"
+    without_file_bars()
+    options = {"revision": revision, "trust_remote_code": trust_remote_code}
+    what = f"{adapter} cannot be merged into {base_model} (--base_model names the model if it has moved)"
+    with naming(what), loading(what):
+        check_exists(base_model, revision)
         dtype = AutoConfig.from_pretrained(base_model, **options).dtype or torch.float32
         model = AutoModelForCausalLM.from_pretrained(base_model, dtype=torch.float32, **options)
         peft_config = PeftConfig.from_pretrained(adapter)
         peft_config.inference_mode = True
         model = PeftModel.from_pretrained(model, adapter, config=peft_config)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(
-            f"{adapter} cannot be merged into {base_model} ({first_line(error)}); --base_model names the model if it "
-            "has moved"
-        ) from error
     model = model.merge_and_unload(safe_merge=True).to(dtype)
     model.config.dtype = dtype
 
@@ -111,8 +113,11 @@ class MergeConfig:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl merge` with the arguments `argv`, by default those of the command line."""
+    from transformers.utils.logging import disable_progress_bar
+
     settings = parse_command("merge", sys.argv[1:] if argv is None else argv)
     config: MergeConfig = settings.config
+    disable_progress_bar()
     output = Path(config.output).expanduser()
     with writing(output):
         run = StageRun("merge", output, settings, [config.adapter, config.base_model])

@@ -22,6 +22,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from ..errors import UserError
 from ..stages.config import Settings, command_types, parse_settings
 from ..stages.record import DIVISION, jsonable, read_run
+from ..stages.secrets import hide
 from .checkpoints import TRAINER_STATE_FILE, last_complete_checkpoint, num_processes_of, remove_other_ranks
 from .deepspeed import fit_to_processes
 from .finite import FiniteTrainer
@@ -63,6 +64,21 @@ class ResumableTrainer(FiniteTrainer):
             _keep_samples_per_step(self, Path(self.resumed_from))
         fit_to_processes(self, self.resumed_from)
         return super().train(self.resumed_from, *args, **kwargs)
+
+    def _issue_warnings_after_load(self, load_result):
+        # Weights that are tied to others are saved with these, and are not missing
+        tied = getattr(self.model, "all_tied_weights_keys", {})
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
+
+    def create_model_card(self, *args, **kwargs):
+        super().create_model_card(*args, **kwargs)
+        # It names the model on the Hub and the trackers' pages
+        card = Path(self.args.output_dir) / "README.md"
+        if self.is_world_process_zero() and card.is_file():
+            text = card.read_text(encoding="utf-8")
+            if hide(text) != text:
+                card.write_text(hide(text), encoding="utf-8")
 
 
 def make_resumable(args: TrainingArguments) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from string import ascii_uppercase
 from typing import Any
 
-from ..data.columns import Fault
+from ..data.columns import Fault, find_unusable
 from ..errors import UserError
 from .kinds.registry import KINDS
 
@@ -27,4 +27,4 @@ def find_judging_fault(row: Mapping[str, Any], kind: str) -> Fault | None:
         isinstance(tolerance, bool) or not isinstance(tolerance, int | float) or not 0 <= tolerance < math.inf
     ):
         return Fault("column 'tolerance' must be a number of 0 or more", f", found {tolerance!r:.40}")
-    return None
+    return find_unusable(row)

@@ -14,7 +14,7 @@ from ..data.jsonl import MalformedLine, read_jsonl
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
-from ..stages.console import FiguresTable, progress, say_results
+from ..stages.console import FiguresTable, progress, say_results, visible
 from ..stages.files import partial_of, replacing, write_errors
 from ..stages.frame import writing
 from .kinds.registry import load_kind
@@ -78,7 +78,7 @@ def main(argv: list[str] | None = None) -> int:
 
     def skip(problem: MalformedLine) -> None:
         skipped.append(problem)
-        print(f"skipped: {problem}", file=sys.stderr)
+        print(visible(f"skipped: {problem}"), file=sys.stderr)
 
     rows = _usable_rows(source, options.kind, skip if options.keep_going else None)
     counts: Counter[tuple[str, str]] = Counter()
@@ -95,6 +95,8 @@ def main(argv: list[str] | None = None) -> int:
                 output.write(json.dumps(judged) + "\n")
                 counts[verdict.kind, verdict.reason] += 1
             advance(len(chunk))
+        if not counts and not skipped:
+            raise UserError(f"{source}: the file is empty")
     _show_summary(counts, len(skipped))
     say_results(target)
     return BAD_INPUT if skipped else 0

@@ -41,7 +41,11 @@ def write_rows(path: Path, rows) -> None:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
+MACHINE = {"cpu": "Some CPU", "cores": 16, "memory": 124.8, "gpus": [{"name": "Some GPU", "memory": 80.0}]}
+
+
 def stage_run(stage: str, seconds: float, **config) -> dict:
+    """A record as the stages leave it."""
     return {
         "stage": stage,
         "status": "complete",
@@ -49,6 +53,7 @@ def stage_run(stage: str, seconds: float, **config) -> dict:
         "config": config,
         "seed": 42,
         "versions": {"python": "3.11.7", "torch": "2.13.0", "trl": "1.16.0"},
+        "machine": MACHINE,
         "git": "708e859d0000000000000000000000000000abcd",
         "data": {"data/train.jsonl": "0123456789abcdef"},
         "started": "2026-01-01T00:00:00+00:00",
@@ -135,7 +140,7 @@ def write_generations(
     return measured
 
 
-def write_annotation(folder: Path, trajectories: list[dict]) -> None:
+def write_annotation(folder: Path, trajectories: list[dict], data: dict[str, str]) -> None:
     """An annotation by the stage itself, with a judge whose answers are made up."""
     from glow_trl.analysis.annotate import summarize
     from glow_trl.analysis.patterns.annotator import Judgement
@@ -173,17 +178,22 @@ def write_annotation(folder: Path, trajectories: list[dict]) -> None:
             for trajectory in trajectories[:5]
         ],
     )
-    write_json(folder / "run.json", stage_run("annotate", 12.0))
+    write_json(folder / "run.json", stage_run("annotate", 12.0) | {"data": data})
 
 
-def write_heldout(folder: Path) -> None:
+def write_heldout(folder: Path, data: dict[str, str]) -> None:
+    """The loss of a model on trajectories, by their files and the model."""
     row = {"samples": 50, "problems": 20, "tokens": 900, "loss": 0.4321, "loss_ci": [0.4, 0.46], "loss_median": 0.42}
     groups = {"all": {"all": row | {"token_loss": 0.44}}, "is_correct": {"negative": row | {"token_loss": 0.5}}}
     write_json(
         folder / "results.json",
-        {"model_name_or_path": "outputs/x/glow/sft", "data": ["data/held_out.jsonl"], "groups": groups},
+        {
+            "model_name_or_path": next((name for name in data if not name.endswith(".jsonl")), "some/model"),
+            "data": [name for name in data if name.endswith(".jsonl")],
+            "groups": groups,
+        },
     )
-    write_json(folder / "run.json", stage_run("loss", 2.0))
+    write_json(folder / "run.json", stage_run("loss", 2.0) | {"data": data})
 
 
 def write_trajectories(folder: Path, rng) -> list[dict]:
@@ -206,6 +216,30 @@ def write_trajectories(folder: Path, rng) -> list[dict]:
     return trajectories
 
 
+def write_model(folder: Path, content: str) -> dict[str, str]:
+    """A model that is none; returns its fingerprint by the name that it had where the run was started."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_text(f"{folder.name} {content}")
+    return {f"outputs/{'/'.join(folder.parts[-3:])}": fingerprint(folder)}
+
+
+def edit_json(path: Path, **changes) -> None:
+    """Set keys of an object in a file; those set to `None` go."""
+    content = json.loads(path.read_text()) | changes
+    write_json(path, {key: value for key, value in content.items() if value is not None})
+
+
+def make_mixed_run(folder: Path, **options) -> Path:
+    """A run of one arm whose accuracy rose, while on one benchmark pass@4 fell from 42 to 28 and entropy by 74 %."""
+    make_run_folder(folder, arms=("glow",), **options)
+    for stage, figures in (("sft", {"pass@4": 0.42, "entropy": 0.19}), ("grpo", {"pass@4": 0.28, "entropy": 0.05})):
+        path = folder / "glow" / f"{stage}_eval" / "results.json"
+        benchmarks = json.loads(path.read_text())["benchmarks"]
+        benchmarks["longer <chains> & more"] |= figures
+        edit_json(path, benchmarks=benchmarks)
+    return folder
+
+
 def make_run_folder(folder: Path, arms: dict | tuple = tuple(ARMS), steps: int = 100, seed: int = 0) -> Path:
     """
     Write a whole run into `folder` and return it.
@@ -219,20 +253,25 @@ def make_run_folder(folder: Path, arms: dict | tuple = tuple(ARMS), steps: int =
     # The files were named from where the run was started
     source = f"outputs/{folder.name}/label/trajectories.jsonl"
     data = {source: fingerprint(folder / "label" / "trajectories.jsonl")}
+    facts = {"parameters": 1_234_567, "trainable_parameters": 1_234_567}
     loss = {}
+    first: dict[str, str] = {}
     for place, (arm, changed) in enumerate(changes.items()):
         given = {"learning_rate": 5e-3, "dataset_name": source, "glow_alpha": 2.0, "glow_beta": 10.0} | changed
         defaults = {"weighting": "glow", "trajectories": "all", "glow_warmup_epochs": 1}
         record = stage_run("sft", 41.2, **(defaults | given | {"dataset_name": [source]}))
-        record |= {"given": given, "data": data, "samples": 600, "trained_samples": 595}
+        record |= {"given": given, "data": data, "samples": 600, "trained_samples": 595, **facts}
         write_json(folder / arm / "sft" / "run.json", record)
+        models = {stage: write_model(folder / arm / stage, f"{arm} {seed}") for stage in ("sft", "grpo")}
+        first = first or models["sft"]
         selection = changed.get("trajectories", "all")
         loss[arm] = {"positive": 0.04, "negative": -0.2}.get(selection, -0.03 * place)
         write_ledger(folder / arm / "sft" / "ledger", rng, {"positive": 1.0, "negative": 0.0}.get(selection, 0.5))
         write_rows(
             folder / arm / "sft" / "log.jsonl", [{"step": i, "epoch": i / 20, "loss": 1 / i} for i in range(1, 20)]
         )
-        write_json(folder / arm / "grpo" / "run.json", stage_run("grpo", 62.0, learning_rate=5e-4, beta=0.0))
+        record = stage_run("grpo", 62.0, learning_rate=5e-4, beta=0.0) | {"data": models["sft"], **facts}
+        write_json(folder / arm / "grpo" / "run.json", record)
         start = 0.5 + loss[arm]
         curve = start + (0.95 - start) * (1 - np.exp(-np.arange(steps) / 25)) + 0.03 * rng.standard_normal(steps)
         log = [
@@ -262,8 +301,8 @@ def make_run_folder(folder: Path, arms: dict | tuple = tuple(ARMS), steps: int =
                 rows[name]["entropy"] = sum(row["entropy"] for row in found) / len(found)
             sampling = {"num_samples": 8, "temperature": 1.0, "top_p": 1.0, "max_new_tokens": 64, "seed": 1}
             write_json(evaluation / "results.json", {"sampling": sampling, "benchmarks": rows, "seconds": 9.5})
-            write_json(evaluation / "run.json", stage_run("eval", 9.5))
-    write_annotation(folder / "annotation", trajectories)
-    write_heldout(folder / "heldout_loss")
+            write_json(evaluation / "run.json", stage_run("eval", 9.5) | {"data": models[stage]})
+    write_annotation(folder / "annotation", trajectories, data)
+    write_heldout(folder / "heldout_loss", data | first)
     write_json(folder / "run.json", stage_run("run", 300.0) | {"recipe": "recipes/quickstart", "arms": arms})
     return folder

@@ -2,12 +2,16 @@
 
 import os
 import re
+import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
 
+from glow_trl.cli import main
 from glow_trl.errors import UserError
 from glow_trl.recipes.pipeline import Pipeline
 from glow_trl.recipes.recipe import DEFAULT_ARMS, Recipe, build, known_settings
@@ -332,3 +336,52 @@ def test_build_names_the_nearest_key():
 
     with pytest.raises(UserError, match="unknown key 'hiden_size'; did you mean hidden_size"):
         build(BuiltModelConfig, {"hiden_size": 3}, "recipe.yaml")
+
+
+@pytest.mark.parametrize("command", ["label", "grpo", "run"])
+def test_data_that_are_not_there_are_said_where_to_get(command, tmp_path, monkeypatch, capsys):
+    """The variable that names their folder, what it is, and where they come from; nothing is left behind."""
+    monkeypatch.chdir(tmp_path)
+    recipe = ROOT / "recipes" / "gsm8k"
+    argv = [str(recipe)] if command == "run" else ["--config", str(recipe / f"{command}.yaml")]
+    argv += {"grpo": ["--use_cpu", "true", "--bf16", "false", "--use_vllm", "false"]}.get(command, [])
+    for folder in (None, "/no/such/folder"):
+        monkeypatch.delenv("GLOW_TRL_DATA", raising=False)
+        if folder is not None:
+            monkeypatch.setenv("GLOW_TRL_DATA", folder)
+        assert main([command, *argv]) == 2
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        file = "qa_gsm8k_train" if command == "grpo" else "traj_gsm8k_openai"
+        assert f"{folder or '../shared/data'}/{file}.jsonl: there is no such file" in error
+        assert f"the environment variable GLOW_TRL_DATA is {folder or 'not set'}: set it to the folder" in error
+        assert "https://github.com/openai/grade-school-math" in error
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_an_installed_package_runs_a_shipped_recipe_from_any_folder(tmp_path):
+    """As `pip install .` leaves it, in an environment of its own without this source tree."""
+    tree, environment, elsewhere = tmp_path / "tree", tmp_path / "environment", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("glow_trl", "recipes", "accelerate_configs"):
+        shutil.copytree(ROOT / name, tree / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    python = environment / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([*pip, "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, tree], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    subprocess.run([*pip, "--python", python, "install", "--no-deps", "--no-index", wheel], check=True)
+    # What it depends on is there already
+    libraries = os.pathsep.join(path for path in sys.path if path.endswith("site-packages"))
+    result = subprocess.run(
+        [environment / "bin" / "glow-trl", "run", "quickstart", "--arms", "glwo"],
+        cwd=elsewhere,
+        env={**os.environ, "PYTHONPATH": libraries},
+        capture_output=True,
+        text=True,
+    )
+    shipped = environment / "share" / "glow_trl" / "recipes" / "quickstart"
+    assert result.returncode == 2, result.stderr
+    assert f"--arms: {shipped} has no arm 'glwo'; did you mean glow?" in result.stderr

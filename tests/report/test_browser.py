@@ -11,8 +11,9 @@ import pytest
 
 from glow_trl.report import write_report
 from glow_trl.report.arm_styles import PALETTE
+from helpers import made_up_run
 from helpers.colors import contrast, luminance, parse_hex
-from helpers.made_up_run import FIVE_ARMS, stage_run, write_json
+from helpers.made_up_run import FIVE_ARMS, edit_json, make_mixed_run, make_run_folder, stage_run, write_json
 
 
 browser_module = pytest.importorskip("helpers.browser", reason="the tests in a browser need the package websockets")
@@ -56,6 +57,95 @@ CUT_OFF = (
     "[...document.querySelectorAll('.table')]"
     ".filter(e => e.querySelector('table').offsetWidth > e.clientWidth + 1).map(e => e.getAttribute('aria-label'))"
 )
+
+
+# What one reads without scrolling, as a text
+FIRST_SCREEN = """
+(() => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const found = [];
+  while (walker.nextNode()) {
+    const range = document.createRange();
+    range.selectNodeContents(walker.currentNode);
+    const rects = [...range.getClientRects()].filter(r => r.width && r.height);
+    const inside = r => r.top >= 0 && r.bottom <= innerHeight && r.left >= 0 && r.right <= innerWidth;
+    if (walker.currentNode.parentElement.checkVisibility() && rects.length && rects.every(inside))
+      found.push(walker.currentNode.data.trim());
+  }
+  return found.join(" ").replace(/\\s+/g, " ");
+})()
+"""
+# Pairs of texts that lie over each other, as far as they are shown
+OVERLAPS = """
+(() => {
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const boxes = [];
+  while (walker.nextNode()) {
+    const node = walker.currentNode;
+    if (!node.data.trim() || !node.parentElement.checkVisibility()) continue;
+    const range = document.createRange();
+    range.selectNodeContents(node);
+    for (const rect of range.getClientRects()) {
+      // The letters themselves fill the middle of their line
+      const box = {left: rect.left + 1, right: rect.right - 1, top: rect.top + 0.22 * rect.height,
+                   bottom: rect.bottom - 0.22 * rect.height, node, text: node.data.trim().slice(0, 40)};
+      for (let at = node.parentElement; at && at !== document.body; at = at.parentElement) {
+        if (getComputedStyle(at).overflow === "visible" || at.tagName === "svg") continue;
+        const clip = at.getBoundingClientRect();
+        box.left = Math.max(box.left, clip.left); box.right = Math.min(box.right, clip.right);
+        box.top = Math.max(box.top, clip.top); box.bottom = Math.min(box.bottom, clip.bottom);
+      }
+      if (box.right > box.left && box.bottom > box.top) boxes.push(box);
+    }
+  }
+  boxes.sort((a, b) => a.top - b.top);
+  const found = [];
+  boxes.forEach((a, i) => {
+    for (let j = i + 1; j < boxes.length && boxes[j].top < a.bottom; j++) {
+      const b = boxes[j];
+      if (a.node !== b.node && b.left < a.right && a.left < b.right) found.push([a.text, b.text]);
+    }
+  });
+  return found;
+})()
+"""
+PHONE, DESKTOP = (375, 667), (1280, 800)
+
+
+def runs_to_look_at(folder):
+    """Made-up runs of which each is unusual in its own way, by name."""
+    runs = {"mixed": make_mixed_run(folder / "mixed", steps=30)}
+    stopped = runs["stopped"] = make_run_folder(folder / "stopped", arms=("glow", "all"), steps=30)
+    reason = "the reward is gone: 0.01 on average over the last 20 logs before step 120"
+    edit_json(stopped / "glow" / "grpo" / "run.json", status="collapsed", collapsed=reason)
+    edit_json(stopped / "all" / "grpo" / "run.json", status="running")
+    edit_json(stopped / "run.json", status="running")
+    (stopped / "label" / "trajectories.jsonl").write_text('{"problem": "p", "completion": "c", "answer": "1"}\n')
+    old = runs["old"] = make_run_folder(folder / "old", arms=("glow", "all"), steps=30)
+    for path in old.rglob("run.json"):
+        newer = ("machine", "parameters", "trainable_parameters", "git", "versions", "given", "started")
+        edit_json(path, **dict.fromkeys(newer))
+    benchmarks = {"a_very-long.name_that_goes_on_" * 3: ("in", 0.5, 0.4), "withoutanybreak" * 9: ("out", 0.5, 0.3)}
+    benchmarks["<b>&amp;\"'$y^2$ \\frac"] = ("out", 0.2, 0.1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(made_up_run, "BENCHMARKS", benchmarks)
+        arms = {"anarmwithoutend" * 5: {}, "<script>x & \"$y^2$'": {"a_<b>": "</td>" * 20}}
+        runs["names"] = make_run_folder(folder / "names", arms=arms, steps=30)
+    edit_json(runs["names"] / "run.json", recipe="a_recipe-with.too_long_a_name" * 5)
+    missing = runs["missing"] = make_run_folder(folder / "missing", arms=("glow", "all"), steps=30)
+    for path in missing.glob("*/*_eval/results.json"):
+        rows = json.loads(path.read_text())["benchmarks"]
+        kept = ("n", "domain", "pass@1", "pass@2", "pass@8")
+        edit_json(path, benchmarks={name: {key: row[key] for key in kept} for name, row in rows.items()})
+    return runs
+
+
+@pytest.fixture(scope="module")
+def unusual(tmp_path_factory):
+    runs = runs_to_look_at(tmp_path_factory.mktemp("unusual"))
+    for folder in runs.values():
+        write_report(folder)
+    return {name: folder / "report.html" for name, folder in runs.items()}
 
 
 @pytest.fixture(scope="module")
@@ -165,3 +255,73 @@ def swatch_in_grey(browser, index: int) -> np.ndarray:
     grey = imread(io.BytesIO(base64.b64decode(png)))[..., :3].mean(axis=-1)[:36, :104]
     grey = abs(grey - grey[0, 0])
     return grey / grey.max()
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_the_first_screen_says_what_got_better_and_what_got_worse(browser, unusual, size):
+    """Both by one rule, with sizes and whether the interval excludes zero, and that one arm compares with nothing."""
+    browser.open(unusual["mixed"], *size)
+    seen = browser.evaluate(FIRST_SCREEN)
+    better, worse = seen.index("Better after GRPO"), seen.index("Worse after GRPO")
+    assert better < worse
+    assert "accuracy, in-domain and 2 others" in seen[better:worse]
+    for text in ("entropy, longer", "0.190 → 0.050 −73.7 %", "pass@4, longer", "42.0 → 28.0 −14.0"):
+        assert text in seen[worse:]
+    assert "2 worse" in seen[:better] and "with a 95 % interval that excludes zero" in seen[:better]
+    assert "One arm alone compares with nothing" in seen
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+def test_the_first_screen_says_what_collapsed_is_unfinished_or_stale(browser, unusual, size):
+    browser.open(unusual["stopped"], *size)
+    seen = browser.evaluate(FIRST_SCREEN)
+    assert "collapsed glow / grpo: the reward is gone" in seen
+    assert "unfinished all / grpo" in seen and "stale" in seen and "Worse after GRPO" in seen
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP])
+@pytest.mark.parametrize("name", ["mixed", "stopped", "old", "names", "missing"])
+def test_unusual_runs_are_laid_out_well(browser, unusual, name, size):
+    """Nothing stands out of the page, no text lies over another, charts come in pairs, and every change is in view."""
+    browser.open(unusual[name], *size, scheme="dark" if name == "stopped" else "light")
+    assert browser.problems == [] and browser.evaluate(TOO_WIDE) == []
+    assert browser.evaluate("document.documentElement.scrollWidth") <= size[0]
+    assert browser.evaluate(OVERLAPS) == []
+    browser.evaluate("document.querySelectorAll('details').forEach(part => part.open = true)")
+    assert browser.evaluate(OVERLAPS) == [] and browser.evaluate(TOO_WIDE) == []
+    cells = browser.evaluate(
+        "[...document.querySelectorAll('td.change')].map(e => e.getBoundingClientRect()).map(r => [r.left, r.right])"
+    )
+    assert len(cells) >= 3 and all(left >= 0 and right <= size[0] for left, right in cells)
+    groups = browser.evaluate(
+        "[...document.querySelectorAll('.charts:not(.single)')].map(group => [...group.children].map(chart => "
+        "Math.round(chart.getBoundingClientRect().left)))"
+    )
+    assert groups
+    for lefts in groups:
+        assert len(set(lefts)) == (1 if size == PHONE else min(2, len(lefts)))
+
+
+def test_every_change_is_in_view_in_runs_of_many_arms(browser, five_arms):
+    browser.open(five_arms / "report.html", *PHONE)
+    assert browser.evaluate(OVERLAPS) == [] and browser.evaluate(TOO_WIDE) == []
+    inside = browser.evaluate(
+        "[...document.querySelectorAll('#results td.change, #entropy td')].map(e => e.getBoundingClientRect())"
+        ".map(r => r.left >= 0 && r.right <= innerWidth)"
+    )
+    assert len(inside) > 5 * 4 and all(inside)
+
+
+def test_all_curves_over_k_have_the_same_axes(browser, five_arms):
+    """The same ticks at the same places in every panel of pass@k and of majority@k, of any benchmark."""
+    browser.open(five_arms / "report.html", *DESKTOP)
+    panels = browser.evaluate(
+        "[...document.querySelectorAll('#results svg[aria-label*=\"@k on\"]')].map(svg => {"
+        "const box = svg.getBoundingClientRect(); return [...svg.querySelectorAll('text')].filter(e => /^\\d+$/.test("
+        "e.textContent.trim())).map(e => {const r = e.getBoundingClientRect(); return [e.textContent.trim(), "
+        "Math.round(r.left - box.left), Math.round(r.top - box.top)]})})"
+    )
+    assert len(panels) == 6 and all(panel == panels[0] for panel in panels)
+    ticks = [text for text, *_ in panels[0]]
+    assert ticks[:4] == ["1", "2", "4", "8"] and ticks[4:] == ["0", "20", "40", "60", "80", "100"]
+    assert "majority@2" not in browser.evaluate("document.body.textContent")

@@ -10,13 +10,25 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from glow_trl.cli import main as cli
 from glow_trl.errors import UserError
 from glow_trl.report import print_summary, write_report
 from glow_trl.report.dynamics import weight_table, weighting_of
+from glow_trl.report.examples import evaluation_examples
 from glow_trl.report.report import main
 from glow_trl.report.run_data import read_run_folder
+from glow_trl.report.scores import ScoreBook
 from glow_trl.statistics.numbers import duration
-from helpers.made_up_run import BENCHMARKS, make_run_folder, stage_run, write_json, write_ledger
+from helpers.made_up_run import (
+    BENCHMARKS,
+    edit_json,
+    make_run_folder,
+    stage_run,
+    verdict,
+    write_json,
+    write_ledger,
+    write_rows,
+)
 
 
 ARMS = ("glow", "positive", "negative", "all")
@@ -212,11 +224,75 @@ def test_a_weighted_arm_without_labels_or_second_epoch(tmp_path, undrawn):
     Page((folder / "report.html").read_text())
 
 
-def test_what_is_not_a_run_folder_says_so(tmp_path):
-    with pytest.raises(UserError, match="no such run folder"):
-        write_report(tmp_path / "none")
-    with pytest.raises(UserError, match="not a run folder"):
-        write_report(tmp_path)
+def test_what_is_not_a_run_folder_says_so_and_exits_2(tmp_path, capsys):
+    """Neither a folder of something else nor one within or around a run gets a report that is empty."""
+    run = tmp_path / "outputs" / "run"
+    write_json(run / "run.json", stage_run("run", 1.0))
+    for stage in ("sft", "grpo", "sft_eval"):
+        name = stage.removeprefix("sft_")
+        write_json(run / "glow" / stage / "run.json", stage_run(name, 1.0))
+    (tmp_path / "sources" / "tests" / "sft").mkdir(parents=True)
+    write_json(tmp_path / "service" / "run.json", {"stage": "eval", "status": "complete"})
+    expected = {
+        "none": "no such run folder",
+        ".": "neither the run.json of a run nor arms or data of one",
+        "sources": "neither the run.json of a run nor arms or data of one",
+        "outputs": "runs lie in it, run; give the folder of one",
+        "outputs/run/glow": "it is that of an arm, with grpo and sft; give the folder that it lies in",
+        "outputs/run/glow/sft": "its run.json is that of a stage, sft; give the folder of the run",
+        "outputs/run/glow/sft_eval": "its run.json is that of a stage, eval",
+        "service": "its run.json is that of a stage, eval",
+    }
+    for name, message in expected.items():
+        assert cli(["report", str(tmp_path / name)]) == 2, name
+        errors = capsys.readouterr().err
+        assert message in " ".join(errors.split()) and "Traceback" not in errors, name
+        assert not (tmp_path / name / "report.html").exists()
+    assert cli(["report", str(run)]) == 0
+
+
+def test_facts_name_the_machine_the_parameters_and_the_state(tmp_path, undrawn):
+    folder = make_run_folder(tmp_path / "run", arms=("glow",), steps=4)
+    edit_json(folder / "glow" / "grpo" / "run.json", trainable_parameters=1000)
+
+    def facts() -> str:
+        write_report(folder)
+        return " ".join("".join(Page((folder / "report.html").read_text()).text).split()).rpartition("Run facts")[2]
+
+    text = facts()
+    assert "machine1 × Some GPU (80 GiB), Some CPU (16 cores), 124.8 GiB of memory" in text
+    assert "parameters1,234,567; 1,234,567 (1,000 of them trained)" in text and "statuscomplete" in text
+    # As runs of older versions are
+    for path in folder.rglob("run.json"):
+        edit_json(path, machine=None, parameters=None, trainable_parameters=None)
+    text = facts()
+    assert "machineunknown" in text and "parametersunknown" in text
+
+
+def test_examples_are_paired_by_question_wherever_it_stands(tmp_path, undrawn):
+    """In the second evaluation the questions stand in another order, as of a benchmark that was read otherwise."""
+    for stage, order in (("sft", range(8)), ("grpo", reversed(range(8)))):
+        rows = [
+            {
+                "problem": f"question {n}",
+                "answer": str(n),
+                "index": place,
+                "sample": 0,
+                "completion": f"{stage} on {n}",
+            }
+            | {"n_tokens": 1, "finish_reason": "stop", "verdict": verdict(stage == "grpo" or n > 3, str(n))}
+            for place, n in enumerate(order)
+        ]
+        write_rows(tmp_path / "mine" / f"{stage}_eval" / "generations_set.jsonl", rows)
+        summary = {"set": {"domain": "in", "n": 8, "pass@1": 1.0}}
+        write_json(tmp_path / "mine" / f"{stage}_eval" / "results.json", {"benchmarks": summary})
+        write_json(tmp_path / "mine" / stage / "run.json", stage_run(stage, 1.0))
+    data = read_run_folder(tmp_path)
+    examples = evaluation_examples(data, ScoreBook(data))
+    assert len(examples) == 2
+    for example in examples:
+        number = example["problem"].removeprefix("question ")
+        assert [attempt["text"] for attempt in example["attempts"]] == [f"sft on {number}", f"grpo on {number}"]
 
 
 @pytest.mark.parametrize("arms", [("glow",), ARMS])

@@ -1,6 +1,6 @@
 """Configurations: whoever types something wrong is told what, where, and what was probably meant."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 
@@ -14,12 +14,12 @@ class Example:
     learning_rate: float = 1.0
     packing: bool = False
     columns: dict[str, str] | str | None = None
-    names: list[str] = field(default_factory=list)
+    names: list[str] = setting([], "Names.", mappings=True)
     folders: list[str] = setting([], "Folders.", positional=True)
 
     def __post_init__(self):
-        if self.learning_rate < 0:
-            raise ValueError("learning_rate\nmust not be negative")
+        if self.learning_rate > 9:
+            raise ValueError("learning_rate\nmust not be above 9")
 
 
 def parse(*argv):
@@ -82,7 +82,7 @@ def test_first_values_need_no_name():
     [
         ("learning_rte: 1", "unknown key 'learning_rte' for example; did you mean learning_rate?"),
         ("learning_rate: fast", "learning_rate"),
-        ("learning_rate: -1", "learning_rate must not be negative"),
+        ("learning_rate: 10", "learning_rate must not be above 9"),
         ("- 1", "expected a mapping"),
         ("a: [1", "line 1: not valid YAML"),
         ("a: 1\n\tb: 2", "line 2: not valid YAML"),

@@ -126,7 +126,7 @@ def test_a_first_start_that_failed_leaves_the_folder_to_the_corrected_call(
 ):
     argv, _ = command(name, trajectories, tmp_path / "out")
     assert glow_trl(name, *argv, *FAULTY[name])[0] == 2
-    code, said = glow_trl(name, *argv, *(["--num_train_epochs", 2, "--max_steps", 2] if name == "sft" else []))
+    code, said = glow_trl(name, *argv, *(["--max_steps", 2] if name == "sft" else []))
     assert code == 0, said
 
 

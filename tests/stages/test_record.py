@@ -82,3 +82,31 @@ def test_an_unwritable_folder_is_an_error_for_people(tmp_path):
 def test_only_the_main_process_writes(tmp_path):
     run_of("sft", tmp_path, {}, main_process=False).complete()
     assert not (tmp_path / "run.json").exists()
+
+
+def test_a_change_in_the_middle_of_a_large_file_is_refused(tmp_path):
+    data = tmp_path / "rows.jsonl"
+    data.write_bytes(bytes(20 << 20))
+    run_of("sft", tmp_path / "out", {"seed": 1}, [data]).complete()
+    with data.open("r+b") as file:
+        file.seek(10 << 20)
+        file.write(b"1")
+    with pytest.raises(UserError, match="the content of .*rows.jsonl"):
+        run_of("sft", tmp_path / "out", {"seed": 1}, [data])
+
+
+def test_the_commit_of_a_model_on_the_hub_is_recorded(tmp_path, monkeypatch):
+    """That of the copy on this machine: a run does not go on with a model that was updated in between."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    reference = tmp_path / "models--some--model" / "refs" / "main"
+    reference.parent.mkdir(parents=True)
+    given = {"model_name_or_path": "some/model"}
+    for commit in ("abc", "abc"):
+        reference.write_text(commit)
+        run_of("sft", tmp_path / "out", given).complete()
+    assert read_run(tmp_path / "out")["hub_commit"] == "abc"
+    reference.write_text("def")
+    with pytest.raises(UserError, match="the commit of some/model on the Hub: abc -> def"):
+        run_of("sft", tmp_path / "out", given)

@@ -26,6 +26,12 @@ def adapter(glow_trl, tiny_model, trajectories, tmp_path):
     assert code == 0, error
     assert json.loads((tmp_path / "sft" / "adapter_config.json").read_text())["base_model_name_or_path"] == tiny_model
     assert not (tmp_path / "sft" / "model.safetensors").exists()
+    run, tensors = (
+        json.loads((tmp_path / "sft" / "run.json").read_text()),
+        tmp_path / "sft" / "adapter_model.safetensors",
+    )
+    trained = sum(tensor.numel() for tensor in load_file(tensors).values())
+    assert run["trainable_parameters"] == trained < run["parameters"]
     return tmp_path / "sft"
 
 

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from trl import GRPOConfig, SFTConfig
 
 from glow_trl.errors import UserError
@@ -15,6 +16,7 @@ from glow_trl.training.resume import (
     saved_samples_per_step,
     step_size,
 )
+from helpers.glow_cases import make_trainer, token_rows
 
 
 CPU = ["--use_cpu", "true", "--bf16", "false"]
@@ -134,3 +136,23 @@ def test_checkpoints_say_how_many_samples_a_step_has(tmp_path):
         state.write_text(content)
         assert saved_samples_per_step(tmp_path) is None
     assert saved_samples_per_step(tmp_path / "nowhere") is None
+
+
+def test_weights_that_are_tied_are_not_said_to_be_missing(tiny_model, tmp_path, caplog):
+    """On each resume; one that is missing is."""
+    source = make_trainer(tiny_model, tmp_path, token_rows(8), save_strategy="steps", save_steps=1, max_steps=1)
+    source.train()
+    logger = logging.getLogger("transformers.trainer")
+    logger.addHandler(caplog.handler)
+    try:
+        trainer = make_trainer(tiny_model, tmp_path, token_rows(8), max_steps=2)
+        trainer.train(resume_from_checkpoint=True)
+        assert trainer.state.global_step == 2 and "missing keys" not in caplog.text
+        weights = load_file(tmp_path / "checkpoint-1" / "model.safetensors")
+        assert "lm_head.weight" not in weights
+        del weights["model.norm.weight"]
+        save_file(weights, tmp_path / "checkpoint-1" / "model.safetensors", metadata={"format": "pt"})
+        make_trainer(tiny_model, tmp_path, token_rows(8), max_steps=2).train(resume_from_checkpoint=True)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert "missing keys in the checkpoint model loaded: ['model.norm.weight']" in caplog.text

@@ -30,6 +30,9 @@ def test_what_the_stage_leaves(sft, tmp_path):
     run = json.loads((out / "run.json").read_text())
     assert (run["status"], run["samples"], run["trained_samples"]) == ("complete", 40, 40)
     assert run["seconds"] > 0 and run["data"] and run["versions"]["trl"] and run["config"]["system_prompt"] == "Add."
+    tensors = load_file(out / "model.safetensors")
+    assert run["parameters"] == run["trainable_parameters"] == sum(tensor.numel() for tensor in tensors.values())
+    assert run["machine"]["cores"] > 0
     losses = [np.load(out / "ledger" / f"epoch-00{epoch}.npy") for epoch in (1, 2)]
     assert all(loss.shape == (40,) and loss.dtype == np.float32 and np.isfinite(loss).all() for loss in losses)
     samples = [row for _, row in read_jsonl(out / "ledger" / "samples.jsonl")]

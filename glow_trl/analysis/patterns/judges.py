@@ -10,8 +10,9 @@ from types import MappingProxyType
 from typing import Any
 
 from ...errors import UserError
-from ...stages.config import nearest
+from ...stages.config import naming, nearest
 from ...stages.dotted import is_dotted, load_dotted
+from ...stages.files import read_text
 from .answers import REFUSED
 from .taxonomy import Taxonomy
 
@@ -103,7 +104,10 @@ def create_judge(name: str, taxonomy: Taxonomy, settings: Mapping[str, Any]) -> 
             f"judge: there is no {name!r}{nearest(name, set(JUDGES))}; known: {', '.join(JUDGES)}, or "
             "package.module:Class"
         )
-    return load_dotted(path, "judge")(taxonomy, settings)
+    judge = load_dotted(path, "judge")
+    if not (isinstance(judge, type) and issubclass(judge, Judge)):
+        raise UserError(f"judge: {path}: expected a subclass of {Judge.__name__}, found {judge!r:.60}")
+    return judge(taxonomy, settings)
 
 
 class LLMJudge(Judge):
@@ -213,10 +217,8 @@ def read_prompt(path: str | None) -> str:
     """
     if path is None:
         return resources.files("glow_trl.analysis.patterns").joinpath("judge_prompt.md").read_text(encoding="utf-8")
-    try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"prompt_file {path}: cannot be read ({error})") from error
+    with naming("prompt_file"):
+        text = read_text(Path(path).expanduser())
     for placeholder in _PLACEHOLDERS:
         if placeholder not in text:
             raise UserError(f"prompt_file {path}: {placeholder} is missing, where what is judged goes")

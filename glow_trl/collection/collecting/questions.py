@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from ...data import Place, Reject, build_prompt
 from ...data.columns import QUESTION_COLUMNS, present
-from ...errors import UserError
 from ...generation import render_conversation
 from ...generation.base import Prompt
+from ...stages.config import naming
+from ...stages.files import read_text
 from .config import CollectConfig
 
 
@@ -80,7 +81,5 @@ def read_template(path: str | None) -> str | None:
     """The chat template in a file."""
     if path is None:
         return None
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"chat_template_path: {path} cannot be read ({error})") from error
+    with naming("chat_template_path"):
+        return read_text(Path(path).expanduser())

@@ -8,8 +8,9 @@ from typing import Any
 
 from ...benchmarks import BenchmarkConfig, benchmark_names, get_benchmark, load_questions
 from ...data import load_rows
-from ...data.paths import FILE_SUFFIXES, expand_path, is_local
+from ...data.paths import FILE_SUFFIXES, is_local
 from ...errors import UserError
+from ...stages.paths import expand_path
 from .decontamination import BenchmarkQuestion
 
 

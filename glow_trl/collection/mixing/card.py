@@ -12,6 +12,7 @@ import numpy as np
 from ...stages.files import atomic_file, write_json
 from ...stages.fingerprint import fingerprint
 from ...stages.record import jsonable
+from ...stages.secrets import without_secrets
 from .config import MixConfig
 from .facts import Facts
 from .lengths import length_plot, length_statistics
@@ -141,6 +142,7 @@ def _contamination(facts: Facts, name: str, hit_questions: np.ndarray) -> dict[s
 
 def write_card(card: Mapping[str, Any], output_dir: Path) -> None:
     """Write `card.json`, `card.md` and the picture that it shows."""
+    card = without_secrets(card)
     write_json(output_dir / "card.json", card)
     for name, text in ((PLOT, length_plot(card["lengths"])), ("card.md", render_card(card))):
         with atomic_file(output_dir / name) as file:

@@ -1,5 +1,6 @@
 """Charts of what the stages scored: accuracy, pass@k, majority@k, differences between arms, entropy."""
 
+import math
 from typing import Any
 
 from ...evaluation.metrics import points_by_k
@@ -27,8 +28,21 @@ def accuracy_charts(data: RunData) -> list[str]:
 
 
 def curve_charts(data: RunData, measure: str = "pass") -> list[str]:
-    """One chart per benchmark that has more than one k: `pass` or `majority`@k of each arm before and after GRPO."""
+    """
+    One chart per benchmark that has more than one k: `pass` or `majority`@k of each arm before and after GRPO. All of
+    them, of both measures, have the same axes, so that any two can be compared.
+    """
     charts = []
+    every = [
+        points_by_k(row, name)
+        for benchmark in data.benchmarks
+        for stages in _results(data, benchmark).values()
+        for row in stages.values()
+        for name in ("pass", "majority")
+    ]
+    ks = sorted({k for points in every for k in points})
+    # The next ten above the highest
+    top = max((10 * math.ceil(10 * value) for points in every for value in points.values()), default=100)
     for benchmark in data.benchmarks:
         curves = [
             (data.arms[arm].style, stage, points)
@@ -38,7 +52,6 @@ def curve_charts(data: RunData, measure: str = "pass") -> list[str]:
         ]
         if not curves:
             continue
-        ks = sorted({k for *_, points in curves for k in points})
         with Chart(benchmark, f"{measure}@k on {benchmark} by the number of samples k, in percent") as chart:
             axes = chart.axes
             for style, stage, points in curves:
@@ -53,8 +66,8 @@ def curve_charts(data: RunData, measure: str = "pass") -> list[str]:
             axes.set_xscale("log", base=2)
             axes.set_xticks(ks, [str(k) for k in ks])
             axes.minorticks_off()
-            axes.set(xlabel="k", ylabel=f"{measure}@k, %")
-            axes.set_ylim(top=min(102, axes.get_ylim()[1]))
+            axes.set(xlabel="k", ylabel=f"{measure}@k, %", xlim=(0.9 * ks[0], 1.1 * ks[-1]))
+            axes.set_ylim(-0.02 * top, 1.02 * top)
         charts.append(chart.svg)
     return charts
 
