@@ -76,7 +76,7 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     """
     _write_in_any_encoding()
     # The name of the current folder is in a variable that is named like a password
-    remember({name: value for name, value in os.environ.items() if name != "PWD"})
+    remember({name: value for name, value in os.environ.items() if name not in ("PWD", "OLDPWD")})
     with safe_terminal():
         return _ended(main, interrupted)
 

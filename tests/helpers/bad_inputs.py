@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from glow_trl.generation.loading import load_tokenizer
 from glow_trl.data.handover import write_handover
+from glow_trl.generation.loading import load_tokenizer
 from helpers.made_up_run import make_run_folder
 from helpers.sft_folders import made_up, write_sft_folder
 

@@ -271,6 +271,12 @@ def test_a_killed_command_ends_like_one_that_was_not(worker, job, seed):
         lines = said.splitlines()
         assert lines.count(f"glow-trl: interrupted; the same command {last}") == 1 and "Traceback" not in said, said
         assert [path for path in job.folder.rglob("*") if path.name.endswith((".partial", ".lock"))] == []
+    if not COMMANDS[job.argv[0]].continues:
+        # Nobody looks at these again before they are replaced: what has its name is whole
+        there = content(job.folder)
+        assert [
+            name for name in there if job.expected.get(name, there[name]) != there[name] and "run.json" not in name
+        ] == []
     run_to_the_end(worker, job.argv, alone=alone)
     check_same_end(job)
 
