@@ -25,11 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     end_with_launcher()
     os.environ[LAUNCHER] = str(os.getpid())
     from accelerate.commands.launch import launch_command, launch_command_parser
+    from torch.distributed.elastic.agent.server import api as agent
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     # That it was interrupted says the run
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.ERROR)
+    logging.getLogger(agent.__name__).setLevel(logging.ERROR)
     with Interruption() as interruption:
         try:
             launch_command(launch_command_parser().parse_args(argv))

@@ -12,7 +12,7 @@ from ..data.loss_history import HISTORY_DIR, LossHistory
 from ..errors import UserError
 from ..stages.files import read_json
 from ..stages.record import read_run
-from ..stages.registry import DATA_STAGES
+from ..stages.registry import DATA_STAGES, RECIPE_STAGES
 from .arm_styles import ArmStyle
 from .inputs import ANALYSES, Inputs
 
@@ -166,9 +166,10 @@ def _refuse_other_folders(folder: Path, stages: dict[str, dict[str, Any]]) -> No
 
 
 def _by_start(paths: dict[str, Path]) -> dict[str, dict[str, Any]]:
-    """The run records at the paths, by the same names, in the order of their starts."""
+    """The run records at the paths, by the same names, in the order of their starts; in a recipe's within a second."""
     records = [(name, read_run(path.parent) or {}) for name, path in paths.items()]
-    return dict(sorted(records, key=lambda item: (str(item[1].get("started") or ""), item[0])))
+    places = {name: place for place, name in enumerate(RECIPE_STAGES, start=1)}
+    return dict(sorted(records, key=lambda item: (str(item[1].get("started") or ""), places.get(item[0], 0), item[0])))
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:

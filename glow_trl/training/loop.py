@@ -148,17 +148,18 @@ def train(trainer: ResumableTrainer, run: StageRun) -> None:
     trainer.add_callback(steps)
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
-    except TrainingCollapsed:
+    except BaseException as error:
+        # What is said next has a line of its own
         if progress.training_bar is not None:
             progress.training_bar.close()
-        _write_log(trainer, run)
-        leave_process_group()
-        raise
-    except Exception as error:
+        if isinstance(error, TrainingCollapsed):
+            _write_log(trainer, run)
+            leave_process_group()
+            raise
         # `torch.save` says of a file that it could not write whole where it is, and not why
         if any(mark in str(error) for mark in ("inline_container", "PytorchStreamWriter")):
             check_room(run.output_dir)
-        if steps.done:
+        if steps.done or not isinstance(error, Exception):
             raise
         # What a library refuses before a step is done is a setting, or the checkpoint
         with loading(f"{checkpoint} cannot be resumed from" if checkpoint else "the training cannot begin"):

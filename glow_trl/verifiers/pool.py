@@ -54,8 +54,9 @@ class VerifierPool:
         workers (`int`, *optional*):
             Number of worker processes; by default 2, or 1 on a single core.
         timeout (`float`, *optional*, defaults to 5.0):
-            Wall-clock limit in seconds for one comparison. A worker that exceeds it is killed and replaced, and its
-            own case gets `reason="timeout"`.
+            Wall-clock limit in seconds for one comparison; where others use the processors, time spent waiting for
+            one does not count, up to ten times the limit. A worker that exceeds it is killed and replaced, and its own
+            case gets `reason="timeout"`.
         memory_mb (`int`, *optional*, defaults to 64):
             By how many MiB one worker may grow over its size at start; a case that needs more gets `reason="error"`.
         cache_size (`int`, *optional*, defaults to 16384):

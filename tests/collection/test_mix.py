@@ -1,12 +1,7 @@
 """`glow-trl mix`: what goes in comes out once, counted, split by question, balanced, in whatever order it comes."""
 
 import json
-import os
 import random
-import signal
-import subprocess
-import sys
-import time
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -17,7 +12,6 @@ from glow_trl.collection.mix import MixConfig
 from glow_trl.data import read_jsonl, write_jsonl
 from glow_trl.errors import UserError
 from glow_trl.stages.record import read_run
-from helpers.launching import environment
 
 
 def read(path):
@@ -373,37 +367,3 @@ def test_a_run_that_is_complete_is_kept_and_one_that_differs_refused(tmp_path, c
     write_jsonl(tmp_path / "rows.jsonl", made_up(21))
     assert cli(["mix", "--config", str(tmp_path / "out.yaml")]) == 2
     assert "differs in the content of" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_killed_runs_leave_no_torn_file_and_start_over(tmp_path):
-    write_jsonl(tmp_path / "rows.jsonl", made_up(1500))
-    settings = {"dataset_name": str(tmp_path / "rows.jsonl"), "near_duplicate_threshold": 0.9, "mixture": "balanced"}
-    (tmp_path / "mix.yaml").write_text(json.dumps(settings))
-    command = [sys.executable, "-m", "glow_trl", "mix", "--config", str(tmp_path / "mix.yaml"), "--output_dir"]
-
-    def start(out):
-        process = subprocess.Popen([*command, str(out)], stderr=subprocess.DEVNULL, env=environment())
-        while process.poll() is None and not (out / "run.json").exists():
-            time.sleep(0.005)
-        return process, time.monotonic()
-
-    process, started = start(tmp_path / "straight")
-    assert process.wait() == 0
-    duration = time.monotonic() - started
-    out = tmp_path / "killed"
-    states = []
-    for share in (0, 0.3, 0.6):
-        process, _ = start(out)
-        time.sleep(share * duration)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        # Every file that has its name is whole
-        for path in out.glob("*.jsonl"):
-            assert path.read_bytes() == (tmp_path / "straight" / path.name).read_bytes()
-        states.append(read_run(out)["status"])
-    assert "running" in states
-    subprocess.run([*command, str(out)], check=True, capture_output=True)
-    for name in ("train", "validation", "prompts", "duplicates", "contamination", "rejects"):
-        assert (out / f"{name}.jsonl").read_bytes() == (tmp_path / "straight" / f"{name}.jsonl").read_bytes()
-    assert not list(out.glob("*.partial"))

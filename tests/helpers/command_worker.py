@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from glow_trl.stages.registry import COMMANDS
+from helpers.launching import ROOT
 from helpers.processes import LIMIT
 
 
@@ -62,7 +63,8 @@ def start(job: dict) -> int:
             os.dup2(log.fileno(), stream)
     code = 1
     try:
-        sys.argv = ["glow-trl", *job["argv"]]
+        # The record of a run has it, here as there
+        sys.argv = [str(ROOT / "glow_trl" / "__main__.py"), *job["argv"]]
         code = importlib.import_module("glow_trl.cli").main(job["argv"])
     except BaseException:
         traceback.print_exc()

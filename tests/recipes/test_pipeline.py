@@ -5,6 +5,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,8 @@ def command(recipe, output_dir, *argv):
 
 def start(recipe, output_dir, *argv):
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command(recipe, output_dir, *argv), **pipes, text=True, cwd=ROOT, env=environment())
+    options = {"text": True, "cwd": ROOT, "env": environment(), "start_new_session": True}
+    return subprocess.Popen(command(recipe, output_dir, *argv), **pipes, **options)
 
 
 def states(folder):
@@ -360,20 +362,34 @@ def test_deepspeed_is_asked_for_before_anything_is_done(recipe, tmp_path, monkey
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "num_processes"), [("cpu", 1), ("ddp", 2)])
-def test_launched_stages_are_the_runs_own(recipe, tmp_path, name, num_processes):
-    """What is wrong with a stage is said as without a launcher, and the stage ends with a run that is killed."""
+@pytest.mark.parametrize(
+    ("name", "num_processes", "number"),
+    [("cpu", 1, signal.SIGTERM), ("ddp", 2, signal.SIGKILL), ("ddp", 2, signal.SIGINT)],
+)
+def test_launched_stages_are_the_runs_own(recipe, tmp_path, name, num_processes, number):
+    """
+    What is wrong with a stage is said as without a launcher. The stage ends with a run that is killed; one that is
+    ended in good order says so once.
+    """
     launched = ["--accelerate_config", str(on_cpu(name, tmp_path, num_processes))]
-    process = start(recipe, tmp_path / "wrong", *launched, "--sft.dataset_name", "nowhere.jsonl")
-    _, errors = process.communicate()
-    assert process.returncode == 2 and "Traceback" not in errors
-    assert "glow-trl: error: " in errors and "nowhere.jsonl" in errors
+    if number != signal.SIGINT:
+        process = start(recipe, tmp_path / "wrong", *launched, "--sft.dataset_name", "nowhere.jsonl")
+        _, errors = process.communicate()
+        assert process.returncode == 2 and "Traceback" not in errors
+        assert "glow-trl: error: " in errors and "nowhere.jsonl" in errors
 
     process = start(recipe, tmp_path / "killed", *launched, "--sft.max_steps", "1000000")
     wait_until((tmp_path / "killed" / "glow" / "sft" / "checkpoint-2").exists, process)
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) > num_processes
-    process.kill()
-    process.communicate()
+    # Ctrl-C is for all the processes in the foreground
+    (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+    _, errors = process.communicate()
+    if number == signal.SIGKILL:
+        assert process.returncode == -number
+    else:
+        assert process.returncode == 128 + number and "Traceback" not in errors
+        assert errors.splitlines().count("glow-trl: interrupted; the same command continues where it stopped") == 1
+        assert json.loads((tmp_path / "killed" / "glow" / "sft" / "run.json").read_text())["seconds"] > 0
     _, alive = psutil.wait_procs(family, timeout=LIMIT)
     assert not alive

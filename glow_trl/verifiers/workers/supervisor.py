@@ -17,12 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from ...errors import UserError
 from .worker import PID, READY, REAP, SPAWN, receive_exactly, receive_message, send_message
 
 
 START_TIMEOUT = 120.0
 LEAST_SHARE = 0.25
+# On a machine that is busy a worker has its time of the processor later, but not after this many times the limit
+MOST_WAITING = 10
 MAX_RETRIES = 2
 _BOOTSTRAP = (
     "import json, sys; sys.path.extend(p for p in json.loads(sys.argv.pop()) if p not in sys.path); "
@@ -45,6 +49,13 @@ class _Worker:
     starter: "_Starter"
     index: int = -1
     deadline: float = 0.0
+    allowed: float = 0.0
+    used_before: float = 0.0
+
+    def lacks(self) -> float:
+        """Seconds of the processor that its request has not had yet of those that it is allowed."""
+        lacking = self.allowed - (_processor_seconds(self.pid) - self.used_before)
+        return lacking if lacking > 0.1 * self.allowed else 0.0
 
     def has_died(self) -> bool:
         """Whether an idle worker is gone: its side of the connection is closed."""
@@ -157,6 +168,14 @@ class _State:
         self.begin()
 
 
+def _processor_seconds(pid: int) -> float:
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return times.user + times.system
+
+
 def _forget_after_fork(state: weakref.ref) -> None:
     if (alive := state()) is not None:
         alive.forget()
@@ -195,10 +214,14 @@ class Workers:
         self._state.stop()
 
     def run(self, requests: list[tuple], timeout: float = math.inf) -> list[Outcome]:
-        """Call the function with each tuple of arguments; a call of more than `timeout` seconds is killed."""
+        """
+        Call the function with each tuple of arguments; a call of more than `timeout` seconds is killed. One that had
+        to wait for a processor, which others use, has the seconds that it lacks.
+        """
         outcomes: dict[int, Outcome] = {}
         waiting = deque(range(len(requests)))
         deadlines: dict[int, float] = {}
+        last: dict[int, float] = {}
         deaths: Counter[int] = Counter()
         mine: set[_Worker] = set()
         selector = selectors.DefaultSelector()
@@ -215,6 +238,8 @@ class Workers:
                     now = time.monotonic()
                     allowed = max(timeout - (now - before), LEAST_SHARE * timeout)
                     worker.deadline = deadlines.setdefault(worker.index, now + allowed)
+                    worker.allowed, worker.used_before = allowed, _processor_seconds(worker.pid)
+                    last.setdefault(worker.index, now + MOST_WAITING * timeout)
                     selector.register(worker.connection, selectors.EVENT_READ, worker)
                     try:
                         send_message(worker.connection, requests[worker.index])
@@ -224,6 +249,9 @@ class Workers:
                 ready = {key.data for key, _ in selector.select(None if pause == math.inf else pause)}
                 now = time.monotonic()
                 for worker in [worker for worker in mine if worker in ready or worker.deadline <= now]:
+                    if worker not in ready and now < last[worker.index] and (lacking := worker.lacks()):
+                        worker.deadline = deadlines[worker.index] = min(now + lacking, last[worker.index])
+                        continue
                     selector.unregister(worker.connection)
                     mine.discard(worker)
                     if worker not in ready:
