@@ -46,7 +46,7 @@ def evaluate(
         engine ([`~glow_trl.generation.Engine`], *optional*):
             A loaded engine to use in place of the one that `config` names. It is not closed.
         console (`rich.console.Console`, *optional*):
-            Where progress bars are drawn; none are without it.
+            Where progress bars are drawn, if it is a terminal; none are without it.
         only_entropy (`bool`, *optional*, defaults to `False`):
             Measure policy entropy and nothing else; `results.json` is not written.
 
@@ -76,7 +76,10 @@ def evaluate(
     state = OutputState(folder)
     for job in jobs:
         state.open(job)
-    with progress_bars(console is not None, console) as progress, ModelLoader(config, engine) as models:
+    with (
+        progress_bars(console is not None and console.is_terminal, console) as progress,
+        ModelLoader(config, engine) as models,
+    ):
         for job in [] if only_entropy else jobs:
             if not job.generations_file.exists():
                 samples = _generate(job, job.samples_file, len(job.questions), config.sampling, models, progress)
