@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..stages.files import read_text
-from ..stages.yaml_file import nearest
+from ..stages.yaml_file import nearest, one_line
 
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _LIBRARIES = {
     "huggingface_hub",
     "json",
 }
+# Some errors list all the tensors of a model
+_LONGEST = 400
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model")
 
 
@@ -129,7 +131,8 @@ def loading(what: str) -> Iterator[None]:
         module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
         if of_machine or module.partition(".")[0] not in _LIBRARIES:
             raise
-        raise UserError(f"{what}: {first_line(error)}") from error
+        text = f"no {error}" if isinstance(error, KeyError) else one_line(error)
+        raise UserError(f"{what}: {text if len(text) <= _LONGEST else text[:_LONGEST] + ' ...'}") from error
 
 
 def load_tokenizer(
@@ -204,11 +207,3 @@ def end_token_ids(tokenizer: "PreTrainedTokenizerBase", generation_config: "Gene
     configured = None if generation_config is None else generation_config.eos_token_id
     configured = configured if isinstance(configured, list) else [configured]
     return sorted({token for token in [tokenizer.eos_token_id, *configured] if token is not None})
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    text = str(error).strip()
-    if isinstance(error, KeyError):
-        text = f"no {text}"
-    return text.splitlines()[0] if text else type(error).__name__
