@@ -79,7 +79,7 @@ def check_exists(model_name_or_path: str, revision: str = "main") -> None:
     except HFValidationError:
         problem = f"there is no folder {model_name_or_path}, and no model on the Hub can have that name"
     except (OSError, httpx.HTTPError) as error:
-        problem = f"there is no folder {model_name_or_path} here, and the Hub cannot be asked ({first_line(error)})"
+        problem = f"there is no folder {model_name_or_path} here, and the Hub cannot be asked ({one_line(error)})"
     raise UserError(f"model_name_or_path: {problem}{_nearest_folder(Path(model_name_or_path))}")
 
 
