@@ -45,6 +45,8 @@ class LedgerCallback(TrainerCallback):
         reject_unsupported(trainer)
         if trainer._normalizer is not None:
             trainer._normalizer.reset(args.gradient_accumulation_steps > 1)
+        if trainer.resumed_from is not None and args.include_num_input_tokens_seen == "no":
+            trainer._total_train_tokens = state.num_input_tokens_seen
         if trainer.resumed_from is None:
             trainer.ledger.reset()
         else:

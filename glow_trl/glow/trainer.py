@@ -255,4 +255,7 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
             checkpoint = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             checkpoint.mkdir(parents=True, exist_ok=True)
             self.ledger.save(checkpoint / LEDGER_FILE)
+        if self.args.include_num_input_tokens_seen == "no":
+            # TRL counts the tokens that it logs, and forgets how many
+            self.state.num_input_tokens_seen = self._total_train_tokens
         super()._save_checkpoint(model, trial)

@@ -17,7 +17,7 @@ from ..generation.loading import check_exists, local_folder
 from ..stages.config import build_settings, command_types
 from ..stages.console import visible
 from ..stages.paths import expand_path
-from ..stages.processes import LAUNCHER, end_children
+from ..stages.processes import LAUNCHER
 from ..stages.recipe_file import PROMPT, RECIPE_FILE, replace
 from ..stages.record import StageRun, jsonable, read_run
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
@@ -235,7 +235,8 @@ class Pipeline:
                 try:
                     code = process.wait()
                 except BaseException:
-                    end_children()
+                    # It ends its stage, and is waited for
+                    process.terminate()
                     raise
             if code:
                 raise StageFailed(2 if code == 2 else 1)

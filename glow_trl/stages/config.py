@@ -186,7 +186,7 @@ def build_settings(
         raise
     except (ValueError, TypeError) as error:
         raise UserError(f"{where}: {one_line(error)}") from error
-    return Settings.of(command, configs, [*from_file, *from_command_line], changeable)
+    return Settings.of(command, configs, [*from_file, *sorted(from_command_line)], changeable)
 
 
 def _typed(

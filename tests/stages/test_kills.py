@@ -82,6 +82,9 @@ def plain(path: Path) -> bytes:
         return json.dumps(without_times(json.loads(path.read_bytes()))).encode()
     if path.name == "log.jsonl":
         return json.dumps([without_times(json.loads(line)) for line in path.read_text().splitlines()]).encode()
+    if path.name == "README.md":
+        # TRL has the tags of a model card in the order of a set
+        return b"\n".join(sorted(path.read_bytes().splitlines()))
     if path.suffix == ".html":
         # Durations and dates of the stages
         return re.sub(rb"\d[\d.,]* (s|min|h)\b|\d{4}-\d\d-\d\d[T ][\d:+]*", b"", path.read_bytes())
