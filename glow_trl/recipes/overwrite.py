@@ -28,7 +28,15 @@ _FILES = (
     *("dynamics.json", "never_improved.jsonl", "vllm_server.log", "results.json", "state.json"),
     *("generations_*.jsonl", "entropy_*.jsonl", "*.samples.jsonl", "*.entropy_samples.jsonl"),
 )
-_FOLDERS = ("checkpoint-*", "tmp-checkpoint-*", "runs", "completions", "merged_model", "merged_model.partial")
+_FOLDERS = (
+    "checkpoint-*",
+    "tmp-checkpoint-*",
+    "collapsed-checkpoint-*",
+    "runs",
+    "completions",
+    "merged_model",
+    "merged_model.partial",
+)
 _RESULTS = ("summary.json", "report.html", RUN_FILE)
 
 
