@@ -46,7 +46,7 @@ def evaluate(
         engine ([`~glow_trl.generation.Engine`], *optional*):
             A loaded engine to use in place of the one that `config` names. It is not closed.
         console (`rich.console.Console`, *optional*):
-            Where progress bars are drawn, if it is a terminal.
+            Where progress bars are drawn, if it is a terminal; none are without it.
         only_entropy (`bool`, *optional*, defaults to `False`):
             Measure policy entropy and nothing else; `results.json` is not written.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..stages.files import read_text
-from ..stages.yaml_file import nearest
+from ..stages.yaml_file import nearest, one_line
 
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ _LIBRARIES = {
     "huggingface_hub",
     "json",
 }
+# Some errors list all the tensors of a model
+_LONGEST = 400
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model")
 
 
@@ -77,7 +79,7 @@ def check_exists(model_name_or_path: str, revision: str = "main") -> None:
     except HFValidationError:
         problem = f"there is no folder {model_name_or_path}, and no model on the Hub can have that name"
     except (OSError, httpx.HTTPError) as error:
-        problem = f"there is no folder {model_name_or_path} here, and the Hub cannot be asked ({first_line(error)})"
+        problem = f"there is no folder {model_name_or_path} here, and the Hub cannot be asked ({one_line(error)})"
     raise UserError(f"model_name_or_path: {problem}{_nearest_folder(Path(model_name_or_path))}")
 
 
@@ -129,7 +131,8 @@ def loading(what: str) -> Iterator[None]:
         module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
         if of_machine or module.partition(".")[0] not in _LIBRARIES:
             raise
-        raise UserError(f"{what}: {first_line(error)}") from error
+        text = f"no {error}" if isinstance(error, KeyError) else one_line(error)
+        raise UserError(f"{what}: {text if len(text) <= _LONGEST else text[:_LONGEST] + ' ...'}") from error
 
 
 def load_tokenizer(
@@ -189,8 +192,9 @@ def load_model(
             model_name_or_path, dtype=dtype, trust_remote_code=trust_remote_code, **model_kwargs
         )
     model = model.to(device).eval()
-    weights = [weight for weight in model.parameters() if weight.is_floating_point()]
-    if not all(torch.stack([weight.sum(dtype=torch.float64) for weight in weights]).isfinite()):
+    # One number that is not finite makes the sum so
+    sums = (weight.detach().sum(dtype=torch.float32) for weight in model.parameters() if weight.is_floating_point())
+    if not all(total.isfinite() for total in sums):
         raise UserError(
             f"{model_name_or_path}: weights are not finite numbers, as a training that collapsed leaves them; take "
             "another checkpoint"
@@ -203,11 +207,3 @@ def end_token_ids(tokenizer: "PreTrainedTokenizerBase", generation_config: "Gene
     configured = None if generation_config is None else generation_config.eos_token_id
     configured = configured if isinstance(configured, list) else [configured]
     return sorted({token for token in [tokenizer.eos_token_id, *configured] if token is not None})
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    text = str(error).strip()
-    if isinstance(error, KeyError):
-        text = f"no {text}"
-    return text.splitlines()[0] if text else type(error).__name__

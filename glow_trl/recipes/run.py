@@ -46,7 +46,7 @@ class RunConfig:
             Launch the training stages with this file of `accelerate`, or the one of this name in
             `accelerate_configs/`.
         overwrite (`bool`, *optional*, defaults to `False`):
-            Whether to delete first what an earlier run left in the folder.
+            Whether to delete first what an earlier run left in the folder. What no stage writes is kept, and named.
     """
 
     recipe: str = setting(

@@ -144,10 +144,15 @@ def headline(
     data: RunData, summary: dict[str, Any], book: ScoreBook, results: dict[str, Any] | None
 ) -> dict[str, Any]:
     """What the first screen says of the main arm: `tiles` of its accuracy in and out of domain, the `chief` changes by
-    GRPO for better, for worse and neither, the `counts` of each arm, and the main one `against` the others."""
+    GRPO for better, for worse and neither, and `counts`; those of the `others`, and the main arm `against` them."""
     arm = data.main_arm
     changes = {name: items for name, items in summary["changes"].items() if items}
     own = changes.get(arm.name, []) if arm is not None else []
+    against = {item["arm"]: item for item in against_others(data, book)}
+    others = {
+        name: {"counts": counts(changes[name]) if name in changes else None, "against": against.get(name)}
+        for name in list(data.arms)[1:]
+    }
     tiles = []
     for group in (results or {"groups": []})["groups"][:2]:
         row = (group["means"] or group["benchmarks"] or [None])[0]
@@ -167,8 +172,8 @@ def headline(
         "seconds": total_seconds(summary),
         "changes": own,
         "chief": {verdict: chief_changes(own, verdict) for verdict in (BETTER, WORSE, NEITHER)},
-        "counts": {name: counts(items) for name, items in changes.items()},
-        "against": against_others(data, book),
+        "counts": counts(own),
+        "others": {name: item for name, item in others.items() if any(item.values())},
     }
 
 

@@ -21,7 +21,7 @@ from .interruption import Interruption
 from .noise import drop_noise
 from .processes import LAUNCHER, end_with_launcher, is_main_process
 from .registry import COMMANDS
-from .secrets import remember
+from .secrets import remember_environment
 from .terminal import SafeFormatter, safe_terminal
 
 
@@ -75,8 +75,7 @@ def guarded(main: Callable[[], int | None], interrupted: str = "interrupted") ->
     more (`| head`), as a shell has it of a program that the signal for this ends. Other errors are raised.
     """
     _write_in_any_encoding()
-    # The name of the current folder is in a variable that is named like a password
-    remember({name: value for name, value in os.environ.items() if name not in ("PWD", "OLDPWD")})
+    remember_environment()
     with safe_terminal():
         return _ended(main, interrupted)
 

@@ -20,7 +20,7 @@ from ..errors import MissingExtraError, UserError
 from .paths import expand_arguments, expand_path, expand_setting
 from .recipe_file import LENGTHS, resolve_stage_file, said
 from .registry import COMMANDS
-from .secrets import HANDED_OVER, remember
+from .secrets import HANDED_OVER, remember, remember_environment
 from .values import check_choice, check_number, typed
 from .yaml_file import nearest, one_line, parse_yaml
 
@@ -361,7 +361,8 @@ def read_config(
     settings = {} if path is None else resolve_stage_file(path, known)
     settings |= {} if path is None else json.loads(os.environ.get(HANDED_OVER, "{}"))
     os.environ.update({str(name): str(value) for name, value in settings.pop("env", {}).items()})
-    remember([settings, os.environ])
+    remember(settings)
+    remember_environment()
     return rest, path, settings
 
 

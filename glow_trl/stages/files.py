@@ -100,7 +100,7 @@ def write_json(path: str | os.PathLike, content: Any) -> None:
         OSError: the disk is full.
     """
     with atomic_file(path) as file:
-        file.write(hide_known(json.dumps(content, indent=2, ensure_ascii=False)) + "\n")
+        file.write(json.dumps(hide_known(content), indent=2, ensure_ascii=False) + "\n")
 
 
 @contextmanager

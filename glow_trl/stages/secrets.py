@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 
 HIDDEN = "***"
@@ -19,7 +20,7 @@ HANDED_OVER = "GLOW_TRL_HANDED_OVER"
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _SECRET_WORDS = frozenset(
-    "password passwd passphrase pwd secret secrets credential credentials authorization auth bearer cookie apikey "
+    "password passwd passphrase secret secrets credential credentials authorization auth bearer cookie apikey "
     "authtoken accesstoken hftoken".split()
 )
 _BEFORE_KEY = frozenset(
@@ -29,7 +30,7 @@ _BEFORE_KEY = frozenset(
 _BEFORE_TEXT_TOKEN = frozenset(
     "pad padding eos bos unk sep cls mask image video audio vision stop end start begin special think thinking turn "
     "response boi eoi eot eom fim prefix suffix middle system assistant tool next per first last max min num new best "
-    "extra added each newline no target a the of".split()
+    "extra added each newline no target".split()
 )
 _IN_QUERIES = frozenset(("key", "sig", "signature"))
 # Shorter ones are likely to be words of other texts too
@@ -56,7 +57,12 @@ def is_secret(name: str) -> bool:
     last, before = (words[-1], words[-2] if len(words) > 1 else "") if words else ("", "")
     if last == "token":
         return before not in _BEFORE_TEXT_TOKEN
-    return last in _SECRET_WORDS or (last in ("key", "keys") and before in _BEFORE_KEY)
+    # `PWD` by itself is the current folder
+    return (
+        last in _SECRET_WORDS
+        or (last == "pwd" and before != "")
+        or (last in ("key", "keys") and before in _BEFORE_KEY)
+    )
 
 
 def without_secrets(value: Any) -> Any:
@@ -83,12 +89,16 @@ def hide(text: str) -> str:
     return text
 
 
-def hide_known(text: str) -> str:
-    """A text without the secrets that were seen before, see [`remember`]; for what may be data."""
-    for secret in sorted(_known, key=len, reverse=True):
-        if secret in text:
-            text = text.replace(secret, HIDDEN)
-    return text
+def hide_known(value: Any) -> Any:
+    """A text, or texts in lists and mappings, without the secrets that were seen before; for what may be data."""
+    if isinstance(value, Mapping):
+        return {key: hide_known(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [hide_known(item) for item in value]
+    if isinstance(value, str):
+        for secret in sorted(_known, key=len, reverse=True):
+            value = value.replace(secret, HIDDEN)
+    return value
 
 
 def remember(value: Any) -> None:
@@ -105,6 +115,11 @@ def remember(value: Any) -> None:
         for option, item in zip(("", *value), value, strict=False):
             is_option = isinstance(option, str) and option.startswith("--")
             _add(item) if is_option and _is_secret_item(option, item) else remember(item)
+
+
+def remember_environment() -> None:
+    """Know from now on the secrets in environment variables. `PWD` is no password but the current folder."""
+    remember({name: value for name, value in os.environ.items() if name != "PWD"})
 
 
 @contextlib.contextmanager
@@ -152,14 +167,24 @@ def _is_secret_item(name: Any, value: Any) -> bool:
     return not isinstance(value, int | float) or not name.lower().endswith("token")
 
 
+def _is_path(value: str) -> bool:
+    try:
+        return os.path.exists(value)
+    except ValueError:
+        return False
+
+
 def _is_structured(text: str) -> bool:
     return text.lstrip()[:1] in ("{", "[")
 
 
 def _add(value: Any) -> None:
     if isinstance(value, str):
-        if len(value) >= _LEAST_LENGTH and value != HIDDEN:
-            _known.add(value)
+        # A path to a file of credentials tells nothing
+        if len(value) >= _LEAST_LENGTH and value != HIDDEN and not _is_path(value):
+            # As it may be quoted: by Python, in JSON, in an address, or line by line
+            forms = {value, repr(value)[1:-1], json.dumps(value)[1:-1], quote(value, safe=""), quote_plus(value)}
+            _known.update(forms, (line for line in value.split("\n") if len(line) >= _LEAST_LENGTH))
     elif isinstance(value, Mapping):
         for item in value.values():
             _add(item)

@@ -10,6 +10,8 @@ import threading
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from glow_trl.cli import main
 from glow_trl.data import write_jsonl
@@ -100,8 +102,9 @@ def test_the_hub_is_asked_once_and_nothing_else_is_printed(reachable, place, hub
 def test_an_adapter_of_a_model_that_is_gone_says_which(place, tiny_model, capsys):
     for file in Path(tiny_model).glob("*token*"):
         shutil.copy(file, place / "adapter")
+    save_file({"base_model.model.lora_A.weight": torch.zeros(1, 1)}, place / "adapter" / "adapter_model.safetensors")
     assert main(["merge", "adapter", "--output", "merged"]) == 2
     error = capsys.readouterr().err
-    assert "adapter cannot be merged into models/glw (model_name_or_path: there is no folder models/glw here" in error
-    assert "did you mean models/glow?" in error and "--base_model names the model" in error
+    assert "adapter cannot be merged into models/glw (--base_model names the model if it has moved)" in error
+    assert "there is no folder models/glw here" in error and "did you mean models/glow?" in error
     assert error.count("\n") == 1 and not (place / "merged").exists()

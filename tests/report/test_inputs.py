@@ -96,6 +96,13 @@ def test_a_stage_that_was_trained_anew_makes_what_was_made_of_it_stale(run):
     assert troubles(run) == dict.fromkeys(expected, "stale")
     text = shown(run)
     assert "glow / grpo evaluationcomplete stale" in text and "glow/grpo is stale itself" in text
+    # Beside what it is about too
+    for section, stage in (
+        ("Accuracy before and after GRPO", "glow / sft evaluation: glow/sft has changed since"),
+        ("All measures", "glow / sft evaluation: glow/sft has changed since"),
+        ("GRPO", "glow / grpo: glow/sft has changed since"),
+    ):
+        assert f"{section} stale {stage}" in text
 
 
 @pytest.mark.parametrize("gone", ["label/trajectories.jsonl", "glow/sft"])

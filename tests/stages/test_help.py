@@ -106,16 +106,6 @@ def test_what_is_required_is_and_nothing_else(name, tmp_path):
             parse(without=option)
 
 
-@pytest.mark.parametrize("argv", [["--help"], ["sft", "--help-all"]])
-def test_a_reader_may_leave(argv):
-    """`glow-trl sft --help | head` ends in silence."""
-    command = [sys.executable, "-m", "glow_trl", *argv]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        process.stdout.close()
-        assert process.stderr.read() == b""
-    assert process.returncode == 0
-
-
 def test_help_stands_anywhere_on_the_command_line(capsys):
     assert main(["run", "recipes/none", "--compare", "--help"]) == 0
     assert capsys.readouterr().out.startswith("usage: glow-trl run RECIPE")

@@ -19,6 +19,7 @@ import threading
 import typing
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import torch
@@ -27,6 +28,7 @@ import yaml
 from glow_trl.cli import main
 from glow_trl.stages import secrets
 from glow_trl.stages.config import command_types
+from glow_trl.stages.files import write_json
 from glow_trl.stages.registry import COMMANDS, TRAINING_STAGES
 from glow_trl.stages.secrets import hide, is_secret, remember, without_secrets
 from helpers.launching import CPU, environment
@@ -109,7 +111,8 @@ def test_the_search_finds_what_is_hidden_in_many_ways(tmp_path):
 @pytest.mark.parametrize(
     "name",
     "hub_token push_to_hub_token api_key OPENAI_API_KEY HF_TOKEN WANDB_API_KEY token apiKey Authorization x-api-key "
-    "password sft.hub_token --hub-token client_secret aws_secret_access_key access_token MY_COMPANY_TOKEN".split(),
+    "password db_pwd sft.hub_token --hub-token client_secret aws_secret_access_key access_token "
+    "MY_COMPANY_TOKEN".split(),
 )
 def test_names_of_secrets(name):
     assert is_secret(name) and PLANT not in json.dumps(without_secrets({"a": [{name: PLANT}]}))
@@ -118,7 +121,8 @@ def test_names_of_secrets(name):
 @pytest.mark.parametrize(
     "name",
     "pad_token eos_token max_new_tokens num_tokens token_mean tokenizer n_tokens token_loss api_key_env key keys "
-    "mask_token decoder_start_token_id image_token stop_token think_token password_file author secret_sauce".split(),
+    "mask_token decoder_start_token_id image_token stop_token think_token password_file author secret_sauce PWD "
+    "OLDPWD".split(),
 )
 def test_names_of_other_things_stay(name):
     assert without_secrets({name: PLANT}) == {name: PLANT}
@@ -161,9 +165,32 @@ def test_other_texts_stay(text):
     assert hide(text) == text
 
 
+def test_a_path_in_the_environment_is_no_secret(tmp_path):
+    remember({"PWD": str(tmp_path), "GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path), "A_TOKEN": PLANT})
+    assert hide(f"{tmp_path} {PLANT}") == f"{tmp_path} ***"
+
+
 def test_what_was_seen_once_is_hidden_everywhere():
     remember(["--engine_options", f"{{api_key: {PLANT}}}", "--sft.hub_token", OTHER, "--x", "visible"])
     assert hide(f"{PLANT} or {OTHER}, visible") == "*** or ***, visible"
+
+
+@pytest.mark.parametrize(
+    "secret", ["qu'o\"te\\\\d-word", "a b/c&d=e?f-word", "-----BEGIN-----\nfirst0line0\nsecond0line"]
+)
+def test_a_secret_is_hidden_however_it_is_quoted(secret, tmp_path):
+    remember({"password": secret})
+    for text in (secret, repr(secret), json.dumps(secret), quote(secret, safe=""), " ".join(secret.split())):
+        shown = hide(text)
+        assert not any(word in shown for word in ("word", "first0", "second0")), shown
+    write_json(tmp_path / "a.json", {"status": {"a": ["x " + secret]}})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"status": {"a": ["x ***"]}}
+
+
+def test_a_secret_that_is_a_common_word_leaves_records_readable(tmp_path):
+    remember({"password": "status"})
+    write_json(tmp_path / "a.json", {"status": "complete"})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"status": "complete"}
 
 
 def field_values(command: str) -> dict[str, typing.Any]:

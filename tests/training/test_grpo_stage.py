@@ -63,6 +63,26 @@ def test_a_collapse_stops_the_run_with_a_message_and_a_checkpoint(grpo, tmp_path
     assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "complete"
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("[None] * len(completions)", "no completion could be judged at 2 logs in a row"),
+        ("[float('nan')] * len(completions)", "no completion could be judged at 2 logs in a row"),
+        ("[0.0] * len(completions)", "no completion has earned a reward: it was 0 at all 2 logs"),
+    ],
+    ids=["none", "nan", "zero"],
+)
+def test_a_run_without_any_reward_stops(grpo, tmp_path, monkeypatch, body, reason):
+    """As TRL logs it: for the first two as `None`."""
+    name = f"reward_of_length_{len(body)}"
+    (tmp_path / f"{name}.py").write_text(f"def reward(completions, **kwargs):\n    return {body}\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    patience = ["--guard_patience", 2, "--guard_max_clipped_ratio", 2]
+    code, error = grpo("--reward_funcs", f"{name}.reward", "--max_steps", 3, *patience)
+    assert code == 1 and reason in error and "Traceback" not in error
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["status"] == "collapsed"
+
+
 def test_a_checkpoint_of_stage_one_is_held_to_its_prompts(grpo, glow_trl, tiny_model, trajectories, tmp_path):
     options = ["--model_name_or_path", tiny_model, "--dataset_name", trajectories, "--output_dir", tmp_path / "sft"]
     code, _ = glow_trl("sft", *options, *CPU, "--num_train_epochs", 2, "--system_prompt", "Add.")
