@@ -45,12 +45,12 @@ class LedgerCallback(TrainerCallback):
         reject_unsupported(trainer)
         if trainer._normalizer is not None:
             trainer._normalizer.reset(args.gradient_accumulation_steps > 1)
-        if trainer.resumed_from is not None and args.include_num_input_tokens_seen == "no":
-            trainer._total_train_tokens = state.num_input_tokens_seen
         if trainer.resumed_from is None:
             trainer.ledger.reset()
         else:
             trainer.ledger.load(Path(trainer.resumed_from) / LEDGER_FILE)
+            if args.include_num_input_tokens_seen == "no":
+                trainer._total_train_tokens = state.num_input_tokens_seen
         self.epoch = int(state.epoch or 0)
         self._synced_step = None
         if args.weighting != "uniform" and state.num_train_epochs <= args.glow_warmup_epochs:

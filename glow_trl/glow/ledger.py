@@ -1,5 +1,6 @@
 """The loss of every training sample in this epoch and the one before."""
 
+import json
 import os
 from pathlib import Path
 
@@ -142,9 +143,10 @@ class LossLedger:
     def save(self, path: str | os.PathLike) -> None:
         """Write the ledger to a safetensors file. The file appears under its name only when it is whole."""
         tensors = {"previous": self.previous.cpu().contiguous(), "current": self.current.cpu().contiguous()}
-        metadata = {"epoch": str(self.epoch), "fingerprint": self.fingerprint or ""}
+        # One entry, as safetensors writes several in another order each time
+        state = json.dumps({"epoch": self.epoch, "fingerprint": self.fingerprint})
         with atomic_path(path) as partial:
-            save_file(tensors, partial, metadata=metadata)
+            save_file(tensors, partial, metadata={"state": state})
 
     def load(self, path: str | os.PathLike) -> None:
         """
@@ -161,7 +163,10 @@ class LossLedger:
             )
         try:
             with safe_open(path, framework="pt") as file:
-                epoch, fingerprint = int(file.metadata()["epoch"]), file.metadata()["fingerprint"] or None
+                metadata = file.metadata()
+                # Version 0.1.0 had an entry for each
+                state = json.loads(metadata["state"]) if "state" in metadata else metadata
+                epoch, fingerprint = int(state["epoch"]), state["fingerprint"] or None
                 previous, current = file.get_tensor("previous"), file.get_tensor("current")
             if previous.shape != current.shape:
                 raise ValueError(f"shapes {list(previous.shape)} and {list(current.shape)}")

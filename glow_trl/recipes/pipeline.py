@@ -235,8 +235,9 @@ class Pipeline:
                 try:
                     code = process.wait()
                 except BaseException:
-                    # It ends its stage, and is waited for
+                    # It ends its stage. After Ctrl-C `Popen` itself would not wait for it
                     process.terminate()
+                    process.wait()
                     raise
             if code:
                 raise StageFailed(2 if code == 2 else 1)
