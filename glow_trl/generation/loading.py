@@ -2,6 +2,8 @@
 
 import errno
 import json
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,17 +19,9 @@ if TYPE_CHECKING:
 
 _SECONDS_FOR_THE_HUB = 10
 _CONFIG_FILES = ("config.json", "adapter_config.json")
-_LIBRARIES = {
-    "transformers",
-    "tokenizers",
-    "safetensors",
-    "peft",
-    "trl",
-    "torch",
-    "accelerate",
-    "huggingface_hub",
-    "json",
-}
+_LIBRARIES = frozenset(
+    "transformers tokenizers safetensors peft trl torch accelerate huggingface_hub datasets jinja2".split()
+)
 # Some errors list all the tensors of a model
 _LONGEST = 400
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "vocab.json", "spiece.model")
@@ -125,14 +119,19 @@ def loading(what: str) -> Iterator[None]:
         of_machine = type(error).__name__ == "OutOfMemoryError" or (
             isinstance(error, OSError) and error.errno not in (None, errno.ENOENT, errno.EISDIR, errno.ENOTDIR)
         )
-        trace = error.__traceback__
-        while trace is not None and trace.tb_next is not None:
-            trace = trace.tb_next
-        module = "" if trace is None else str(trace.tb_frame.f_globals.get("__name__"))
-        if of_machine or module.partition(".")[0] not in _LIBRARIES:
+        if of_machine or not _comes_from_libraries(error):
             raise
         text = f"no {error}" if isinstance(error, KeyError) else one_line(error)
         raise UserError(f"{what}: {text if len(text) <= _LONGEST else text[:_LONGEST] + ' ...'}") from error
+
+
+def _comes_from_libraries(error: Exception) -> bool:
+    """Whether all that this package called on the way to an error is the libraries'."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    rooms = [str(frame.f_globals.get("__name__")).partition(".")[0] for frame in frames]
+    own = [index for index, room in enumerate(rooms) if room == __name__.partition(".")[0]]
+    called = set(rooms[own[-1] + 1 :] if own else rooms)
+    return bool(called & _LIBRARIES) and called <= _LIBRARIES | sys.stdlib_module_names
 
 
 def load_tokenizer(

@@ -72,7 +72,9 @@ def check_folders(before: dict[str, str], after: dict[str, str], here: Path, wri
     assert not changed
     new = {Path(path) for path in after.keys() - before.keys()}
     left = {path for path in new if path.name not in _ALLOWED and not path.is_dir()}
-    assert not {path for path in left if writes is None or not path.is_relative_to(writes) or path.name == "run.json"}
+    assert not {
+        path for path in left if writes is None or not path.is_relative_to(writes) or path == writes / "run.json"
+    }
 
 
 @pytest.fixture(scope="session")
