@@ -58,5 +58,7 @@ class Interruption:
 
     def _interrupt_again(self) -> None:
         time.sleep(_AGAIN_SECONDS)
-        with contextlib.suppress(ProcessLookupError):
-            signal.pthread_kill(self._thread, signal.SIGINT)
+        # Nothing, if what it was raised in has ended meanwhile
+        if not self._over:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pthread_kill(self._thread, signal.SIGINT)

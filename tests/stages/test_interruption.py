@@ -62,6 +62,20 @@ def test_an_interruption_in_a_finalizer_is_not_lost(capsys):
     assert "Exception ignored" not in capsys.readouterr().err
 
 
+def test_what_ends_after_an_interruption_in_a_finalizer_is_not_interrupted_again():
+    class Thing:
+        pass
+
+    def main():
+        thing = Thing()
+        reference = weakref.ref(thing, lambda _: signal.raise_signal(signal.SIGTERM))
+        del thing
+        return 0 if reference() is None else 1
+
+    assert guarded(main) == 0
+    time.sleep(0.2)
+
+
 def test_a_second_sigterm_does_not_disturb_the_end_but_a_second_ctrl_c_does():
     done = []
 
