@@ -67,10 +67,13 @@ def test_time_adds_up_over_starts(tmp_path):
     assert read_run(tmp_path)["seconds"] >= first
 
 
-def test_a_record_that_is_damaged_counts_as_none(tmp_path):
+def test_a_record_that_is_damaged_is_not_written_over(tmp_path):
+    """It was some run's, and nobody can tell whether it is this one."""
     (tmp_path / "run.json").write_text('{"stage": "sft", "sta')
     assert read_run(tmp_path) is None
-    assert not run_of("sft", tmp_path, {}).is_complete
+    with pytest.raises(UserError, match="run.json is damaged"):
+        run_of("sft", tmp_path, {})
+    assert (tmp_path / "run.json").read_text() == '{"stage": "sft", "sta'
 
 
 def test_an_unwritable_folder_is_an_error_for_people(tmp_path):
