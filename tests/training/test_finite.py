@@ -37,7 +37,7 @@ def collapsed(code: int, error: str, out: Path) -> dict:
     assert error.count("glow-trl: error") == 1 and "learning_rate (now " in error and "max_grad_norm" in error
     run = json.loads((out / "run.json").read_text())
     assert run["status"] == "collapsed" and run["collapsed"] in error
-    assert not list(out.glob("*model.safetensors")) and not (out / "handover.json").exists()
+    assert not list(out.glob("*model.safetensors"))
     assert all(tensor.isfinite().all() for tensor in tensors(out).values())
     return run
 
@@ -75,7 +75,7 @@ LORA = ["--use_peft", "true", "--lora_r", 4, "--lora_target_modules", "all-linea
         ("sft", []),
         ("sft", ["--weighting", "uniform", "--loss_reduction", "token", "--logging_steps", 1]),
         ("sft", [*LORA, "--gradient_accumulation_steps", 2, "--logging_strategy", "no"]),
-        ("sft", ["--max_steps", 1]),
+        ("sft", ["--num_train_epochs", 0.05]),
         ("grpo", ["--logging_steps", 1]),
         ("grpo", [*LORA, "--save_strategy", "no"]),
     ],
