@@ -201,12 +201,15 @@ def test_resume_two_on_one(launched, tiny_model, tmp_path):
     check(result, torch.load(launched / "single.pt"), 1e-5)
 
 
-@pytest.mark.parametrize("saving", ["", "_save"])
-def test_collectives(launched, saving):
-    """One collective an epoch more than SFTTrainer's, also where each epoch ends with a checkpoint."""
+@pytest.mark.parametrize(("saving", "checks"), [("", 2), ("_save", 6)])
+def test_collectives(launched, saving, checks):
+    """
+    One collective an epoch more than SFTTrainer's, also where each epoch ends with a checkpoint; and one whenever the
+    processes tell each other whether all numbers are finite: at both ends, before a checkpoint and in the step after.
+    """
     for sft, glow in zip(
         results_of(launched, f"sft{saving}_count"), results_of(launched, f"glow{saving}_count"), strict=True
     ):
         assert sft["steps"] == glow["steps"] == 9 and sum(sft["collectives"].values()) > 9
         more = {name: n - sft["collectives"].get(name, 0) for name, n in glow["collectives"].items()}
-        assert {name: n for name, n in more.items() if n} == {"all_reduce": 3}, more
+        assert {name: n for name, n in more.items() if n} == {"all_reduce": 3, "all_gather": checks}, more
