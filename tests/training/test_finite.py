@@ -75,7 +75,7 @@ LORA = ["--use_peft", "true", "--lora_r", 4, "--lora_target_modules", "all-linea
         ("sft", []),
         ("sft", ["--weighting", "uniform", "--loss_reduction", "token", "--logging_steps", 1]),
         ("sft", [*LORA, "--gradient_accumulation_steps", 2, "--logging_strategy", "no"]),
-        ("sft", ["--num_train_epochs", 0.05]),
+        ("sft", ["--num_train_epochs", 0.05, "--weighting", "uniform"]),
         ("grpo", ["--logging_steps", 1]),
         ("grpo", [*LORA, "--save_strategy", "no"]),
     ],
