@@ -24,10 +24,13 @@ from glow_trl.stages.noise import drop_noise
         ("transformers.trainer_utils", "The tokenizer has new PAD/BOS/EOS tokens: {'eos_token_id': 3}.", True),
     ],
 )
-def test_lines_are_told_apart(logger, message, is_said, caplog):
+def test_lines_are_told_apart(logger, message, is_said, caplog, monkeypatch):
     drop_noise()
     drop_noise()
     logger = logging.getLogger(logger)
+    # Whatever libraries that other tests have imported made of it
+    monkeypatch.setattr(logger, "disabled", False)
+    caplog.set_level(logging.WARNING, logger.name)
     logger.addHandler(caplog.handler)
     try:
         logger.warning(message)
