@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 
-from .expression import INFINITY, exact, negated, read
+from .expression import GREEK, INFINITY, exact, negated, read
 from .latex import closing_brace, normalize, unwrap
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .units import split_unit
@@ -35,6 +35,7 @@ _NAME = re.compile(
         (?:\s*\([a-zA-Z0-9,+\- ]*\))?                                                       # f(x)
         | \\text\s*\{[^{}]*\}(?:\s*\([a-zA-Z0-9, ]*\))?
         | \\(?:overline|overrightarrow|vec|angle|triangle|hat|bar|widehat)\s*\{?\s*\\?[a-zA-Z]+\s*\}?
+        | \\(?:sin|cos|tan|cot|sec|csc)\s*\(?\s*\\?[a-zA-Z]+\s*\)?
         | m?\s*\\(?:angle|measuredangle)\s*[A-Za-z]+
         | \|\s*\\?[a-zA-Z]+\s*\|
         | [a-zA-Z](?:\s*[a-zA-Z])+                                                          # words
@@ -60,6 +61,7 @@ _COUNTED = re.compile(r"([+-]?[\d.,/ ]*\d)\s+([a-zA-Z][a-zA-Z'\-]+(?:\s+[a-zA-Z'
 _NOT_COUNTED = frozenset("or to not than if when minus plus over times pi sqrt unless except but".split())
 _MULTIPLES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
+_GREEK = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(GREEK)))})(?![a-zA-Z])")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _COMMA = re.compile(r"[,;]")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
@@ -181,6 +183,12 @@ def _listed(text: str, depth: int) -> Answer | None:
         items[0] = items[0].value  # n = 1, 2, 3
     if any(isinstance(item, Words) for item in items) and len(_WORD.findall(text)) > 3 * len(items):
         return Words(text)
+    if (
+        joined != text
+        and "or" in text
+        and all(isinstance(item, Scalar) and item.text == items[0].text for item in items)
+    ):
+        return items[0]  # 2 or 2
     if all(isinstance(item, Relation) for item in items) and (word := _AND_OR.search(text)):
         return Several(word.group(0), tuple(items))  # x < 1 or x > 2
     return Several("", _without_bare_lists(items))
@@ -274,11 +282,11 @@ def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) ->
         return _parse(sides[1], depth + 1)
     approximate = "\\approx" in operators
     operators = tuple(_OPERATOR_NAMES.get(operator, operator) for operator in operators)
-    if operators == ("=",) and is_name(sides[1]) and not _variables(sides[0]):
+    if operators == ("=",) and is_name(sides[1]) and not has_variables(sides[0]):
         sides = sides[::-1]
     if set(operators) == {"="} and len(sides) > 2 and not is_name(sides[0]) and is_name(sides[-2]):
         sides = sides[-2:]  # 1 = y = x = 0
-    if set(operators) == {"="} and (is_name(sides[0]) or not any(_variables(side) for side in sides)):
+    if set(operators) == {"="} and (is_name(sides[0]) or not any(has_variables(side) for side in sides)):
         # Of x = 1/3 = 0.333 the last value counts, of x = 1/3 \\approx 0.333 the exact one.
         value = sides[is_name(sides[0])] if approximate else sides[-1]
         name = _INSIGNIFICANT.sub("", sides[0]) if is_name(sides[0]) else ""
@@ -291,8 +299,10 @@ def is_name(text: str) -> bool:
     return _NAME.match(text) is not None
 
 
-def _variables(text: str) -> bool:
-    return re.search(r"[a-zA-Z]", _COMMANDS_AND_NAMES.sub("", _TEXT.sub("", text))) is not None
+def has_variables(text: str) -> bool:
+    """Whether there are letters in `text`, Latin or Greek, that may stand for unknown quantities."""
+    text = _TEXT.sub("", text)
+    return _GREEK.search(text) is not None or re.search(r"[a-zA-Z]", _COMMANDS_AND_NAMES.sub("", text)) is not None
 
 
 def _matrix(body: str, text: str, depth: int) -> Matrix | None:
@@ -314,7 +324,7 @@ def _based(match: re.Match) -> Scalar | None:
     if base.isdigit() and 2 <= int(base) <= 36 and all(int(digit, 36) < int(base) for digit in digits):
         number = Fraction(int(sign + digits, int(base)))
     tree = ("number", number) if number is not None else None
-    return Scalar(match.group(0), tree, number, digits=sign.replace("+", "") + digits)
+    return Scalar(match.group(0), tree, number, digits=sign.replace("+", "") + digits, base=base)
 
 
 def _scalar(text: str, inside: Answer | None = None) -> Answer:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from . import residues
-from .answers import is_name, parse
+from .answers import has_variables, is_name, parse
 from .expression import read
 from .intervals import intersection, merged
 from .latex import MAX_LENGTH, normalize
@@ -15,11 +15,15 @@ from .units import units_clash
 
 # An approximate decimal is accepted for a number that no decimal can write, from this many significant digits on.
 MIN_SIGNIFICANT_DIGITS = 6
+# A gold answer that is rounded itself is met by an exact answer that rounds to it; a model cannot aim at that.
+MIN_GOLD_DIGITS = 4
 
 Algebra = Callable[[Answer, Answer], bool | None]
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
 _INSIGNIFICANT_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
+_DECORATION = re.compile(r"\\(?:overline|overrightarrow|vec|hat|bar|widehat)(?![a-z])")
+_POINTS = re.compile(r"(\\angle)?([A-Z]{2,3})")
 _NO_SOLUTION = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"))
 _FLIPPED = {">": "<", ">=": "<="}
 
@@ -77,6 +81,8 @@ def equal(prediction: Answer, gold: Answer, algebra: Algebra = _no_algebra) -> b
     if isinstance(prediction, Matrix) or isinstance(gold, Matrix):
         return _equal_matrices(prediction, gold, algebra)
     if isinstance(prediction, Several) or isinstance(gold, Several):
+        if _has_unsolved(prediction) and not _has_unsolved(gold):
+            return False
         return _equal_several(prediction, gold, algebra)
     return _equal_scalars(prediction, gold, algebra)
 
@@ -143,9 +149,9 @@ def _unordered(first, second, algebra: Algebra) -> bool | None:
 
 def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
     if isinstance(prediction, Named) and isinstance(gold, Named):
-        names = prediction.name, gold.name
+        names = _canonical_name(prediction.name), _canonical_name(gold.name)
         if "" in names or names[0] == names[1] or not all(map(_is_variable, names)) or set(names) == {"y", "f(x)"}:
-            return equal(prediction.value, gold.value, algebra)
+            return equal(_in_order_of(gold.name, prediction), gold.value, algebra)
         if isinstance(prediction.value, Scalar) and prediction.value.value is not None:
             return False
     elif not isinstance(prediction, Relation) and not isinstance(gold, Relation):
@@ -155,7 +161,26 @@ def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | N
 
 
 def _is_variable(name: str) -> bool:
-    return re.fullmatch(r"\\?[a-zA-Z]+(?:_\w+)?(?:\(\w\))?", name) is not None
+    return re.fullmatch(r"(?:\\[a-z]+)?\\?[a-zA-Z]+'*(?:_\w+)?(?:\([\w,+-]*\))?", name) is not None
+
+
+def _canonical_name(name: str) -> str:
+    """A name without what only decorates it, `AB` for both `\\overline{BA}` and `AB`."""
+    name = _DECORATION.sub("", name).replace(r"\measuredangle", r"\angle").replace(r"m\angle", r"\angle")
+    if match := _POINTS.fullmatch(name):
+        name = (match.group(1) or "") + min(match.group(2), match.group(2)[::-1])
+    return name
+
+
+def _in_order_of(names: str, named: Named) -> Answer:
+    """The value of `(y, x) = (2, 1)` in the order of `(x, y)`; any other value as it is."""
+    wanted, given = (text.strip("()").split(",") for text in (names, named.name))
+    value = named.value
+    if wanted == given or sorted(wanted) != sorted(given) or not isinstance(value, Several):
+        return value
+    if len(value.items) != len(given):
+        return value
+    return Several(value.brackets, tuple(value.items[given.index(name)] for name in wanted))
 
 
 def _as_interval(relation: Relation) -> tuple[str, Several] | None:
@@ -177,6 +202,19 @@ def _as_interval(relation: Relation) -> tuple[str, Several] | None:
     return None if None in ends else (sides[1].replace(" ", ""), Several(brackets, ends))
 
 
+def _is_solved(relation: Relation) -> bool:
+    """Whether a relation says outright what a name is: `x = 3`, `1 < -x <= 2`, `x != 0`; not `2x = 6` or `|x| < 2`."""
+    names = [side for side in relation.sides if is_name(side.lstrip("- ")) and not side.startswith(("|", r"\frac"))]
+    others = [side for side in relation.sides if side not in names]
+    return len(names) == 1 and not any(map(has_variables, others))
+
+
+def _has_unsolved(answer: Answer) -> bool:
+    if isinstance(answer, Several):
+        return any(map(_has_unsolved, answer.items))
+    return isinstance(answer, Relation) and not _is_solved(answer)
+
+
 def _difference(relation: Relation) -> tuple | None:
     """`left - right` of a relation with one operator, turned so that the operator is `=`, `!=`, `<` or `<=`."""
     left, right = (read(side) for side in relation.sides)
@@ -191,8 +229,8 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
         if isinstance(other, Several) and other.items:
             interval = _as_interval(relation)
             if interval is not None:
-                return equal(interval[1], other, algebra)
-            return algebra(prediction, gold)
+                return equal(*((interval[1], other) if relation is prediction else (other, interval[1])), algebra)
+            return False if relation is prediction and not _is_solved(relation) else algebra(prediction, gold)
         if relation is prediction and isinstance(other, Scalar) and set(relation.operators) == {"="}:
             # (x + y)^2 = 81 says that the quantity on the left is 81, but 2x = 6 is an equation.
             trees = [read(side) for side in (relation.sides[0], relation.sides[-1])]
@@ -200,6 +238,8 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
                 return equal(parse(relation.sides[-1]), gold, algebra)
             if re.search(r"\d", re.sub(r"[\^_]\s*(?:\{[^{}]*\}|\d)", "", relation.sides[0])) is None:
                 return equal(parse(relation.sides[-1]), gold, algebra)
+        return False
+    if _is_solved(gold) and not _is_solved(prediction):
         return False
     intervals = _as_interval(prediction), _as_interval(gold)
     if None not in intervals:
@@ -266,7 +306,8 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
             return algebra(prediction, gold)
         if not several.items or several.brackets not in ("", "{}", "()", "[]"):
             return False
-        # 1/2 or 0.5: the same answer twice.
+        if len(several.items) > 1 and not _one_answer_twice(several, several is prediction):
+            return False
         return _all(
             equal(*((item, other) if several is prediction else (other, item)), algebra) for item in several.items
         )
@@ -283,6 +324,10 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
             return residues.equal(("*", one[0].tree, other[1].tree), ("*", one[1].tree, other[0].tree))
         return _elementwise(one, other, algebra)
     if brackets <= {"", "{}"}:
+        # A set has every member once, a list may have one twice.
+        one, other = (
+            _without_repeats(side.items) if side.brackets == "{}" else side.items for side in (prediction, gold)
+        )
         named = [all(isinstance(item, Named) for item in side) for side in (one, other)]
         different = len({item.name for item in other}) > 1 if named[1] else False
         if different and not any(isinstance(item, Named) for item in one):
@@ -293,6 +338,23 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
     if brackets == {"", "[]"} and len(one) != 2:
         return _unordered(one, other, algebra)
     return False
+
+
+def _one_answer_twice(several: Several, predicted: bool) -> bool:
+    """Whether a list may be one answer in several forms, as in `1/2, 0.5`: a pair (5, 5) is not, nor a list 5, 5."""
+    return predicted and several.brackets == "" and len({_text(item) for item in several.items}) > 1
+
+
+def _text(answer: Answer) -> str:
+    return answer.text if isinstance(answer, Scalar | Words) else repr(answer)
+
+
+def _without_repeats(items: tuple) -> tuple:
+    distinct: list[Answer] = []
+    for item in items:
+        if not any(equal(item, other) is True for other in distinct):
+            distinct.append(item)
+    return tuple(distinct)
 
 
 def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool | None:
@@ -312,17 +374,31 @@ def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool |
     if prediction.tree is None or gold.tree is None:
         return algebra(prediction, gold)
     verdict = residues.equal(prediction.tree, gold.tree)
-    if verdict is not True and (_approximates(prediction, gold) or _approximates(gold, prediction)):
+    if verdict is not True and (_approximates(prediction, gold) or _approximates(gold, prediction, MIN_GOLD_DIGITS)):
         return True
     return algebra(prediction, gold) if verdict is None else verdict
 
 
 def _equal_in_bases(prediction: Scalar, gold: Scalar) -> bool:
-    """Numbers with a base: by value if both have one, else a number without counts as written in the other's base."""
-    same_value = prediction.value is not None and prediction.value == gold.value
-    if prediction.digits and gold.digits:
-        return same_value or (prediction.digits == gold.digits and None in (prediction.value, gold.value))
-    return same_value or (prediction.digits or prediction.text) == (gold.digits or gold.text)
+    """Numbers with a base: by value; a number without counts as written in the other's base, up to base ten.
+
+    A base that is a letter has no value: the same digits with the same letter are equal, and with a known base.
+    """
+    if prediction.value is not None and prediction.value == gold.value:
+        return True
+    based = [side for side in (prediction, gold) if side.digits]
+    if any(side.value is None and not _letter_base(side) for side in based):
+        return False  # 33_2: no number has these digits
+    if len(based) == 2:
+        letters = [side.base for side in based if _letter_base(side)]
+        return prediction.digits == gold.digits and (len(letters) == 1 or len(letters) == 2 and len(set(letters)) == 1)
+    if not _letter_base(based[0]) and int(based[0].base) > 10:
+        return False
+    return (prediction.digits or prediction.text) == (gold.digits or gold.text)
+
+
+def _letter_base(answer: Scalar) -> bool:
+    return not answer.base.isdigit()
 
 
 def _equal_numbers(prediction: Scalar, gold: Scalar) -> bool:
@@ -332,7 +408,7 @@ def _equal_numbers(prediction: Scalar, gold: Scalar) -> bool:
         return True
     if gold.percent and not prediction.percent and gold.value == 100 * prediction.value:
         return True
-    return _approximates(prediction, gold) or _approximates(gold, prediction)
+    return _approximates(prediction, gold) or _approximates(gold, prediction, MIN_GOLD_DIGITS)
 
 
 def _terminates(value: Fraction) -> bool:
@@ -343,17 +419,24 @@ def _terminates(value: Fraction) -> bool:
     return denominator == 1
 
 
-def _approximates(decimal: Scalar, other: Scalar) -> bool:
+def _approximates(decimal: Scalar, other: Scalar, digits: int = MIN_SIGNIFICANT_DIGITS) -> bool:
     """Whether `decimal` is a rounded or cut-off form of a number that has no finite decimal form."""
     if decimal.value is None or not decimal.decimals or other.tree is None or other.decimals:
         return False
     mantissa = decimal.text.partition("\\")[0]
-    if len(mantissa.strip().lstrip("-0.").replace(".", "")) < MIN_SIGNIFICANT_DIGITS:
+    if len(mantissa.strip().lstrip("-0.").replace(".", "")) < digits:
         return False
-    unit = Fraction(10) ** -decimal.decimals
     if other.value is not None:
-        return not _terminates(other.value) and abs(decimal.value - other.value) < unit
+        return not _terminates(other.value) and _rounds(other.value, Fraction(0), decimal)
     approximation = residues.approximate(other.tree)
-    if approximation is None or approximation[1] > unit / 4:
+    return approximation is not None and _rounds(Fraction(approximation[0]), Fraction(approximation[1]), decimal)
+
+
+def _rounds(value: Fraction, error: Fraction, decimal: Scalar) -> bool:
+    """Whether `decimal` is `value` (known up to `error`), rounded or cut off at its last digit."""
+    unit = Fraction(10) ** -decimal.decimals
+    if error > unit / 4:
         return False
-    return abs(decimal.value - Fraction(approximation[0])) < unit + Fraction(approximation[1])
+    if abs(decimal.value - value) <= unit / 2 + error:
+        return True
+    return -error <= abs(value) - abs(decimal.value) < unit + error and (value < 0) == (decimal.value < 0)

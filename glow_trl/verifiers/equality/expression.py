@@ -20,7 +20,7 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d*)?|\.\d+)|(?P<command>\\[a-zA-Z]+|\\[{}|])|(?P<letter>[a-zA-Z])|(?P<symbol>.))",
     re.DOTALL,
 )
-_GREEK = {
+GREEK = {
     rf"\{name}"
     for name in (
         *("alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "kappa"),
@@ -28,7 +28,7 @@ _GREEK = {
     )
 }
 _FUNCTIONS = {rf"\{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "exp")}
-_STARTS = {"(", "{", r"\frac", r"\sqrt", r"\pi", r"\binom"} | _GREEK | _FUNCTIONS
+_STARTS = {"(", "{", r"\frac", r"\sqrt", r"\pi", r"\binom"} | GREEK | _FUNCTIONS
 _SUBSCRIPT = re.compile(r"_\s*(?:\{\s*([a-zA-Z0-9]+)\s*\}|([a-zA-Z0-9]))")
 _FUNCTION_LETTERS = frozenset("fghpquvCDEFGHPQRTVW")
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
@@ -192,7 +192,7 @@ class _Reader:
             return ("binom", self.braced(), self.braced())
         if token in _FUNCTIONS:
             return self.function()
-        if kind == "letter" or token in _GREEK:
+        if kind == "letter" or token in GREEK:
             name = token
             subscript = _SUBSCRIPT.match(self.text, self.position)
             if subscript:
@@ -224,9 +224,9 @@ class _Reader:
                 raise Unsupported("inverse function or power")
         if self.token in ("(", "{"):
             argument = self.group()
-        elif self.kind in ("letter", "number") or self.token in _GREEK or self.token in (r"\pi", r"\frac", r"\sqrt"):
+        elif self.kind in ("letter", "number") or self.token in GREEK or self.token in (r"\pi", r"\frac", r"\sqrt"):
             argument = self.base()
-            if self.kind in ("letter", "number") or self.token in ("^", "(", "!", r"\pi", *_GREEK):
+            if self.kind in ("letter", "number") or self.token in ("^", "(", "!", r"\pi", *GREEK):
                 raise Unsupported("where does the argument end?")
         else:
             raise Unsupported("function without argument")
