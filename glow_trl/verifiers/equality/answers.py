@@ -7,8 +7,9 @@ from functools import lru_cache
 
 from .expression import GREEK, INFINITY, exact, negated, read
 from .latex import closing_brace, normalize, unwrap
+from .numerals import date, plain_text, value_in_words
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
-from .units import split_unit
+from .units import changes_value, conversion, measure, split_unit
 
 
 MAX_ITEMS = 64
@@ -58,7 +59,16 @@ _MULTIPLIED = re.compile(
 )
 _WHOLE_WORDS = re.compile(r"[A-Z][a-z]{2,}|(?:yes|no|odd|true)", re.ASCII)
 _COUNTED = re.compile(r"([+-]?[\d.,/ ]*\d)\s+([a-zA-Z][a-zA-Z'\-]+(?:\s+[a-zA-Z'\-]{2,}){0,4})")
-_NOT_COUNTED = frozenset("or to not than if when minus plus over times pi sqrt unless except but".split())
+_COMPOUND = re.compile(r"(\d{1,6})\s*([a-zA-Z]+)\.?,?\s*(?:and\s+)?(\d{1,6}(?:\.\d{1,6})?)\s*([a-zA-Z]+)\.?")
+_PAIRS = [{one, other} for one in ("ft", "foot", "feet") for other in ("in", "inch", "inches")]
+_PAIRS += [{one, other} for one in ("lb", "lbs", "pound", "pounds") for other in ("oz", "ounce", "ounces")]
+_PER_MILLE = re.compile(r"(-?\d{1,9}(?:\.\d{1,9})?)\s*‰")
+_SLASHED_DATE = re.compile(r"\d{1,2}/\d{1,2}/\d{4}")
+_INFINITE_WORDS = re.compile(
+    r"(?:positive\s+|plus\s+|(negative\s+|minus\s+|-))?(?:infinity|infinite|infinitely\s+many)"
+    r"(?:\s+(?:solutions?|many|number|values?|points?))?",
+    re.IGNORECASE,
+)
 _MULTIPLES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
 _GREEK = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(GREEK)))})(?![a-zA-Z])")
@@ -141,9 +151,22 @@ def _parse(text: str, depth: int) -> Answer:
     if match := _MATRIX.match(text):
         return _matrix(match.group(1), text, depth) or Scalar(text)
     text = text.replace(r"\langle", "(").replace(r"\rangle", ")")
+    if (number := value_in_words(text)) is not None:
+        return Scalar(text, ("number", number), number)
+    if day := date(text):
+        return Words(day)
+    if _SLASHED_DATE.fullmatch(text):
+        return Words(text)
+    if (infinite := _INFINITE_WORDS.fullmatch(plain_text(text))) is not None:
+        return _scalar(("-" if infinite.group(1) else "") + r"\infty")
+    if compound := _compound(text):
+        return compound
     if (words := _TEXT.fullmatch(text)) is not None:
         inner = unwrap(words.group(1))
-        return Words(inner) if _WORD.search(inner) or _WHOLE_WORDS.fullmatch(inner) else _parse(inner, depth + 1)
+        if not _WORD.search(inner) and not _WHOLE_WORDS.fullmatch(inner):
+            return _parse(inner, depth + 1)
+        counted = _scalar(inner) if inner[:1].isdigit() else None
+        return counted if isinstance(counted, Scalar) and counted.value is not None else Words(inner)
 
     if listed := _listed(text, depth):
         return listed
@@ -165,6 +188,27 @@ def _parse(text: str, depth: int) -> Answer:
     if separators and all(parts) and len(parts) <= 4:
         return Several(":", tuple(_parse(part, depth + 1) for part in parts))
     return _scalar(text)
+
+
+def _compound(text: str) -> Scalar | None:
+    """`1 hour 30 minutes` as minutes, `6 ft 2 in` as inches: the larger unit first, then less than one of it."""
+    found = _COMPOUND.fullmatch(plain_text(text)) if len(text) <= 100 else None
+    if found is None:
+        return None
+    whole, first, rest, second = found.groups()
+    factor = conversion(first, second)
+    one, other = measure(first), measure(second)
+    if (
+        None in (factor, one, other)
+        or dict(one[0]).keys() & {"time", "year", "$"} == set()
+        and {first, second} not in _PAIRS
+    ):
+        return None
+    amount = Fraction(rest)
+    if factor <= amount or factor <= 1:
+        return None
+    value = int(whole) * factor + amount
+    return Scalar(str(value), ("number", value), value, unit=second)
 
 
 def _listed(text: str, depth: int) -> Answer | None:
@@ -333,6 +377,9 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
     if (match := _MULTIPLIED.match(text.removeprefix(r"\$").strip())) and (number := _plain_number(match.group(1))):
         value = number.value * _MULTIPLES[match.group(2)]
         return Scalar(match.group(0), ("number", value), value)
+    if match := _PER_MILLE.fullmatch(text):
+        value = Fraction(match.group(1)) / 1000
+        return Scalar(text, ("number", value), value)
     unitless, unit = split_unit(text)
     percent = unitless.endswith("%")
     if percent:
@@ -366,7 +413,7 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
     if match := _COUNTED.fullmatch(unitless):
         words = match.group(2).lower().split()
         number = _scalar(match.group(1).strip())
-        if isinstance(number, Scalar) and number.value is not None and not _NOT_COUNTED.intersection(words):
+        if isinstance(number, Scalar) and number.value is not None and not changes_value(match.group(2)):
             value = number.value * _MULTIPLES.get(words[0], 1)
             return Scalar(number.text, ("number", value), value, 0, percent, unit)
     bare = _TEXT.sub(r" \1 ", unitless)

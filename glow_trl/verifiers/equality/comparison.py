@@ -10,7 +10,7 @@ from .expression import read
 from .intervals import intersection, merged
 from .latex import MAX_LENGTH, normalize
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
-from .units import units_clash
+from .units import conversion, measure
 
 
 # An approximate decimal is accepted for a number that no decimal can write, from this many significant digits on.
@@ -320,8 +320,14 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
         verdict = _unordered(one, other, algebra) if brackets == {"U"} else False
         return verdict or algebra(prediction, gold)
     if brackets == {":"}:
-        if len(one) == len(other) == 2 and all(isinstance(i, Scalar) and i.tree is not None for i in (*one, *other)):
-            return residues.equal(("*", one[0].tree, other[1].tree), ("*", one[1].tree, other[0].tree))
+        times = _time(prediction), _time(gold)
+        if None not in times:
+            return _same_time(*times)
+        if len(one) == len(other) and all(isinstance(i, Scalar) and i.tree is not None for i in (*one, *other)):
+            return _all(
+                residues.equal(("*", one[0].tree, bottom.tree), ("*", top.tree, other[0].tree))
+                for top, bottom in zip(one[1:], other[1:], strict=True)
+            )
         return _elementwise(one, other, algebra)
     if brackets <= {"", "{}"}:
         # A set has every member once, a list may have one twice.
@@ -338,6 +344,27 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
     if brackets == {"", "[]"} and len(one) != 2:
         return _unordered(one, other, algebra)
     return False
+
+
+def _time(answer: Several) -> tuple[int, int, str] | None:
+    """`2:30 pm` as minutes, seconds and the half of the day, if it is written as a time."""
+    texts = [item.text if isinstance(item, Scalar) else "" for item in answer.items]
+    if len(texts) > 3 or not re.fullmatch(r"(?:1?\d|0\d|2[0-4])(?::[0-5]\d){1,2}", ":".join(texts)):
+        return None
+    hour, minute, second = (*map(int, texts), 0)[:3]
+    unit = measure(answer.items[-1].unit)
+    half = unit[0][0][0] if unit in (measure("am"), measure("pm")) else ""
+    return hour * 60 + minute, second, half
+
+
+def _same_time(one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
+    """Times of day are no ratios; half of a day may be left out, and 15:00 is 3:00 pm."""
+    if one == other or (one[:2] == other[:2] and "" in (one[2], other[2])):
+        return True
+    day = [
+        (minutes % 720 + 720 * (half == "pm") if half else minutes, second) for minutes, second, half in (one, other)
+    ]
+    return day[0] == day[1] and one[2] != other[2]
 
 
 def _one_answer_twice(several: Several, predicted: bool) -> bool:
@@ -358,13 +385,21 @@ def _without_repeats(items: tuple) -> tuple:
 
 
 def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool | None:
-    if units_clash(prediction.unit, gold.unit):
-        return False
-    if {prediction.unit, gold.unit} == {"deg", ""} and None not in (prediction.tree, gold.tree):
+    if {prediction.unit, gold.unit} in ({"deg", ""}, {"deg", "rad"}) and None not in (prediction.tree, gold.tree):
         angle, other = (prediction, gold) if prediction.unit == "deg" else (gold, prediction)
         radians = ("/", ("*", angle.tree, ("name", r"\pi")), ("number", Fraction(180)))
         if residues.equal(radians, other.tree):
             return True
+    if "" in (prediction.unit, gold.unit) and len(prediction.unit + gold.unit) == 1:
+        spelled, other = (prediction, gold) if prediction.unit else (gold, prediction)
+        if None not in (spelled.tree, other.tree) and other.value is None:  # 5 m for 5m, a product
+            return residues.equal(("*", spelled.tree, ("name", spelled.unit)), other.tree)
+    factor = conversion(prediction.unit, gold.unit)
+    if factor is None:
+        return False
+    if factor != 1:
+        trees = prediction.tree, gold.tree
+        return None not in trees and residues.equal(("*", trees[0], ("number", factor)), trees[1]) is True
     if prediction.digits or gold.digits:
         return _equal_in_bases(prediction, gold)
     if prediction.value is not None and gold.value is not None:

@@ -15,7 +15,7 @@ from .kind import Options, Undecided
 
 KIND = "math"
 
-_OPTION = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(([A-H])\)")
+_OPTION = re.compile(r"[^\w\-−–]*(?:\\?(?:text|math)\w*\s*\{\s*)?\(([A-H])\)")
 _LETTER = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(?([A-H])\)?\W*")
 
 
