@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from . import residues
+from . import numeric, residues
 from .answers import has_variables, is_name, parse
 from .expression import read
 from .intervals import intersection, merged
@@ -24,6 +24,7 @@ _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
 _INSIGNIFICANT_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
 _DECORATION = re.compile(r"\\(?:overline|overrightarrow|vec|hat|bar|widehat)(?![a-z])")
 _POINTS = re.compile(r"(\\angle)?([A-Z]{2,3})")
+_DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
 _NO_SOLUTION = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"))
 _FLIPPED = {">": "<", ">=": "<="}
 
@@ -258,6 +259,11 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
                 return factor > 0 or kinds[0][0] in ("=", "!=")
             if residues.is_polynomial(one) and residues.is_polynomial(other):
                 return False
+            sign = numeric.proportional(one, other)
+            if sign is not None:
+                return sign or kinds[0][0] in ("=", "!=")
+            if not numeric.operators(one) & _DENOMINATORS and not numeric.operators(other) & _DENOMINATORS:
+                return False
     elif prediction.operators == gold.operators:
         sides = zip(prediction.sides, gold.sides, strict=True)
         if all(equal_texts(a, b) for a, b in sides):
@@ -408,10 +414,15 @@ def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool |
         return True
     if prediction.tree is None or gold.tree is None:
         return algebra(prediction, gold)
-    verdict = residues.equal(prediction.tree, gold.tree)
+    verdict = _same_trees(prediction.tree, gold.tree)
     if verdict is not True and (_approximates(prediction, gold) or _approximates(gold, prediction, MIN_GOLD_DIGITS)):
         return True
     return algebra(prediction, gold) if verdict is None else verdict
+
+
+def _same_trees(one: tuple, other: tuple) -> bool | None:
+    verdict = residues.equal(one, other)
+    return numeric.agree(one, other) if verdict is None else verdict
 
 
 def _equal_in_bases(prediction: Scalar, gold: Scalar) -> bool:
