@@ -30,8 +30,6 @@ SAME = [
     (r"$m\angle A = 60^{\circ}$", r"60^\circ"),
     (r"$AB = 5\text{ cm}$", "5"),
     (r"$P(A)=\frac13$", r"\frac{1}{3}"),
-    (r"$\sum_{k=1}^{4} k$", "10"),
-    (r"$\int_0^1 2x\,dx$", "1"),
     (r"$\vec{v} = (1,2)$", "(1,2)"),
     (r"$\begin{bmatrix}1\\2\end{bmatrix}$", r"\begin{pmatrix}1\\2\end{pmatrix}"),
     (r"$\left(\begin{array}{cc}1&2\\3&4\end{array}\right)$", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
@@ -119,6 +117,8 @@ SAME = [
 ]
 
 OTHER = [
+    (r"$\int_0^1 2x\,dx$", "1"),
+    (r"$\sum_{k=1}^{4} k$", "10"),
     ("$x<-2$ or $x>1$", r"(-\infty,-2)\cup(2,\infty)"),
     ("$y-3=2(x-2)$", "y=2x+1"),
     ("$(x-1)^2+(y-2)^2=9$", "x^2-2x+y^2-4y-5=0"),

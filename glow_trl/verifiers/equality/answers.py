@@ -6,8 +6,10 @@ from fractions import Fraction
 from functools import lru_cache
 
 from .expression import GREEK, INFINITY, exact, negated, read
+from .intervals import without_points
 from .latex import closing_brace, normalize, unwrap
 from .numerals import date, plain_text, value_in_words
+from .residues import approximate as approximate_value
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .units import changes_value, conversion, measure, split_unit
 
@@ -40,15 +42,18 @@ _NAME = re.compile(
         | m?\s*\\(?:angle|measuredangle)\s*[A-Za-z]+
         | \|\s*\\?[a-zA-Z]+\s*\|
         | [a-zA-Z](?:\s*[a-zA-Z])+                                                          # words
-        | \(?\s*[a-zA-Z](?:_\w)?(?:\s*,\s*[a-zA-Z](?:_\w)?)+\s*\)?                              # (p, q, r)
+        | \(?\s*\\?[a-zA-Z]+(?:_\w)?(?:\([a-z]\))?                                            # (p, q), (P(x), Q(x))
+          (?:\s*,\s*\\?[a-zA-Z]+(?:_\w)?(?:\([a-z]\))?)+\s*\)?
         | \\frac\s*\{\s*[A-Za-z][A-Za-z_0-9]*\s*\}\s*\{\s*[A-Za-z][A-Za-z_0-9]*\s*\}
         | [A-Za-z](?:_(?:\{\w+\}|\w))?(?:\s*[:/]\s*[A-Za-z](?:_(?:\{\w+\}|\w))?)+                  # V_1:V_2
     )$""",
     re.VERBOSE,
 )
 _WORD = re.compile(r"[a-zA-Z]{4,}")
+_SHORT_WORD = re.compile(r"(?<![a-zA-Z])(?:of|is|to|the|by|if|at|per|or|for|than)(?![a-zA-Z])")
 _BASED = re.compile(r"([+-]?)\s*([0-9a-zA-Z]+)_(?:\{\s*(\d+|[a-z]+)\s*\}|(\d+|[a-z]))")
 _REALS = re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R)|(?:the\s+)?(?:set\s+of\s+)?all\s+real\s+numbers|\\R", re.IGNORECASE)
+_REALS_WITHOUT = re.compile(r"(?:\\mathbb\s*\{?\s*R\s*\}?|\\R)\s*(?:-|\\setminus|\\backslash)\s*\\\{(.*)\\\}")
 _SET_BUILDER = re.compile(r"\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\s*\{?\s*R\s*\}?\s*)?(?:\\mid|\\vert|\\\||\||:)\s*(.+)")
 _ORDINAL = re.compile(r"([\d,]*\d)\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}*")
 _INFINITE = re.compile(r"([+-]?)\s*\\infty")
@@ -179,6 +184,12 @@ def _parse(text: str, depth: int) -> Answer:
         return _parse(r"(-\infty, \infty)", depth + 1)
     if bracketed := _bracketed(text, depth):
         return bracketed
+    if match := _REALS_WITHOUT.fullmatch(text):
+        text = rf"(-\infty, \infty) \setminus \{{{match.group(1)}\}}"
+    parts, separators = split_top(text, re.compile(r"\\setminus(?![a-zA-Z])|\\backslash(?![a-zA-Z])"))
+    if len(parts) == 2 and all(parts):
+        whole, points = (_parse(part, depth + 1) for part in parts)
+        return without_points(whole, points) or _scalar(text)
     parts, separators = split_top(text, r"\cup")
     if separators and all(parts):
         return Several("U", tuple(_parse(part, depth + 1) for part in parts))
@@ -332,10 +343,21 @@ def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) ->
         sides = sides[-2:]  # 1 = y = x = 0
     if set(operators) == {"="} and (is_name(sides[0]) or not any(has_variables(side) for side in sides)):
         # Of x = 1/3 = 0.333 the last value counts, of x = 1/3 \\approx 0.333 the exact one.
+        if not approximate and not is_name(sides[0]) and _contradicts(sides):
+            return Relation(sides, operators)  # 7 = 5
         value = sides[is_name(sides[0])] if approximate else sides[-1]
         name = _INSIGNIFICANT.sub("", sides[0]) if is_name(sides[0]) else ""
         return Named(name, _parse(value, depth + 1), (sides[0], value))
     return Relation(sides, operators)
+
+
+def _contradicts(sides: tuple[str, ...]) -> bool:
+    """Whether numbers that are said to be equal are far apart, beyond rounding and a percent sign left out."""
+    values = [approximate_value(tree) for side in sides if (tree := read(side)) is not None]
+    if None in values or len(values) < len(sides):
+        return False
+    low, *_, high = sorted(abs(value) for value, _ in values)
+    return high > 1.05 * low and not 95 * low < high < 105 * low
 
 
 def is_name(text: str) -> bool:
@@ -417,7 +439,8 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
             value = number.value * _MULTIPLES.get(words[0], 1)
             return Scalar(number.text, ("number", value), value, 0, percent, unit)
     bare = _TEXT.sub(r" \1 ", unitless)
-    if _WORD.search(_COMMANDS_AND_NAMES.sub(" ", bare)):
+    bare = _COMMANDS_AND_NAMES.sub(" ", bare)
+    if _WORD.search(bare) or _SHORT_WORD.search(bare):
         return Words(text)
     tree = read(unitless)
     return Scalar(unitless, tree, exact(tree) if tree is not None else None, 0, percent, unit)

@@ -4,9 +4,9 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from . import numeric, residues
+from . import bound, congruences, numeric, residues
 from .answers import has_variables, is_name, parse
-from .expression import read
+from .expression import free_names, read
 from .intervals import intersection, merged
 from .latex import MAX_LENGTH, normalize
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
@@ -24,8 +24,14 @@ _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
 _INSIGNIFICANT_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
 _DECORATION = re.compile(r"\\(?:overline|overrightarrow|vec|hat|bar|widehat)(?![a-z])")
 _POINTS = re.compile(r"(\\angle)?([A-Z]{2,3})")
+_OPERATIONS = re.compile(
+    r"\\(?:i*int|oint|sum|prod|lim|gcd|lcm|det|max|min|bigcup|bigcap|ldots|cdots|dots)(?![a-zA-Z])"
+    r"|\\begin\s*\{[vV]matrix\}|(?<![a-zA-Z\\])(?:gcd|lcm|GCD|LCM|max|min)\s*\("
+)
+_LETTERS = re.compile(r"[a-zA-Z]")
 _DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
 _NO_SOLUTION = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"))
+_SYNONYMS = {"dne": "does not exist", "doesn t exist": "does not exist"}
 _FLIPPED = {">": "<", ">=": "<="}
 
 
@@ -35,17 +41,43 @@ def _no_algebra(prediction: Answer, gold: Answer) -> bool | None:
 
 def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> bool | None:
     """Whether two answers, given as text, are equal; `None` if only (more) computer algebra can tell."""
-    if prediction == gold:
+    if prediction.strip(" $") == gold.strip(" $"):
         return True
     if len(prediction) > MAX_LENGTH or len(gold) > MAX_LENGTH:
         return normalize(prediction) == normalize(gold)
+    (prediction, names, one_set), (gold, other_names, other_set) = (
+        bound.without_tail(prediction),
+        bound.without_tail(gold),
+    )
+    if one_set and other_set and one_set != other_set:
+        return False
+    verdict = _equal_texts(prediction, gold, algebra)
+    if verdict is True or not _LETTERS.search(gold):
+        return verdict
+    classes = congruences.classes(prediction), congruences.classes(gold)
+    if None not in classes and congruences.equal(*classes):
+        return True
+    if (other := bound.renamed(prediction, gold, names | other_names)) is not None:
+        return _equal_texts(other, gold, algebra)
+    return bound.equal_up_to_constant(prediction, gold) or verdict
+
+
+def _equal_texts(prediction: str, gold: str, algebra: Algebra) -> bool | None:
     one, other = parse(prediction), parse(gold)
     if one is None or other is None:
         return False
+    if _unevaluated(prediction, gold):
+        return normalize(prediction) == normalize(gold)
     verdict = equal(one, other, algebra)
     if verdict is False and isinstance(one, Several) != isinstance(other, Several):
         return _with_decimal_comma(prediction.strip(" $"), gold.strip(" $"), one, other, algebra)
     return verdict
+
+
+def _unevaluated(prediction: str, gold: str) -> bool:
+    """Whether an answer only says what is to be computed, an integral, a sum, a gcd, and the gold answer does not."""
+    left = frozenset(_OPERATIONS.findall(re.sub(r"_\s*\{[^{}]*\}", "", prediction).rpartition("=")[2]))
+    return bool(left) and not left <= frozenset(_OPERATIONS.findall(gold))
 
 
 def _with_decimal_comma(prediction: str, gold: str, one: Answer, other: Answer, algebra: Algebra) -> bool | None:
@@ -210,6 +242,15 @@ def _is_solved(relation: Relation) -> bool:
     return len(names) == 1 and not any(map(has_variables, others))
 
 
+def _solves(value: Scalar, equation: Relation) -> bool:
+    """Whether an equation in one more name says that this name is `value`: `-x^2 - 1` for `y + 1 = -x^2`."""
+    difference = _difference(equation) if equation.operators == ("=",) else None
+    if difference is None or value.tree is None:
+        return False
+    names = free_names(difference) - free_names(value.tree) - {r"\pi", "e", "i"}
+    return len(names) == 1 and residues.ratio(difference, ("-", ("name", *names), value.tree)) is not None
+
+
 def _has_unsolved(answer: Answer) -> bool:
     if isinstance(answer, Several):
         return any(map(_has_unsolved, answer.items))
@@ -232,6 +273,8 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
             if interval is not None:
                 return equal(*((interval[1], other) if relation is prediction else (other, interval[1])), algebra)
             return False if relation is prediction and not _is_solved(relation) else algebra(prediction, gold)
+        if relation is gold and isinstance(other, Scalar) and _solves(other, relation):
+            return True
         if relation is prediction and isinstance(other, Scalar) and set(relation.operators) == {"="}:
             # (x + y)^2 = 81 says that the quantity on the left is 81, but 2x = 6 is an equation.
             trees = [read(side) for side in (relation.sides[0], relation.sides[-1])]
@@ -265,9 +308,9 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
             if not numeric.operators(one) & _DENOMINATORS and not numeric.operators(other) & _DENOMINATORS:
                 return False
     elif prediction.operators == gold.operators:
-        sides = zip(prediction.sides, gold.sides, strict=True)
-        if all(equal_texts(a, b) for a, b in sides):
-            return True
+        verdicts = [equal_texts(a, b) for a, b in zip(prediction.sides, gold.sides, strict=True)]
+        if None not in verdicts:
+            return all(verdicts)
     return algebra(prediction, gold)
 
 
@@ -283,7 +326,9 @@ def _equal_words(prediction: Answer, gold: Answer) -> bool | None:
     if isinstance(prediction, Several | Matrix) or isinstance(gold, Several | Matrix):
         empty, words = (prediction, gold) if isinstance(gold, Words) else (gold, prediction)
         return isinstance(empty, Several) and not empty.items and _plain_words(words) in _NO_SOLUTION
-    one, other = _plain_words(prediction), _plain_words(gold)
+    one, other = (_SYNONYMS.get(words, words) for words in (_plain_words(prediction), _plain_words(gold)))
+    if one in _NO_SOLUTION and other in _NO_SOLUTION:
+        return True
     return bool(one) and (one == other or one.replace(" ", "") == other.replace(" ", ""))
 
 

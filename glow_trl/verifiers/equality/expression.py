@@ -35,7 +35,7 @@ _ROUNDED = {r"\lfloor": ("floor", r"\rfloor"), r"\lceil": ("ceil", r"\rceil")}
 _SERIES = {r"\sum": "sum", r"\prod": "prod"}
 DEGREE = ("/", ("name", r"\pi"), ("number", Fraction(180)))
 _STARTS = {"(", "{", r"\frac", r"\sqrt", r"\pi", r"\binom", *_ROUNDED, *_SERIES} | GREEK | _FUNCTIONS
-_SUBSCRIPT = re.compile(r"_\s*(?:\{\s*([a-zA-Z0-9]+(?:[+-]\d+)?)\s*\}|([a-zA-Z0-9]))")
+_SUBSCRIPT = re.compile(r"\s*_\s*(?:\{\s*([a-zA-Z0-9]+(?:[+-]\d+)?)\s*\}|([a-zA-Z0-9]))")
 _FUNCTION_LETTERS = frozenset("fghpquvCDEFGHPQRTVW")
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
 INFINITY = ("name", r"\infty")
@@ -280,7 +280,9 @@ class _Reader:
             argument = self.group()
         elif self.kind in ("letter", "number") or self.token in GREEK or self.token in (r"\pi", r"\frac", r"\sqrt"):
             argument = self.base()
-            if self.kind in ("letter", "number") or self.token in ("^", "(", "!", r"\pi", *GREEK):
+            while self.kind == "letter" or self.token in GREEK or self.token == r"\pi":
+                argument = ("*", argument, self.base())  # \\sin 2x
+            if self.kind == "number" or self.token in ("^", "(", "!"):
                 raise Unsupported("where does the argument end?")
         else:
             raise Unsupported("function without argument")

@@ -98,6 +98,7 @@ _COLOR = re.compile(
 _POWER_SIGN = re.compile(r"(?<=[\w)}\]])\s?\*\*\s?(?:(\d+|[a-zA-Z])|\((-?\d+)\)|(?=[({]))")
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
 _UNDERSCORED = re.compile(r"\d{1,3}(?:_\d{3})+(?:\.\d+)?")
+_ONLY = re.compile(r"^(?:\\text\s*\{\s*only\s*\}|only\s)\s*", re.IGNORECASE)
 _COMMENT = re.compile(r"^%[^\n]*\n")
 _BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=[({\d])")
 _BARE_NAMES = re.compile(
@@ -205,7 +206,7 @@ def normalize(text: str) -> str:
         text = _SHORT_ROOT.sub(lambda match: rf"\sqrt{match[1] or ''}{{{match[2] or match[3] or ''}}}", text)
     else:
         text = _BRACED_COMMA.sub("", _CURRENCY.sub(r"\\$", text))
-    text = re.sub(r"(?<!\\)\$", "", text)
+    text = _ONLY.sub("", re.sub(r"(?<!\\)\$", "", text))
     text = _LETTER_IN_TEXT.sub(lambda match: match[1] or match[2], text)
     text = _LOGARITHM_BASE.sub(r"\\log_{\1}(", text)
     text = _BARE_ROOT.sub(r"\\sqrt", text)

@@ -276,3 +276,19 @@ def proportional(one: tuple, other: tuple) -> bool | None:
         if len(ratios) == POINTS:
             return bool(ratios[0] > 0)
     return None
+
+
+def is_constant(tree: tuple) -> bool:
+    """Whether a tree has one value, wherever it has one."""
+    names = sorted(free_names(tree) - {r"\pi", "e", "i"})
+    values = []
+    for point, positive in _points(names, False, False):
+        value = _value(tree, point) if positive else None
+        if value is None:
+            continue
+        values.append(value)
+        if abs(value - values[0]) > AGREEMENT * max(1, abs(values[0])):
+            return False
+        if len(values) == POINTS:
+            return True
+    return not names
