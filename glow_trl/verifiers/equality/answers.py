@@ -244,7 +244,8 @@ def _listed(text: str, depth: int) -> Answer | None:
         and all(isinstance(item, Scalar) and item.text == items[0].text for item in items)
     ):
         return items[0]  # 2 or 2
-    if all(isinstance(item, Relation) for item in items) and (word := _AND_OR.search(text)):
+    solved = all(isinstance(item, Relation | Named) for item in items)
+    if solved and any(isinstance(item, Relation) for item in items) and (word := _AND_OR.search(text)):
         return Several(word.group(0), tuple(items))  # x < 1 or x > 2
     return Several("", _without_bare_lists(items))
 

@@ -3,7 +3,9 @@
 import re
 
 from . import numeric
+from .answers import is_name
 from .expression import read
+from .latex import normalize
 
 
 _SETS = {"integer": "Z", "natural": "N", "real": "R", "rational": "Q", "complex": "C"}
@@ -91,5 +93,10 @@ def equal_up_to_constant(prediction: str, gold: str) -> bool:
     one, other = _ADDED.fullmatch(prediction.strip()), _ADDED.fullmatch(gold.strip())
     if one is None or other is None or one[2] in letters(one[1]) or other[2] in letters(other[1]):
         return False
-    trees = [read(side[1].partition("=")[2] or side[1]) for side in (one, other)]
+    trees = []
+    for side in (one[1], other[1]):
+        name, equals, value = side.partition("=")
+        if equals and not is_name(normalize(name)):
+            return False
+        trees.append(read(normalize(value if equals else side)))
     return None not in trees and numeric.is_constant(("-", *trees))

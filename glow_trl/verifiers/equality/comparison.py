@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from . import bound, congruences, numeric, residues
 from .answers import has_variables, is_name, parse
-from .expression import free_names, read
+from .expression import INFINITY, free_names, negated, read
 from .intervals import intersection, merged
 from .latex import MAX_LENGTH, normalize
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
@@ -31,6 +31,11 @@ _OPERATIONS = re.compile(
 _LETTERS = re.compile(r"[a-zA-Z]")
 _DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
 _NO_SOLUTION = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"))
+_BARS = re.compile(r"\|\s*\\?[a-zA-Z]+\s*((?:[+-]\s*[\d./]+\s*)?)\|")
+_INFINITE = Scalar(r"-\infty", negated(INFINITY)), Scalar(r"\infty", INFINITY)
+_DOLLARS = re.compile(r"^\$+([^$]*[^$\\\s])\s*\$+$")
+_SPACES = re.compile(r"(?<![a-zA-Z\d\\])\s+|\s+(?![a-zA-Z\d])")
+_JOINTS = re.compile(r"\s*(?:,|;|\b(?:and|or)\b)\s*")
 _SYNONYMS = {"dne": "does not exist", "doesn t exist": "does not exist"}
 _FLIPPED = {">": "<", ">=": "<="}
 
@@ -41,7 +46,8 @@ def _no_algebra(prediction: Answer, gold: Answer) -> bool | None:
 
 def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> bool | None:
     """Whether two answers, given as text, are equal; `None` if only (more) computer algebra can tell."""
-    if prediction.strip(" $") == gold.strip(" $"):
+    prediction, gold = (_DOLLARS.sub(r"\1", text.strip()) for text in (prediction, gold))
+    if prediction == gold or _SPACES.sub("", prediction) == _SPACES.sub("", gold) and "\\" in gold:
         return True
     if len(prediction) > MAX_LENGTH or len(gold) > MAX_LENGTH:
         return normalize(prediction) == normalize(gold)
@@ -124,7 +130,15 @@ def _solved(answer: Answer) -> Answer:
     """`x < 1 or x > 2` as a union, `x > 1 and x < 2` as an interval; anything else as it is."""
     if not isinstance(answer, Several) or answer.brackets not in ("and", "or"):
         return answer
-    intervals = [_as_interval(item) for item in answer.items]
+    either = answer.brackets == "or"
+    intervals = [
+        (item.name, Several("{}", (item.value,)))
+        if isinstance(item, Named) and either
+        else _as_interval(item)
+        if isinstance(item, Relation)
+        else None
+        for item in answer.items
+    ]
     if None in intervals or len({name for name, _ in intervals}) > 1:
         return Several("", answer.items)
     parts = [interval for _, interval in intervals]
@@ -221,6 +235,9 @@ def _as_interval(relation: Relation) -> tuple[str, Several] | None:
     sides, operators = relation.sides, relation.operators
     if set(operators) <= {">", ">="}:
         sides, operators = sides[::-1], tuple(_FLIPPED[operator] for operator in operators[::-1])
+    if operators == ("!=",) and is_name(sides[0]) and (point := parse(sides[1])) is not None:
+        parts = (Several("()", (_INFINITE[0], point)), Several("()", (point, _INFINITE[1])))
+        return sides[0].replace(" ", ""), Several("U", parts)
     if not set(operators) <= {"<", "<="}:
         return None
     if len(sides) == 2:
@@ -257,6 +274,22 @@ def _has_unsolved(answer: Answer) -> bool:
     return isinstance(answer, Relation) and not _is_solved(answer)
 
 
+def _without_bars(relation: Relation) -> Several | None:
+    """`|x - 1| < 2` as the interval (-1, 3), `|x| > 2` as a union."""
+    match = _BARS.fullmatch(relation.sides[0]) if len(relation.operators) == 1 else None
+    if match is None:
+        return None
+    center, radius = f"-({match.group(1) or 0})", relation.sides[1]
+    low, high = parse(f"{center}-({radius})"), parse(f"{center}+({radius})")
+    operator = relation.operators[0]
+    if low is None or high is None or operator not in ("<", "<=", ">", ">="):
+        return None
+    opening, closing = ("[", "]") if "=" in operator else ("(", ")")
+    if operator[0] == "<":
+        return Several(opening + closing, (low, high))
+    return Several("U", (Several("(" + closing, (_INFINITE[0], low)), Several(opening + ")", (high, _INFINITE[1]))))
+
+
 def _difference(relation: Relation) -> tuple | None:
     """`left - right` of a relation with one operator, turned so that the operator is `=`, `!=`, `<` or `<=`."""
     left, right = (read(side) for side in relation.sides)
@@ -269,6 +302,8 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
     if not isinstance(prediction, Relation) or not isinstance(gold, Relation):
         relation, other = (prediction, gold) if isinstance(prediction, Relation) else (gold, prediction)
         if isinstance(other, Several) and other.items:
+            if relation is gold and (solved := _without_bars(relation)) is not None:
+                return equal(other, solved, algebra)
             interval = _as_interval(relation)
             if interval is not None:
                 return equal(*((interval[1], other) if relation is prediction else (other, interval[1])), algebra)
@@ -325,6 +360,9 @@ def _plain_words(answer: Answer) -> str:
 def _equal_words(prediction: Answer, gold: Answer) -> bool | None:
     if isinstance(prediction, Several | Matrix) or isinstance(gold, Several | Matrix):
         empty, words = (prediction, gold) if isinstance(gold, Words) else (gold, prediction)
+        if isinstance(empty, Several) and empty.items and all(isinstance(item, Words) for item in empty.items):
+            parts = [part for part in _JOINTS.split(_text(words)) if part]
+            return _unordered(tuple(map(Words, parts)), empty.items, _no_algebra)
         return isinstance(empty, Several) and not empty.items and _plain_words(words) in _NO_SOLUTION
     one, other = (_SYNONYMS.get(words, words) for words in (_plain_words(prediction), _plain_words(gold)))
     if one in _NO_SOLUTION and other in _NO_SOLUTION:
@@ -341,6 +379,13 @@ def _equal_matrices(prediction: Answer, gold: Answer, algebra: Algebra) -> bool 
     matrix, other = (prediction, gold) if isinstance(prediction, Matrix) else (gold, prediction)
     if isinstance(other, Several) and other.brackets == "()" and len(matrix.rows[0]) == 1:
         return _elementwise([row[0] for row in matrix.rows], other.items, algebra)
+    if isinstance(other, Several) and all(isinstance(row, Several) for row in other.items):
+        rows = [row.items for row in other.items]  # [[1, 2], [3, 4]]
+        if {other.brackets} == {row.brackets for row in other.items} == {"[]"} and list(map(len, rows)) == list(
+            map(len, matrix.rows)
+        ):
+            cells = [[cell for row in side for cell in row] for side in (matrix.rows, rows)]
+            return _elementwise(*(cells if matrix is prediction else cells[::-1]), algebra)
     unread = isinstance(other, Scalar) and other.tree is None and len(other.text) > 1
     return algebra(prediction, gold) if unread else False
 

@@ -8,7 +8,8 @@ _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _MODULUS = r"\\?\(?\s*\\?[pb]?mod(?:ulo)?(?![a-z])\s*\{?\s*(\d{1,6})\s*\}?\s*\)?"
 _RESIDUES = r"(-?\d{1,9}(?:\s*(?:,|or|and|,\s*or|,\s*and)\s*-?\d{1,9})*)"
 _CONGRUENT = re.compile(
-    rf".{{0,40}}?(?:(?P<name>[a-zA-Z])\s*)?(?:\\equiv|≡|(?:is |are )?congruent to)\s*{_RESIDUES}[\s,]*{_MODULUS}[\s.]*"
+    r".{0,40}?(?:(?<![a-zA-Z])(?P<name>[a-zA-Z])\s*)?(?:\\equiv|≡|(?:is |are )?congruent to)\s*"
+    rf"{_RESIDUES}[\s,]*{_MODULUS}[\s.]*"
 )
 _PROGRESSION = re.compile(r"(?:([a-zA-Z])\s*=\s*)?(\d{1,6})\s*([a-zA-Z])\s*(?:([+-])\s*(\d{1,6}))?")
 MAX_LENGTH = 200
