@@ -300,6 +300,8 @@ def _bracketed(text: str, depth: int) -> Answer | None:
     if opening == "{" and (match := _SET_BUILDER.fullmatch(inner)):
         return _parse(match.group(2), depth + 1)
     parts, separators = split_top(inner, _COMMA)
+    if separators and brackets == "()" and inner.count(r"\pm") == 1 and r"\mp" not in inner:
+        return Several("", tuple(_parse(text.replace(r"\pm", sign), depth + 1) for sign in ("+", "-")))
     if any(re.match(r",\s", inner[match.start() :]) for match in re.finditer(",", inner)) and _THOUSANDS.search(inner):
         parts, separators = split_top(_drop_thousands(inner), _COMMA)
     if not inner.strip():

@@ -15,7 +15,7 @@ _KIND = (
     r"(?:an?|any|all|the|some|every|each|arbitrary|fixed|set|of|is|are|numbers?|values?|constants?|parameters?|positive|"
     r"negative|non-?negative|non-?zero|reals?|integers?|naturals?|rationals?|complex|\\in|∈|in|"
     r"\\(?:mathbb|mathbf|bf|Bbb)\s*\{?\s*[ZNRQC]\s*\}?(?:\s*[_^]\s*\{?(?:0|\+|\*|\\ast|\\geq?\s*0|>=\s*0|>\s*0)\}?)*|"
-    r"[ℤℕℝℚℂ])"
+    r"[ℤℕℝℚℂ]|[ZNRQ](?![a-zA-Z]))"
 )
 _TAIL = re.compile(
     rf"""(?P<head>.*?\S)[\s,;.(]*
@@ -28,7 +28,8 @@ _LETTER = re.compile(r"\\(?:text|mathrm|operatorname)\s*\{[^{}]*\}|\\[a-zA-Z]+|(
 _FUNCTION = re.compile(r"([a-zA-Z](?:_\d)?)\s*(?:\(\s*([a-z])\s*\)|_\s*\{?\s*([a-z])\s*\}?)\s*=(.+)", re.DOTALL)
 _UNKNOWN = re.compile(r"\s*(?:[xyztuwn]|\\(?:theta|alpha|beta|varphi|phi)|\([^()=]*(?:\([a-z]\)[^()=]*)*\))\s*=")
 _PARAMETERS = frozenset("kntmljs")
-_CONSTANTS = frozenset("cCkKA")
+_CONSTANTS = frozenset("cC")
+_ADDEND = re.compile(r"[+-]\s*[cC](?![a-zA-Z])|(?<![a-zA-Z\\\d])[cC]\s*[+-]")
 MAX_LENGTH = 300
 
 
@@ -46,6 +47,7 @@ def without_tail(text: str) -> tuple[str, frozenset[str], str]:
         return nothing
     tail = match["tail"]
     sets = {letter for word, letter in _SETS.items() if word in tail}
+    sets |= set(re.findall(r"(?:\bin|\\in|∈)\s*([ZNRQ])\b", tail))
     sets |= set(re.findall(r"(?:mathbb|mathbf|bf|Bbb)\s*\{?\s*([ZNRQC])", tail))
     if "Z" in sets and re.search(r"\b(?:positive|non-?negative)\b", tail):
         sets = {"N"}
@@ -78,7 +80,7 @@ def renamed(prediction: str, gold: str, declared: frozenset[str]) -> str | None:
     if len(only_here) != 1 or len(only_there) != 1:
         return None
     (old,), (new,) = only_here, only_there
-    constants = old.lower() == new.lower() and {old, new} <= _CONSTANTS
+    constants = {old, new} == _CONSTANTS and (_ADDEND.search(prediction) or _ADDEND.search(gold))
     parameters = {old, new} <= _PARAMETERS and (bool(names) or bool({old, new} & declared))
     if constants or parameters or {old, new} & declared and names:
         return rename(prediction, old, new)

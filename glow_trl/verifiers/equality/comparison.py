@@ -18,6 +18,8 @@ MIN_SIGNIFICANT_DIGITS = 6
 # A gold answer that is rounded itself is met by an exact answer that rounds to it; a model cannot aim at that.
 MIN_GOLD_DIGITS = 4
 
+_FLOAT_NOISE = Fraction(1, 2**50)
+
 Algebra = Callable[[Answer, Answer], bool | None]
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
@@ -35,6 +37,7 @@ _BARS = re.compile(r"\|\s*\\?[a-zA-Z]+\s*((?:[+-]\s*[\d./]+\s*)?)\|")
 _INFINITE = Scalar(r"-\infty", negated(INFINITY)), Scalar(r"\infty", INFINITY)
 _DOLLARS = re.compile(r"^\$+([^$]*[^$\\\s])\s*\$+$")
 _SPACES = re.compile(r"(?<![a-zA-Z\d\\])\s+|\s+(?![a-zA-Z\d])")
+_HALVES = measure("am"), measure("pm")
 _JOINTS = re.compile(r"\s*(?:,|;|\b(?:and|or)\b)\s*")
 _SYNONYMS = {"dne": "does not exist", "doesn t exist": "does not exist"}
 _FLIPPED = {">": "<", ">=": "<="}
@@ -57,15 +60,23 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
     )
     if one_set and other_set and one_set != other_set:
         return False
-    verdict = _equal_texts(prediction, gold, algebra)
-    if verdict is True or not _LETTERS.search(gold):
-        return verdict
+    verdict = _equal_texts(prediction, gold, _no_algebra)
+    if verdict is True or not _LETTERS.search(gold + prediction):
+        return _equal_texts(prediction, gold, algebra) if verdict is None else verdict
     classes = congruences.classes(prediction), congruences.classes(gold)
-    if None not in classes and congruences.equal(*classes):
-        return True
+    if None in classes and any(side is not None and side[3] for side in classes) and _is_number(prediction, gold):
+        return False
+    if None not in classes and (classes[0][3] or classes[1][3]):
+        return congruences.equal(*classes)
     if (other := bound.renamed(prediction, gold, names | other_names)) is not None:
         return _equal_texts(other, gold, algebra)
-    return bound.equal_up_to_constant(prediction, gold) or verdict
+    if bound.equal_up_to_constant(prediction, gold):
+        return True
+    return _equal_texts(prediction, gold, algebra) if verdict is None else verdict
+
+
+def _is_number(*texts: str) -> bool:
+    return any(isinstance(answer := parse(text), Scalar) and answer.value is not None for text in texts)
 
 
 def _equal_texts(prediction: str, gold: str, algebra: Algebra) -> bool | None:
@@ -199,7 +210,12 @@ def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | N
         names = _canonical_name(prediction.name), _canonical_name(gold.name)
         if "" in names or names[0] == names[1] or not all(map(_is_variable, names)) or set(names) == {"y", "f(x)"}:
             return equal(_in_order_of(gold.name, prediction), gold.value, algebra)
-        if isinstance(prediction.value, Scalar) and prediction.value.value is not None:
+        # y = 2x may be x = y/2: then each value has the other's name in it.
+        values = prediction.value, gold.value
+        if not all(isinstance(value, Scalar) and value.value is None for value in values):
+            return False
+        trees = [value.tree for value in values]
+        if None not in trees and not (names[1] in free_names(trees[0]) and names[0] in free_names(trees[1])):
             return False
     elif not isinstance(prediction, Relation) and not isinstance(gold, Relation):
         return equal(*(side.value if isinstance(side, Named) else side for side in (prediction, gold)), algebra)
@@ -393,6 +409,9 @@ def _equal_matrices(prediction: Answer, gold: Answer, algebra: Algebra) -> bool 
 def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
     if not isinstance(prediction, Several) or not isinstance(gold, Several):
         several, other = (prediction, gold) if isinstance(prediction, Several) else (gold, prediction)
+        if several.brackets == ":" and measure(other.unit if isinstance(other, Scalar) else "") in _HALVES:
+            times = _time(several), _time(Several(":", (other, Scalar("00"))))
+            return None not in times and _same_time(*times)
         if several.brackets == ":" and len(several.items) == 2 and all(isinstance(i, Scalar) for i in several.items):
             top, bottom = several.items
             if top.tree is not None and bottom.tree is not None and other.tree is not None:
@@ -448,8 +467,7 @@ def _time(answer: Several) -> tuple[int, int, str] | None:
     if len(texts) > 3 or not re.fullmatch(r"(?:1?\d|0\d|2[0-4])(?::[0-5]\d){1,2}", ":".join(texts)):
         return None
     hour, minute, second = (*map(int, texts), 0)[:3]
-    unit = measure(answer.items[-1].unit)
-    half = unit[0][0][0] if unit in (measure("am"), measure("pm")) else ""
+    half = next((unit[0][0][0] for item in answer.items if (unit := measure(item.unit)) in _HALVES and unit), "")
     return hour * 60 + minute, second, half
 
 
@@ -565,14 +583,17 @@ def _approximates(decimal: Scalar, other: Scalar, digits: int = MIN_SIGNIFICANT_
     if other.value is not None:
         return not _terminates(other.value) and _rounds(other.value, Fraction(0), decimal)
     approximation = residues.approximate(other.tree)
-    return approximation is not None and _rounds(Fraction(approximation[0]), Fraction(approximation[1]), decimal)
+    if approximation is not None and approximation[1] < 10.0**-decimal.decimals / 4:
+        return _rounds(Fraction(approximation[0]), Fraction(approximation[1]), decimal)
+    value = numeric.constant(other.tree)
+    # What a program printed is right to about its last digit.
+    noise = abs(decimal.value) * _FLOAT_NOISE if decimal.decimals >= 14 else Fraction(0)
+    return value is not None and _rounds(value, noise, decimal)
 
 
 def _rounds(value: Fraction, error: Fraction, decimal: Scalar) -> bool:
     """Whether `decimal` is `value` (known up to `error`), rounded or cut off at its last digit."""
     unit = Fraction(10) ** -decimal.decimals
-    if error > unit / 4:
-        return False
     if abs(decimal.value - value) <= unit / 2 + error:
         return True
     return -error <= abs(value) - abs(decimal.value) < unit + error and (value < 0) == (decimal.value < 0)

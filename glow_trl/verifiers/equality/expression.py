@@ -33,6 +33,7 @@ _FUNCTIONS |= {rf"\{name}" for name in ("arcsin", "arccos", "arctan", "sinh", "c
 _INVERSES = {r"\sin": r"\arcsin", r"\cos": r"\arccos", r"\tan": r"\arctan"}
 _ROUNDED = {r"\lfloor": ("floor", r"\rfloor"), r"\lceil": ("ceil", r"\rceil")}
 _SERIES = {r"\sum": "sum", r"\prod": "prod"}
+_CIRCLE = re.compile(r"\s*\\circ(?![a-zA-Z])")
 DEGREE = ("/", ("name", r"\pi"), ("number", Fraction(180)))
 _STARTS = {"(", "{", r"\frac", r"\sqrt", r"\pi", r"\binom", *_ROUNDED, *_SERIES} | GREEK | _FUNCTIONS
 _SUBSCRIPT = re.compile(r"\s*_\s*(?:\{\s*([a-zA-Z0-9]+(?:[+-]\d+)?)\s*\}|([a-zA-Z0-9]))")
@@ -278,8 +279,14 @@ class _Reader:
                 raise Unsupported("inverse function or power")
         if self.token in ("(", "{"):
             argument = self.group()
-        elif self.kind in ("letter", "number") or self.token in GREEK or self.token in (r"\pi", r"\frac", r"\sqrt"):
+        elif (
+            self.kind in ("letter", "number") or self.token in GREEK or self.token in (r"\pi", r"\frac", r"\sqrt", "|")
+        ):
             argument = self.base()
+            if self.token == "^" and _CIRCLE.match(self.text, self.position):
+                self.advance()
+                self.advance()
+                argument = ("*", argument, DEGREE)
             while self.kind == "letter" or self.token in GREEK or self.token == r"\pi":
                 argument = ("*", argument, self.base())  # \\sin 2x
             if self.kind == "number" or self.token in ("^", "(", "!"):

@@ -86,7 +86,9 @@ _SPACING = re.compile(r"(?<!\\)(?:\\[,;: >]|~)")
 _NEGATIVE_SPACE = re.compile(r"\\!\s*")
 _BRACED_COMMA = re.compile(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
 _CURRENCY = re.compile(r"\\\$|(?:US|A|C)\$(?=\s*\d)")
-_SHORT_FRACTION = re.compile(r"\\frac\s*(?:(\d)|\{([^{}]*)\})\s*(?:(\d)|(\\pi\b|[a-zA-Z])|\{([^{}]*)\})")
+_SHORT_FRACTION = re.compile(
+    r"\\frac\s*(?:(\d|(?<=\s)[a-zA-Z])|\{([^{}]*)\})\s*(?:(\d)|(\\pi\b|[a-zA-Z])|\{([^{}]*)\})"
+)
 _SHORT_ROOT = re.compile(r"\\sqrt\s*(\[\d{1,3}\])?\s*(?:(\d+|[a-zA-Z])|\(([^()]*)\))")
 _BINOMIAL = re.compile(r"\\[dt]?binom\s*(?:(\d)|\{([^{}]*)\})\s*(?:(\d|[a-zA-Z])|\{([^{}]*)\})")
 _CHOOSE = re.compile(r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}")

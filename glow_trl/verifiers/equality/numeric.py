@@ -6,6 +6,7 @@ be written is given up, and then nothing is decided.
 
 import random
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import lru_cache
 
 import mpmath
@@ -18,7 +19,7 @@ AGREEMENT = mpmath.mpf("1e-25")
 POINTS = 6
 TRIES = 20
 STEPS = 20_000
-MAX_MAGNITUDE = 20_000
+MAX_MAGNITUDE = 10**18
 MAX_TERMS = 400
 SEED = 20260104
 # Letters that stand for integers where something is rounded, counted or added up.
@@ -218,6 +219,14 @@ def _points(names: list[str], stepped: bool, summed: bool) -> Iterator[tuple[dic
                 number = _CONTEXT.mpf(generator.randrange(1, 400)) / 101
             point[name] = number if positive or generator.random() < 0.5 else -number
         yield point, positive
+
+
+def constant(tree: tuple) -> Fraction | None:
+    """The value of a real constant to many digits, `None` of anything else."""
+    value = None if free_names(tree) - {r"\pi", "e"} else _value(tree, {})
+    if value is None or _CONTEXT.im(value) or abs(value) > 10**15:
+        return None
+    return Fraction(int(_CONTEXT.nint(value * 10**30)), 10**30)
 
 
 @lru_cache(maxsize=2048)

@@ -154,6 +154,8 @@ _TEXT_UNIT = re.compile(r"\s*\\text\s*\{([^{}]*)\}" + _POWER + r"\s*\.?$")
 _FUNCTION = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
 _DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*([CF])\s*\}|([CF]))?\s*$")
 _WORDS = re.compile(r"(?<=[\d})!a-zA-Z])[\s.\-]*+((?:[a-zA-Z][a-zA-Z/.]*+\s*+)++)" + _POWER + r"\s*$")
+_COMMAND = re.compile(r"\\[a-zA-Z]*$")
+_JOINED = re.compile(r"\\text\s*\{([^{}]*)\}\s*(\^\s*-?\d)?\s*(\\cdot|/|\*)\s*\\text\s*\{")
 _CURRENCY_BEFORE = re.compile(r"^(-?)\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*")
 _CURRENCY_AFTER = re.compile(r"\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*$")
 _CHANGING = frozenset(
@@ -187,7 +189,14 @@ def measure(unit: str) -> Measure | None:
         return _TABLE[match.group(1).lower() + "m"]
     dimensions: dict[str, int] = {}
     size, sign, area = Fraction(1), 1, 1
-    pieces = re.sub(r"\bper\b", "/", unit).replace("/", " / ").replace("*", " ").replace(r"\cdot", " ").split()
+    pieces = (
+        re.sub(r"\bper\b", "/", unit)
+        .replace("/", " / ")
+        .replace("*", " ")
+        .replace(r"\cdot", " ")
+        .replace("^ ", "^")
+        .split()
+    )
     if not pieces or len(pieces) > 12:
         return None
     last: tuple[Measure, int] | None = None
@@ -240,6 +249,8 @@ def split_unit(text: str) -> tuple[str, str]:
     text = text.strip()
     if len(text) > MAX_LENGTH:
         return text, ""
+    for _ in range(3):
+        text = _JOINED.sub(r"\\text{\1\2 \3 ", text)
     if match := _CURRENCY_BEFORE.match(text):
         return split_unit(match.group(1) + text[match.end() :])[0], match.group(2).lstrip("\\")
     if match := _CURRENCY_AFTER.search(text):
@@ -255,7 +266,11 @@ def split_unit(text: str) -> tuple[str, str]:
         return rest.strip(), _unknown(words) if unit is None else unit
     if match := _WORDS.search(text):
         words, power = match.group(1), match.group(2) or match.group(3) or ""
-        if (before := text[: match.start()].strip()) and before[-1] not in "+-*/^=<>_,(":
+        if (
+            (before := text[: match.start()].strip())
+            and before[-1] not in "+-*/^=<>_,("
+            and not _COMMAND.search(before)
+        ):
             single = len(words.strip()) == 1
             if single and words.strip() not in _SPACED_LETTERS:
                 return text, ""
