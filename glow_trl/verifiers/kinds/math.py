@@ -15,7 +15,7 @@ from .kind import Options, Undecided
 
 KIND = "math"
 
-_OPTION = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(([A-H])\)")
+_OPTION = re.compile(r"[^\w\-−–]*(?:\\?(?:text|math)\w*\s*\{\s*)?\(([A-H])\)")
 _LETTER = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(?([A-H])\)?\W*")
 
 
@@ -60,11 +60,11 @@ def _compare(prediction: str, extraction: Extraction, found: str, gold: str) -> 
     answer = parse(found) if len(found) <= MAX_LENGTH else None
     if contains(answer, parse(gold)):
         return Verdict(False, found, HEDGED, KIND, extraction.rule)
-    if isinstance(parse(gold), Words):
-        # An answer in words: the sentence as a whole may be the answer.
+    if "boxed" not in rule:
+        # An answer in words, or with words in it: the text as a whole may be the answer.
         text = final_part(prediction)[0]
-        if "boxed" not in rule and text != found and len(text) <= MAX_LENGTH and equal_texts(text, gold):
+        if text != found and len(text) <= MAX_LENGTH and equal_texts(text, gold):
             return Verdict(True, text, MATCH, KIND, "whole")
-    elif isinstance(answer, Words) and rule.endswith("whole"):
+    if not isinstance(parse(gold), Words) and isinstance(answer, Words) and rule.endswith("whole"):
         return Verdict(False, None, NO_ANSWER, KIND, extraction.rule)
     return Verdict(False, found, MISMATCH, KIND, extraction.rule)
