@@ -7,7 +7,7 @@ from ..extraction.boxes import boxed_answer, ending, final_part
 from ..extraction.statements import consecutive, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .kind import Options
-from .text import normalize_text
+from .wording import normalize_text
 
 
 KIND = "choice"
