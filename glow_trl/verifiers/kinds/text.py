@@ -2,7 +2,7 @@
 
 import re
 
-from ..extraction.boxes import boxed_answer, ending, final_part
+from ..extraction.boxes import boxed_answer, ending, final_part, is_exactly
 from ..extraction.statements import consecutive, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .kind import Options
@@ -66,6 +66,8 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict:
     expected = normalize_text(gold)
     if not expected:
         return Verdict(None, None, BAD_GOLD, KIND)
+    if is_exactly(prediction, gold, options.require_boxed):
+        return Verdict(True, gold.strip(), MATCH, KIND, "identical")
     candidates, rule, others = extract_text(prediction, options.require_boxed)
     if _BRACKETS.issuperset(expected) and rule and rule.endswith("boxed") and not others:
         candidates = [_boxed_brackets(prediction) or "", *candidates]
