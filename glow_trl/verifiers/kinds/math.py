@@ -6,7 +6,7 @@ from ..equality.answers import parse
 from ..equality.comparison import contains, equal_texts
 from ..equality.latex import MAX_LENGTH, closing_brace
 from ..equality.shapes import Words
-from ..extraction.boxes import Extraction, ending, final_part, last_boxes
+from ..extraction.boxes import Extraction, ending, final_part, is_exactly, last_boxes
 from ..extraction.final_answer import extract_math
 from ..extraction.statements import stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
@@ -41,8 +41,12 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict | Undecided:
         return Verdict(None, None, BAD_GOLD, KIND)
     extraction = extract_math(prediction, options.require_boxed)
     if extraction.answer is None or not extraction.answer.strip():
-        return Verdict(False, None, NO_ANSWER, KIND, extraction.rule)
-    return _compare(prediction, extraction, extraction.answer.strip(), answer)
+        verdict: Verdict | Undecided = Verdict(False, None, NO_ANSWER, KIND, extraction.rule)
+    else:
+        verdict = _compare(prediction, extraction, extraction.answer.strip(), answer)
+    if not (isinstance(verdict, Verdict) and verdict.correct) and is_exactly(prediction, gold, options.require_boxed):
+        return Verdict(True, gold.strip(), MATCH, KIND, "identical")
+    return verdict
 
 
 def _compare(prediction: str, extraction: Extraction, found: str, gold: str) -> Verdict | Undecided:
