@@ -19,8 +19,6 @@ logger = logging.getLogger(__name__)
 # How long a call may be without a worker, and a worker without a processor
 WAIT_TIMEOUT = 120.0
 MAX_RETRIES = 2
-# What a request has left of its limit, at least, when its worker was killed from outside
-_LEAST_SHARE = 0.25
 # How often processes are looked at that say nothing
 _BEAT = 0.1
 # As exactly as the processor's time is counted
@@ -124,7 +122,7 @@ class Workers:
             while True:
                 self._bury()
                 full = len(state.busy) >= self.count
-                worker = state.idle.pop() if state.idle else None if full else self._spawn()
+                worker = None if full else state.idle.pop() if state.idle else self._spawn()
                 if worker is not None:
                     state.busy.add(worker)
                     return worker
@@ -155,9 +153,10 @@ class Workers:
             self._state.condition.notify()
 
     def _bury(self) -> None:
-        """End what is left of idle workers that have died."""
+        """End what is left of idle workers that have died, or whose starter has."""
         state = self._state
-        for worker in [worker for worker in state.idle if worker.has_died()]:
+        alive = state.starter is not None and state.starter.is_alive
+        for worker in [worker for worker in state.idle if not alive or worker.has_died()]:
             state.idle.remove(worker)
             worker.end()
 
@@ -190,7 +189,6 @@ class _Call:
     def __init__(self, workers: Workers, requests: list[tuple], timeout: float):
         self._workers = workers
         self._requests = requests
-        self._timeout = timeout
         self._outcomes: dict[int, Outcome] = {}
         self._waiting = deque(range(len(requests)))
         self._left = [timeout] * len(requests)
@@ -312,9 +310,8 @@ class _Call:
                 time.sleep(_BEAT)  # the machine has no more processes
         else:
             self._deaths[index] += 1
-            spent = time.monotonic() - worker.taken
-            self._left[index] = max(self._left[index] - spent, _LEAST_SHARE * self._timeout)
-        if self._deaths[index] > MAX_RETRIES:
+            self._left[index] -= time.monotonic() - worker.taken
+        if self._deaths[index] > MAX_RETRIES or self._left[index] <= 0:
             self._outcomes[index] = Outcome(None, "error")
         else:
             self._waiting.appendleft(index)
