@@ -51,7 +51,7 @@ class LabelConfig(RowsConfig):
         kinds (`list[str]`, *optional*):
             Verifiers of your own that rows name as their `kind`, likewise.
         timeout (`float`, *optional*, defaults to `5.0`):
-            Wall-clock limit of one comparison, in seconds.
+            Limit of one comparison, in seconds of the processor.
         workers (`int`, *optional*):
             Number of verifier processes; by default the number of cores.
     """
@@ -59,7 +59,7 @@ class LabelConfig(RowsConfig):
     output_dir: str | None = setting(None, "Where to write the labelled trajectories.", required=True)
     kind: str = setting("math", "Verifier of the rows without a `kind` of their own.")
     kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
-    timeout: float = setting(5.0, "Wall-clock limit of one comparison, in seconds.")
+    timeout: float = setting(5.0, "Limit of one comparison, in seconds of the processor.")
     workers: int | None = setting(None, "Number of verifier processes.", changeable=True)
 
     def __post_init__(self):

@@ -12,7 +12,7 @@ from ..errors import UserError
 from .kinds.kind import Options, Undecided
 from .kinds.registry import KINDS
 from .verdict import BAD_GOLD, MATCH, Verdict
-from .workers.supervisor import Outcome, Workers, available_cores
+from .workers.supervisor import WAIT_TIMEOUT, Outcome, Workers, available_cores
 
 
 DEFAULT_TIMEOUT = 5.0
@@ -54,13 +54,16 @@ class VerifierPool:
         workers (`int`, *optional*):
             Number of worker processes; by default 2, or 1 on a single core.
         timeout (`float`, *optional*, defaults to 5.0):
-            Wall-clock limit in seconds for one comparison; where others use the processors, time spent waiting for
-            one does not count, up to ten times the limit. A worker that exceeds it is killed and replaced, and its own
-            case gets `reason="timeout"`.
+            Limit in seconds for one comparison, from when a worker takes it; time spent waiting for a processor that
+            others use does not count. A worker that exceeds it is killed and replaced, and its own case gets
+            `reason="timeout"`.
         memory_mb (`int`, *optional*, defaults to 64):
             By how many MiB one worker may grow over its size at start; a case that needs more gets `reason="error"`.
         cache_size (`int`, *optional*, defaults to 16384):
             Number of compared pairs to remember; 0 for none.
+        wait_timeout (`float`, *optional*, defaults to 120.0):
+            How many seconds a comparison may wait for a worker, where others keep all of them busy or none can be
+            started, and for a processor; then it gets `reason="error"`.
 
     Example:
     ```python
@@ -76,6 +79,7 @@ class VerifierPool:
         timeout: float = DEFAULT_TIMEOUT,
         memory_mb: int = 64,
         cache_size: int = 16384,
+        wait_timeout: float = WAIT_TIMEOUT,
     ):
         if workers is None:
             workers = min(2, available_cores())
@@ -84,8 +88,8 @@ class VerifierPool:
                 f"a verifier pool needs workers and memory_mb of at least 1, not {workers} and {memory_mb}"
             )
         self.timeout = _checked_timeout(timeout)
-        self._settings = (workers, timeout, memory_mb, cache_size)
-        self._workers = Workers(_COMPARE, workers, memory_mb)
+        self._settings = (workers, timeout, memory_mb, cache_size, wait_timeout)
+        self._workers = Workers(_COMPARE, workers, memory_mb, _checked_timeout(wait_timeout, "wait_timeout"))
         self._cache = _Cache(cache_size)
 
     def __reduce__(self):
@@ -160,10 +164,10 @@ class VerifierPool:
         ]
 
 
-def _checked_timeout(timeout: float) -> float:
+def _checked_timeout(timeout: float, name: str = "timeout") -> float:
     if not isinstance(timeout, Number) or not timeout > 0:
-        raise UserError(f"the verifier's timeout is a number of seconds above 0, not {timeout!r}")
-    return float(timeout)
+        raise UserError(f"the verifier's {name} is a number of seconds above 0, not {timeout!r}")
+    return min(float(timeout), threading.TIMEOUT_MAX)
 
 
 def judge_quickly(prediction: str, gold: object, kind: str | None, options: Options) -> Verdict | Undecided:
@@ -211,7 +215,7 @@ def verify(
         kind (`str`, *optional*, defaults to `"math"`):
             `"math"`, `"choice"`, `"text"`, `"number"`, or a kind added by [`register_kind`] or [`load_kind`].
         timeout (`float`, *optional*, defaults to 5.0):
-            Wall-clock limit in seconds for the comparison.
+            Limit in seconds for the comparison; waiting for a worker or a processor does not count.
         choices (`Sequence[str]`, *optional*):
             For `choice`: the options, so that an answer may be given as an option's text.
         tolerance (`float`, *optional*):
@@ -255,7 +259,7 @@ def verify_batch(
         kinds (`str` or `Sequence`, *optional*):
             One kind for all, or one per row; `None` means `"math"`.
         timeout (`float`, *optional*, defaults to 5.0):
-            Wall-clock limit in seconds for each comparison.
+            Limit in seconds for each comparison; waiting for a worker or a processor does not count.
         choices, tolerances (`Sequence`, *optional*):
             Per row, or `None`; `tolerances` may also be one number for all.
         require_boxed (`bool`, *optional*, defaults to `False`):

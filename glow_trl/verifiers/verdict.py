@@ -30,8 +30,9 @@ class Verdict:
             - `"mismatch"`: they are not;
             - `"no_answer"`: the completion has no final answer (or, with `require_boxed`, no boxed one);
             - `"hedged"`: the completion gives several different final answers;
-            - `"timeout"`, `"error"`: the comparison ran past its time limit, or broke (out of memory, say). The
-              completion earns nothing, yet it has not been shown to be wrong: see [`Verdict.judged`];
+            - `"timeout"`, `"error"`: the comparison ran past its time limit, or broke (out of memory, say, or it
+              waited too long on a busy machine). The completion has not been shown to be wrong: see
+              [`Verdict.judged`];
             - `"bad_gold"`: the gold answer is unusable.
         kind (`str`):
             The kind of verifier that judged.

@@ -45,7 +45,7 @@ class VerifyConfig:
         kinds (`list[str]`, *optional*):
             Verifiers of your own that rows name as their `kind`, likewise.
         timeout (`float`, *optional*, defaults to `5.0`):
-            Wall-clock limit of one comparison, in seconds.
+            Limit of one comparison, in seconds of the processor.
         workers (`int`, *optional*, defaults to `2`):
             Worker processes for computer algebra.
         require_boxed (`bool`, *optional*, defaults to `False`):
@@ -58,7 +58,7 @@ class VerifyConfig:
     output: str = setting("", "JSONL file to write.", required=True)
     kind: str = setting("math", "Verifier of the rows that have no kind of their own.")
     kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
-    timeout: float = setting(DEFAULT_TIMEOUT, "Wall-clock limit of one comparison, in seconds.")
+    timeout: float = setting(DEFAULT_TIMEOUT, "Limit of one comparison, in seconds of the processor.")
     workers: int | None = setting(None, "Worker processes for computer algebra (default: 2).")
     require_boxed: bool = setting(False, "Whether only boxed answers are accepted.")
     keep_going: bool = setting(False, "Whether the other rows are judged when a line is malformed.")
