@@ -6,6 +6,8 @@ accelerate launch --config_file accelerate_configs/single_gpu.yaml -m glow_trl.g
 ```
 """
 
+import functools
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -47,6 +49,7 @@ logger = logging.getLogger(__name__)
 MERGED_DIR = "merged_model"
 SERVER_LOG = "vllm_server.log"
 
+_REWARDS = "glow_trl.rewards."
 # Columns of a question that rewards may ask for
 _QUESTION_COLUMNS = ("answer", "kind", "choices", "tolerance", "domain", "source", "sample_id")
 
@@ -61,6 +64,9 @@ class GRPOStageConfig(PromptedRowsConfig):
             Reward functions: names in [`glow_trl.rewards`] or `trl.rewards`, or `my_module.my_reward` for your own.
         kinds (`list[str]`, *optional*):
             Verifiers of your own that rows name as their `kind`: `my_module:my_function`.
+        restated (`str`, *optional*, defaults to `"reject"`):
+            What an answer earns in `accuracy_reward` that only restates the question: `"reject"`, nothing;
+            `"strict"`, so for one that is lightly edited; `"accept"`, it counts.
         on_bad_gold (`str`, *optional*, defaults to `"error"`):
             What to do about questions whose gold answer its own verifier does not accept: `"error"` stops before any
             training, `"drop"` leaves them out.
@@ -81,6 +87,11 @@ class GRPOStageConfig(PromptedRowsConfig):
         ["accuracy_reward"], "Names in glow_trl.rewards or trl.rewards, or dotted paths."
     )
     kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
+    restated: str = setting(
+        "reject",
+        "Answers that only restate the question: accept, reject or strict.",
+        choices=["accept", "reject", "strict"],
+    )
     on_bad_gold: str = setting(
         "error", "Questions whose gold answer is unusable: error or drop.", choices=["error", "drop"]
     )
@@ -126,6 +137,16 @@ def resolve_reward(name: str) -> Callable:
             return function
     known = {key for module in (rewards, trl.rewards) for key in module.__all__ if key.endswith("_reward")}
     raise UserError(f"reward_funcs: there is no {name} in glow_trl.rewards or trl.rewards{nearest(name, known)}")
+
+
+def with_options(reward: Callable, **options: Any) -> Callable:
+    """A reward of [`glow_trl.rewards`] with those of `options` that it takes; it keeps its name, and pickles."""
+    if not getattr(reward, "__module__", "").startswith(_REWARDS):
+        return reward
+    taken = options.keys() & inspect.signature(reward).parameters
+    if not taken:
+        return reward
+    return functools.update_wrapper(functools.partial(reward, **{name: options[name] for name in taken}), reward)
 
 
 def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None) -> Dataset:
@@ -221,7 +242,7 @@ def _train(
 ) -> None:
     from .training.grpo_trainer import ResumableGRPOTrainer
 
-    reward_funcs = [resolve_reward(name) for name in config.reward_funcs]
+    reward_funcs = [with_options(resolve_reward(name), restated=config.restated) for name in config.reward_funcs]
     loop.check_files(model_args, args)
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)
