@@ -15,10 +15,12 @@ _LONGEST_LABEL = 64
 
 def _log_verdicts(
     verdicts: list[Verdict],
+    golds: Sequence,
     log_extra: Callable[[str, list], None] | None,
     log_metric: Callable[[str, float], None] | None,
 ) -> None:
     if log_extra is not None:
+        log_extra("accuracy/gold", ["" if is_missing(gold) else str(gold) for gold in golds])
         log_extra("accuracy/extracted", [verdict.extracted or "" for verdict in verdicts])
         log_extra("accuracy/reason", [verdict.reason for verdict in verdicts])
     if log_metric is not None and verdicts:
@@ -74,8 +76,8 @@ def accuracy_reward(
         domain, source (`Sequence`, *optional*):
             What each question is about, and where it comes from: names by which the reward is logged too.
         log_extra, log_metric (`Callable`, *optional*):
-            Given by the trainer: extracted answers and reasons go into the table of completions, the shares of
-            timeouts, errors, missing, hedged and restated answers into the metrics, and `accuracy/domain/NAME` and
+            Given by the trainer: gold and extracted answers and reasons go into the table of completions, the shares
+            of timeouts, errors, missing, hedged and restated answers into the metrics, and `accuracy/domain/NAME` and
             `accuracy/source/NAME`, the mean reward of each domain and source.
 
     Returns:
@@ -105,7 +107,7 @@ def accuracy_reward(
         problems=problem,
         restated=restated,
     )
-    _log_verdicts(verdicts, log_extra, log_metric)
+    _log_verdicts(verdicts, gold, log_extra, log_metric)
     rewards = [None if verdict.correct is None else float(verdict.correct) for verdict in verdicts]
     if log_metric is not None:
         _log_groups(rewards, kwargs, log_metric)
