@@ -64,6 +64,9 @@ class GRPOStageConfig(PromptedRowsConfig):
             Reward functions: names in [`glow_trl.rewards`] or `trl.rewards`, or `my_module.my_reward` for your own.
         kinds (`list[str]`, *optional*):
             Verifiers of your own that rows name as their `kind`: `my_module:my_function`.
+        restated (`str`, *optional*, defaults to `"reject"`):
+            What an answer earns in `accuracy_reward` that only restates the question: `"reject"`, nothing;
+            `"strict"`, so for one that is lightly edited; `"accept"`, it counts.
         on_bad_gold (`str`, *optional*, defaults to `"error"`):
             What to do about questions whose gold answer its own verifier does not accept: `"error"` stops before any
             training, `"drop"` leaves them out.
@@ -87,6 +90,11 @@ class GRPOStageConfig(PromptedRowsConfig):
         ["accuracy_reward"], "Names in glow_trl.rewards or trl.rewards, or dotted paths."
     )
     kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
+    restated: str = setting(
+        "reject",
+        "Answers that only restate the question: accept, reject or strict.",
+        choices=["accept", "reject", "strict"],
+    )
     on_bad_gold: str = setting(
         "error", "Questions whose gold answer is unusable: error or drop.", choices=["error", "drop"]
     )
@@ -240,7 +248,8 @@ def _train(
 ) -> None:
     from .training.grpo_trainer import ResumableGRPOTrainer
 
-    reward_funcs = [with_options(resolve_reward(name), unjudged=config.unjudged) for name in config.reward_funcs]
+    options = {"unjudged": config.unjudged, "restated": config.restated}
+    reward_funcs = [with_options(resolve_reward(name), **options) for name in config.reward_funcs]
     loop.check_files(model_args, args)
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)

@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from ..data.columns import is_missing
 from ..errors import UserError
 from ..verifiers import Verdict, verify_batch
-from .completions import completion_text
+from ..verifiers.restated import REJECT
+from .completions import completion_text, question_text
 
 
 logger = logging.getLogger(__name__)
@@ -19,14 +20,16 @@ _LONGEST_LABEL = 64
 
 def _log_verdicts(
     verdicts: list[Verdict],
+    golds: Sequence,
     log_extra: Callable[[str, list], None] | None,
     log_metric: Callable[[str, float], None] | None,
 ) -> None:
     if log_extra is not None:
+        log_extra("accuracy/gold", ["" if is_missing(gold) else str(gold) for gold in golds])
         log_extra("accuracy/extracted", [verdict.extracted or "" for verdict in verdicts])
         log_extra("accuracy/reason", [verdict.reason for verdict in verdicts])
     if log_metric is not None and verdicts:
-        for reason in ("timeout", "error", "no_answer", "hedged", "bad_gold"):
+        for reason in ("timeout", "error", "no_answer", "hedged", "restated", "bad_gold"):
             log_metric(f"accuracy/{reason}", sum(verdict.reason == reason for verdict in verdicts) / len(verdicts))
 
 
@@ -65,6 +68,9 @@ def accuracy_reward(
     kind: Sequence[str | None] | str | None = None,
     choices: Sequence | None = None,
     tolerance: Sequence[float | None] | None = None,
+    prompts: Sequence | None = None,
+    problem: Sequence[str | None] | None = None,
+    restated: str = REJECT,
     log_extra: Callable[[str, list], None] | None = None,
     log_metric: Callable[[str, float], None] | None = None,
     unjudged: str = "none",
@@ -87,11 +93,16 @@ def accuracy_reward(
             Kind of verifier per row, `"math"` where absent.
         choices, tolerance (`Sequence`, *optional*):
             Options of multiple-choice questions, and tolerances of numbers, per row.
+        prompts, problem (`Sequence`, *optional*):
+            The prompts, as the trainer gives them, or the questions themselves, which are taken where there are both.
+            An answer that only restates what was given there earns 0.0.
+        restated (`str`, *optional*, defaults to `"reject"`):
+            How strict that is: `"accept"`, `"reject"` or `"strict"`, see [`~glow_trl.verifiers.verify`].
         domain, source (`Sequence`, *optional*):
             What each question is about, and where it comes from: names by which the reward is logged too.
         log_extra, log_metric (`Callable`, *optional*):
-            Given by the trainer: extracted answers and reasons go into the table of completions, the shares of
-            timeouts, errors, missing and hedged answers into the metrics, and `accuracy/domain/NAME` and
+            Given by the trainer: gold and extracted answers and reasons go into the table of completions, the shares
+            of timeouts, errors, missing, hedged and restated answers into the metrics, and `accuracy/domain/NAME` and
             `accuracy/source/NAME`, the mean reward of each domain and source.
         unjudged (`str`, *optional*, defaults to `"none"`):
             What a completion earns that could not be judged: `"none"`, no reward, so that it teaches nothing;
@@ -116,10 +127,18 @@ def accuracy_reward(
     )
     if gold is None:
         raise UserError("accuracy_reward needs a column `answer` (or `solution`, or `gold`) in the training data")
+    if problem is None and prompts is not None:
+        problem = [question_text(prompt) for prompt in prompts]
     verdicts = verify_batch(
-        [completion_text(completion) for completion in completions], gold, kind, choices=choices, tolerances=tolerance
+        [completion_text(completion) for completion in completions],
+        gold,
+        kind,
+        choices=choices,
+        tolerances=tolerance,
+        problems=problem,
+        restated=restated,
     )
-    _log_verdicts(verdicts, log_extra, log_metric)
+    _log_verdicts(verdicts, gold, log_extra, log_metric)
     _say_what_is_unjudged(verdicts, unjudged)
     rewards = [_reward(verdict, UNJUDGED[unjudged]) for verdict in verdicts]
     if log_metric is not None:

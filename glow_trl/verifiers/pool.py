@@ -11,6 +11,7 @@ from ..data.columns import is_missing
 from ..errors import UserError
 from .kinds.kind import Options, Undecided
 from .kinds.registry import KINDS
+from .restated import REJECT, check_mode, without_copies
 from .verdict import BAD_GOLD, MATCH, Verdict
 from .workers.supervisor import WAIT_TIMEOUT, Outcome, Workers, available_cores
 
@@ -114,10 +115,14 @@ class VerifierPool:
         choices: Sequence[str] | None = None,
         tolerance: float | None = None,
         require_boxed: bool = False,
+        problem: str | None = None,
+        restated: str = REJECT,
     ) -> Verdict:
         """Judge one completion; see [`verify`]."""
+        check_mode(restated)
         options = Options.of(choices, tolerance, require_boxed)
-        return self.settle([judge_quickly(prediction, gold, kind, options)], timeout)[0]
+        verdict = self.settle([judge_quickly(prediction, gold, kind, options)], timeout)[0]
+        return without_copies(verdict, gold, problem, restated)
 
     def verify_batch(
         self,
@@ -128,23 +133,31 @@ class VerifierPool:
         choices: Sequence[Sequence[str] | None] | None = None,
         tolerances: float | Sequence[float | None] | None = None,
         require_boxed: bool = False,
+        problems: Sequence[str | None] | None = None,
+        restated: str = REJECT,
     ) -> list[Verdict]:
         """Judge many completions, spread over the workers; see [`verify_batch`]."""
+        check_mode(restated)
         count = len(predictions)
         columns: dict[str, Sequence] = {
             "golds": golds,
             "kinds": [kinds] * count if kinds is None or isinstance(kinds, str) else kinds,
             "choices": [None] * count if choices is None else choices,
             "tolerances": list(tolerances) if isinstance(tolerances, Iterable) else [tolerances] * count,
+            "problems": [None] * count if problems is None else problems,
         }
         for name, column in columns.items():
             if len(column) != count:
                 raise UserError(f"verify_batch got {count} predictions but {len(column)} {name}")
+        asked = columns.pop("problems")
         quick = [
             judge_quickly(prediction, gold, kind, Options.of(row_choices, tolerance, require_boxed))
             for prediction, gold, kind, row_choices, tolerance in zip(predictions, *columns.values(), strict=True)
         ]
-        return self.settle(quick, timeout)
+        return [
+            without_copies(verdict, gold, problem, restated)
+            for verdict, gold, problem in zip(self.settle(quick, timeout), golds, asked, strict=True)
+        ]
 
     def settle(self, results: Sequence[Verdict | Undecided], timeout: float | None = None) -> list[Verdict]:
         """Verdicts for what [`judge_quickly`] found, here or in another process: computer algebra decides the rest."""
@@ -204,6 +217,8 @@ def verify(
     choices: Sequence[str] | None = None,
     tolerance: float | None = None,
     require_boxed: bool = False,
+    problem: str | None = None,
+    restated: str = REJECT,
 ) -> Verdict:
     """Judge one completion against a gold answer.
 
@@ -222,6 +237,11 @@ def verify(
             For `number`: the largest accepted difference, relative to the gold number.
         require_boxed (`bool`, *optional*, defaults to `False`):
             Whether only an answer in `\\boxed{}` counts.
+        problem (`str`, *optional*):
+            The question. With it, an answer that only restates what was given is not right.
+        restated (`str`, *optional*, defaults to `"reject"`):
+            How strict that is: `"accept"` (copies count), `"reject"`, or `"strict"` (what is lightly edited or
+            evaluated is a copy too), see [`~glow_trl.verifiers.restated.restates`].
 
     Returns:
         [`Verdict`]: whether it is right, what was extracted by which rule, and the reason.
@@ -237,7 +257,7 @@ def verify(
     Verdict(correct=True, extracted='\\\\frac{1}{2}', reason='match', kind='math', rule='boxed')
     ```
     """
-    return default_pool().verify(prediction, gold, kind, timeout, choices, tolerance, require_boxed)
+    return default_pool().verify(prediction, gold, kind, timeout, choices, tolerance, require_boxed, problem, restated)
 
 
 def verify_batch(
@@ -248,6 +268,8 @@ def verify_batch(
     choices: Sequence[Sequence[str] | None] | None = None,
     tolerances: float | Sequence[float | None] | None = None,
     require_boxed: bool = False,
+    problems: Sequence[str | None] | None = None,
+    restated: str = REJECT,
 ) -> list[Verdict]:
     """Judge many completions at once, spread over the worker processes.
 
@@ -264,8 +286,14 @@ def verify_batch(
             Per row, or `None`; `tolerances` may also be one number for all.
         require_boxed (`bool`, *optional*, defaults to `False`):
             Whether only answers in `\\boxed{}` count.
+        problems (`Sequence[str]`, *optional*):
+            The questions: with them, answers that only restate what was given are not right.
+        restated (`str`, *optional*, defaults to `"reject"`):
+            `"accept"`, `"reject"` or `"strict"`, as of [`verify`].
 
     Returns:
         `list[Verdict]`: in the order of the predictions.
     """
-    return default_pool().verify_batch(predictions, golds, kinds, timeout, choices, tolerances, require_boxed)
+    return default_pool().verify_batch(
+        predictions, golds, kinds, timeout, choices, tolerances, require_boxed, problems, restated
+    )
