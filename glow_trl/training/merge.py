@@ -52,8 +52,10 @@ def merge_adapter(
         )
     if output_dir.exists() and (not output_dir.is_dir() or any(output_dir.iterdir())):
         raise UserError(f"--output {output_dir} exists and is not empty; choose another folder or delete it")
-    check_model_files(name, base_model)
-    base_model = base_model or config["base_model_name_or_path"]
+    given, base_model = base_model, base_model or config["base_model_name_or_path"]
+    what = f"{adapter} cannot be merged into {base_model} (--base_model names the model if it has moved)"
+    with naming(what):
+        check_model_files(name, given)
     tokenizer = load_tokenizer(str(adapter), trust_remote_code=trust_remote_code)
 
     import torch
@@ -63,7 +65,6 @@ def merge_adapter(
     revision = revision or config.get("revision") or "main"
     without_file_bars()
     options = {"revision": revision, "trust_remote_code": trust_remote_code}
-    what = f"{adapter} cannot be merged into {base_model} (--base_model names the model if it has moved)"
     with naming(what), loading(what):
         check_exists(base_model, revision)
         dtype = AutoConfig.from_pretrained(base_model, **options).dtype or torch.float32

@@ -1042,7 +1042,7 @@ bad(
 bad("grpo", "vLLM's server without vLLM's settings", "start_vllm_server", start_vllm_server="true")
 
 
-def by_turns(table: list[Case], most: int = 2) -> list[Case]:
+def by_turns(table: list[Case], most: int = 1) -> list[Case]:
     """
     The table, with each fault in so many commands at most: all that read rows, say, read them in one way. Each
     fault meets some commands, and each command some faults.
