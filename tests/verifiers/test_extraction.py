@@ -138,6 +138,7 @@ def test_hedge_does_not_win(completion, gold):
         r"不是\boxed{17}，而是\boxed{42}",
         "The answer is 17? No, that is wrong. The answer is 42.",
         "Answer: 17 is incorrect. Answer: 42",
+        "Incorrect answer: 17. Correct answer: 42",
     ],
 )
 def test_what_is_taken_back_does_not_count(completion):
@@ -155,6 +156,9 @@ def test_what_is_taken_back_does_not_count(completion):
         r"\boxed{42}? That is incorrect.",
         r"\boxed{42} is not the right answer",
         r"\boxed{42} (wrong)",
+        r"\boxed{42\text{ is wrong}}",
+        r"\boxed{42\text{ or 43}}",
+        "答案是42或43",
         r"$\boxed{42}$不对",
         r"\boxed{7} rather than \boxed{42}",
         "The answer is 42. That was wrong.",
