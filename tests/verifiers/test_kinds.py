@@ -144,7 +144,6 @@ OTHER_TEXT = [
     ("Charles II", "Charles I"),
     ("4", "Four Weddings"),
     ("B-", "B"),
-    ("B*", "B"),
     ("!p", "p"),
     ("Charles III", "Charles II"),
     ("National League", "National Football League"),

@@ -99,10 +99,6 @@ def _tokens(text: str):
                 yield token
             elif token in _NEGATIONS and after.isalpha() and not before.isalnum():
                 yield token
-            elif (
-                token == "*" and before.isalpha() and not text[max(0, match.start() - 2) : match.start() - 1].isalnum()
-            ):
-                yield token  # A*
             elif token in _BETWEEN_DIGITS or token == "*":
                 around = before.isalnum() and after.isalnum() and (before.isdigit() or after.isdigit())
                 if around and not (token == "." and before.isalpha()):
@@ -128,7 +124,7 @@ def _without_fillers(tokens: list[str]) -> list[str]:
 
 
 def _numerals(tokens: list[str]) -> list[str]:
-    """Numbers in words as digits: `twenty one` -> `21`, `third` and `3 rd` -> `3rd`, `2.5 million` -> `2500000`."""
+    """Numbers in words as digits: `twenty one` -> `21`, `third` and `3 rd` -> `3rd`, `2 million` -> `2000000`."""
     found: list[str] = []
     position = 0
     while position < len(tokens):
