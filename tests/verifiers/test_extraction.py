@@ -275,9 +275,15 @@ def test_an_identical_answer_matches(gold, kind):
     "completion",
     [
         "The answer is B",
-        *("选B", "故选：B。", "正确选项是B", "所以应选（B）", "答案选B", "Answer: Ⓑ", "Ｂ"),
+        *("选B", "故选：B。", "正确选项是B", "所以应选（B）", "答案选B", "A不对，选B；C也不对。", "Answer: Ⓑ", "Ｂ"),
         *("I think it's B", "I would go with B.", "I believe the answer is B.", "not A but B", "It's not A, but B."),
-        *("B because (A) and (C) are wrong", r"not \boxed{A} but \boxed{B}", '{"answer": "B"}', "```\nB\n```"),
+        *(
+            "B because (A) and (C) are wrong",
+            "B; A is wrong",
+            r"not \boxed{A} but \boxed{B}",
+            '{"answer": "B"}',
+            "```\nB\n```",
+        ),
     ],
 )
 def test_more_ways_to_choose(completion):
@@ -296,6 +302,7 @@ def test_more_ways_to_choose(completion):
             "选B或C",
             "不选B",
             "答案是B和C",
+            "不能选B",
             r"\boxed{B C D}",
             r"\boxed{B;C}",
             r"\boxed{B}或\boxed{C}",
