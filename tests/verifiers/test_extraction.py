@@ -138,6 +138,7 @@ def test_hedge_does_not_win(completion, gold):
         r"不是\boxed{17}，而是\boxed{42}",
         "The answer is 17? No, that is wrong. The answer is 42.",
         "Answer: 17 is incorrect. Answer: 42",
+        "Incorrect answer: 17. Correct answer: 42",
     ],
 )
 def test_what_is_taken_back_does_not_count(completion):
@@ -155,6 +156,9 @@ def test_what_is_taken_back_does_not_count(completion):
         r"\boxed{42}? That is incorrect.",
         r"\boxed{42} is not the right answer",
         r"\boxed{42} (wrong)",
+        r"\boxed{42\text{ is wrong}}",
+        r"\boxed{42\text{ or 43}}",
+        "答案是42或43",
         r"$\boxed{42}$不对",
         r"\boxed{7} rather than \boxed{42}",
         "The answer is 42. That was wrong.",
@@ -271,9 +275,15 @@ def test_an_identical_answer_matches(gold, kind):
     "completion",
     [
         "The answer is B",
-        *("选B", "故选：B。", "正确选项是B", "所以应选（B）", "答案选B", "Answer: Ⓑ", "Ｂ"),
+        *("选B", "故选：B。", "正确选项是B", "所以应选（B）", "答案选B", "A不对，选B；C也不对。", "Answer: Ⓑ", "Ｂ"),
         *("I think it's B", "I would go with B.", "I believe the answer is B.", "not A but B", "It's not A, but B."),
-        *("B because (A) and (C) are wrong", r"not \boxed{A} but \boxed{B}", '{"answer": "B"}', "```\nB\n```"),
+        *(
+            "B because (A) and (C) are wrong",
+            "B; A is wrong",
+            r"not \boxed{A} but \boxed{B}",
+            '{"answer": "B"}',
+            "```\nB\n```",
+        ),
     ],
 )
 def test_more_ways_to_choose(completion):
@@ -292,6 +302,7 @@ def test_more_ways_to_choose(completion):
             "选B或C",
             "不选B",
             "答案是B和C",
+            "不能选B",
             r"\boxed{B C D}",
             r"\boxed{B;C}",
             r"\boxed{B}或\boxed{C}",

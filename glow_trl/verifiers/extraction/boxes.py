@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..equality.latex import closing_brace
 from .fields import answer_field, without_fences
-from .withdrawal import WINDOW, withdrawn
+from .withdrawal import WINDOW, dismissed, withdrawn
 
 
 # Only this much of the end of a completion is searched for a closing; boxes are looked for in all of it.
@@ -25,10 +25,13 @@ _BOX_JOINT = re.compile(
     re.VERBOSE,
 )
 _STATEMENT = re.compile(
-    r"\s*+(?P<text>\\text\w*\s*\{\s*)?(?:(?:so|thus|therefore|hence)\b,?\s*)?(?:the\s+)?(?:final\s+|correct\s+)?answer\s*"
+    r"\s*+(?P<text>\\(?:text|math)\w*\s*\{\s*)?(?:(?:so|thus|therefore|hence)\b,?\s*)?(?:the\s+)?(?:final\s+|correct\s+)?answer\s*"
     r"(?::|is\b:?|=)\s*(?P<closed>\}\s*(?::\s*)?)?",
     re.IGNORECASE,
 )
+_TEXT = re.compile(r"\\(?:text|mbox)\w*\s*\{([^{}]*)\}")
+_ALTERNATIVE_IN_TEXT = re.compile(r"\\(?:text|mbox)\w*\s*\{([^{}]*\bor\b[^{}]*[\w(][^{}]*)\}")
+_VALUE_IN_BOX = re.compile(r"\s*+[^\s(]++")
 _FILLER = re.compile(
     r"(?:(?:the|my|our|a|an|so|thus|therefore|hence|then|and|is|that|final|correct|right|best|most|likely|possible|"
     r"other|another|second|third|first|last|alternative|alternatively|either|option|choice|or|maybe|perhaps|possibly|"
@@ -78,6 +81,11 @@ def final_part(completion: str) -> tuple[str, str]:
     A completion whose thinking never ends, or has nothing behind it, has an empty final part. Boxes that are taken
     back ("not", "is incorrect") are left out.
     """
+    text, prefix = _final_text(completion)
+    return _without_withdrawn(text) if "boxed" in text or "box{" in text else text, prefix
+
+
+def _final_text(completion: str) -> tuple[str, str]:
     text, prefix = completion, ""
     end = text.rfind("</think>")
     if end >= 0:
@@ -99,7 +107,7 @@ def final_part(completion: str) -> tuple[str, str]:
         text = without_fences(text)
     if (field := answer_field(text)) is not None:
         text, prefix = field, prefix + "answer_field:"
-    return _without_withdrawn(text) if "box{" in text or "boxed" in text else text, prefix
+    return text, prefix
 
 
 def _without_withdrawn(text: str) -> str:
@@ -107,7 +115,10 @@ def _without_withdrawn(text: str) -> str:
     for index in range(len(boxes) - 1, -1, -1):
         box = boxes[index]
         following = text[box.end : boxes[index + 1].start] if index + 1 < len(boxes) else None
-        if withdrawn(text[max(0, box.start - WINDOW) : box.start], text[box.end : box.end + WINDOW], following):
+        inside = _VALUE_IN_BOX.match(said := _TEXT.sub(r" \1 ", box.content))
+        if (inside and dismissed(said[inside.end() :])) or withdrawn(
+            text[max(0, box.start - WINDOW) : box.start], text[box.end : box.end + WINDOW], following
+        ):
             text = text[: box.start] + " " * (box.end - box.start) + text[box.end :]
     return text
 
@@ -117,7 +128,7 @@ def is_exactly(completion: str, gold: str, require_boxed: bool) -> bool:
 
     The braces of the gold answer need not balance.
     """
-    text, gold = final_part(completion)[0], gold.strip()
+    text, gold = _final_text(completion)[0], gold.strip()
     if not gold:
         return False
     if text == gold and not require_boxed:
@@ -161,6 +172,8 @@ def last_boxes(text: str) -> list[Box]:
 
 def _without_statement(content: str) -> str:
     """What a box says that holds a whole statement: `\\text{The answer is } 12`."""
+    if " or" in content:
+        content = _ALTERNATIVE_IN_TEXT.sub(r" \1 ", content)  # 5\text{ or 6}
     match = _STATEMENT.match(content)
     if match is None:
         return content

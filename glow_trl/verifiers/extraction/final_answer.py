@@ -32,7 +32,7 @@ def extract_math(completion: str, require_boxed: bool = False) -> Extraction:
     Rules, first to last: the last `\\boxed{}` (`boxed`); a closing statement (`answer_is`); a text that is nothing but
     an answer (`whole`); bold in the last paragraph (`bold`); the value that the last sentence gives (`last_value`).
     With `require_boxed` only the first counts. A prefix tells that the answer was looked for behind the thinking part
-    (`after_think:`) or in `<answer>` tags (`answer_tag:`).
+    (`after_think:`), in `<answer>` tags (`answer_tag:`) or in a field of a JSON object (`answer_field:`).
     """
     text, prefix = final_part(completion)
     if not text:

@@ -31,6 +31,7 @@ _STATEMENT = re.compile(
     )\s*+(?:\*\*)?\s*+""",
     re.VERBOSE | re.IGNORECASE,
 )
+_WRONG = re.compile(r"\b(?:wrong|incorrect|mistaken)\s+$", re.IGNORECASE)
 _BULLET = re.compile(r"(?:\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")
 _FIRST_WORD = re.compile(r"[^\s.,;]++|\S")
 _DISPLAYS = ((r"\[", r"\]"), ("$$", "$$"), (r"\(", r"\)"), (r"\begin", r"\end"))
@@ -65,7 +66,8 @@ def stated_answers(text: str) -> list[tuple[int, int, str]]:
         said = text[match.end() : end].strip()[:MAX_SAID]
         if "\n" in text[match.start() : match.end()].strip(" ") or said.startswith(("* ", "• ")):
             said = _BULLET.sub("", said)
-        if not said or negated(text[max(0, match.start() - 60) : match.start()]):
+        before = text[max(0, match.start() - 60) : match.start()]
+        if not said or negated(before) or _WRONG.search(before):
             continue
         word = _FIRST_WORD.match(said)
         if not (word and dismissed(said[word.end() :])) and not (

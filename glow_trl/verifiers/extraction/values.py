@@ -32,7 +32,7 @@ _UNSURE = re.compile(
     r"\b(?:could|might|may|maybe|perhaps|possibly|possible|either|alternatively|guess|guesses)\b", re.IGNORECASE
 )
 _BEFORE_ANOTHER = re.compile(
-    r"\W*+(?:or|and|,|/|versus|vs)\s*+(?:(?:maybe|perhaps|possibly|also|even|either|the|is|it|could|be|might|else)\b\W*+)*+",
+    r"\W*+(?:or|and|,|/|versus|vs|或者?|还是|和|、|，)\s*+(?:(?:maybe|perhaps|possibly|also|even|either|the|is|it|could|be|might|else)\b\W*+)*+",
     re.IGNORECASE,
 )
 _ENUMERATION = re.compile(r"^\s*(?:[Ss]tep\s+\d+\s*[:.)]|\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")

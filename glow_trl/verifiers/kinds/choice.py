@@ -23,7 +23,7 @@ _LEADING = re.compile(
 )
 _ONE_LETTER = re.compile(r"\W*([a-z])\W*")
 _REJECTED = re.compile(
-    r"^\W*(?:or\s+not\b|或不|(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
+    r"^\W*(?:or\s+not\b|或不|也?不(?:对|正确|是(?:正确|答案|对))|也?错|(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
     r"(?:wrong|incorrect|false|not|ruled|eliminated|out)\b|isn't|cannot|can't)",
     re.I,
 )
@@ -45,7 +45,7 @@ _ANOTHER = re.compile(
 )
 _NOT_BUT = re.compile(r"^\W*(?:it(?:'s| is)\s+)?not\s+\W*[A-Z]\b[^\w\n]*(?:but|rather)\s+(?:rather\s+)?", re.I)
 _CHOSEN = re.compile(
-    r"(?:(?<![不未])选(?:择|项)?|正确(?:答案|选项)|答案选?)\s*(?:是|为|：|:)?\s*[（(]?([A-Z])(?![a-zA-Z])"
+    r"(?:(?<![不未])(?<!不[能应该可])选择?|正确(?:答案|选项)|答案选?)\s*(?:应?[是为]|：|:)?\s*[（(]?([A-Z])(?![a-zA-Z])"
 )
 _NEGATION = re.compile(
     r"(?:\bnot|n't|\bnever|\bnor|\bneither|不是|\bexcept|\brule out|\beliminate|\brather than|\binstead of)"
@@ -103,8 +103,10 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
     found = [match.group(1)]
     rest = said[match.end() :]
     while (more := _ANOTHER.match(rest)) is not None and more.group(1) in letters:
-        found.append(more.group(1))
         rest = rest[more.end() :]
+        if _REJECTED.match(rest):
+            break
+        found.append(more.group(1))
     return list(dict.fromkeys(found))
 
 

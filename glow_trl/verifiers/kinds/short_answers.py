@@ -73,7 +73,7 @@ def same_answer(prediction: str, gold: str) -> bool:
     if len(alternatives) > 1 and all(re.search(r"[^\W\d_]{2}", part) for part in alternatives):
         return any(same_answer(prediction, part) for part in alternatives)
     return (
-        (_is_count_of(found, expected) and " and " not in gold)
+        (_is_count_of(found, expected) and " and " not in gold and gold[1:] == gold[1:].lower())
         or _same_phrase(prediction, gold)
         or _same_name(prediction, gold)
         or _is_acronym(prediction, gold)
@@ -205,7 +205,7 @@ def _name(text: str) -> list[str] | None:
 
 
 def _undoubled(word: str) -> str:
-    return re.sub(r"(.)\1+", r"\1", word)
+    return re.sub(r"(.)\1", r"\1", word) if len(word) > 4 else word
 
 
 def _is_acronym(short: str, long: str) -> bool:

@@ -32,6 +32,7 @@ _TOKEN = re.compile(
 # Between digits these say what the number is (1/2, 3:30, 5'10); next to words they are punctuation.
 _BETWEEN_DIGITS = frozenset("/:.'")
 _AFTER_WORDS = frozenset("#♯")  # C#
+_NEGATIONS = frozenset("!~")  # !x
 _PUNCTUATION = frozenset("\"'.,;:!?/\\$`~_*#|")
 _ARTICLES = frozenset(("a", "an", "the"))
 _AND = frozenset(("and", "&"))
@@ -89,10 +90,14 @@ def _tokens(text: str):
             # A hyphen joins words; between numbers or beside a single letter it may be a minus or a range
             joined = _is_word(text, match.start(), -1) or not before, _is_word(text, match.end(), 1)
             glued = token == "-" and any(joined) and (before + after).isalnum()
-            if after and not all(joined) and not (glued and (before + after)[-joined[0]].isdigit()):
+            if not after and before.isalnum() and token == "-":
+                yield "-"  # O-
+            elif after and not all(joined) and not (glued and (before + after)[-joined[0]].isdigit()):
                 yield "-"
         elif kind == "symbol":
             if token in _AFTER_WORDS and before.isalnum() or token == "_" and before.isalnum() and after.isalnum():
+                yield token
+            elif token in _NEGATIONS and after.isalpha() and not before.isalnum():
                 yield token
             elif token in _BETWEEN_DIGITS or token == "*":
                 around = before.isalnum() and after.isalnum() and (before.isdigit() or after.isdigit())
@@ -119,7 +124,7 @@ def _without_fillers(tokens: list[str]) -> list[str]:
 
 
 def _numerals(tokens: list[str]) -> list[str]:
-    """Numbers in words as digits: `twenty one` -> `21`, `third` and `3 rd` -> `3rd`, `2.5 million` -> `2500000`."""
+    """Numbers in words as digits: `twenty one` -> `21`, `third` and `3 rd` -> `3rd`, `2 million` -> `2000000`."""
     found: list[str] = []
     position = 0
     while position < len(tokens):
