@@ -18,7 +18,7 @@ DIGITS = 40
 AGREEMENT = mpmath.mpf("1e-25")
 POINTS = 6
 TRIES = 20
-STEPS = 20_000
+STEPS = 3_000
 MAX_MAGNITUDE = 10**18
 MAX_TERMS = 400
 SEED = 20260104
@@ -128,7 +128,7 @@ class _Evaluation:
     def infinite(self, name: str, first: int, body: tuple, operator: str):
         if operator == "prod" or name in self.names:
             raise GivenUp("infinite product")
-        inner = _Evaluation({key: _SUMS.mpmathify(value) for key, value in self.names.items()}, 20 * STEPS, _SUMS)
+        inner = _Evaluation({key: _SUMS.mpmathify(value) for key, value in self.names.items()}, 5 * STEPS, _SUMS)
 
         def term(index):
             inner.names[name] = index
