@@ -1,13 +1,14 @@
 """
 Whether verdicts hold when the machine is busy, and the verifier when completions are hostile. Exits with 1 if not.
 
-    PYTHONPATH=tests python bench/bench_verifier_load.py [--data FOLDER] [--cases 5000] [--runs 3] [--hostile 10000]
+    python bench/bench_verifier_load.py                                            # a few minutes
+    python bench/bench_verifier_load.py --cases 5000 --runs 3 --hostile 10000      # the whole
 
 Verdicts: the same cases, a part of which needs computer algebra, are judged one by one in 1 and in 8 threads, `--runs`
 times each, with twice as many processes as cores that compute nothing. Hostile: completions made to hang, crash or
 fill the verifier are judged off the main thread, one by one; no call may compute for longer than its limit and half a
-second, and no memory, descriptor or process may be left. What a call takes on the clock is shown, too: that is the same
-on a machine that does nothing else.
+second, and no memory, descriptor or process may be left. What a call takes on the clock is shown, too: that is the
+same on a machine that does nothing else.
 """
 
 import argparse
@@ -21,6 +22,9 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 import psutil
 from rich.console import Console
@@ -163,9 +167,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = os.environ.get("GLOW_TRL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=default, help="folder with traj_*.jsonl")
-    parser.add_argument("--cases", type=int, default=5000)
-    parser.add_argument("--runs", type=int, default=3)
-    parser.add_argument("--hostile", type=int, default=10000)
+    parser.add_argument("--cases", type=int, default=500)
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--hostile", type=int, default=500)
     parser.add_argument("--limit", type=float, default=1.0, help="of a hostile case, in seconds")
     options = parser.parse_args()
     table = Table("", "time", "", "(timeouts, errors)")
