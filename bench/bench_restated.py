@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_trl.verifiers import VerifierPool
+from glow_trl.verifiers.equality.answers import split_top
 from glow_trl.verifiers.equality.latex import normalize
 from glow_trl.verifiers.restated import MODES
 
@@ -28,7 +29,7 @@ FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.
 def formulas(row: dict) -> list[str]:
     """The formulas of a question, and the sides of its equations, but for what is the gold answer itself."""
     found = [next(filter(None, match.groups())) for match in FORMULA.finditer(row["problem"])]
-    found += [side for formula in found for side in formula.split("=") if "=" in formula and side.strip()]
+    found += [side for formula in found for side in split_top(formula, "=")[0] if "=" in formula and side]
     gold = normalize(row["answer"]).replace(" ", "")
     return [formula for formula in dict.fromkeys(found) if normalize(formula).replace(" ", "") != gold]
 

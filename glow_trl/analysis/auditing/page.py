@@ -12,7 +12,7 @@ _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222;
   background: #fff; overflow-wrap: anywhere }
 table { border-collapse: collapse } th, td { padding: .2rem .8rem .2rem 0; text-align: left; vertical-align: top }
-article { border-top: 1px solid #ccc; padding: .8rem 0 } 
+article { border-top: 1px solid #ccc; padding: .8rem 0 }
 pre { white-space: pre-wrap; margin: .3rem 0; font-size: .85rem }
 @media (prefers-color-scheme: dark) { body { color: #ddd; background: #181818 } }
 """
