@@ -18,8 +18,9 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_trl.verifiers import VerifierPool
+from glow_trl.verifiers.equality.answers import split_top
 from glow_trl.verifiers.equality.latex import normalize
-from glow_trl.verifiers.restated import MODES
+from glow_trl.verifiers.restated import MODES, without_copies
 
 
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
@@ -28,7 +29,7 @@ FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.
 def formulas(row: dict) -> list[str]:
     """The formulas of a question, and the sides of its equations, but for what is the gold answer itself."""
     found = [next(filter(None, match.groups())) for match in FORMULA.finditer(row["problem"])]
-    found += [side for formula in found for side in formula.split("=") if "=" in formula and side.strip()]
+    found += [side for formula in found for side in split_top(formula, "=")[0] if "=" in formula and side]
     gold = normalize(row["answer"]).replace(" ", "")
     return [formula for formula in dict.fromkeys(found) if normalize(formula).replace(" ", "") != gold]
 
@@ -57,18 +58,19 @@ def main() -> None:
     copies = [(number, copy) for number, row in enumerate(rows) for copy in formulas(row)]
     won: dict[str, set[int]] = {}
     with VerifierPool(workers=2) as pool:
-        for mode in MODES:
-            verdicts = pool.verify_batch(
-                [rf"\boxed{{{copy}}}" for _, copy in copies],
-                [rows[number]["answer"] for number, _ in copies],
-                problems=[rows[number]["problem"] for number, _ in copies],
-                restated=mode,
-            )
-            right = [copy for copy, verdict in zip(copies, verdicts, strict=True) if verdict.correct]
-            won[mode] = {number for number, _ in right}
-            for number, copy in right if options.show and mode != MODES[0] else ():
-                if number % 3:
-                    print(mode, repr(copy), repr(rows[number]["answer"]), rows[number]["problem"][:160], sep=" | ")
+        verdicts = pool.verify_batch(
+            [rf"\boxed{{{copy}}}" for _, copy in copies], [rows[number]["answer"] for number, _ in copies]
+        )
+    for mode in MODES:
+        right = [
+            (number, copy)
+            for (number, copy), verdict in zip(copies, verdicts, strict=True)
+            if without_copies(verdict, rows[number]["answer"], rows[number]["problem"], mode).correct
+        ]
+        won[mode] = {number for number, _ in right}
+        for number, copy in right if options.show and mode != MODES[0] else ():
+            if number % 3:
+                print(mode, repr(copy), repr(rows[number]["answer"]), rows[number]["problem"][:160], sep=" | ")
     if not options.no_math_verify:
         logging.getLogger("math_verify").setLevel(logging.CRITICAL)
         won["math-verify"] = {number for number, copy in copies if math_verify_accepts(copy, rows[number]["answer"])}
