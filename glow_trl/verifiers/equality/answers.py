@@ -294,7 +294,7 @@ def _bracketed(text: str, depth: int) -> Answer | None:
         opening, closing, inner = text[0], text[-1], text[1:-1]
         if opening == "{" and closing_brace(text, 0) != len(text) - 1:
             return None
-    if inner is None or not _balanced(inner):
+    if inner is None or not balanced(inner):
         return None
     brackets = opening + closing
     if opening == "{" and (match := _SET_BUILDER.fullmatch(inner)):
@@ -322,7 +322,7 @@ def _bracketed(text: str, depth: int) -> Answer | None:
     return Several(brackets, _without_bare_lists(items) if brackets == "{}" else items)
 
 
-def _balanced(text: str) -> bool:
+def balanced(text: str) -> bool:
     """Whether no bracket closes that was not opened in `text`; `(1,2),(3,4)` without its ends is not balanced."""
     depth = 0
     for character in text:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from . import bound, congruences, numeric, residues
-from .answers import has_variables, is_name, parse
+from .answers import balanced, has_variables, is_name, parse
 from .expression import INFINITY, free_names, negated, read
 from .intervals import intersection, merged
 from .latex import MAX_LENGTH, normalize
@@ -38,6 +38,7 @@ _INFINITE = Scalar(r"-\infty", negated(INFINITY)), Scalar(r"\infty", INFINITY)
 _DOLLARS = re.compile(r"^\$+([^$]*[^$\\\s])\s*\$+$")
 _SPACES = re.compile(r"(?<![a-zA-Z\d\\])\s+|\s+(?![a-zA-Z\d])")
 _HALVES = measure("am"), measure("pm")
+_BROKEN = re.compile(r"^(?:[<>]=?)|[+\-*/^=<>]$|[^\x00-\x7f]|\\phantom|\\text\s*\{\s*\(")
 _JOINTS = re.compile(r"\s*(?:,|;|\b(?:and|or)\b)\s*")
 _SYNONYMS = {"dne": "does not exist", "doesn t exist": "does not exist"}
 _FLIPPED = {">": "<", ">=": "<="}
@@ -521,7 +522,8 @@ def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool |
     if _INSIGNIFICANT_SPACE.sub("", prediction.text) == _INSIGNIFICANT_SPACE.sub("", gold.text):
         return True
     if prediction.tree is None or gold.tree is None:
-        return algebra(prediction, gold)
+        broken = prediction.tree is None and (_BROKEN.search(prediction.text) or not balanced(prediction.text))
+        return False if broken and gold.value is not None else algebra(prediction, gold)
     verdict = _same_trees(prediction.tree, gold.tree)
     if verdict is not True and (_approximates(prediction, gold) or _approximates(gold, prediction, MIN_GOLD_DIGITS)):
         return True
