@@ -132,7 +132,12 @@ def check_hostile(count: int, limit: float, table: Table) -> bool:
     def work() -> None:
         nonlocal longest
         with VerifierPool(workers=2) as pool:
-            pool.verify(r"\boxed{\arctan(x)}", "x")  # the start of the workers is not a case
+            # The start of the workers, which goes on behind the first cases, is none of them
+            pool.verify(r"\boxed{\arctan(x)}", "x")
+            used = 0.0
+            while computed() - used > 0.05:
+                used = computed()
+                time.sleep(1.0)
             for number, (completion, gold) in enumerate(hostile(count)):
                 start, used = time.perf_counter(), computed()
                 pool.verify(completion, gold, timeout=limit)
