@@ -99,7 +99,7 @@ def test_the_signature_is_that_by_which_a_rubric_calls_it():
 
 
 def test_a_rubric_of_verifiers():
-    """With the real one where a version is installed that has rubrics, such as 0.1.14; 0.4 has tasks in their place."""
+    """With the real one where a version with rubrics is installed, such as 0.1.14; 0.4 has tasks in their place."""
     vf = sys.modules.get("verifiers") or (importlib.import_module("verifiers") if find_spec("verifiers") else None)
     if not hasattr(vf, "Rubric"):
         pytest.skip("verifiers with rubrics is no dependency of the tests")
