@@ -257,10 +257,6 @@ def _train(
     loop.quiet_libraries(len(rows))
     if config.merge_adapter:
         merge_first(model_args, run.output_dir, args.trust_remote_code)
-    if run.main_process:
-        # Before the training, as it is for the checkpoints within the folder too
-        share = (read_handover(model_args.model_name_or_path) or {}).get("end_token_share", 1.0)
-        write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
     model = load_model(model_args)
     if isinstance(model, str):
         args.model_init_kwargs = loop.model_init_kwargs(model_args)
@@ -283,6 +279,10 @@ def _train(
             )
         for warning in unchecked:
             logger.warning(warning)
+        if run.main_process:
+            # Before the training, as it is for the checkpoints within the folder too
+            share = (read_handover(model_args.model_name_or_path) or {}).get("end_token_share", 1.0)
+            write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
         loop.train(trainer, run)
     run.complete(questions=len(rows), **({"warnings": guard.warnings} if guard.warnings else {}))
     loop.leave_process_group()

@@ -65,11 +65,11 @@ def render_prompts(
             "with it (tokenizer.chat_template)"
         )
     system_prompt, template = (prompt_setting(name, benchmark, config) for name in PROMPT_SETTINGS)
-    for other in other_prompts(read_handover(config.model_name_or_path), system_prompt, template):
-        logger.warning("benchmark '%s': %s", benchmark.name, other)
     conversations = [
         build_prompt(row["problem"], system_prompt, template, row.get("choices") or None) for row in questions
     ]
+    for other in other_prompts(read_handover(config.model_name_or_path), system_prompt, template):
+        logger.warning("benchmark '%s': %s", benchmark.name, other)
     if tokenizer is None:
         return conversations
     return tokenizer.apply_chat_template(conversations, add_generation_prompt=True, return_dict=False)

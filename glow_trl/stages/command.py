@@ -165,5 +165,8 @@ def _disk_error(error: BaseException | None) -> str | None:
             return os.strerror(error.errno) + (f" ({error.filename})" if error.filename else "")
         if os.strerror(errno.ENOSPC) in str(error):
             return os.strerror(errno.ENOSPC)
+        # torch.save says no more of a file that it cannot write to its end
+        if isinstance(error, RuntimeError) and "inline_container" in str(error):
+            return f"{os.strerror(errno.ENOSPC)}, or the like, while a checkpoint was saved"
         error = error.__cause__ or error.__context__
     return None

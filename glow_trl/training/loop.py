@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerBase, ProgressCallback, TrainerCallb
 from trl import ModelConfig, get_peft_config
 
 from ..data import write_jsonl
+from ..data.handover import HANDOVER_FILE
 from ..errors import TrainingCollapsed, UserError
 from ..generation.loading import load_tokenizer, loading, local_folder
 from ..generation.model_files import check_model_files
@@ -161,6 +162,8 @@ def train(trainer: ResumableTrainer, run: StageRun) -> None:
             check_room(run.output_dir)
         if steps.done or not isinstance(error, Exception):
             raise
+        if run.is_new and run.main_process:
+            (run.output_dir / HANDOVER_FILE).unlink(missing_ok=True)
         # What a library refuses before a step is done is a setting, or the checkpoint
         with loading(f"{checkpoint} cannot be resumed from" if checkpoint else "the training cannot begin"):
             raise

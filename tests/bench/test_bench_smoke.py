@@ -42,12 +42,12 @@ def test_glow_scaling(tmp_path):
 
 
 def test_profile(tmp_path):
-    """The steps of GLOW make the host wait as often as those of `SFTTrainer`."""
+    """The steps of GLOW make the host wait no more often than those of `SFTTrainer`."""
     size = [*SIZE, "--vocab_size", 64, "--seq_len", 16]
     table = bench("bench_glow_step.py", *size, "--profile", tmp_path / "traces", folder=tmp_path)
     rows = [line.split("│") for line in table.splitlines() if line.startswith("│")]
     waits = {row[1].strip(): float(row[2]) for row in rows}
-    assert waits["GLOWTrainer"] == waits["SFTTrainer"] > 0
+    assert 0 < waits["GLOWTrainer"] <= waits["SFTTrainer"]
     assert {path.stem for path in (tmp_path / "traces").iterdir()} == waits.keys()
 
 

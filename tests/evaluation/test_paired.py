@@ -198,7 +198,7 @@ def test_all_of_bbh_is_compared(tmp_path, known):
     if not Path(benchmark.source().path).is_file():
         pytest.skip("the data are not on this machine")
     rng = random.Random(0)
-    config = EvalConfig("m", str(tmp_path))
+    config = EvalConfig(model_name_or_path="m", output_dir=str(tmp_path))
     for side in SIDES:
         rows = checked_questions(benchmark, config)[0]
         start = 7 if (known, side) == ("text", "grpo") else 0

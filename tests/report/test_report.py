@@ -238,7 +238,7 @@ def test_what_is_not_a_run_folder_says_so_and_exits_2(tmp_path, capsys):
         ".": "neither the run.json of a run nor arms or data of one",
         "sources": "neither the run.json of a run nor arms or data of one",
         "outputs": "runs lie in it, run; give the folder of one",
-        "outputs/run/glow": "it is that of an arm, with grpo and sft; give the folder that it lies in",
+        "outputs/run/glow": "it is that of an arm, with sft and grpo; give the folder that it lies in",
         "outputs/run/glow/sft": "its run.json is that of a stage, sft; give the folder of the run",
         "outputs/run/glow/sft_eval": "its run.json is that of a stage, eval",
         "service": "its run.json is that of a stage, eval",

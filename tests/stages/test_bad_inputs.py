@@ -101,7 +101,7 @@ for value in ("-0.1", "nan", "inf", "hot"):
     each("collect eval", f"temperature is {value}", "temperature", temperature=value)
 for value in ("0", "1.5", "nan"):
     bad("eval", f"top_p is {value}", "top_p", top_p=value)
-bad("eval", "a bool that is a word", "rescore", rescore="perhaps")
+bad("eval", "a bool that is a word", "perhaps", rescore="perhaps")
 bad("eval", "a choice that there is not", "on_bad_gold", on_bad_gold="ignore")
 bad("eval", "k beyond the samples", "k_values", k_values="4")
 bad("eval", "k is 0", "k_values", k_values="0")

@@ -18,7 +18,7 @@ from helpers.processes import children, run_to_the_end, wait_until
 def stage(tiny_model, trajectories, tmp_path):
     """The module of stage 1, and arguments with which it trains until it is killed."""
     options = ["--model_name_or_path", tiny_model, "--dataset_name", trajectories, "--output_dir", tmp_path / "out"]
-    options += [*CPU, "--save_steps", 5, "--save_total_limit", 1, "--max_steps", 10**6, "--num_train_epochs", 10**6]
+    options += [*CPU, "--save_steps", 5, "--save_total_limit", 1, "--max_steps", 10**6]
     return ["-m", "glow_trl.cli", "sft", *map(str, options)]
 
 

@@ -82,7 +82,8 @@ def test_bad_paths_and_options(tmp_path):
 
 
 def test_empty_file(tmp_path, capsys):
+    """Nothing to judge is nothing that was judged right."""
     source = write(tmp_path / "in.jsonl", [])
-    assert main([str(source), "--output", str(tmp_path / "out.jsonl")]) == 0
-    assert (tmp_path / "out.jsonl").read_text() == ""
-    assert "0 rows judged" in capsys.readouterr().out
+    with pytest.raises(UserError, match="in.jsonl"):
+        main([str(source), "--output", str(tmp_path / "out.jsonl")])
+    assert not (tmp_path / "out.jsonl").exists()
