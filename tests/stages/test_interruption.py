@@ -113,3 +113,13 @@ def test_a_command_that_is_not_in_the_main_thread_is_left_alone():
     assert codes == [7]
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], cwd=ROOT, env=environment(), check=True)
+
+
+def test_an_interruption_of_code_in_a_string_has_its_code_too(tmp_path):
+    """As dataclasses are made when they are imported: Python remembers it, and ends by SIGINT later."""
+    (tmp_path / "interrupted.py").write_text(
+        "import sys\nfrom glow_trl.stages.command import guarded\n"
+        "sys.exit(guarded(lambda: exec('import os, signal; os.kill(os.getpid(), signal.SIGTERM)')))\n"
+    )
+    run = subprocess.run([sys.executable, "-m", "interrupted"], cwd=tmp_path, env=environment(), capture_output=True)
+    assert run.returncode == 143 and run.stderr == b"glow-trl: interrupted\n", run.stderr
