@@ -101,8 +101,8 @@ def _ended(main: Callable[[], int | None], interrupted: str) -> int:
         print(f"glow-trl: {interrupted}", file=sys.stderr, flush=True)
     # Files that were about to be opened are closed and removed when what holds them goes
     gc.collect()
-    # What interrupts code in a string, as that of dataclasses is, lets Python end by SIGINT whatever the exit code, until
-    # it runs another such code
+    # What interrupts code in a string, as that of dataclasses is, lets Python end by SIGINT whatever the exit code,
+    # until it runs another such code
     eval("0")
     return 128 + (interruption.number or signal.SIGINT)
 
