@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from ..errors import UserError
+from ..generation.loading import check_exists
 from ..generation.model_files import check_model_files
 from ..generation.registry import ENGINES
 from ..stages.command import run_command
@@ -128,6 +129,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
     models, output_dir = options.pop("models"), options.pop("output_dir")
     for model in models if config.engine in ENGINES else ():
+        check_exists(model)
         check_model_files(model)
     with stage_run(settings, output_dir, recomputes=True) as run:
         run.start()

@@ -8,6 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from ..benchmarks import BenchmarkConfig
+from ..generation.loading import check_exists
+from ..generation.registry import ENGINES
 from ..stages.command import run_command
 from ..stages.config import parse_command
 from ..stages.console import FiguresTable, say_results
@@ -36,6 +38,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: EvalConfig = settings.config
     benchmarks = config.resolve()
     folder = config.checkpoint_folder()
+    if config.engine in ENGINES and not config.is_remote:
+        # Before the Hub is asked for the benchmarks
+        check_exists(config.model_name_or_path)
     facts = {"benchmarks": {item.name: _data_facts(item) for item in benchmarks}}
     kinds = [item.kind for item in benchmarks if item.kind]
     inputs = [folder, *own_code([config.engine, *kinds], "engine, kind")]
