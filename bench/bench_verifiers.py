@@ -1,6 +1,6 @@
 """Throughput of the verifiers against math-verify's own loop, on the core cases, in one run.
 
-    python bench/bench_verifiers.py [--data FOLDER] [--rounds 3]
+    python bench/bench_verifiers.py [--data FOLDER] [--rounds 3] [--cases FILE ...]
 
 Both judge the same pairs; nothing is cached between rounds, and both have done their imports. math-verify has no
 kinds: every case is judged as its README does, `verify(parse(gold), parse(prediction))`. The first table also tells
@@ -38,10 +38,11 @@ def load(path: Path) -> list[dict]:
 
 def forget_what_was_parsed() -> None:
     """Empty the in-process caches, so that a round does not live off the one before."""
-    from glow_trl.verifiers import answers, expression, residues
+    from glow_trl.verifiers.equality import answers, expression, numeric, residues
 
-    for cached in (answers.parse, expression.read, residues._images, residues._integer_root, residues._random_element):
-        cached.cache_clear()
+    cached = (answers.parse, expression.read, numeric.agree, residues._images, residues._integer_root)
+    for function in (*cached, residues._random_element):
+        function.cache_clear()
 
 
 def time_ours(rows: list[dict], kinds: list[str], gold: str, text: str, rounds: int) -> tuple[float, list[bool]]:
@@ -72,10 +73,14 @@ def main() -> None:
     default = os.environ.get("GLOW_TRL_DATA") or Path(__file__).resolve().parents[2] / "shared" / "data"
     parser.add_argument("--data", type=Path, default=default, help="folder with verifier_cases.jsonl and traj_*.jsonl")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cases", type=Path, nargs="+", help="files of cases in place of the core cases of --data")
     options = parser.parse_args()
 
-    rows = [row for row in load(options.data / "verifier_cases.jsonl") if row["tier"] == "core"]
-    kinds = [KIND_OF_CASE[row["kind"]] for row in rows]
+    if options.cases:
+        rows = [row for file in options.cases for row in load(file)]
+    else:
+        rows = [row for row in load(options.data / "verifier_cases.jsonl") if row["tier"] == "core"]
+    kinds = [KIND_OF_CASE.get(row["kind"], row["kind"]) for row in rows]
     ours, ours_right = time_ours(rows, kinds, "gold", "prediction", options.rounds)
     theirs, theirs_right = time_math_verify(rows)
 
@@ -93,12 +98,13 @@ def main() -> None:
     console.print(table)
 
     table = Table("trajectories", "rows", "rows/s", "agreement with is_correct")
-    for name, kind in TRAJECTORIES.items():
+    for name, kind in () if options.cases else TRAJECTORIES.items():
         rows = load(options.data / f"{name}.jsonl")
         seconds, right = time_ours(rows, [kind] * len(rows), "gold", "completion", 1)
         agreed = sum(verdict == row["is_correct"] for row, verdict in zip(rows, right, strict=True))
         table.add_row(name, str(len(rows)), f"{len(rows) / seconds:.0f}", f"{100 * agreed / len(rows):.2f} %")
-    console.print(table)
+    if not options.cases:
+        console.print(table)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,8 @@ accelerate launch --config_file accelerate_configs/single_gpu.yaml -m glow_trl.g
 ```
 """
 
+import functools
+import inspect
 import logging
 import sys
 from collections.abc import Callable, Sequence
@@ -47,6 +49,7 @@ logger = logging.getLogger(__name__)
 MERGED_DIR = "merged_model"
 SERVER_LOG = "vllm_server.log"
 
+_REWARDS = "glow_trl.rewards."
 # Columns of a question that rewards may ask for
 _QUESTION_COLUMNS = ("answer", "kind", "choices", "tolerance", "domain", "source", "sample_id")
 
@@ -61,9 +64,15 @@ class GRPOStageConfig(PromptedRowsConfig):
             Reward functions: names in [`glow_trl.rewards`] or `trl.rewards`, or `my_module.my_reward` for your own.
         kinds (`list[str]`, *optional*):
             Verifiers of your own that rows name as their `kind`: `my_module:my_function`.
+        restated (`str`, *optional*, defaults to `"reject"`):
+            What an answer earns in `accuracy_reward` that only restates the question: `"reject"`, nothing;
+            `"strict"`, so for one that is lightly edited; `"accept"`, it counts.
         on_bad_gold (`str`, *optional*, defaults to `"error"`):
             What to do about questions whose gold answer its own verifier does not accept: `"error"` stops before any
             training, `"drop"` leaves them out.
+        unjudged (`str`, *optional*, defaults to `"none"`):
+            What a completion earns in `accuracy_reward` that could not be judged, as the comparison timed out or
+            broke: `"none"`, no reward, so that it teaches nothing; `"zero"`, 0.0 as a wrong one.
         merge_adapter (`bool`, *optional*, defaults to `False`):
             Where stage 1 left an adapter: merge it into its model first, in the folder `merged_model` of the output
             folder, and train the whole model, or with `use_peft` a new adapter on it. By default the adapter itself
@@ -81,8 +90,16 @@ class GRPOStageConfig(PromptedRowsConfig):
         ["accuracy_reward"], "Names in glow_trl.rewards or trl.rewards, or dotted paths."
     )
     kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
+    restated: str = setting(
+        "reject",
+        "Answers that only restate the question: accept, reject or strict.",
+        choices=["accept", "reject", "strict"],
+    )
     on_bad_gold: str = setting(
         "error", "Questions whose gold answer is unusable: error or drop.", choices=["error", "drop"]
+    )
+    unjudged: str = setting(
+        "none", "Reward of completions that could not be judged: none or zero.", choices=["none", "zero"]
     )
     merge_adapter: bool = setting(
         False, "Merge the adapter that stage 1 left into its model, instead of training it further."
@@ -126,6 +143,16 @@ def resolve_reward(name: str) -> Callable:
             return function
     known = {key for module in (rewards, trl.rewards) for key in module.__all__ if key.endswith("_reward")}
     raise UserError(f"reward_funcs: there is no {name} in glow_trl.rewards or trl.rewards{nearest(name, known)}")
+
+
+def with_options(reward: Callable, **options: Any) -> Callable:
+    """A reward of [`glow_trl.rewards`] with those of `options` that it takes; it keeps its name, and pickles."""
+    if not getattr(reward, "__module__", "").startswith(_REWARDS):
+        return reward
+    taken = options.keys() & inspect.signature(reward).parameters
+    if not taken:
+        return reward
+    return functools.update_wrapper(functools.partial(reward, **{name: options[name] for name in taken}), reward)
 
 
 def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None) -> Dataset:
@@ -221,7 +248,8 @@ def _train(
 ) -> None:
     from .training.grpo_trainer import ResumableGRPOTrainer
 
-    reward_funcs = [resolve_reward(name) for name in config.reward_funcs]
+    options = {"unjudged": config.unjudged, "restated": config.restated}
+    reward_funcs = [with_options(resolve_reward(name), **options) for name in config.reward_funcs]
     loop.check_files(model_args, args)
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)

@@ -20,6 +20,7 @@ from ..stages.frame import stage_run
 from ..stages.record import StageRun
 from ..verifiers import Verdict, load_kind
 from ..verifiers.kinds.kind import Options
+from ..verifiers.restated import without_copies
 from ..verifiers.rows import find_judging_fault
 from ..verifiers.workers.supervisor import available_cores
 from .labelling.judging import Judgement, Question, judge_in_order
@@ -50,8 +51,11 @@ class LabelConfig(RowsConfig):
             Verifier of the rows that have no `kind` of their own; `my_module:my_function` for one of yours.
         kinds (`list[str]`, *optional*):
             Verifiers of your own that rows name as their `kind`, likewise.
+        restated (`str`, *optional*, defaults to `"reject"`):
+            What an answer is worth that only restates the question: `"reject"`, it is wrong;
+            `"strict"`, so for one that is lightly edited; `"accept"`, it counts.
         timeout (`float`, *optional*, defaults to `5.0`):
-            Wall-clock limit of one comparison, in seconds.
+            Limit of one comparison, in seconds of the processor.
         workers (`int`, *optional*):
             Number of verifier processes; by default the number of cores.
     """
@@ -59,7 +63,12 @@ class LabelConfig(RowsConfig):
     output_dir: str | None = setting(None, "Where to write the labelled trajectories.", required=True)
     kind: str = setting("math", "Verifier of the rows without a `kind` of their own.")
     kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
-    timeout: float = setting(5.0, "Wall-clock limit of one comparison, in seconds.")
+    restated: str = setting(
+        "reject",
+        "Answers that only restate the question: accept, reject or strict.",
+        choices=["accept", "reject", "strict"],
+    )
+    timeout: float = setting(5.0, "Limit of one comparison, in seconds of the processor.")
     workers: int | None = setting(None, "Number of verifier processes.", changeable=True)
 
     def __post_init__(self):
@@ -89,7 +98,7 @@ def label(config: LabelConfig, run: StageRun) -> dict[str, Any]:
     ):
         judged = judge_in_order(_usable_rows(config, rejects), config.workers or available_cores(), config.timeout)
         for (place, row), judgement in bars.track(judged, description="label"):
-            verdict = judgement.verdict
+            verdict = without_copies(judgement.verdict, row["answer"], row["problem"], config.restated)
             if not judgement.gold_is_usable:
                 output.unusable_gold += 1
             if _is_judged(judgement):

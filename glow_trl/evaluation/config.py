@@ -52,6 +52,9 @@ class EvalConfig(EngineConfig):
         on_bad_gold (`str`, *optional*, defaults to `"error"`):
             What to do about questions whose gold answer its own verifier rejects: `"error"` stops before anything is
             generated, `"drop"` leaves them out and counts them in the results.
+        restated (`str`, *optional*, defaults to `"reject"`):
+            What an answer is worth that only restates the question: `"reject"`, it is wrong;
+            `"strict"`, so for one that is lightly edited; `"accept"`, it counts.
         rescore (`bool`, *optional*, defaults to `False`):
             Verify saved completions again instead of taking the saved verdicts. Nothing is generated for it.
     """
@@ -82,6 +85,12 @@ class EvalConfig(EngineConfig):
     limit: int | None = setting(None, "Only the first so many questions of a benchmark.", changeable="recomputes")
     on_bad_gold: Literal["error", "drop"] = setting(
         "error", "Questions whose gold answer is unusable: error or drop.", changeable="recomputes"
+    )
+    restated: str = setting(
+        "reject",
+        "Answers that only restate the question: accept, reject or strict.",
+        choices=["accept", "reject", "strict"],
+        changeable="recomputes",
     )
     rescore: bool = setting(False, "Verify saved completions again.", changeable=True)
 

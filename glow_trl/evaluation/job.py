@@ -115,7 +115,7 @@ def job_fingerprints(config: EvalConfig, questions: list[dict[str, Any]], prompt
     protocol = None if config.sampling.is_untempered else config.entropy_questions
     return {
         "generation": generation,
-        "scoring": _digest([generation, gold, __version__]),
+        "scoring": _digest([generation, gold, config.restated, __version__]),
         "entropy": _digest([generation, protocol]),
     }
 

@@ -83,10 +83,10 @@ def evaluate(
         for job in [] if only_entropy else jobs:
             if not job.generations_file.exists():
                 samples = _generate(job, job.samples_file, len(job.questions), config.sampling, models, progress)
-                _score_samples(job, samples, progress)
+                _score_samples(job, samples, config, progress)
                 state.mark_scored(job)
             elif config.rescore or not state.is_scored(job):
-                _rescore(job, progress)
+                _rescore(job, config, progress)
                 state.mark_scored(job)
         if config.measures_entropy:
             _measure_entropy([job for job in jobs if not job.entropy_file.exists()], config, models, progress)
@@ -142,7 +142,9 @@ def _generate(
         return dict(sorted(store.samples.items()))
 
 
-def _score_samples(job: Job, samples: dict[tuple[int, int], Generation], progress: "Progress") -> None:
+def _score_samples(
+    job: Job, samples: dict[tuple[int, int], Generation], config: EvalConfig, progress: "Progress"
+) -> None:
     rows = [
         {
             **job.questions[index],
@@ -155,15 +157,15 @@ def _score_samples(job: Job, samples: dict[tuple[int, int], Generation], progres
         }
         for (index, sample), generation in samples.items()
     ]
-    write_jsonl(job.generations_file, _judged(rows, job.benchmark.name, progress))
+    write_jsonl(job.generations_file, _judged(rows, job.benchmark.name, config.restated, progress))
 
 
-def _rescore(job: Job, progress: "Progress") -> None:
+def _rescore(job: Job, config: EvalConfig, progress: "Progress") -> None:
     rows = [{**row, **job.questions[row["index"]]} for _, row in read_jsonl(job.generations_file)]
-    write_jsonl(job.generations_file, _judged(rows, job.benchmark.name, progress))
+    write_jsonl(job.generations_file, _judged(rows, job.benchmark.name, config.restated, progress))
 
 
-def _judged(rows: list[dict[str, Any]], name: str, progress: "Progress") -> Iterator[dict[str, Any]]:
+def _judged(rows: list[dict[str, Any]], name: str, restated: str, progress: "Progress") -> Iterator[dict[str, Any]]:
     from ..verifiers import verify_batch
 
     task = progress.add_task(f"{name}: verify", total=len(rows))
@@ -175,6 +177,8 @@ def _judged(rows: list[dict[str, Any]], name: str, progress: "Progress") -> Iter
             [row["kind"] for row in chunk],
             choices=[row.get("choices") for row in chunk],
             tolerances=[row.get("tolerance") for row in chunk],
+            problems=[row["problem"] for row in chunk],
+            restated=restated,
         )
         for row, verdict in zip(chunk, verdicts, strict=True):
             yield {**row, "verdict": dataclasses.asdict(verdict)}

@@ -10,7 +10,7 @@ from ..errors import UserError
 
 # Settings, of all commands, that are paths or can be; names of data sets are expanded where they are read
 PATHS = frozenset(
-    "output_dir output export run_dir first second adapter base_model model_name_or_path models file "
+    "output_dir output export run_dir source first second adapter base_model model_name_or_path models file "
     "data ledger cache_dir prompt_file chat_template_path taxonomy recipe accelerate_config resume_from_checkpoint "
     "deepspeed fsdp_config accelerator_config logging_dir".split()
 )

@@ -92,6 +92,12 @@ COMMANDS: dict[str, Command] = {
     "annotate": Command(
         "glow_trl.analysis.annotate", "which patterns of faulty reasoning trajectories show", ("AnnotateConfig",)
     ),
+    "audit": Command(
+        "glow_trl.analysis.audit",
+        "how wrong the reward is: judges compared on saved rollouts, labels by hand, rates",
+        ("AuditConfig",),
+        continues=False,
+    ),
     "verify": Command(
         "glow_trl.verifiers.verify_file",
         "verify a JSONL file of predictions and gold answers",

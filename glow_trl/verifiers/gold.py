@@ -90,7 +90,7 @@ def check_gold(
         kind (`str`, *optional*, defaults to `"math"`):
             For rows without a kind of their own.
         timeout (`float`, *optional*, defaults to 5.0):
-            Wall-clock limit in seconds for each comparison.
+            Limit in seconds for each comparison; waiting for a worker or a processor does not count.
         pool ([`VerifierPool`], *optional*):
             The pool to use instead of the process's own.
 

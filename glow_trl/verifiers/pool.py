@@ -11,8 +11,9 @@ from ..data.columns import is_missing
 from ..errors import UserError
 from .kinds.kind import Options, Undecided
 from .kinds.registry import KINDS
+from .restated import REJECT, check_mode, without_copies
 from .verdict import BAD_GOLD, MATCH, Verdict
-from .workers.supervisor import Outcome, Workers, available_cores
+from .workers.supervisor import WAIT_TIMEOUT, Outcome, Workers, available_cores
 
 
 DEFAULT_TIMEOUT = 5.0
@@ -54,13 +55,16 @@ class VerifierPool:
         workers (`int`, *optional*):
             Number of worker processes; by default 2, or 1 on a single core.
         timeout (`float`, *optional*, defaults to 5.0):
-            Wall-clock limit in seconds for one comparison; where others use the processors, time spent waiting for
-            one does not count, up to ten times the limit. A worker that exceeds it is killed and replaced, and its own
-            case gets `reason="timeout"`.
+            Limit in seconds for one comparison, from when a worker takes it; time spent waiting for a processor that
+            others use does not count. A worker that exceeds it is killed and replaced, and its own case gets
+            `reason="timeout"`.
         memory_mb (`int`, *optional*, defaults to 64):
             By how many MiB one worker may grow over its size at start; a case that needs more gets `reason="error"`.
         cache_size (`int`, *optional*, defaults to 16384):
             Number of compared pairs to remember; 0 for none.
+        wait_timeout (`float`, *optional*, defaults to 120.0):
+            How many seconds a comparison may wait for a worker, where others keep all of them busy or none can be
+            started, and for a processor; then it gets `reason="error"`.
 
     Example:
     ```python
@@ -76,6 +80,7 @@ class VerifierPool:
         timeout: float = DEFAULT_TIMEOUT,
         memory_mb: int = 64,
         cache_size: int = 16384,
+        wait_timeout: float = WAIT_TIMEOUT,
     ):
         if workers is None:
             workers = min(2, available_cores())
@@ -84,8 +89,8 @@ class VerifierPool:
                 f"a verifier pool needs workers and memory_mb of at least 1, not {workers} and {memory_mb}"
             )
         self.timeout = _checked_timeout(timeout)
-        self._settings = (workers, timeout, memory_mb, cache_size)
-        self._workers = Workers(_COMPARE, workers, memory_mb)
+        self._settings = (workers, timeout, memory_mb, cache_size, wait_timeout)
+        self._workers = Workers(_COMPARE, workers, memory_mb, _checked_timeout(wait_timeout, "wait_timeout"))
         self._cache = _Cache(cache_size)
 
     def __reduce__(self):
@@ -110,10 +115,14 @@ class VerifierPool:
         choices: Sequence[str] | None = None,
         tolerance: float | None = None,
         require_boxed: bool = False,
+        problem: str | None = None,
+        restated: str = REJECT,
     ) -> Verdict:
         """Judge one completion; see [`verify`]."""
+        check_mode(restated)
         options = Options.of(choices, tolerance, require_boxed)
-        return self.settle([judge_quickly(prediction, gold, kind, options)], timeout)[0]
+        verdict = self.settle([judge_quickly(prediction, gold, kind, options)], timeout)[0]
+        return without_copies(verdict, gold, problem, restated)
 
     def verify_batch(
         self,
@@ -124,23 +133,31 @@ class VerifierPool:
         choices: Sequence[Sequence[str] | None] | None = None,
         tolerances: float | Sequence[float | None] | None = None,
         require_boxed: bool = False,
+        problems: Sequence[str | None] | None = None,
+        restated: str = REJECT,
     ) -> list[Verdict]:
         """Judge many completions, spread over the workers; see [`verify_batch`]."""
+        check_mode(restated)
         count = len(predictions)
         columns: dict[str, Sequence] = {
             "golds": golds,
             "kinds": [kinds] * count if kinds is None or isinstance(kinds, str) else kinds,
             "choices": [None] * count if choices is None else choices,
             "tolerances": list(tolerances) if isinstance(tolerances, Iterable) else [tolerances] * count,
+            "problems": [None] * count if problems is None else problems,
         }
         for name, column in columns.items():
             if len(column) != count:
                 raise UserError(f"verify_batch got {count} predictions but {len(column)} {name}")
+        asked = columns.pop("problems")
         quick = [
             judge_quickly(prediction, gold, kind, Options.of(row_choices, tolerance, require_boxed))
             for prediction, gold, kind, row_choices, tolerance in zip(predictions, *columns.values(), strict=True)
         ]
-        return self.settle(quick, timeout)
+        return [
+            without_copies(verdict, gold, problem, restated)
+            for verdict, gold, problem in zip(self.settle(quick, timeout), golds, asked, strict=True)
+        ]
 
     def settle(self, results: Sequence[Verdict | Undecided], timeout: float | None = None) -> list[Verdict]:
         """Verdicts for what [`judge_quickly`] found, here or in another process: computer algebra decides the rest."""
@@ -160,10 +177,10 @@ class VerifierPool:
         ]
 
 
-def _checked_timeout(timeout: float) -> float:
+def _checked_timeout(timeout: float, name: str = "timeout") -> float:
     if not isinstance(timeout, Number) or not timeout > 0:
-        raise UserError(f"the verifier's timeout is a number of seconds above 0, not {timeout!r}")
-    return float(timeout)
+        raise UserError(f"the verifier's {name} is a number of seconds above 0, not {timeout!r}")
+    return min(float(timeout), threading.TIMEOUT_MAX)
 
 
 def judge_quickly(prediction: str, gold: object, kind: str | None, options: Options) -> Verdict | Undecided:
@@ -200,6 +217,8 @@ def verify(
     choices: Sequence[str] | None = None,
     tolerance: float | None = None,
     require_boxed: bool = False,
+    problem: str | None = None,
+    restated: str = REJECT,
 ) -> Verdict:
     """Judge one completion against a gold answer.
 
@@ -211,13 +230,18 @@ def verify(
         kind (`str`, *optional*, defaults to `"math"`):
             `"math"`, `"choice"`, `"text"`, `"number"`, or a kind added by [`register_kind`] or [`load_kind`].
         timeout (`float`, *optional*, defaults to 5.0):
-            Wall-clock limit in seconds for the comparison.
+            Limit in seconds for the comparison; waiting for a worker or a processor does not count.
         choices (`Sequence[str]`, *optional*):
             For `choice`: the options, so that an answer may be given as an option's text.
         tolerance (`float`, *optional*):
             For `number`: the largest accepted difference, relative to the gold number.
         require_boxed (`bool`, *optional*, defaults to `False`):
             Whether only an answer in `\\boxed{}` counts.
+        problem (`str`, *optional*):
+            The question. With it, an answer that only restates what was given is not right.
+        restated (`str`, *optional*, defaults to `"reject"`):
+            How strict that is: `"accept"` (copies count), `"reject"`, or `"strict"` (what is lightly edited or
+            evaluated is a copy too), see [`~glow_trl.verifiers.restated.restates`].
 
     Returns:
         [`Verdict`]: whether it is right, what was extracted by which rule, and the reason.
@@ -233,7 +257,7 @@ def verify(
     Verdict(correct=True, extracted='\\\\frac{1}{2}', reason='match', kind='math', rule='boxed')
     ```
     """
-    return default_pool().verify(prediction, gold, kind, timeout, choices, tolerance, require_boxed)
+    return default_pool().verify(prediction, gold, kind, timeout, choices, tolerance, require_boxed, problem, restated)
 
 
 def verify_batch(
@@ -244,6 +268,8 @@ def verify_batch(
     choices: Sequence[Sequence[str] | None] | None = None,
     tolerances: float | Sequence[float | None] | None = None,
     require_boxed: bool = False,
+    problems: Sequence[str | None] | None = None,
+    restated: str = REJECT,
 ) -> list[Verdict]:
     """Judge many completions at once, spread over the worker processes.
 
@@ -255,13 +281,19 @@ def verify_batch(
         kinds (`str` or `Sequence`, *optional*):
             One kind for all, or one per row; `None` means `"math"`.
         timeout (`float`, *optional*, defaults to 5.0):
-            Wall-clock limit in seconds for each comparison.
+            Limit in seconds for each comparison; waiting for a worker or a processor does not count.
         choices, tolerances (`Sequence`, *optional*):
             Per row, or `None`; `tolerances` may also be one number for all.
         require_boxed (`bool`, *optional*, defaults to `False`):
             Whether only answers in `\\boxed{}` count.
+        problems (`Sequence[str]`, *optional*):
+            The questions: with them, answers that only restate what was given are not right.
+        restated (`str`, *optional*, defaults to `"reject"`):
+            `"accept"`, `"reject"` or `"strict"`, as of [`verify`].
 
     Returns:
         `list[Verdict]`: in the order of the predictions.
     """
-    return default_pool().verify_batch(predictions, golds, kinds, timeout, choices, tolerances, require_boxed)
+    return default_pool().verify_batch(
+        predictions, golds, kinds, timeout, choices, tolerances, require_boxed, problems, restated
+    )

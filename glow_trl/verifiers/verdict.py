@@ -8,11 +8,12 @@ MATCH = "match"
 MISMATCH = "mismatch"
 NO_ANSWER = "no_answer"
 HEDGED = "hedged"
+RESTATED = "restated"
 TIMEOUT = "timeout"
 ERROR = "error"
 BAD_GOLD = "bad_gold"
 
-REASONS = (MATCH, MISMATCH, NO_ANSWER, HEDGED, TIMEOUT, ERROR, BAD_GOLD)
+REASONS = (MATCH, MISMATCH, NO_ANSWER, HEDGED, RESTATED, TIMEOUT, ERROR, BAD_GOLD)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +31,10 @@ class Verdict:
             - `"mismatch"`: they are not;
             - `"no_answer"`: the completion has no final answer (or, with `require_boxed`, no boxed one);
             - `"hedged"`: the completion gives several different final answers;
-            - `"timeout"`, `"error"`: the comparison ran past its time limit, or broke (out of memory, say). The
-              completion earns nothing, yet it has not been shown to be wrong: see [`Verdict.judged`];
+            - `"restated"`: the answer equals the gold answer, but only restates the question;
+            - `"timeout"`, `"error"`: the comparison ran past its time limit, or broke (out of memory, say, or it
+              waited too long on a busy machine). The completion has not been shown to be wrong: see
+              [`Verdict.judged`];
             - `"bad_gold"`: the gold answer is unusable.
         kind (`str`):
             The kind of verifier that judged.

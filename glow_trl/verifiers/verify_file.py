@@ -26,6 +26,7 @@ from .verdict import BAD_GOLD, MATCH, REASONS, Verdict
 CHUNK = 256
 PREDICTION = ("prediction", "completion")
 GOLD = ("gold", "answer")
+PROBLEM = ("problem", "question")
 BAD_INPUT = 2
 
 
@@ -33,7 +34,8 @@ BAD_INPUT = 2
 class VerifyConfig:
     r"""
     A JSONL file to judge. Rows have `prediction` (or `completion`) and `gold` (or `answer`), and may have `kind`,
-    `choices`, `tolerance`. The output has the same rows in the same order, plus `correct`, `extracted` and `reason`.
+    `choices`, `tolerance`, and `problem` (or `question`). The output has the same rows in the same order, plus
+    `correct`, `extracted` and `reason`.
 
     Parameters:
         file (`str`):
@@ -44,8 +46,11 @@ class VerifyConfig:
             Verifier of the rows that have no kind of their own; `my_module:my_function` for one of yours.
         kinds (`list[str]`, *optional*):
             Verifiers of your own that rows name as their `kind`, likewise.
+        restated (`str`, *optional*, defaults to `"reject"`):
+            What an answer is worth that only restates the `problem` of its row: `"reject"`, it is wrong;
+            `"strict"`, so for one that is lightly edited; `"accept"`, it counts.
         timeout (`float`, *optional*, defaults to `5.0`):
-            Wall-clock limit of one comparison, in seconds.
+            Limit of one comparison, in seconds of the processor.
         workers (`int`, *optional*, defaults to `2`):
             Worker processes for computer algebra.
         require_boxed (`bool`, *optional*, defaults to `False`):
@@ -58,7 +63,12 @@ class VerifyConfig:
     output: str = setting("", "JSONL file to write.", required=True)
     kind: str = setting("math", "Verifier of the rows that have no kind of their own.")
     kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
-    timeout: float = setting(DEFAULT_TIMEOUT, "Wall-clock limit of one comparison, in seconds.")
+    restated: str = setting(
+        "reject",
+        "Answers that only restate the question: accept, reject or strict.",
+        choices=["accept", "reject", "strict"],
+    )
+    timeout: float = setting(DEFAULT_TIMEOUT, "Limit of one comparison, in seconds of the processor.")
     workers: int | None = setting(None, "Worker processes for computer algebra (default: 2).")
     require_boxed: bool = setting(False, "Whether only boxed answers are accepted.")
     keep_going: bool = setting(False, "Whether the other rows are judged when a line is malformed.")
@@ -152,6 +162,8 @@ def _judge(chunk: list[dict], pool: VerifierPool, options: VerifyConfig) -> list
         [row.get("kind") or options.kind for row in chunk],
         choices=[row.get("choices") for row in chunk],
         tolerances=[row.get("tolerance") for row in chunk],
+        problems=[_first_of(row, *PROBLEM) for row in chunk],
+        restated=options.restated,
         require_boxed=options.require_boxed,
     )
 

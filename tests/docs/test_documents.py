@@ -28,7 +28,14 @@ from helpers.documents import DOCUMENTS, ELSEWHERE, ROOT, blocks, perform, shell
 
 # In the order in which they are done: later ones need what the quickstart of the first leaves
 PAGES = ["README.md", "docs/glow.md", "docs/data.md", "docs/evaluation.md", "docs/analysis.md", "docs/statistics.md"]
-PAGES += ["docs/architecture.md", "docs/training.md", "docs/verifiers.md", "CONTRIBUTING.md", "CHANGELOG.md"]
+PAGES += [
+    "docs/architecture.md",
+    "docs/training.md",
+    "docs/verifiers.md",
+    "docs/use-elsewhere.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+]
 # Takes the place of what a stage's file says, where it says so
 SMALL = {
     "dtype": "float32",

@@ -68,6 +68,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "dynamics": {"run_dir": "{good}/sft", **_OUT},
     "loss": {"dataset_name": "{good}/rows.jsonl", **_MODEL, **_OUT},
     "annotate": {"dataset_name": "{good}/rows.jsonl", **_MODEL, **_OUT, "judge": "rule", "taxonomy": "quickstart"},
+    "audit": {"source": "{good}/rows.jsonl", **_OUT},
     "verify": {"file": "{good}/predictions.jsonl", "output": "{here}/out.jsonl"},
 }
 # A command is not complete without these
@@ -86,6 +87,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "dynamics": ("run_dir",),
     "loss": ("dataset_name", "model_name_or_path", "output_dir"),
     "annotate": ("dataset_name", "output_dir"),
+    "audit": ("source", "output_dir"),
     "verify": ("file", "output"),
 }
 

@@ -27,6 +27,8 @@ ELSEWHERE = {
     "pre-commit ": "runs what make lint runs, on what is committed",
     "VLLM_SERVER_DEV_MODE=1 vllm serve": "tests/training/test_grpo_vllm.py",
 }
+# Other trainers, which are no dependencies of the tests
+ELSEWHERE |= dict.fromkeys(("trl grpo --reward_funcs", "python -m verl."), "tests/rewards/test_adapters.py")
 _FENCE = re.compile(r"^(\s*)```(\w*)$")
 _FILE = re.compile(r"`([\w./-]+\.\w+)`:$")
 

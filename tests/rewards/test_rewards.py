@@ -1,11 +1,13 @@
 """The rewards in TRL's signature: forms of completions, columns, logging, pickling."""
 
+import functools
 import pickle
 
 import pytest
 
 from glow_trl.errors import UserError
 from glow_trl.rewards import accuracy_reward, answer_format_reward
+from glow_trl.verifiers import VerifierPool
 
 
 def chat(text, **extra):
@@ -116,3 +118,23 @@ def test_answer_format():
 def test_rewards_are_picklable_and_named(reward):
     assert pickle.loads(pickle.dumps(reward)) is reward
     assert accuracy_reward.__name__ != answer_format_reward.__name__
+
+
+@pytest.mark.parametrize(("unjudged", "reward"), [("none", None), ("zero", 0.0)])
+def test_what_could_not_be_judged_is_not_wrong(unjudged, reward, monkeypatch, caplog):
+    """A comparison that runs out of time for real; unusable gold answers have no reward either way."""
+    with VerifierPool(workers=1, timeout=0.5) as pool:
+        monkeypatch.setattr("glow_trl.rewards.accuracy.verify_batch", pool.verify_batch)
+        metrics = {}
+        texts, golds = [r"\boxed{\sin(3^{10^{12}})}", "5", "6", "7"], ["5", "5", "5", ""]
+        judge = functools.partial(accuracy_reward, unjudged=unjudged)
+        assert judge(texts, golds, log_metric=metrics.__setitem__) == [reward, 1.0, 0.0, None]
+        assert metrics["accuracy/timeout"] == metrics["accuracy/bad_gold"] == 0.25
+        (record,) = caplog.records
+        assert "1 of 4" in record.getMessage() and f"unjudged: {unjudged}" in record.getMessage()
+        assert judge(texts[1:3], golds[1:3]) == [1.0, 0.0] and len(caplog.records) == 1
+
+
+def test_option_for_what_could_not_be_judged_is_named():
+    with pytest.raises(UserError, match="unjudged is none or zero"):
+        accuracy_reward(["5"], ["5"], unjudged="half")

@@ -69,6 +69,7 @@ def arguments(name: str, rows: Path, out: Path) -> tuple[list[str], Path]:
         "dynamics": [str(history(out)), *folder],
         "loss": [*data, *model, *folder],
         "annotate": [*data, *model, *folder],
+        "audit": [str(rows), *folder],
         "verify": [str(rows), "--output", str(out)],
     }[name]
     if name == "report":

@@ -213,6 +213,7 @@ def jobs(worker, tiny_model, trajectories, tmp_path_factory) -> dict[str, Job]:
             *("annotate", "--dataset_name", str(ready / "run" / "prepare" / "data" / "trajectories.jsonl")),
             *("--judge", "rule", "--taxonomy", "quickstart"),
         ],
+        "audit": ["audit", str(rows), "--workers", "2"],
         "verify": ["verify", str(rows), "--workers", "2"],
     }
     assert list(argvs) == NAMES

@@ -25,6 +25,7 @@ def command(trajectories, tiny_model, tmp_path):
             "sft": ([*data, *model, *CPU], "log.jsonl"),
             "grpo": ([*data, *model, *CPU], "log.jsonl"),
             "loss": ([*data, *model], "losses.jsonl"),
+            "audit": ([source, "--output_dir", out], "results.json"),
             "annotate": ([*data, *model, "--judge", "rule", "--taxonomy", "quickstart"], "annotations.jsonl"),
             "eval": (
                 ["--benchmarks", f"[{{name: b, path: {source}}}]", *model, "--output_dir", out],
@@ -54,7 +55,9 @@ def names_of(path, how, tmp_path):
 
 
 @pytest.mark.parametrize("how", ["same", "relative", "dot", "symlink", "hard link"])
-@pytest.mark.parametrize("name", ["label", "mix", "collect", "sft", "grpo", "loss", "annotate", "eval", "dynamics"])
+@pytest.mark.parametrize(
+    "name", ["label", "mix", "collect", "sft", "grpo", "loss", "annotate", "audit", "eval", "dynamics"]
+)
 def test_a_stage_refuses_an_input_in_its_output_folder(glow_trl, command, trajectories, tmp_path, name, how):
     out = tmp_path / "out"
     out.mkdir()
@@ -116,6 +119,7 @@ FAULTY = {
     "sft": ["--max_length", "3"],
     "loss": ["--by", "nothing"],
     "annotate": ["--truth_column", "nothing"],
+    "audit": ["--columns", "{answer: nothing}"],
 }
 assert FAULTY.keys() <= COMMANDS.keys()
 

@@ -231,6 +231,7 @@ REQUIRED = {
         "output_dir": "OUT",
         "taxonomy": "quickstart",
     },
+    "audit": {"source": "DATA", "output_dir": "OUT"},
     "verify": {"file": "nowhere", "output": "OUT"},
 }
 

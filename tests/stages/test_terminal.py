@@ -73,6 +73,7 @@ def commands(tiny_model, tmp_path):
             "collect": [*data, *model, "--num_samples", 1],
             "verify": [path, "--output", tmp_path / "judged.jsonl", "--keep_going"],
             "loss": [*data, *model[:2], "--by", "source", "model"],
+            "audit": [path, *data[2:]],
             "annotate": [*data, "--judge", "rule", "--taxonomy", "quickstart"],
             "eval": ["--benchmarks", benchmark, *model, "--output_dir", tmp_path / "out-eval"],
             "entropy": [tiny_model, "--benchmarks", benchmark, *model[2:], "--output_dir", tmp_path / "out-entropy"],
@@ -83,7 +84,7 @@ def commands(tiny_model, tmp_path):
     return of
 
 
-COMMANDS = ["label", "mix", "collect", "verify", "loss", "annotate", "eval", "entropy", "sft", "grpo"]
+COMMANDS = ["label", "mix", "collect", "verify", "audit", "loss", "annotate", "eval", "entropy", "sft", "grpo"]
 FAULTS = {
     "kind": row(sample_id="a", kind=HOSTILE),
     "answer": row(sample_id="b", answer={HOSTILE: HOSTILE}),

@@ -2,13 +2,14 @@
 
 import importlib.metadata
 import json
+import pickle
 import shutil
 
 import pytest
 
 from glow_trl.data import read_jsonl, write_jsonl
 from glow_trl.errors import UserError
-from glow_trl.grpo import resolve_reward, usable_questions
+from glow_trl.grpo import resolve_reward, usable_questions, with_options
 from helpers.launching import CPU
 
 
@@ -151,6 +152,18 @@ def test_rewards_are_found_by_name_and_by_path():
     assert resolve_reward("trl.rewards.accuracy_reward") is trl.rewards.accuracy_reward
     with pytest.raises(UserError, match="did you mean"):
         resolve_reward("glow_trl.rewards.accurcy_reward")
+
+
+def test_options_go_to_the_rewards_that_take_them():
+    import trl.rewards
+
+    from glow_trl.rewards import accuracy_reward, answer_format_reward
+
+    reward = pickle.loads(pickle.dumps(with_options(accuracy_reward, unjudged="zero")))
+    assert reward.__name__ == "accuracy_reward" and reward.keywords == {"unjudged": "zero"}
+    assert reward(["5", "6"], ["5", "5"]) == [1.0, 0.0]
+    for other in (answer_format_reward, trl.rewards.accuracy_reward):
+        assert with_options(other, unjudged="zero") is other
 
 
 def test_a_file_of_trajectories_gives_each_question_once(questions, tmp_path):

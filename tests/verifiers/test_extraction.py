@@ -128,6 +128,194 @@ def test_hedge_does_not_win(completion, gold):
 @pytest.mark.parametrize(
     "completion",
     [
+        r"My first attempt gave \boxed{17}. The correct answer is \boxed{42}.",
+        r"Initially I had \boxed{17}, but the final result is \boxed{42}.",
+        r"It would be wrong to say \boxed{17}; it is \boxed{42}.",
+        r"One is tempted to answer \boxed{17}, but the answer is 42.",
+        r"It is not $\boxed{17}$ but $\boxed{42}$.",
+        r"$\boxed{17}$ was a mistake. $\boxed{42}$",
+        r"\boxed{42} instead of \boxed{17}",
+        r"不是\boxed{17}，而是\boxed{42}",
+        "The answer is 17? No, that is wrong. The answer is 42.",
+        "Answer: 17 is incorrect. Answer: 42",
+        "Incorrect answer: 17. Correct answer: 42",
+    ],
+)
+def test_what_is_taken_back_does_not_count(completion):
+    """A box or statement that the words around it take back leaves the place to the others."""
+    assert verify(completion, "42").correct is True
+    assert verify(completion, "17").correct is False
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        r"Surely not \boxed{42}.",
+        r"It would be natural to guess \boxed{42}, but the answer is 7.",
+        r"\boxed{42} turns out to be wrong.",
+        r"\boxed{42}? That is incorrect.",
+        r"\boxed{42} is not the right answer",
+        r"\boxed{42} (wrong)",
+        r"\boxed{42\text{ is wrong}}",
+        r"\boxed{42\text{ or 43}}",
+        "答案是42或43",
+        r"$\boxed{42}$不对",
+        r"\boxed{7} rather than \boxed{42}",
+        "The answer is 42. That was wrong.",
+        "42 is incorrect",
+        '{"answer": 7, "answer": 42}',
+        '{"answer": 7}\n{"answer": 42}',
+    ],
+)
+@pytest.mark.parametrize("kind", ["math", "text"])
+def test_what_is_taken_back_does_not_win(completion, kind):
+    assert verify(completion, "42", kind).correct is False
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        r"\boxed{42}. It is wrong to stop at 7.",
+        r"\boxed{42} is correct",
+        r"\boxed{42} is not wrong",
+        r"\boxed{42} is right, and 41 is wrong",
+    ],
+)
+def test_what_is_not_taken_back_counts(completion):
+    assert verify(completion, "42").correct is True
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        '{"answer": "42"}',
+        '{"steps": [{"value": 7}], "final_answer": 42}',
+        'Here it is.\n```json\n{"why": "6 { 7", "answer": 42}\n```',
+        r'{"answer": "\boxed{42}"}',
+        r'{"answer": "\frac{84}{2}"}',
+        r'{"answer": "\\frac{84}{2}"}',
+        "```\n42\n```",
+        "The answer is:\n```text\n42\n```",
+        r"\boxed{\text{The answer is } 42}",
+        r"\boxed{\text{So the final answer is: 42}}",
+        r"The answer is $\frac{84}{2}$, i.e. 42.",
+    ],
+)
+def test_formats_for_machines_are_read(completion):
+    """Fenced and JSON answers, and statements in boxes."""
+    assert verify(completion, "42").correct is True
+    assert verify(completion, "84").correct is False
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(
+            "half of 42",
+            "twice 42",
+            "two thirds of 42",
+            "the square root of 42",
+            "the reciprocal of 42",
+            "negative 42",
+        ),
+        *(
+            "minus 42",
+            "at least 42",
+            "less than 42",
+            "42 to 50",
+            "42 plus 1",
+            "42 or more",
+            "42 and a half",
+            "- 42",
+            "-42",
+        ),
+    ],
+)
+def test_words_that_change_a_value_are_part_of_it(said):
+    for completion in (f"The answer is {said}.", said):
+        assert verify(completion, "42").correct is False
+
+
+def test_words_around_a_value_are_passed_on():
+    assert extract_math("The answer is half of 42.").answer == "half of 42"
+    assert extract_math("The answer is 3 to 5.").answer == "3 to 5"
+    assert verify("The answer is negative 42.", "-42").correct is True
+    assert verify("The answer is - 42.", "-42").correct is True
+    assert verify("The answer is:\n- 42", "42").correct is True
+    assert verify("So she needs at least 42 coins.", "42").correct is True
+    assert verify("That is 42 more than before.", "42").correct is True
+
+
+@pytest.mark.parametrize(
+    "completion, gold",
+    [
+        ("Ann: 3, Bob: 15", "3, 15"),
+        ("Ann: 3\nBob: 15", "15, 3"),
+        (r"3 \text{ cups and } 15 \text{ plates}", "3,15"),
+        ("The answer is 3 cups and 15 plates.", "3, 15"),
+        ("f(t) = 3t for all real t", "f(t)=3t"),
+    ],
+)
+def test_labels_and_what_is_counted(completion, gold):
+    assert verify(completion, gold).correct is True
+    assert verify(completion, "15").correct is False
+
+
+@pytest.mark.parametrize("kind", ["math", "text"])
+@pytest.mark.parametrize(
+    "gold", [r"\frac{3}{4", r"{", "a}b", "The answer is 7", "7 is wrong", "not 7", "x or y", "Mon, Tue"]
+)
+def test_an_identical_answer_matches(gold, kind):
+    """Whatever the gold answer is, it matches itself, bare and as the only box."""
+    for completion in (gold, rf"\boxed{{{gold}}}", rf"$\boxed{{ {gold} }}$."):
+        assert verify(completion, gold, kind).correct is True, completion
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "The answer is B",
+        *("选B", "故选：B。", "正确选项是B", "所以应选（B）", "答案选B", "A不对，选B；C也不对。", "Answer: Ⓑ", "Ｂ"),
+        *("I think it's B", "I would go with B.", "I believe the answer is B.", "not A but B", "It's not A, but B."),
+        *(
+            "B because (A) and (C) are wrong",
+            "B; A is wrong",
+            r"not \boxed{A} but \boxed{B}",
+            '{"answer": "B"}',
+            "```\nB\n```",
+        ),
+    ],
+)
+def test_more_ways_to_choose(completion):
+    assert verify(completion, "B", "choice").correct is True
+    assert verify(completion, "A", "choice").correct is False
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        *("B (or C)", "B; C", "B/C", "B + C", "B and/or C", "B maybe C", "B? or C?", "B C", "B or not B", "not B"),
+        *(
+            "B或C",
+            "B、C",
+            "B还是C",
+            "选B或C",
+            "不选B",
+            "答案是B和C",
+            "不能选B",
+            r"\boxed{B C D}",
+            r"\boxed{B;C}",
+            r"\boxed{B}或\boxed{C}",
+        ),
+    ],
+)
+def test_more_choice_hedges(completion):
+    assert verify(completion, "B", "choice").correct is False
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
         *(
             "The answer is B",
             "B",

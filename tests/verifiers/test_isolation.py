@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -20,6 +21,7 @@ import pytest
 from glow_trl.errors import UserError
 from glow_trl.rewards import accuracy_reward
 from glow_trl.verifiers import VerifierPool, verify
+from glow_trl.verifiers.workers.supervisor import Outcome, Workers, available_cores
 from helpers import processes
 from helpers.processes import LIMIT, wait_until
 
@@ -106,6 +108,128 @@ def test_killed_starter_is_replaced(pool):
     for process in children():
         process.kill()
     assert pool.verify(*NEEDS_ALGEBRA).correct is True
+
+
+def kill_new_children(seen: set[int], count: int) -> None:
+    """Kill the first processes that appear, as soon as they do."""
+    while count:
+        for process in psutil.Process().children():
+            if process.pid not in seen:
+                seen.add(process.pid)
+                process.kill()
+                count -= 1
+        time.sleep(0.005)
+
+
+def test_starter_killed_as_it_starts_costs_nothing(pool):
+    """Several times: at once, before it has imported anything."""
+    seen = {process.pid for process in psutil.Process().children()}
+    killer = threading.Thread(target=kill_new_children, args=(seen, 3))
+    killer.start()
+    verdicts = pool.verify_batch([NEEDS_ALGEBRA[0], NEEDS_ALGEBRA[0]], [NEEDS_ALGEBRA[1], "7"])
+    killer.join()
+    assert [verdict.reason for verdict in verdicts] == ["match", "mismatch"]
+
+
+def test_what_is_stopped_goes_on(pool):
+    """Starter and workers, while they are idle and while they start: a `SIGSTOP` would block them for good."""
+    pool.verify(*NEEDS_ALGEBRA)
+    starter = children()[0]
+    for process in (starter, *starter.children()):
+        process.suspend()
+    assert pool.verify(*NEEDS_ALGEBRA).correct is True
+    starter.suspend()
+    assert pool.verify(HANGS, "5", timeout=0.5).reason == "timeout"  # its worker is replaced
+    assert [pool.verify(*NEEDS_ALGEBRA).correct for _ in range(3)] == [True] * 3
+    starter.suspend()
+    pool.close()
+    assert gone([starter])
+
+
+def test_what_cannot_be_imported_is_said():
+    with pytest.raises(UserError, match="No module named 'helpers.nowhere'"):
+        Workers("helpers.nowhere:function", 1).run([()])
+
+
+@contextlib.contextmanager
+def workers_for(function: str, **options) -> Iterator[Workers]:
+    workers = Workers(f"helpers.worker_functions:{function}", 1, **options)
+    try:
+        yield workers
+    finally:
+        workers.close()
+
+
+def test_waiting_for_a_worker_is_no_part_of_the_limit():
+    """Each has 0.8 seconds to compute for 0.4, one after the other."""
+    with workers_for("compute") as workers, ThreadPoolExecutor(6) as threads:
+        outcomes = list(threads.map(lambda _: workers.run([(0.4,)], timeout=0.8), range(6)))
+    assert outcomes == [[Outcome(0.4)]] * 6
+
+
+def test_what_waits_too_long_is_an_error_and_no_timeout(caplog):
+    with workers_for("compute") as workers, ThreadPoolExecutor(1) as thread:
+        workers.run([(0,)])
+        workers.wait_timeout = 0.3
+        other = thread.submit(workers.run, [(2.0,)])
+        wait_until(lambda: workers._state.busy)
+        assert workers.run([(0,), (0,)], timeout=5) == [Outcome(None, "error")] * 2
+        assert "2 comparisons are not judged" in caplog.text
+        assert other.result() == [Outcome(2.0)]
+        workers.wait_timeout = 60.0
+        assert workers.run([(0,)], timeout=5) == [Outcome(0)]
+
+
+def test_a_worker_without_a_processor_is_no_timeout():
+    """Others use the processors: it computes for as long as it is allowed to, later."""
+    code = f"import time\nwhile time.monotonic() < {time.monotonic() + LIMIT}: pass"
+    others = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2 * available_cores())]
+    try:
+        with workers_for("compute") as workers:
+            outcomes = workers.run([(0.5,), (0.5,), (30.0,)], timeout=0.7)
+        assert outcomes == [Outcome(0.5), Outcome(0.5), Outcome(None, "timeout")]
+    finally:
+        for other in others:
+            other.kill()
+            other.wait()
+
+
+def test_a_machine_without_free_descriptors_is_an_error_until_it_has_some():
+    result = run_script(
+        rf"""
+        import os, resource
+        from glow_trl.verifiers import VerifierPool
+        pool = VerifierPool(wait_timeout=0.3)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), hard))
+        print(pool.verify(r'{NEEDS_ALGEBRA[0]}', r'{NEEDS_ALGEBRA[1]}').reason)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        pool = VerifierPool()
+        print(pool.verify(r'{NEEDS_ALGEBRA[0]}', r'{NEEDS_ALGEBRA[1]}').reason)
+        """
+    )
+    assert result.stdout.split() == ["error", "match"], result.stderr
+    assert "no worker process" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_memory_does_not_depend_on_the_cases_before():
+    with workers_for("fill", memory_mb=64) as workers:
+        outcomes = workers.run([(24, True), (48, False), (80, False)])
+    assert [outcome.failure for outcome in outcomes] == [None, None, "error"]
+
+
+def test_no_zombies_whoever_ended_them(pool):
+    """Workers and starters, killed while they are idle, at work, or after; also those that nobody asks for again."""
+    pool.verify(*NEEDS_ALGEBRA)
+    for number in range(8):
+        (starter,) = children()[:1]
+        for process in [starter] if number % 4 == 3 else starter.children():
+            process.kill()
+        assert pool.verify(*NEEDS_ALGEBRA).correct is True
+    assert not pool.verify(HANGS, "5", timeout=0.2).judged
+    for process in children()[0].children():
+        process.kill()
+    wait_until(lambda: all(is_running(process.pid) or not psutil.pid_exists(process.pid) for process in children()))
 
 
 def test_out_of_memory_is_an_error_of_its_own_case(pool):
@@ -291,7 +415,9 @@ def test_interrupted_batch_leaves_the_pool_usable(pool):
     assert pool.verify(*NEEDS_ALGEBRA).correct is True
 
 
-@pytest.mark.parametrize("settings", [{"workers": 0}, {"memory_mb": 0}, {"timeout": 0}, {"timeout": "soon"}])
+@pytest.mark.parametrize(
+    "settings", [{"workers": 0}, {"memory_mb": 0}, {"timeout": 0}, {"timeout": "soon"}, {"wait_timeout": 0}]
+)
 def test_bad_settings_are_named(settings):
     with pytest.raises(UserError):
         VerifierPool(**settings)

@@ -76,6 +76,102 @@ def test_boxed_brackets_need_not_balance(prediction, gold, correct):
     assert verify(prediction, gold, "text").correct is correct
 
 
+SAME_TEXT = [
+    ("Café Müller", "cafe muller"),
+    ("well-known fact", "Well known fact"),
+    ("bread, butter and jam", "bread, butter, jam"),
+    ("Ｐａｒｉｓ", "Paris"),
+    ("E. B. White", "EB White"),
+    ("forty-seven", "47"),
+    ("the 19th century", "nineteenth century"),
+    ("3 1/2", "3½"),
+    ("12 km", "12km"),
+    ("4 March 1921", "March 4, 1921"),
+    ("1921-03-04", "4th of March, 1921"),
+    ("4 March 1921", "1921"),
+    ("4 March 1921", "in March 1921"),
+    ("lynx", "the lynx or bobcat"),
+    ("Dr. Ada Byron", "Ada Byron"),
+    ("in the garden", "the garden"),
+    ("Lisbon", "the city of Lisbon"),
+    ("Saturn", "Saturn (planet)"),
+    ("Saturn (the planet)", "Saturn"),
+    ("Marie Curie", "the Polish physicist Marie Curie"),
+    ("six", "six months"),
+    ("green apples", "green apple"),
+    ("World War 2", "World War II"),
+    ("Saint Helena", "St. Helena"),
+    ("Robert L. Stevenson", "Robert Stevenson"),
+    ("R. L. Stevenson", "Robert Louis Stevenson"),
+    ("Jon Phillips", "Jon Philips"),
+    ("Curie, Marie", "Marie Curie"),
+    ("WHO", "World Health Organization"),
+    ("?", "?"),
+]
+OTHER_TEXT = [
+    ("3/4", "34"),
+    ("7.5 kg", "75 kg"),
+    ("9:15", "915"),
+    ("F", "F#"),
+    ("C++", "C"),
+    ("6^2", "62"),
+    ("1,2", "12"),
+    ("5%", "5"),
+    ("6'2", "62"),
+    ("2-3", "23"),
+    ("2/11/2020", "21/1/2020"),
+    ("vitamin", "vitamin A"),
+    ("1921", "4 March 1921"),
+    ("5 March 1921", "4 March 1921"),
+    ("March 1922", "1921"),
+    ("lynx or bobcat", "lynx"),
+    ("yes (or no)", "yes"),
+    ("Paris (or Rome)", "Paris"),
+    ("Paris (Rome)", "Paris"),
+    ("King George", "Prince George"),
+    ("from Paris", "to Paris"),
+    ("state of Georgia", "country of Georgia"),
+    ("Saturn (god)", "Saturn (planet)"),
+    ("Napoleon", "the war against Napoleon"),
+    ("5", "5 squared"),
+    ("3", "3 tenths"),
+    ("12", "12 and more"),
+    ("20", "20 million"),
+    ("5 squared", "5"),
+    ("World War 1", "World War II"),
+    ("George H. Bush", "George W. Bush"),
+    ("John Smith", "Jane Smith"),
+    ("Charles II", "Charles I"),
+    ("4", "Four Weddings"),
+    ("B-", "B"),
+    ("!p", "p"),
+    ("Charles III", "Charles II"),
+    ("National League", "National Football League"),
+    ("Smith", "John Smith"),
+    ("Korea", "North Korea"),
+    ("not valid", "valid"),
+    ("in", "invalid"),
+    ("sodium nitrite", "sodium nitrate"),
+    ("IT", "Information Technology"),
+    ("Rome", "Rome, Paris"),
+    ("apple pear", "apple fig pear"),
+]
+
+
+@pytest.mark.parametrize("prediction, gold", SAME_TEXT)
+def test_same_short_answer(prediction, gold):
+    """Other words for the same short answer, bare, stated and boxed."""
+    for completion in (prediction, f"The answer is {prediction}.", rf"\boxed{{{prediction}}}"):
+        assert verify(completion, gold, "text").correct is True, completion
+
+
+@pytest.mark.parametrize("prediction, gold", OTHER_TEXT)
+def test_other_short_answer(prediction, gold):
+    """What stands between digits, behind a letter or before a name tells answers apart."""
+    for completion in (prediction, f"The answer is {prediction}.", rf"\boxed{{{prediction}}}"):
+        assert verify(completion, gold, "text").correct is False, completion
+
+
 def test_empty_batch_and_uneven_batch():
     assert verify_batch([], []) == []
     with pytest.raises(UserError, match="2 predictions but 1 golds"):

@@ -198,3 +198,57 @@ def test_any_text_is_judged(text, kind):
         "error",
     )
     assert verify(gold, text, kind if kind != "choice" else "math", timeout=2.0).correct in (True, False, None)
+
+
+@CALM
+@given(st.integers(1, 9), st.integers(0, 30), st.integers(2, 200), st.integers(2, 200))
+def test_floors_of_different_fractions_differ(a, b, first, second):
+    """Floors are equal only where the fractions are: also where they first differ far out."""
+    gold = rf"\lfloor \frac{{{a}n+{b}}}{{{first}}} \rfloor"
+    other = rf"\boxed{{\lfloor \frac{{{a}n+{b}}}{{{second}}} \rfloor}}"
+    assert verify(other, gold).correct is (first == second)
+    shifted = rf"\boxed{{\lfloor \frac{{{a}n+{b + first}}}{{{first}}} \rfloor - 1}}"
+    assert verify(shifted, gold).correct is True
+
+
+@CALM
+@given(st.fractions(min_value=-50, max_value=50, max_denominator=97), st.integers(6, 12), st.sampled_from([-1, 1]))
+def test_only_rounded_and_cut_off_decimals_are_accepted(value, digits, direction):
+    unit = 10**digits
+    scaled = abs(value) * unit
+    if scaled.denominator == 1 or scaled < 10**6:
+        return
+    sign = "-" if value < 0 else ""
+    gold = rf"{sign}\frac{{{abs(value).numerator}}}{{{value.denominator}}}"
+    if any(value.denominator % prime == 0 for prime in (3, 7, 11, 13)):
+        down = int(scaled)
+        for found, expected in ((down, True), (round(scaled), True), (down + (2 if direction > 0 else -1), False)):
+            decimal = f"{sign}{found // unit}.{found % unit:0{digits}d}"
+            assert verify(rf"\boxed{{{decimal}}}", gold).correct is expected, (decimal, gold)
+
+
+@CALM
+@given(
+    st.integers(1, 10**6),
+    st.sampled_from([("km", "m", 1000), ("h", "min", 60), ("kg", "mg", 10**6), ("L", "mL", 1000)]),
+)
+def test_units_are_converted_exactly(amount, units):
+    large, small, factor = units
+    gold = rf"{amount}\text{{ {large}}}"
+    assert verify(rf"\boxed{{{amount * factor}\text{{ {small}}}}}", gold).correct is True
+    assert verify(rf"\boxed{{{amount * factor + 1}\text{{ {small}}}}}", gold).correct is False
+    assert verify(rf"\boxed{{{amount}\text{{ {small}}}}}", gold).correct is False
+    assert verify(rf"\boxed{{{amount}}}", gold).correct is True
+
+
+@CALM
+@given(st.text(max_size=60))
+def test_an_identical_answer_always_matches(text):
+    """Whatever a gold answer says, the same text in a box is right, unless the box cannot hold it."""
+    gold = text.strip()
+    if any(mark in gold for mark in "{}\\<$") or verify(rf"\boxed{{{gold}}}", gold).reason in (
+        "bad_gold",
+        "no_answer",
+    ):
+        return
+    assert verify(rf"\boxed{{{gold}}}", gold).correct is True

@@ -12,7 +12,6 @@ from ...verifiers import Verdict, VerifierPool, load_kind
 from ...verifiers.gold import phrase
 from ...verifiers.kinds.kind import Options, Undecided
 from ...verifiers.pool import judge_quickly
-from ...verifiers.verdict import TIMEOUT
 from ...verifiers.workers.supervisor import Workers
 
 
@@ -59,8 +58,8 @@ def judge_in_order(
     """
     with VerifierPool(workers=min(2, workers), timeout=timeout) as pool:
         for chunk, quick in _judge_quickly(_chunks(rows), workers):
-            verdicts = _settle(pool, [verdict for verdict, _ in quick])
-            golds = _settle(pool, [gold for _, gold in quick])
+            verdicts = pool.settle([verdict for verdict, _ in quick])
+            golds = pool.settle([gold for _, gold in quick])
             for (row, _, _), verdict, gold in zip(chunk, verdicts, golds, strict=True):
                 yield row, Judgement(verdict, gold.correct is True)
 
@@ -102,16 +101,6 @@ def judge_elsewhere(rows: list[tuple[str, Question]]) -> list[_Quick]:
     for kind in {question.kind for _, question in rows}:
         load_kind(kind)
     return _judge(rows)
-
-
-def _settle(pool: VerifierPool, results: list[Verdict | Undecided]) -> list[Verdict]:
-    """Verdicts; what ran out of time is tried once more: it may have waited for a process to start."""
-    verdicts = pool.settle(results)
-    late = [position for position, verdict in enumerate(verdicts) if verdict.reason == TIMEOUT]
-    if late:
-        for position, verdict in zip(late, pool.settle([results[position] for position in late]), strict=True):
-            verdicts[position] = verdict
-    return verdicts
 
 
 def _chunks(rows: Iterable[tuple[Any, str, Question]]) -> Iterator[list]:

@@ -44,6 +44,7 @@ def warm_up() -> Iterator[None]:
 
 def answers_equal(prediction: str, gold: str) -> bool:
     """Whether two answers are equal, with all means; may take any time and any memory."""
+    sympy.core.random.seed(SEED)  # it tries numbers at random: the same ones each time
     return bool(equal_texts(prediction, gold, compare))
 
 
@@ -73,7 +74,10 @@ def _both(prediction: Answer, gold: Answer) -> tuple[sympy.Basic | None, sympy.B
 
 
 _NAMES = {"i": sympy.I, "e": sympy.E, r"\pi": sympy.pi, r"\infty": sympy.oo}
-_FUNCTIONS = {r"\ln": sympy.log, r"\log": lambda x: sympy.log(x, 10)}
+_FUNCTIONS = {
+    **{r"\ln": sympy.log, r"\log": lambda x: sympy.log(x, 10)},
+    **{r"\arcsin": sympy.asin, r"\arccos": sympy.acos, r"\arctan": sympy.atan},
+}
 _OPERATORS = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
@@ -85,6 +89,9 @@ _OPERATORS = {
     "root": lambda degree, a: sympy.root(a, degree),
     "log_base": lambda base, a: sympy.log(a, base),
     "binom": sympy.binomial,
+    "abs": sympy.Abs,
+    "floor": sympy.floor,
+    "ceil": sympy.ceiling,
 }
 
 
@@ -100,6 +107,9 @@ def _from_tree(tree: tuple) -> sympy.Expr:
         if name in _FUNCTIONS:
             return _FUNCTIONS[name](argument)
         return getattr(sympy, name[1:])(argument) if name.startswith("\\") else sympy.Function(name)(argument)
+    if operator in ("sum", "prod"):
+        name, low, high, body = tree[1], *(_from_tree(part) for part in tree[2:])
+        return (sympy.Sum if operator == "sum" else sympy.Product)(body, (sympy.Symbol(name), low, high))
     return _OPERATORS[operator](*(_from_tree(part) for part in tree[1:]))
 
 

@@ -5,10 +5,13 @@ from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
 
-from .expression import INFINITY, exact, negated, read
+from .expression import GREEK, INFINITY, exact, negated, read
+from .intervals import without_points
 from .latex import closing_brace, normalize, unwrap
+from .numerals import date, plain_text, value_in_words
+from .residues import approximate as approximate_value
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
-from .units import split_unit
+from .units import changes_value, conversion, measure, split_unit
 
 
 MAX_ITEMS = 64
@@ -35,18 +38,22 @@ _NAME = re.compile(
         (?:\s*\([a-zA-Z0-9,+\- ]*\))?                                                       # f(x)
         | \\text\s*\{[^{}]*\}(?:\s*\([a-zA-Z0-9, ]*\))?
         | \\(?:overline|overrightarrow|vec|angle|triangle|hat|bar|widehat)\s*\{?\s*\\?[a-zA-Z]+\s*\}?
+        | \\(?:sin|cos|tan|cot|sec|csc)\s*\(?\s*\\?[a-zA-Z]+\s*\)?
         | m?\s*\\(?:angle|measuredangle)\s*[A-Za-z]+
         | \|\s*\\?[a-zA-Z]+\s*\|
         | [a-zA-Z](?:\s*[a-zA-Z])+                                                          # words
-        | \(?\s*[a-zA-Z](?:_\w)?(?:\s*,\s*[a-zA-Z](?:_\w)?)+\s*\)?                              # (p, q, r)
+        | \(?\s*\\?[a-zA-Z]+(?:_\w)?(?:\([a-z]\))?                                            # (p, q), (P(x), Q(x))
+          (?:\s*,\s*\\?[a-zA-Z]+(?:_\w)?(?:\([a-z]\))?)+\s*\)?
         | \\frac\s*\{\s*[A-Za-z][A-Za-z_0-9]*\s*\}\s*\{\s*[A-Za-z][A-Za-z_0-9]*\s*\}
         | [A-Za-z](?:_(?:\{\w+\}|\w))?(?:\s*[:/]\s*[A-Za-z](?:_(?:\{\w+\}|\w))?)+                  # V_1:V_2
     )$""",
     re.VERBOSE,
 )
 _WORD = re.compile(r"[a-zA-Z]{4,}")
+_SHORT_WORD = re.compile(r"(?<![a-zA-Z])(?:of|is|to|the|by|if|at|per|or|for|than)(?![a-zA-Z])")
 _BASED = re.compile(r"([+-]?)\s*([0-9a-zA-Z]+)_(?:\{\s*(\d+|[a-z]+)\s*\}|(\d+|[a-z]))")
 _REALS = re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R)|(?:the\s+)?(?:set\s+of\s+)?all\s+real\s+numbers|\\R", re.IGNORECASE)
+_REALS_WITHOUT = re.compile(r"(?:\\mathbb\s*\{?\s*R\s*\}?|\\R)\s*(?:-|\\setminus|\\backslash)\s*\\\{(.*)\\\}")
 _SET_BUILDER = re.compile(r"\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\s*\{?\s*R\s*\}?\s*)?(?:\\mid|\\vert|\\\||\||:)\s*(.+)")
 _ORDINAL = re.compile(r"([\d,]*\d)\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}*")
 _INFINITE = re.compile(r"([+-]?)\s*\\infty")
@@ -57,9 +64,19 @@ _MULTIPLIED = re.compile(
 )
 _WHOLE_WORDS = re.compile(r"[A-Z][a-z]{2,}|(?:yes|no|odd|true)", re.ASCII)
 _COUNTED = re.compile(r"([+-]?[\d.,/ ]*\d)\s+([a-zA-Z][a-zA-Z'\-]+(?:\s+[a-zA-Z'\-]{2,}){0,4})")
-_NOT_COUNTED = frozenset("or to not than if when minus plus over times pi sqrt unless except but".split())
+_COMPOUND = re.compile(r"(\d{1,6})\s*([a-zA-Z]+)\.?,?\s*(?:and\s+)?(\d{1,6}(?:\.\d{1,6})?)\s*([a-zA-Z]+)\.?")
+_PAIRS = [{one, other} for one in ("ft", "foot", "feet") for other in ("in", "inch", "inches")]
+_PAIRS += [{one, other} for one in ("lb", "lbs", "pound", "pounds") for other in ("oz", "ounce", "ounces")]
+_PER_MILLE = re.compile(r"(-?\d{1,9}(?:\.\d{1,9})?)\s*‰")
+_SLASHED_DATE = re.compile(r"\d{1,2}/\d{1,2}/\d{4}")
+_INFINITE_WORDS = re.compile(
+    r"(?:positive\s+|plus\s+|(negative\s+|minus\s+|-))?(?:infinity|infinite|infinitely\s+many)"
+    r"(?:\s+(?:solutions?|many|number|values?|points?))?",
+    re.IGNORECASE,
+)
 _MULTIPLES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
+_GREEK = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(GREEK)))})(?![a-zA-Z])")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _COMMA = re.compile(r"[,;]")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
@@ -139,9 +156,22 @@ def _parse(text: str, depth: int) -> Answer:
     if match := _MATRIX.match(text):
         return _matrix(match.group(1), text, depth) or Scalar(text)
     text = text.replace(r"\langle", "(").replace(r"\rangle", ")")
+    if (number := value_in_words(text)) is not None:
+        return Scalar(text, ("number", number), number)
+    if day := date(text):
+        return Words(day)
+    if _SLASHED_DATE.fullmatch(text):
+        return Words(text)
+    if (infinite := _INFINITE_WORDS.fullmatch(plain_text(text))) is not None:
+        return _scalar(("-" if infinite.group(1) else "") + r"\infty")
+    if compound := _compound(text):
+        return compound
     if (words := _TEXT.fullmatch(text)) is not None:
         inner = unwrap(words.group(1))
-        return Words(inner) if _WORD.search(inner) or _WHOLE_WORDS.fullmatch(inner) else _parse(inner, depth + 1)
+        if not _WORD.search(inner) and not _WHOLE_WORDS.fullmatch(inner):
+            return _parse(inner, depth + 1)
+        counted = _scalar(inner) if inner[:1].isdigit() else None
+        return counted if isinstance(counted, Scalar) and counted.value is not None else Words(inner)
 
     if listed := _listed(text, depth):
         return listed
@@ -154,6 +184,12 @@ def _parse(text: str, depth: int) -> Answer:
         return _parse(r"(-\infty, \infty)", depth + 1)
     if bracketed := _bracketed(text, depth):
         return bracketed
+    if match := _REALS_WITHOUT.fullmatch(text):
+        text = rf"(-\infty, \infty) \setminus \{{{match.group(1)}\}}"
+    parts, separators = split_top(text, re.compile(r"\\setminus(?![a-zA-Z])|\\backslash(?![a-zA-Z])"))
+    if len(parts) == 2 and all(parts):
+        whole, points = (_parse(part, depth + 1) for part in parts)
+        return without_points(whole, points) or _scalar(text)
     parts, separators = split_top(text, r"\cup")
     if separators and all(parts):
         return Several("U", tuple(_parse(part, depth + 1) for part in parts))
@@ -163,6 +199,27 @@ def _parse(text: str, depth: int) -> Answer:
     if separators and all(parts) and len(parts) <= 4:
         return Several(":", tuple(_parse(part, depth + 1) for part in parts))
     return _scalar(text)
+
+
+def _compound(text: str) -> Scalar | None:
+    """`1 hour 30 minutes` as minutes, `6 ft 2 in` as inches: the larger unit first, then less than one of it."""
+    found = _COMPOUND.fullmatch(plain_text(text)) if len(text) <= 100 else None
+    if found is None:
+        return None
+    whole, first, rest, second = found.groups()
+    factor = conversion(first, second)
+    one, other = measure(first), measure(second)
+    if (
+        None in (factor, one, other)
+        or dict(one[0]).keys() & {"time", "year", "$"} == set()
+        and {first, second} not in _PAIRS
+    ):
+        return None
+    amount = Fraction(rest)
+    if factor <= amount or factor <= 1:
+        return None
+    value = int(whole) * factor + amount
+    return Scalar(str(value), ("number", value), value, unit=second)
 
 
 def _listed(text: str, depth: int) -> Answer | None:
@@ -181,7 +238,14 @@ def _listed(text: str, depth: int) -> Answer | None:
         items[0] = items[0].value  # n = 1, 2, 3
     if any(isinstance(item, Words) for item in items) and len(_WORD.findall(text)) > 3 * len(items):
         return Words(text)
-    if all(isinstance(item, Relation) for item in items) and (word := _AND_OR.search(text)):
+    if (
+        joined != text
+        and "or" in text
+        and all(isinstance(item, Scalar) and item.text == items[0].text for item in items)
+    ):
+        return items[0]  # 2 or 2
+    solved = all(isinstance(item, Relation | Named) for item in items)
+    if solved and any(isinstance(item, Relation) for item in items) and (word := _AND_OR.search(text)):
         return Several(word.group(0), tuple(items))  # x < 1 or x > 2
     return Several("", _without_bare_lists(items))
 
@@ -230,12 +294,14 @@ def _bracketed(text: str, depth: int) -> Answer | None:
         opening, closing, inner = text[0], text[-1], text[1:-1]
         if opening == "{" and closing_brace(text, 0) != len(text) - 1:
             return None
-    if inner is None or not _balanced(inner):
+    if inner is None or not balanced(inner):
         return None
     brackets = opening + closing
     if opening == "{" and (match := _SET_BUILDER.fullmatch(inner)):
         return _parse(match.group(2), depth + 1)
     parts, separators = split_top(inner, _COMMA)
+    if separators and brackets == "()" and inner.count(r"\pm") == 1 and r"\mp" not in inner:
+        return Several("", tuple(_parse(text.replace(r"\pm", sign), depth + 1) for sign in ("+", "-")))
     if any(re.match(r",\s", inner[match.start() :]) for match in re.finditer(",", inner)) and _THOUSANDS.search(inner):
         parts, separators = split_top(_drop_thousands(inner), _COMMA)
     if not inner.strip():
@@ -256,7 +322,7 @@ def _bracketed(text: str, depth: int) -> Answer | None:
     return Several(brackets, _without_bare_lists(items) if brackets == "{}" else items)
 
 
-def _balanced(text: str) -> bool:
+def balanced(text: str) -> bool:
     """Whether no bracket closes that was not opened in `text`; `(1,2),(3,4)` without its ends is not balanced."""
     depth = 0
     for character in text:
@@ -274,16 +340,27 @@ def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) ->
         return _parse(sides[1], depth + 1)
     approximate = "\\approx" in operators
     operators = tuple(_OPERATOR_NAMES.get(operator, operator) for operator in operators)
-    if operators == ("=",) and is_name(sides[1]) and not _variables(sides[0]):
+    if operators == ("=",) and is_name(sides[1]) and not has_variables(sides[0]):
         sides = sides[::-1]
     if set(operators) == {"="} and len(sides) > 2 and not is_name(sides[0]) and is_name(sides[-2]):
         sides = sides[-2:]  # 1 = y = x = 0
-    if set(operators) == {"="} and (is_name(sides[0]) or not any(_variables(side) for side in sides)):
+    if set(operators) == {"="} and (is_name(sides[0]) or not any(has_variables(side) for side in sides)):
         # Of x = 1/3 = 0.333 the last value counts, of x = 1/3 \\approx 0.333 the exact one.
+        if not approximate and not is_name(sides[0]) and _contradicts(sides):
+            return Relation(sides, operators)  # 7 = 5
         value = sides[is_name(sides[0])] if approximate else sides[-1]
         name = _INSIGNIFICANT.sub("", sides[0]) if is_name(sides[0]) else ""
         return Named(name, _parse(value, depth + 1), (sides[0], value))
     return Relation(sides, operators)
+
+
+def _contradicts(sides: tuple[str, ...]) -> bool:
+    """Whether numbers that are said to be equal are far apart, beyond rounding and a percent sign left out."""
+    values = [approximate_value(tree) for side in sides if (tree := read(side)) is not None]
+    if None in values or len(values) < len(sides):
+        return False
+    low, *_, high = sorted(abs(value) for value, _ in values)
+    return high > 1.05 * low and not 95 * low < high < 105 * low
 
 
 def is_name(text: str) -> bool:
@@ -291,8 +368,10 @@ def is_name(text: str) -> bool:
     return _NAME.match(text) is not None
 
 
-def _variables(text: str) -> bool:
-    return re.search(r"[a-zA-Z]", _COMMANDS_AND_NAMES.sub("", _TEXT.sub("", text))) is not None
+def has_variables(text: str) -> bool:
+    """Whether there are letters in `text`, Latin or Greek, that may stand for unknown quantities."""
+    text = _TEXT.sub("", text)
+    return _GREEK.search(text) is not None or re.search(r"[a-zA-Z]", _COMMANDS_AND_NAMES.sub("", text)) is not None
 
 
 def _matrix(body: str, text: str, depth: int) -> Matrix | None:
@@ -314,7 +393,7 @@ def _based(match: re.Match) -> Scalar | None:
     if base.isdigit() and 2 <= int(base) <= 36 and all(int(digit, 36) < int(base) for digit in digits):
         number = Fraction(int(sign + digits, int(base)))
     tree = ("number", number) if number is not None else None
-    return Scalar(match.group(0), tree, number, digits=sign.replace("+", "") + digits)
+    return Scalar(match.group(0), tree, number, digits=sign.replace("+", "") + digits, base=base)
 
 
 def _scalar(text: str, inside: Answer | None = None) -> Answer:
@@ -323,6 +402,9 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
     if (match := _MULTIPLIED.match(text.removeprefix(r"\$").strip())) and (number := _plain_number(match.group(1))):
         value = number.value * _MULTIPLES[match.group(2)]
         return Scalar(match.group(0), ("number", value), value)
+    if match := _PER_MILLE.fullmatch(text):
+        value = Fraction(match.group(1)) / 1000
+        return Scalar(text, ("number", value), value)
     unitless, unit = split_unit(text)
     percent = unitless.endswith("%")
     if percent:
@@ -356,11 +438,12 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
     if match := _COUNTED.fullmatch(unitless):
         words = match.group(2).lower().split()
         number = _scalar(match.group(1).strip())
-        if isinstance(number, Scalar) and number.value is not None and not _NOT_COUNTED.intersection(words):
+        if isinstance(number, Scalar) and number.value is not None and not changes_value(match.group(2)):
             value = number.value * _MULTIPLES.get(words[0], 1)
             return Scalar(number.text, ("number", value), value, 0, percent, unit)
     bare = _TEXT.sub(r" \1 ", unitless)
-    if _WORD.search(_COMMANDS_AND_NAMES.sub(" ", bare)):
+    bare = _COMMANDS_AND_NAMES.sub(" ", bare)
+    if _WORD.search(bare) or _SHORT_WORD.search(bare):
         return Words(text)
     tree = read(unitless)
     return Scalar(unitless, tree, exact(tree) if tree is not None else None, 0, percent, unit)

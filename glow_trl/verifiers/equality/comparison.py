@@ -4,23 +4,43 @@ import re
 from collections.abc import Callable
 from fractions import Fraction
 
-from . import residues
-from .answers import is_name, parse
-from .expression import read
+from . import bound, congruences, numeric, residues
+from .answers import balanced, has_variables, is_name, parse
+from .expression import INFINITY, free_names, negated, read
 from .intervals import intersection, merged
 from .latex import MAX_LENGTH, normalize
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
-from .units import units_clash
+from .units import conversion, measure
 
 
 # An approximate decimal is accepted for a number that no decimal can write, from this many significant digits on.
 MIN_SIGNIFICANT_DIGITS = 6
+# A gold answer that is rounded itself is met by an exact answer that rounds to it; a model cannot aim at that.
+MIN_GOLD_DIGITS = 4
+
+_FLOAT_NOISE = Fraction(1, 2**50)
 
 Algebra = Callable[[Answer, Answer], bool | None]
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
 _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
 _INSIGNIFICANT_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
+_DECORATION = re.compile(r"\\(?:overline|overrightarrow|vec|hat|bar|widehat)(?![a-z])")
+_POINTS = re.compile(r"(\\angle)?([A-Z]{2,3})")
+_OPERATIONS = re.compile(
+    r"\\(?:i*int|oint|sum|prod|lim|gcd|lcm|det|max|min|bigcup|bigcap|ldots|cdots|dots)(?![a-zA-Z])"
+    r"|\\begin\s*\{[vV]matrix\}|(?<![a-zA-Z\\])(?:gcd|lcm|GCD|LCM|max|min)\s*\("
+)
+_LETTERS = re.compile(r"[a-zA-Z]")
+_DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
 _NO_SOLUTION = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"))
+_BARS = re.compile(r"\|\s*\\?[a-zA-Z]+\s*((?:[+-]\s*[\d./]+\s*)?)\|")
+_INFINITE = Scalar(r"-\infty", negated(INFINITY)), Scalar(r"\infty", INFINITY)
+_DOLLARS = re.compile(r"^\$+([^$]*[^$\\\s])\s*\$+$")
+_SPACES = re.compile(r"(?<![a-zA-Z\d\\])\s+|\s+(?![a-zA-Z\d])")
+_HALVES = measure("am"), measure("pm")
+_BROKEN = re.compile(r"^(?:[<>]=?)|[+\-*/^=<>]$|[^\x00-\x7f]|\\phantom|\\text\s*\{\s*\(")
+_JOINTS = re.compile(r"\s*(?:,|;|\b(?:and|or)\b)\s*")
+_SYNONYMS = {"dne": "does not exist", "doesn t exist": "does not exist"}
 _FLIPPED = {">": "<", ">=": "<="}
 
 
@@ -30,17 +50,52 @@ def _no_algebra(prediction: Answer, gold: Answer) -> bool | None:
 
 def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> bool | None:
     """Whether two answers, given as text, are equal; `None` if only (more) computer algebra can tell."""
-    if prediction == gold:
+    prediction, gold = (_DOLLARS.sub(r"\1", text.strip()) for text in (prediction, gold))
+    if prediction == gold or _SPACES.sub("", prediction) == _SPACES.sub("", gold) and "\\" in gold:
         return True
     if len(prediction) > MAX_LENGTH or len(gold) > MAX_LENGTH:
         return normalize(prediction) == normalize(gold)
+    (prediction, names, one_set), (gold, other_names, other_set) = (
+        bound.without_tail(prediction),
+        bound.without_tail(gold),
+    )
+    if one_set and other_set and one_set != other_set:
+        return False
+    verdict = _equal_texts(prediction, gold, _no_algebra)
+    if verdict is True or not _LETTERS.search(gold + prediction):
+        return _equal_texts(prediction, gold, algebra) if verdict is None else verdict
+    classes = congruences.classes(prediction), congruences.classes(gold)
+    if None in classes and any(side is not None and side[3] for side in classes) and _is_number(prediction, gold):
+        return False
+    if None not in classes and (classes[0][3] or classes[1][3]):
+        return congruences.equal(*classes)
+    if (other := bound.renamed(prediction, gold, names | other_names)) is not None:
+        return _equal_texts(other, gold, algebra)
+    if bound.equal_up_to_constant(prediction, gold):
+        return True
+    return _equal_texts(prediction, gold, algebra) if verdict is None else verdict
+
+
+def _is_number(*texts: str) -> bool:
+    return any(isinstance(answer := parse(text), Scalar) and answer.value is not None for text in texts)
+
+
+def _equal_texts(prediction: str, gold: str, algebra: Algebra) -> bool | None:
     one, other = parse(prediction), parse(gold)
     if one is None or other is None:
         return False
+    if _unevaluated(prediction, gold):
+        return normalize(prediction) == normalize(gold)
     verdict = equal(one, other, algebra)
     if verdict is False and isinstance(one, Several) != isinstance(other, Several):
         return _with_decimal_comma(prediction.strip(" $"), gold.strip(" $"), one, other, algebra)
     return verdict
+
+
+def _unevaluated(prediction: str, gold: str) -> bool:
+    """Whether an answer only says what is to be computed, an integral, a sum, a gcd, and the gold answer does not."""
+    left = frozenset(_OPERATIONS.findall(re.sub(r"_\s*\{[^{}]*\}", "", prediction).rpartition("=")[2]))
+    return bool(left) and not left <= frozenset(_OPERATIONS.findall(gold))
 
 
 def _with_decimal_comma(prediction: str, gold: str, one: Answer, other: Answer, algebra: Algebra) -> bool | None:
@@ -77,6 +132,8 @@ def equal(prediction: Answer, gold: Answer, algebra: Algebra = _no_algebra) -> b
     if isinstance(prediction, Matrix) or isinstance(gold, Matrix):
         return _equal_matrices(prediction, gold, algebra)
     if isinstance(prediction, Several) or isinstance(gold, Several):
+        if _has_unsolved(prediction) and not _has_unsolved(gold):
+            return False
         return _equal_several(prediction, gold, algebra)
     return _equal_scalars(prediction, gold, algebra)
 
@@ -85,7 +142,15 @@ def _solved(answer: Answer) -> Answer:
     """`x < 1 or x > 2` as a union, `x > 1 and x < 2` as an interval; anything else as it is."""
     if not isinstance(answer, Several) or answer.brackets not in ("and", "or"):
         return answer
-    intervals = [_as_interval(item) for item in answer.items]
+    either = answer.brackets == "or"
+    intervals = [
+        (item.name, Several("{}", (item.value,)))
+        if isinstance(item, Named) and either
+        else _as_interval(item)
+        if isinstance(item, Relation)
+        else None
+        for item in answer.items
+    ]
     if None in intervals or len({name for name, _ in intervals}) > 1:
         return Several("", answer.items)
     parts = [interval for _, interval in intervals]
@@ -143,10 +208,15 @@ def _unordered(first, second, algebra: Algebra) -> bool | None:
 
 def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
     if isinstance(prediction, Named) and isinstance(gold, Named):
-        names = prediction.name, gold.name
+        names = _canonical_name(prediction.name), _canonical_name(gold.name)
         if "" in names or names[0] == names[1] or not all(map(_is_variable, names)) or set(names) == {"y", "f(x)"}:
-            return equal(prediction.value, gold.value, algebra)
-        if isinstance(prediction.value, Scalar) and prediction.value.value is not None:
+            return equal(_in_order_of(gold.name, prediction), gold.value, algebra)
+        # y = 2x may be x = y/2: then each value has the other's name in it.
+        values = prediction.value, gold.value
+        if not all(isinstance(value, Scalar) and value.value is None for value in values):
+            return False
+        trees = [value.tree for value in values]
+        if None not in trees and not (names[1] in free_names(trees[0]) and names[0] in free_names(trees[1])):
             return False
     elif not isinstance(prediction, Relation) and not isinstance(gold, Relation):
         return equal(*(side.value if isinstance(side, Named) else side for side in (prediction, gold)), algebra)
@@ -155,7 +225,26 @@ def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | N
 
 
 def _is_variable(name: str) -> bool:
-    return re.fullmatch(r"\\?[a-zA-Z]+(?:_\w+)?(?:\(\w\))?", name) is not None
+    return re.fullmatch(r"(?:\\[a-z]+)?\\?[a-zA-Z]+'*(?:_\w+)?(?:\([\w,+-]*\))?", name) is not None
+
+
+def _canonical_name(name: str) -> str:
+    """A name without what only decorates it, `AB` for both `\\overline{BA}` and `AB`."""
+    name = _DECORATION.sub("", name).replace(r"\measuredangle", r"\angle").replace(r"m\angle", r"\angle")
+    if match := _POINTS.fullmatch(name):
+        name = (match.group(1) or "") + min(match.group(2), match.group(2)[::-1])
+    return name
+
+
+def _in_order_of(names: str, named: Named) -> Answer:
+    """The value of `(y, x) = (2, 1)` in the order of `(x, y)`; any other value as it is."""
+    wanted, given = (text.strip("()").split(",") for text in (names, named.name))
+    value = named.value
+    if wanted == given or sorted(wanted) != sorted(given) or not isinstance(value, Several):
+        return value
+    if len(value.items) != len(given):
+        return value
+    return Several(value.brackets, tuple(value.items[given.index(name)] for name in wanted))
 
 
 def _as_interval(relation: Relation) -> tuple[str, Several] | None:
@@ -163,6 +252,9 @@ def _as_interval(relation: Relation) -> tuple[str, Several] | None:
     sides, operators = relation.sides, relation.operators
     if set(operators) <= {">", ">="}:
         sides, operators = sides[::-1], tuple(_FLIPPED[operator] for operator in operators[::-1])
+    if operators == ("!=",) and is_name(sides[0]) and (point := parse(sides[1])) is not None:
+        parts = (Several("()", (_INFINITE[0], point)), Several("()", (point, _INFINITE[1])))
+        return sides[0].replace(" ", ""), Several("U", parts)
     if not set(operators) <= {"<", "<="}:
         return None
     if len(sides) == 2:
@@ -177,6 +269,44 @@ def _as_interval(relation: Relation) -> tuple[str, Several] | None:
     return None if None in ends else (sides[1].replace(" ", ""), Several(brackets, ends))
 
 
+def _is_solved(relation: Relation) -> bool:
+    """Whether a relation says outright what a name is: `x = 3`, `1 < -x <= 2`, `x != 0`; not `2x = 6` or `|x| < 2`."""
+    names = [side for side in relation.sides if is_name(side.lstrip("- ")) and not side.startswith(("|", r"\frac"))]
+    others = [side for side in relation.sides if side not in names]
+    return len(names) == 1 and not any(map(has_variables, others))
+
+
+def _solves(value: Scalar, equation: Relation) -> bool:
+    """Whether an equation in one more name says that this name is `value`: `-x^2 - 1` for `y + 1 = -x^2`."""
+    difference = _difference(equation) if equation.operators == ("=",) else None
+    if difference is None or value.tree is None:
+        return False
+    names = free_names(difference) - free_names(value.tree) - {r"\pi", "e", "i"}
+    return len(names) == 1 and residues.ratio(difference, ("-", ("name", *names), value.tree)) is not None
+
+
+def _has_unsolved(answer: Answer) -> bool:
+    if isinstance(answer, Several):
+        return any(map(_has_unsolved, answer.items))
+    return isinstance(answer, Relation) and not _is_solved(answer)
+
+
+def _without_bars(relation: Relation) -> Several | None:
+    """`|x - 1| < 2` as the interval (-1, 3), `|x| > 2` as a union."""
+    match = _BARS.fullmatch(relation.sides[0]) if len(relation.operators) == 1 else None
+    if match is None:
+        return None
+    center, radius = f"-({match.group(1) or 0})", relation.sides[1]
+    low, high = parse(f"{center}-({radius})"), parse(f"{center}+({radius})")
+    operator = relation.operators[0]
+    if low is None or high is None or operator not in ("<", "<=", ">", ">="):
+        return None
+    opening, closing = ("[", "]") if "=" in operator else ("(", ")")
+    if operator[0] == "<":
+        return Several(opening + closing, (low, high))
+    return Several("U", (Several("(" + closing, (_INFINITE[0], low)), Several(opening + ")", (high, _INFINITE[1]))))
+
+
 def _difference(relation: Relation) -> tuple | None:
     """`left - right` of a relation with one operator, turned so that the operator is `=`, `!=`, `<` or `<=`."""
     left, right = (read(side) for side in relation.sides)
@@ -189,10 +319,14 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
     if not isinstance(prediction, Relation) or not isinstance(gold, Relation):
         relation, other = (prediction, gold) if isinstance(prediction, Relation) else (gold, prediction)
         if isinstance(other, Several) and other.items:
+            if relation is gold and (solved := _without_bars(relation)) is not None:
+                return equal(other, solved, algebra)
             interval = _as_interval(relation)
             if interval is not None:
-                return equal(interval[1], other, algebra)
-            return algebra(prediction, gold)
+                return equal(*((interval[1], other) if relation is prediction else (other, interval[1])), algebra)
+            return False if relation is prediction and not _is_solved(relation) else algebra(prediction, gold)
+        if relation is gold and isinstance(other, Scalar) and _solves(other, relation):
+            return True
         if relation is prediction and isinstance(other, Scalar) and set(relation.operators) == {"="}:
             # (x + y)^2 = 81 says that the quantity on the left is 81, but 2x = 6 is an equation.
             trees = [read(side) for side in (relation.sides[0], relation.sides[-1])]
@@ -200,6 +334,8 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
                 return equal(parse(relation.sides[-1]), gold, algebra)
             if re.search(r"\d", re.sub(r"[\^_]\s*(?:\{[^{}]*\}|\d)", "", relation.sides[0])) is None:
                 return equal(parse(relation.sides[-1]), gold, algebra)
+        return False
+    if _is_solved(gold) and not _is_solved(prediction):
         return False
     intervals = _as_interval(prediction), _as_interval(gold)
     if None not in intervals:
@@ -218,10 +354,15 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
                 return factor > 0 or kinds[0][0] in ("=", "!=")
             if residues.is_polynomial(one) and residues.is_polynomial(other):
                 return False
+            sign = numeric.proportional(one, other)
+            if sign is not None:
+                return sign or kinds[0][0] in ("=", "!=")
+            if not numeric.operators(one) & _DENOMINATORS and not numeric.operators(other) & _DENOMINATORS:
+                return False
     elif prediction.operators == gold.operators:
-        sides = zip(prediction.sides, gold.sides, strict=True)
-        if all(equal_texts(a, b) for a, b in sides):
-            return True
+        verdicts = [equal_texts(a, b) for a, b in zip(prediction.sides, gold.sides, strict=True)]
+        if None not in verdicts:
+            return all(verdicts)
     return algebra(prediction, gold)
 
 
@@ -236,8 +377,13 @@ def _plain_words(answer: Answer) -> str:
 def _equal_words(prediction: Answer, gold: Answer) -> bool | None:
     if isinstance(prediction, Several | Matrix) or isinstance(gold, Several | Matrix):
         empty, words = (prediction, gold) if isinstance(gold, Words) else (gold, prediction)
+        if isinstance(empty, Several) and empty.items and all(isinstance(item, Words) for item in empty.items):
+            parts = [part for part in _JOINTS.split(_text(words)) if part]
+            return _unordered(tuple(map(Words, parts)), empty.items, _no_algebra)
         return isinstance(empty, Several) and not empty.items and _plain_words(words) in _NO_SOLUTION
-    one, other = _plain_words(prediction), _plain_words(gold)
+    one, other = (_SYNONYMS.get(words, words) for words in (_plain_words(prediction), _plain_words(gold)))
+    if one in _NO_SOLUTION and other in _NO_SOLUTION:
+        return True
     return bool(one) and (one == other or one.replace(" ", "") == other.replace(" ", ""))
 
 
@@ -250,6 +396,13 @@ def _equal_matrices(prediction: Answer, gold: Answer, algebra: Algebra) -> bool 
     matrix, other = (prediction, gold) if isinstance(prediction, Matrix) else (gold, prediction)
     if isinstance(other, Several) and other.brackets == "()" and len(matrix.rows[0]) == 1:
         return _elementwise([row[0] for row in matrix.rows], other.items, algebra)
+    if isinstance(other, Several) and all(isinstance(row, Several) for row in other.items):
+        rows = [row.items for row in other.items]  # [[1, 2], [3, 4]]
+        if {other.brackets} == {row.brackets for row in other.items} == {"[]"} and list(map(len, rows)) == list(
+            map(len, matrix.rows)
+        ):
+            cells = [[cell for row in side for cell in row] for side in (matrix.rows, rows)]
+            return _elementwise(*(cells if matrix is prediction else cells[::-1]), algebra)
     unread = isinstance(other, Scalar) and other.tree is None and len(other.text) > 1
     return algebra(prediction, gold) if unread else False
 
@@ -257,6 +410,9 @@ def _equal_matrices(prediction: Answer, gold: Answer, algebra: Algebra) -> bool 
 def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
     if not isinstance(prediction, Several) or not isinstance(gold, Several):
         several, other = (prediction, gold) if isinstance(prediction, Several) else (gold, prediction)
+        if several.brackets == ":" and measure(other.unit if isinstance(other, Scalar) else "") in _HALVES:
+            times = _time(several), _time(Several(":", (other, Scalar("00"))))
+            return None not in times and _same_time(*times)
         if several.brackets == ":" and len(several.items) == 2 and all(isinstance(i, Scalar) for i in several.items):
             top, bottom = several.items
             if top.tree is not None and bottom.tree is not None and other.tree is not None:
@@ -266,7 +422,8 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
             return algebra(prediction, gold)
         if not several.items or several.brackets not in ("", "{}", "()", "[]"):
             return False
-        # 1/2 or 0.5: the same answer twice.
+        if len(several.items) > 1 and not _one_answer_twice(several, several is prediction):
+            return False
         return _all(
             equal(*((item, other) if several is prediction else (other, item)), algebra) for item in several.items
         )
@@ -279,10 +436,20 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
         verdict = _unordered(one, other, algebra) if brackets == {"U"} else False
         return verdict or algebra(prediction, gold)
     if brackets == {":"}:
-        if len(one) == len(other) == 2 and all(isinstance(i, Scalar) and i.tree is not None for i in (*one, *other)):
-            return residues.equal(("*", one[0].tree, other[1].tree), ("*", one[1].tree, other[0].tree))
+        times = _time(prediction), _time(gold)
+        if None not in times:
+            return _same_time(*times)
+        if len(one) == len(other) and all(isinstance(i, Scalar) and i.tree is not None for i in (*one, *other)):
+            return _all(
+                residues.equal(("*", one[0].tree, bottom.tree), ("*", top.tree, other[0].tree))
+                for top, bottom in zip(one[1:], other[1:], strict=True)
+            )
         return _elementwise(one, other, algebra)
     if brackets <= {"", "{}"}:
+        # A set has every member once, a list may have one twice.
+        one, other = (
+            _without_repeats(side.items) if side.brackets == "{}" else side.items for side in (prediction, gold)
+        )
         named = [all(isinstance(item, Named) for item in side) for side in (one, other)]
         different = len({item.name for item in other}) > 1 if named[1] else False
         if different and not any(isinstance(item, Named) for item in one):
@@ -295,14 +462,59 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
     return False
 
 
+def _time(answer: Several) -> tuple[int, int, str] | None:
+    """`2:30 pm` as minutes, seconds and the half of the day, if it is written as a time."""
+    texts = [item.text if isinstance(item, Scalar) else "" for item in answer.items]
+    if len(texts) > 3 or not re.fullmatch(r"(?:1?\d|0\d|2[0-4])(?::[0-5]\d){1,2}", ":".join(texts)):
+        return None
+    hour, minute, second = (*map(int, texts), 0)[:3]
+    half = next((unit[0][0][0] for item in answer.items if (unit := measure(item.unit)) in _HALVES and unit), "")
+    return hour * 60 + minute, second, half
+
+
+def _same_time(one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
+    """Times of day are no ratios; half of a day may be left out, and 15:00 is 3:00 pm."""
+    if one == other or (one[:2] == other[:2] and "" in (one[2], other[2])):
+        return True
+    day = [
+        (minutes % 720 + 720 * (half == "pm") if half else minutes, second) for minutes, second, half in (one, other)
+    ]
+    return day[0] == day[1] and one[2] != other[2]
+
+
+def _one_answer_twice(several: Several, predicted: bool) -> bool:
+    """Whether a list may be one answer in several forms, as in `1/2, 0.5`: a pair (5, 5) is not, nor a list 5, 5."""
+    return predicted and several.brackets == "" and len({_text(item) for item in several.items}) > 1
+
+
+def _text(answer: Answer) -> str:
+    return answer.text if isinstance(answer, Scalar | Words) else repr(answer)
+
+
+def _without_repeats(items: tuple) -> tuple:
+    distinct: list[Answer] = []
+    for item in items:
+        if not any(equal(item, other) is True for other in distinct):
+            distinct.append(item)
+    return tuple(distinct)
+
+
 def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool | None:
-    if units_clash(prediction.unit, gold.unit):
-        return False
-    if {prediction.unit, gold.unit} == {"deg", ""} and None not in (prediction.tree, gold.tree):
+    if {prediction.unit, gold.unit} in ({"deg", ""}, {"deg", "rad"}) and None not in (prediction.tree, gold.tree):
         angle, other = (prediction, gold) if prediction.unit == "deg" else (gold, prediction)
         radians = ("/", ("*", angle.tree, ("name", r"\pi")), ("number", Fraction(180)))
         if residues.equal(radians, other.tree):
             return True
+    if "" in (prediction.unit, gold.unit) and len(prediction.unit + gold.unit) == 1:
+        spelled, other = (prediction, gold) if prediction.unit else (gold, prediction)
+        if None not in (spelled.tree, other.tree) and other.value is None:  # 5 m for 5m, a product
+            return residues.equal(("*", spelled.tree, ("name", spelled.unit)), other.tree)
+    factor = conversion(prediction.unit, gold.unit)
+    if factor is None:
+        return False
+    if factor != 1:
+        trees = prediction.tree, gold.tree
+        return None not in trees and residues.equal(("*", trees[0], ("number", factor)), trees[1]) is True
     if prediction.digits or gold.digits:
         return _equal_in_bases(prediction, gold)
     if prediction.value is not None and gold.value is not None:
@@ -310,19 +522,39 @@ def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool |
     if _INSIGNIFICANT_SPACE.sub("", prediction.text) == _INSIGNIFICANT_SPACE.sub("", gold.text):
         return True
     if prediction.tree is None or gold.tree is None:
-        return algebra(prediction, gold)
-    verdict = residues.equal(prediction.tree, gold.tree)
-    if verdict is not True and (_approximates(prediction, gold) or _approximates(gold, prediction)):
+        broken = prediction.tree is None and (_BROKEN.search(prediction.text) or not balanced(prediction.text))
+        return False if broken and gold.value is not None else algebra(prediction, gold)
+    verdict = _same_trees(prediction.tree, gold.tree)
+    if verdict is not True and (_approximates(prediction, gold) or _approximates(gold, prediction, MIN_GOLD_DIGITS)):
         return True
     return algebra(prediction, gold) if verdict is None else verdict
 
 
+def _same_trees(one: tuple, other: tuple) -> bool | None:
+    verdict = residues.equal(one, other)
+    return numeric.agree(one, other) if verdict is None else verdict
+
+
 def _equal_in_bases(prediction: Scalar, gold: Scalar) -> bool:
-    """Numbers with a base: by value if both have one, else a number without counts as written in the other's base."""
-    same_value = prediction.value is not None and prediction.value == gold.value
-    if prediction.digits and gold.digits:
-        return same_value or (prediction.digits == gold.digits and None in (prediction.value, gold.value))
-    return same_value or (prediction.digits or prediction.text) == (gold.digits or gold.text)
+    """Numbers with a base: by value; a number without counts as written in the other's base, up to base ten.
+
+    A base that is a letter has no value: the same digits with the same letter are equal, and with a known base.
+    """
+    if prediction.value is not None and prediction.value == gold.value:
+        return True
+    based = [side for side in (prediction, gold) if side.digits]
+    if any(side.value is None and not _letter_base(side) for side in based):
+        return False  # 33_2: no number has these digits
+    if len(based) == 2:
+        letters = [side.base for side in based if _letter_base(side)]
+        return prediction.digits == gold.digits and (len(letters) == 1 or len(letters) == 2 and len(set(letters)) == 1)
+    if not _letter_base(based[0]) and int(based[0].base) > 10:
+        return False
+    return (prediction.digits or prediction.text) == (gold.digits or gold.text)
+
+
+def _letter_base(answer: Scalar) -> bool:
+    return not answer.base.isdigit()
 
 
 def _equal_numbers(prediction: Scalar, gold: Scalar) -> bool:
@@ -332,7 +564,7 @@ def _equal_numbers(prediction: Scalar, gold: Scalar) -> bool:
         return True
     if gold.percent and not prediction.percent and gold.value == 100 * prediction.value:
         return True
-    return _approximates(prediction, gold) or _approximates(gold, prediction)
+    return _approximates(prediction, gold) or _approximates(gold, prediction, MIN_GOLD_DIGITS)
 
 
 def _terminates(value: Fraction) -> bool:
@@ -343,17 +575,27 @@ def _terminates(value: Fraction) -> bool:
     return denominator == 1
 
 
-def _approximates(decimal: Scalar, other: Scalar) -> bool:
+def _approximates(decimal: Scalar, other: Scalar, digits: int = MIN_SIGNIFICANT_DIGITS) -> bool:
     """Whether `decimal` is a rounded or cut-off form of a number that has no finite decimal form."""
     if decimal.value is None or not decimal.decimals or other.tree is None or other.decimals:
         return False
     mantissa = decimal.text.partition("\\")[0]
-    if len(mantissa.strip().lstrip("-0.").replace(".", "")) < MIN_SIGNIFICANT_DIGITS:
+    if len(mantissa.strip().lstrip("-0.").replace(".", "")) < digits:
         return False
-    unit = Fraction(10) ** -decimal.decimals
     if other.value is not None:
-        return not _terminates(other.value) and abs(decimal.value - other.value) < unit
+        return not _terminates(other.value) and _rounds(other.value, Fraction(0), decimal)
     approximation = residues.approximate(other.tree)
-    if approximation is None or approximation[1] > unit / 4:
-        return False
-    return abs(decimal.value - Fraction(approximation[0])) < unit + Fraction(approximation[1])
+    if approximation is not None and approximation[1] < 10.0**-decimal.decimals / 4:
+        return _rounds(Fraction(approximation[0]), Fraction(approximation[1]), decimal)
+    value = numeric.constant(other.tree)
+    # What a program printed is right to about its last digit.
+    noise = abs(decimal.value) * _FLOAT_NOISE if decimal.decimals >= 14 else Fraction(0)
+    return value is not None and _rounds(value, noise, decimal)
+
+
+def _rounds(value: Fraction, error: Fraction, decimal: Scalar) -> bool:
+    """Whether `decimal` is `value` (known up to `error`), rounded or cut off at its last digit."""
+    unit = Fraction(10) ** -decimal.decimals
+    if abs(decimal.value - value) <= unit / 2 + error:
+        return True
+    return -error <= abs(value) - abs(decimal.value) < unit + error and (value < 0) == (decimal.value < 0)

@@ -20,16 +20,23 @@ _TOKEN = re.compile(
     r"\s*(?:(?P<number>\d+(?:\.\d*)?|\.\d+)|(?P<command>\\[a-zA-Z]+|\\[{}|])|(?P<letter>[a-zA-Z])|(?P<symbol>.))",
     re.DOTALL,
 )
-_GREEK = {
+GREEK = {
     rf"\{name}"
     for name in (
         *("alpha", "beta", "gamma", "delta", "epsilon", "varepsilon", "zeta", "eta", "theta", "vartheta", "kappa"),
         *("lambda", "mu", "nu", "xi", "rho", "sigma", "tau", "phi", "varphi", "chi", "psi", "omega"),
+        *("Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi", "Psi", "Omega", "ell"),
     )
 }
 _FUNCTIONS = {rf"\{name}" for name in ("sin", "cos", "tan", "cot", "sec", "csc", "ln", "log", "exp")}
-_STARTS = {"(", "{", r"\frac", r"\sqrt", r"\pi", r"\binom"} | _GREEK | _FUNCTIONS
-_SUBSCRIPT = re.compile(r"_\s*(?:\{\s*([a-zA-Z0-9]+)\s*\}|([a-zA-Z0-9]))")
+_FUNCTIONS |= {rf"\{name}" for name in ("arcsin", "arccos", "arctan", "sinh", "cosh", "tanh")}
+_INVERSES = {r"\sin": r"\arcsin", r"\cos": r"\arccos", r"\tan": r"\arctan"}
+_ROUNDED = {r"\lfloor": ("floor", r"\rfloor"), r"\lceil": ("ceil", r"\rceil")}
+_SERIES = {r"\sum": "sum", r"\prod": "prod"}
+_CIRCLE = re.compile(r"\s*\\circ(?![a-zA-Z])")
+DEGREE = ("/", ("name", r"\pi"), ("number", Fraction(180)))
+_STARTS = {"(", "{", r"\frac", r"\sqrt", r"\pi", r"\binom", *_ROUNDED, *_SERIES} | GREEK | _FUNCTIONS
+_SUBSCRIPT = re.compile(r"\s*_\s*(?:\{\s*([a-zA-Z0-9]+(?:[+-]\d+)?)\s*\}|([a-zA-Z0-9]))")
 _FUNCTION_LETTERS = frozenset("fghpquvCDEFGHPQRTVW")
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
 INFINITY = ("name", r"\infty")
@@ -54,6 +61,7 @@ class _Reader:
         self.text = text
         self.position = 0
         self.depth = 0
+        self.bars = 0
         self.kind = self.token = None
         self.spaced = False
         self.advance()
@@ -113,7 +121,7 @@ class _Reader:
                 divided = operator == "/"
             elif self.kind == "number":
                 raise Unsupported("two numbers side by side")
-            elif self.kind == "letter" or self.token in _STARTS:
+            elif self.kind == "letter" or self.token in _STARTS or (self.token == "|" and not self.bars):
                 if divided:
                     raise Unsupported("1/2x can be read in two ways")
                 tree = ("*", tree, self.power())
@@ -136,6 +144,10 @@ class _Reader:
                 tree = ("!", tree)
                 continue
             self.advance()
+            if self.token == r"\circ":
+                self.advance()
+                tree = ("*", tree, DEGREE)
+                continue
             if self.token == "-":
                 self.advance()
                 exponent = negated(self.base())
@@ -176,6 +188,21 @@ class _Reader:
             return tree
         if token in ("(", "{", "["):
             return self.group()
+        if token == "|":
+            self.advance()
+            self.bars += 1
+            tree = self.sum()
+            self.bars -= 1
+            self.expect("|")
+            return ("abs", tree)
+        if token in _ROUNDED:
+            self.advance()
+            operator, closing = _ROUNDED[token]
+            tree = self.sum()
+            self.expect(closing)
+            return (operator, tree)
+        if token in _SERIES:
+            return self.series()
         if token == r"\frac":
             self.advance()
             return ("/", self.braced(), self.braced())
@@ -192,7 +219,7 @@ class _Reader:
             return ("binom", self.braced(), self.braced())
         if token in _FUNCTIONS:
             return self.function()
-        if kind == "letter" or token in _GREEK:
+        if kind == "letter" or token in GREEK:
             name = token
             subscript = _SUBSCRIPT.match(self.text, self.position)
             if subscript:
@@ -205,6 +232,32 @@ class _Reader:
                 return ("apply", name, self.group())
             return ("name", name)
         raise Unsupported(f"unexpected {token!r}")
+
+    def series(self) -> tuple:
+        """`\\sum_{k=1}^{n} k`; what it adds up ends where a product ends."""
+        operator = _SERIES[self.token]
+        self.advance()
+        self.expect("_")
+        self.expect("{")
+        name = self.token
+        if self.kind != "letter":
+            raise Unsupported("sum over what?")
+        self.advance()
+        self.expect("=")
+        low = self.sum()
+        self.expect("}")
+        self.expect("^")
+        if self.token == r"\infty":
+            self.advance()
+            high = INFINITY
+        elif self.token == "{" and re.match(r"\s*\\infty\s*\}", self.text[self.position :]):
+            self.advance()
+            self.advance()
+            self.expect("}")
+            high = INFINITY
+        else:
+            high = self.base()
+        return (operator, name, low, high, self.product())
 
     def function(self) -> tuple:
         name = self.token
@@ -220,13 +273,23 @@ class _Reader:
         if self.token == "^":
             self.advance()
             power = self.base()
-            if power[0] != "number" or power[1] <= 0:
+            if name in _INVERSES and exact(power) == -1:
+                name, power = _INVERSES[name], None
+            elif power[0] != "number" or power[1] <= 0:
                 raise Unsupported("inverse function or power")
         if self.token in ("(", "{"):
             argument = self.group()
-        elif self.kind in ("letter", "number") or self.token in _GREEK or self.token in (r"\pi", r"\frac", r"\sqrt"):
+        elif (
+            self.kind in ("letter", "number") or self.token in GREEK or self.token in (r"\pi", r"\frac", r"\sqrt", "|")
+        ):
             argument = self.base()
-            if self.kind in ("letter", "number") or self.token in ("^", "(", "!", r"\pi", *_GREEK):
+            if self.token == "^" and _CIRCLE.match(self.text, self.position):
+                self.advance()
+                self.advance()
+                argument = ("*", argument, DEGREE)
+            while self.kind == "letter" or self.token in GREEK or self.token == r"\pi":
+                argument = ("*", argument, self.base())  # \\sin 2x
+            if self.kind == "number" or self.token in ("^", "(", "!"):
                 raise Unsupported("where does the argument end?")
         else:
             raise Unsupported("function without argument")
@@ -243,12 +306,22 @@ def read(text: str) -> tuple | None:
         return None
 
 
+def free_names(tree: tuple) -> frozenset[str]:
+    """The names in a tree, without those that a sum or product runs over."""
+    if tree[0] == "name":
+        return frozenset((tree[1],))
+    if tree[0] in ("sum", "prod"):
+        bounds = free_names(tree[2]) | (free_names(tree[3]) - {INFINITY[1]})
+        return bounds | (free_names(tree[4]) - {tree[1]})
+    return frozenset().union(*(free_names(part) for part in tree[1:] if isinstance(part, tuple)))
+
+
 def exact(tree: tuple) -> Fraction | None:
     """The value if it is a rational number of moderate size that needs no simplification of roots."""
     operator = tree[0]
     if operator == "number":
         return tree[1]
-    if operator in ("name", "apply"):
+    if operator in ("name", "apply", "sum", "prod"):
         return None
     parts = [exact(part) for part in tree[1:]]
     if any(part is None for part in parts):
@@ -262,6 +335,8 @@ def exact(tree: tuple) -> Fraction | None:
         return a / b if b else None
     if operator == "sqrt":
         return rational_root(a)
+    if operator in ("abs", "floor", "ceil"):
+        return abs(a) if operator == "abs" else Fraction(math.floor(a) if operator == "floor" else math.ceil(a))
     if operator in ("root", "log_base"):
         return None
     if operator == "binom":

@@ -3,6 +3,7 @@
 from fractions import Fraction
 
 from .expression import INFINITY, negated
+from .residues import approximate
 from .shapes import Answer, Scalar, Several
 
 
@@ -17,10 +18,16 @@ def _position(answer: Answer) -> tuple[int, Fraction] | None:
         return 1, Fraction(0)
     if answer.tree == negated(INFINITY):
         return -1, Fraction(0)
-    return None if answer.value is None else (0, answer.value)
+    if answer.value is not None:
+        return 0, answer.value
+    value = None if answer.tree is None else approximate(answer.tree)
+    # An end that is no rational number, to more digits than two different ends of an answer share.
+    return None if value is None or value[1] > 1e-12 else (0, Fraction(round(value[0], 10)).limit_denominator(10**10))
 
 
 def _interval(answer: Answer) -> tuple[End, End] | None:
+    if isinstance(answer, Scalar) and (point := _position(answer)) is not None and not point[0]:
+        return (point, 0), (point, 0)  # the point of \\{1\\}
     if not isinstance(answer, Several) or len(answer.items) != 2 or answer.brackets not in ("()", "[]", "(]", "[)"):
         return None
     low, high = map(_position, answer.items)
@@ -31,7 +38,9 @@ def _interval(answer: Answer) -> tuple[End, End] | None:
 
 def merged(answer: Answer) -> list[tuple[End, End]] | None:
     """The intervals of a union, sorted and with touching ones joined; `None` if they cannot be told."""
-    parts = answer.items if isinstance(answer, Several) and answer.brackets == "U" else (answer,)
+    parts: list[Answer] = []
+    for part in answer.items if isinstance(answer, Several) and answer.brackets == "U" else (answer,):
+        parts.extend(part.items if isinstance(part, Several) and part.brackets == "{}" else [part])
     intervals = [_interval(part) for part in parts]
     if None in intervals:
         return None
@@ -46,6 +55,30 @@ def merged(answer: Answer) -> list[tuple[End, End]] | None:
                 continue
         result.append((low, high))
     return result
+
+
+def without_points(whole: Answer, points: Answer) -> Several | None:
+    """An interval or union without some points of it, as a union."""
+    intervals = merged(whole)
+    if intervals is None or not isinstance(points, Several) or points.brackets != "{}" or not points.items:
+        return None
+    parts = list(whole.items) if isinstance(whole, Several) and whole.brackets == "U" else [whole]
+    for point in points.items:
+        position = _position(point)
+        if position is None or position[0]:
+            return None
+        for part in parts:
+            interval = _interval(part)
+            if interval is None or not isinstance(part, Several) or len(part.items) != 2:
+                return None
+            if interval[0] <= (position, 0) <= interval[1]:
+                parts.remove(part)
+                parts += [
+                    Several(part.brackets[0] + ")", (part.items[0], point)),
+                    Several("(" + part.brackets[1], (point, part.items[1])),
+                ]
+                break
+    return Several("U", tuple(parts))
 
 
 def intersection(parts: list[Several]) -> Several | None:

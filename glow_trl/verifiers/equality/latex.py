@@ -10,6 +10,8 @@ MAX_LAYERS = 16
 
 _CHARACTERS = str.maketrans(
     {
+        **{chr(code): chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)},
+        **dict.fromkeys("\u200e\u200f\u202a\u202b\u202c\u202d\u2066\u2067\u2068\u2069", ""),
         **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u00ad", ""),
         **dict.fromkeys("\u00a0\u2002\u2003\u2009\u202f\u3000\t\r\n\f\v", " "),
         **dict.fromkeys("−–—‐‑﹣－", "-"),
@@ -32,6 +34,9 @@ _CHARACTERS = str.maketrans(
             )
         },
         **dict(zip("（），。：；％", "(),.:;%", strict=True)),
+        "∛": r"\sqrt[3]",
+        "∜": r"\sqrt[4]",
+        **{"⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil "},
         "÷": "/",
         "≤": "<=",
         "≥": ">=",
@@ -47,6 +52,7 @@ _MATH_COMMANDS = {
     **dict.fromkeys(("dots", "cdots"), r"\ldots "),
     **dict.fromkeys(("land", "lor"), ","),
     **dict.fromkeys(("infin", "infty"), r"\infty "),
+    **dict.fromkeys(("lvert", "rvert", "vert"), "|"),
     "ne": r"\neq ",
     "lt": "<",
     "gt": ">",
@@ -79,14 +85,32 @@ _ENVIRONMENT = re.compile(r"\\begin\s*\{")
 _SPACING = re.compile(r"(?<!\\)(?:\\[,;: >]|~)")
 _NEGATIVE_SPACE = re.compile(r"\\!\s*")
 _BRACED_COMMA = re.compile(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
-_CURRENCY = re.compile(r"\\\$|[€£¥₹₽₩₪₫฿]|(?:US|A|C)\$(?=\s*\d)")
-_SHORT_FRACTION = re.compile(r"\\frac\s*(?:(\d)|\{([^{}]*)\})\s*(?:(\d)|(\\pi\b|[a-zA-Z])|\{([^{}]*)\})")
-_SHORT_ROOT = re.compile(r"\\sqrt\s*(\d+|[a-zA-Z])")
+_CURRENCY = re.compile(r"\\\$|(?:US|A|C)\$(?=\s*\d)")
+_SHORT_FRACTION = re.compile(
+    r"\\frac\s*(?:(\d|(?<=\s)[a-zA-Z])|\{([^{}]*)\})\s*(?:(\d)|(\\pi\b|[a-zA-Z])|\{([^{}]*)\})"
+)
+_SHORT_ROOT = re.compile(r"\\sqrt\s*(\[\d{1,3}\])?\s*(?:(\d+|[a-zA-Z])|\(([^()]*)\))")
+_BINOMIAL = re.compile(r"\\[dt]?binom\s*(?:(\d)|\{([^{}]*)\})\s*(?:(\d|[a-zA-Z])|\{([^{}]*)\})")
+_CHOOSE = re.compile(r"\{([^{}]*)\\choose(?![a-zA-Z])([^{}]*)\}")
+_BARE_CHOOSE = re.compile(r"(\w+)\s*\\choose\s*(\w+)")
+_COMBINATIONS = re.compile(r"(?<![\w\\])C\((\d+),\s*(\d+)\)")
+_COLOR = re.compile(
+    r"\\(?:text|math)?color(?:box)?\s*(?:\[[a-zA-Z]*\]\s*)?\{[^{}]*\}|\\(?:underline|ensuremath)(?![a-zA-Z])"
+)
+_POWER_SIGN = re.compile(r"(?<=[\w)}\]])\s?\*\*\s?(?:(\d+|[a-zA-Z])|\((-?\d+)\)|(?=[({]))")
+_TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
+_UNDERSCORED = re.compile(r"\d{1,3}(?:_\d{3})+(?:\.\d+)?")
+_ONLY = re.compile(r"^(?:\\text\s*\{\s*only\s*\}|only\s)\s*", re.IGNORECASE)
+_COMMENT = re.compile(r"^%[^\n]*\n")
 _BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=[({\d])")
 _BARE_NAMES = re.compile(
     r"(?<![\\a-zA-Z])(pi|infinity|infty|inf|sin|cos|tan|cot|sec|csc|log|ln|arcsin|arccos|arctan)(?![a-zA-Z])"
 )
-_LETTER_IN_TEXT = re.compile(r"\\text\s*\{\s*([a-zA-Z])\s*\}")
+# A letter behind a number may be a unit, `5\\text{ N}`; `12\\text{A}` is more likely a name.
+_LETTER_IN_TEXT = re.compile(
+    r"(?<![\d}])(?<![\d}] )\\text\s*\{\s*([a-zA-Z])\s*\}"
+    r"|\\text\s*\{(?![gmsLNJKVW]\s*\}|\s+[gmshdltACFJKLMNTVW]\s*\})\s*([a-zA-Z])\s*\}"
+)
 _LOGARITHM_BASE = re.compile(r"(?<![a-zA-Z])\\?log(\d+)\s*\(")
 _SPACES = re.compile(r"\s+")
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})")
@@ -95,7 +119,10 @@ _PERCENT_WORDS = re.compile(
     r"\s*(?:\\text\s*\{\s*)?\b(?:percent(?:age)?(?:\s+points?)?|pct)\b\.?(?:\s*\})?", re.IGNORECASE
 )
 _FORMATTING = re.compile(r"\*\*|__|(?<!\w)`|`(?!\w)")
-_APPROXIMATELY = re.compile(r"^(?:\\approx(?![a-zA-Z])|\\sim(?![a-zA-Z])|~|≈)\s*")
+_APPROXIMATELY = re.compile(
+    r"^(?:(?:\\text\s*\{\s*)?(?:about|approximately|approx\.?|roughly|around)(?:\s*\}|\s(?!\w*\}))|\\approx(?![a-zA-Z])|\\sim(?![a-zA-Z])|~|≈)\s*",
+    re.IGNORECASE,
+)
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), (r"\fbox{", "}"))
 
@@ -150,8 +177,13 @@ def normalize(text: str) -> str:
     """
     if len(text) > MAX_LENGTH:
         return text.strip()
-    text = unwrap(text.translate(_CHARACTERS))
+    text = unwrap(_COMMENT.sub("", text.strip()).translate(_CHARACTERS))
+    if "**" in text and not text.endswith("**"):
+        text = _POWER_SIGN.sub(lambda match: f"^{{{match[1] or match[2]}}}" if match[1] or match[2] else "^", text)
     text = _FORMATTING.sub("", text)
+    if "_" in text and _UNDERSCORED.fullmatch(text):
+        text = text.replace("_", "")
+    text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", _TIMES_TEN.sub(r" \\cdot ", text))
     if "\\" in text:
         if not _ENVIRONMENT.search(text):
             text = _DOUBLED.sub(lambda _: "\\", text)
@@ -162,16 +194,22 @@ def normalize(text: str) -> str:
         text = _OPERATOR_NAME.sub(r"\\\1 ", text)
         text = _COMMAND.sub(lambda match: _MATH_COMMANDS.get(match[1], match[0]), text)
         text = _DEGREES.sub(r"^\\circ ", text)
+        text = _COLOR.sub("", text).strip()
+        if text.startswith("{") and "," not in text and closing_brace(text, 0) == len(text) - 1:
+            text = text[1:-1].strip()
+        if "choose" in text:
+            text = _BARE_CHOOSE.sub(r"\\binom{\1}{\2}", _CHOOSE.sub(r"\\binom{\1}{\2}", text))
+        text = _BINOMIAL.sub(lambda match: rf"\binom{{{match[1] or match[2]}}}{{{match[3] or match[4]}}}", text)
         for _ in range(4):
             shorter = _SHORT_FRACTION.sub(_fraction, text)
             if shorter == text:
                 break
             text = shorter
-        text = _SHORT_ROOT.sub(r"\\sqrt{\1}", text)
+        text = _SHORT_ROOT.sub(lambda match: rf"\sqrt{match[1] or ''}{{{match[2] or match[3] or ''}}}", text)
     else:
         text = _BRACED_COMMA.sub("", _CURRENCY.sub(r"\\$", text))
-    text = re.sub(r"(?<!\\)\$", "", text)
-    text = _LETTER_IN_TEXT.sub(r"\1", text)
+    text = _ONLY.sub("", re.sub(r"(?<!\\)\$", "", text))
+    text = _LETTER_IN_TEXT.sub(lambda match: match[1] or match[2], text)
     text = _LOGARITHM_BASE.sub(r"\\log_{\1}(", text)
     text = _BARE_ROOT.sub(r"\\sqrt", text)
     text = _BARE_NAMES.sub(

@@ -15,6 +15,7 @@ class Scalar:
     percent: bool = False
     unit: str = ""
     digits: str = ""  # of a number with its base: "-101" for -101_2
+    base: str = ""  # "2" for -101_2; it may be a letter
 
 
 @dataclass(frozen=True, slots=True)

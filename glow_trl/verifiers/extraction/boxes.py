@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 
 from ..equality.latex import closing_brace
+from .fields import answer_field, without_fences
+from .withdrawal import WINDOW, dismissed, withdrawn
 
 
 # Only this much of the end of a completion is searched for a closing; boxes are looked for in all of it.
@@ -15,11 +17,21 @@ MAX_TAG = 4000
 
 _SPECIAL = re.compile(r"<\|[a-z_0-9]{1,40}\|>|</s>|<eos>|<end_of_turn>")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
+_ONLY_BOX = re.compile(r"[\s$]*+(?:\\[\[(]\s*+)?\\boxed\s*\{")
+_BOX_END = re.compile(r"\s*\}[\s$.\\\])]*+")
 _BOX_JOINT = re.compile(
     r"""(?:[\s$.,;:&()\[\]{}]|\\(?:q?quad|text\s*\{[\s,]*(?:and|or)[\s,]*\})|\\[\\()\[\],;:!\s]|\b(?:and|or)\b)*+
         (?:[a-zA-Z](?:_\{?\w{1,3}\}?)?(?:\([a-z]\))?\s*=[\s$\\(\[{]*)?""",
     re.VERBOSE,
 )
+_STATEMENT = re.compile(
+    r"\s*+(?P<text>\\(?:text|math)\w*\s*\{\s*)?(?:(?:so|thus|therefore|hence)\b,?\s*)?(?:the\s+)?(?:final\s+|correct\s+)?answer\s*"
+    r"(?::|is\b:?|=)\s*(?P<closed>\}\s*(?::\s*)?)?",
+    re.IGNORECASE,
+)
+_TEXT = re.compile(r"\\(?:text|mbox)\w*\s*\{([^{}]*)\}")
+_ALTERNATIVE_IN_TEXT = re.compile(r"\\(?:text|mbox)\w*\s*\{([^{}]*\bor\b[^{}]*[\w(][^{}]*)\}")
+_VALUE_IN_BOX = re.compile(r"\s*+[^\s(]++")
 _FILLER = re.compile(
     r"(?:(?:the|my|our|a|an|so|thus|therefore|hence|then|and|is|that|final|correct|right|best|most|likely|possible|"
     r"other|another|second|third|first|last|alternative|alternatively|either|option|choice|or|maybe|perhaps|possibly|"
@@ -66,8 +78,14 @@ class Box:
 def final_part(completion: str) -> tuple[str, str]:
     """The part that answers, and a prefix for the rule: what comes after `</think>`, up to the end of the turn.
 
-    A completion whose thinking never ends, or has nothing behind it, has an empty final part.
+    A completion whose thinking never ends, or has nothing behind it, has an empty final part. Boxes that are taken
+    back ("not", "is incorrect") are left out.
     """
+    text, prefix = _final_text(completion)
+    return _without_withdrawn(text) if "boxed" in text or "box{" in text else text, prefix
+
+
+def _final_text(completion: str) -> tuple[str, str]:
     text, prefix = completion, ""
     end = text.rfind("</think>")
     if end >= 0:
@@ -83,8 +101,41 @@ def final_part(completion: str) -> tuple[str, str]:
         end = text.rfind("</answer>")
         start = text.rfind("<answer>", max(0, end - MAX_TAG), end) if end >= 0 else -1
         if start >= 0:
-            return text[start + len("<answer>") : end].strip(), prefix + "answer_tag:"
-    return text.strip(), prefix
+            text, prefix = text[start + len("<answer>") : end], prefix + "answer_tag:"
+    text = text.strip()
+    if "```" in text:
+        text = without_fences(text)
+    if (field := answer_field(text)) is not None:
+        text, prefix = field, prefix + "answer_field:"
+    return text, prefix
+
+
+def _without_withdrawn(text: str) -> str:
+    boxes = last_boxes(text)
+    for index in range(len(boxes) - 1, -1, -1):
+        box = boxes[index]
+        following = text[box.end : boxes[index + 1].start] if index + 1 < len(boxes) else None
+        inside = _VALUE_IN_BOX.match(said := _TEXT.sub(r" \1 ", box.content))
+        if (inside and dismissed(said[inside.end() :])) or withdrawn(
+            text[max(0, box.start - WINDOW) : box.start], text[box.end : box.end + WINDOW], following
+        ):
+            text = text[: box.start] + " " * (box.end - box.start) + text[box.end :]
+    return text
+
+
+def is_exactly(completion: str, gold: str, require_boxed: bool) -> bool:
+    """Whether a completion is the gold answer, letter for letter, bare or in its only box.
+
+    The braces of the gold answer need not balance.
+    """
+    text, gold = _final_text(completion)[0], gold.strip()
+    if not gold:
+        return False
+    if text == gold and not require_boxed:
+        return True
+    match = _ONLY_BOX.match(text)
+    rest = text[match.end() :].lstrip() if match else ""
+    return rest.startswith(gold) and _BOX_END.fullmatch(rest, len(gold)) is not None
 
 
 def ending(text: str) -> str:
@@ -115,8 +166,23 @@ def last_boxes(text: str) -> list[Box]:
             content, end = word.group(0).rstrip("$.,"), match.end() + word.end()
         if boxes and end > boxes[-1].start:
             continue  # a box around boxes: the inner one is the answer
-        boxes.append(Box(position, end, content.strip()))
+        boxes.append(Box(position, end, _without_statement(content.strip())))
     return boxes[::-1]
+
+
+def _without_statement(content: str) -> str:
+    """What a box says that holds a whole statement: `\\text{The answer is } 12`."""
+    if " or" in content:
+        content = _ALTERNATIVE_IN_TEXT.sub(r" \1 ", content)  # 5\text{ or 6}
+    match = _STATEMENT.match(content)
+    if match is None:
+        return content
+    rest = content[match.end() :].strip()
+    if match.group("text") and not match.group("closed"):
+        rest = (
+            rest[:-1] if rest.endswith("}") and closing_brace("{" + rest, 0) == len(rest) else rest.replace("}", "", 1)
+        )
+    return rest.strip(" .") or content
 
 
 def nothing_between(between: str) -> bool:

@@ -3,13 +3,21 @@
 import re
 
 from .boxes import NOTHING, Extraction, boxed_answer, ending, final_part
+from .phrases import enumerated
 from .statements import SENTENCE_END, consecutive, stated_answers
 from .values import BARE_LENGTH, looks_bare, value_of
+from .withdrawal import dismissed
 
 
 SHORT_STATEMENT = 60
 
+_VALUE_END = re.compile(r"[\w)}\]$]++")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
+_TAIL = re.compile(
+    r"(?<=[\w)}\]$])[\s,]*+(?:\\text\s*\{\s*)?,?\s*\b(?:for|where|with)\s+(?:some|all|any|every|each|an?|the)?\s*(?:\w+\s+)?"
+    r"(?:integers?|real|positive|natural|numbers?|constants?|arbitrary|\$?\\?[a-zA-Z]\b)(?:(?!even\b|odd\b|prime\b)[^.\n=<>\d]){0,60}$"
+)
+_RESIDUES = re.compile(r"[a-zA-Z,\s]{0,40}\bcongruent\s+to\b[^.\n]{1,60}\b(?:modulo|mod)\b[^.\n]{1,20}\.?")
 _DECLINED = re.compile(
     r"\b(?:can(?:not|'t|\s+not)|could\s+not|couldn't|impossible\s+to|unable\s+to|not\s+possible\s+to)\s+(?:\w+\s+){0,2}?"
     r"(?:determined?|computed?|calculated?|found|find|solved?|provided?|given|give|stated?|answer(?:ed)?|simplified)\b"
@@ -24,7 +32,7 @@ def extract_math(completion: str, require_boxed: bool = False) -> Extraction:
     Rules, first to last: the last `\\boxed{}` (`boxed`); a closing statement (`answer_is`); a text that is nothing but
     an answer (`whole`); bold in the last paragraph (`bold`); the value that the last sentence gives (`last_value`).
     With `require_boxed` only the first counts. A prefix tells that the answer was looked for behind the thinking part
-    (`after_think:`) or in `<answer>` tags (`answer_tag:`).
+    (`after_think:`), in `<answer>` tags (`answer_tag:`) or in a field of a JSON object (`answer_field:`).
     """
     text, prefix = final_part(completion)
     if not text:
@@ -47,13 +55,17 @@ def _unboxed(text: str) -> Extraction:
             return Extraction(value, "answer_is", tuple(other for other in others if other is not None))
         if len(said) <= SHORT_STATEMENT:
             return Extraction(said, "answer_is")
-    elif short is not None and looks_bare(text):
-        return Extraction(text.lstrip("=≈ "), "whole")
+    elif short is not None and (looks_bare(bare := _TAIL.sub("", text)) or _RESIDUES.fullmatch(bare)):
+        return Extraction(bare.lstrip("=≈ "), "whole")
+    elif short is not None and (listed := enumerated(text)):
+        return Extraction(listed, "whole")
     if not _DECLINED.search(text[-BARE_LENGTH:]):
         found = _last_value(text)
         if found is not None:
             return found
-    return NOTHING if short is None else Extraction(short, "whole")
+    if short is None or any(dismissed(short[match.end() :]) for match in _VALUE_END.finditer(short)):
+        return NOTHING
+    return Extraction(short, "whole")
 
 
 def _last_value(text: str) -> Extraction | None:

@@ -3,12 +3,14 @@
 import re
 
 from .boxes import nothing_between
+from .withdrawal import dismissed, negated
 
 
 MAX_STATEMENTS = 8
 MAX_SAID = 600
 NEAR = 600
 COMPANY = 260
+SHORT = 40
 
 _STATEMENT = re.compile(
     r"""(?:
@@ -29,18 +31,13 @@ _STATEMENT = re.compile(
     )\s*+(?:\*\*)?\s*+""",
     re.VERBOSE | re.IGNORECASE,
 )
-_NEGATED = re.compile(
-    r"(?:\b(?:not|never|isn't|wasn't|aren't|can't\s+be|rather\s+than|instead\s+of|unlike|no\s+longer)\b|n't\b|"
-    r"≠|\\neq?|!=|不是)[^\w\n.!?]*+(?:[^\W\d]++[^\w$\\\n.!?]++){0,3}+$",
-    re.IGNORECASE,
-)
+_WRONG = re.compile(r"\b(?:wrong|incorrect|mistaken)\s+$", re.IGNORECASE)
+_BULLET = re.compile(r"(?:\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")
+_FIRST_WORD = re.compile(r"[^\s.,;]++|\S")
 _DISPLAYS = ((r"\[", r"\]"), ("$$", "$$"), (r"\(", r"\)"), (r"\begin", r"\end"))
-SENTENCE_END = re.compile(r"(?<=[^\d\s])\.(?=\s|$)|(?<=\d)\.(?=\s|$)|。|\n|(?<=[)\]}$%\w])[!?](?=\s|$)")
-
-
-def negated(before: str) -> bool:
-    """Whether what follows `before` is taken back by it: "not", "rather than", ..."""
-    return _NEGATED.search(before[-60:]) is not None
+SENTENCE_END = re.compile(
+    r"(?<=[^\d\s])(?<!\bi\.e)(?<!\be\.g)\.(?=\s|$)|(?<=\d)\.(?=\s|$)|。|\n|(?<=[)\]}$%\w])[!?](?=\s|$)"
+)
 
 
 def _statement_end(text: str, start: int) -> int:
@@ -67,7 +64,15 @@ def stated_answers(text: str) -> list[tuple[int, int, str]]:
     for match in matches[-MAX_STATEMENTS:]:
         end = _statement_end(text, match.end())
         said = text[match.end() : end].strip()[:MAX_SAID]
-        if said and not negated(text[max(0, match.start() - 60) : match.start()]):
+        if "\n" in text[match.start() : match.end()].strip(" ") or said.startswith(("* ", "• ")):
+            said = _BULLET.sub("", said)
+        before = text[max(0, match.start() - 60) : match.start()]
+        if not said or negated(before) or _WRONG.search(before):
+            continue
+        word = _FIRST_WORD.match(said)
+        if not (word and dismissed(said[word.end() :])) and not (
+            len(said) < SHORT and dismissed(text[end : end + NEAR])
+        ):
             found.append((match.start(), end, said))
     return found
 

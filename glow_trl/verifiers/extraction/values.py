@@ -2,7 +2,8 @@
 
 import re
 
-from .statements import negated
+from .phrases import enumerated, whole_phrases
+from .withdrawal import dismissed, negated
 
 
 BARE_LENGTH = 300
@@ -31,7 +32,7 @@ _UNSURE = re.compile(
     r"\b(?:could|might|may|maybe|perhaps|possibly|possible|either|alternatively|guess|guesses)\b", re.IGNORECASE
 )
 _BEFORE_ANOTHER = re.compile(
-    r"\W*+(?:or|and|,|/|versus|vs)\s*+(?:(?:maybe|perhaps|possibly|also|even|either|the|is|it|could|be|might|else)\b\W*+)*+",
+    r"\W*+(?:or|and|,|/|versus|vs|或者?|还是|和|、|，)\s*+(?:(?:maybe|perhaps|possibly|also|even|either|the|is|it|could|be|might|else)\b\W*+)*+",
     re.IGNORECASE,
 )
 _ENUMERATION = re.compile(r"^\s*(?:[Ss]tep\s+\d+\s*[:.)]|\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")
@@ -68,7 +69,7 @@ def looks_bare(text: str) -> bool:
 
 
 def values(sentence: str) -> list[tuple[int, int, str]]:
-    """The values in a sentence (formulas, numbers): start, end and text, without those that a "not" takes back."""
+    """The values in a sentence (formulas, numbers): start, end and text, without those that are taken back."""
     found: list[tuple[int, int, str]] = []
     covered: list[tuple[int, int]] = []
     for match in _MATH.finditer(sentence):
@@ -88,16 +89,25 @@ def values(sentence: str) -> list[tuple[int, int, str]]:
             content = sentence[start:end].strip()
             found.append((start, end, content.rstrip(".,)]" if pattern is _LATEX_VALUE else ".,")))
     found.sort()
-    return [value for value in found if not negated(sentence[max(0, value[0] - 60) : value[0]])]
+    found = [
+        value
+        for value in found
+        if not negated(sentence[max(0, value[0] - 60) : value[0]]) and not dismissed(sentence[value[1] :])
+    ]
+    return whole_phrases(sentence, found)
 
 
 def value_of(sentence: str, last: bool) -> str | None:
     """The value that a sentence gives; of several, that behind an "is" or "=", else the first or last."""
     sentence = _CLOSING_REMARK.sub("", sentence)
     sentence = sentence[-MAX_SENTENCE:] if last else sentence[:MAX_SENTENCE]
-    sentence = _ENUMERATION.sub("", sentence).strip().strip("*").strip()
+    if last:
+        sentence = _ENUMERATION.sub("", sentence)
+    sentence = sentence.strip().strip("*").strip()
     if looks_bare(sentence):
         return sentence
+    if not last and (listed := enumerated(sentence)):
+        return listed
     found = values(sentence)
     if not found:
         return None

@@ -1,13 +1,14 @@
 """Kind `choice`: the letter of a multiple-choice question, or the text of one of its options."""
 
 import re
+import unicodedata
 
 from ..equality.latex import unwrap
 from ..extraction.boxes import boxed_answer, ending, final_part
 from ..extraction.statements import consecutive, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .kind import Options
-from .text import normalize_text
+from .wording import normalize_text
 
 
 KIND = "choice"
@@ -16,12 +17,13 @@ LETTERS = "ABCDEFGHIJ"
 
 _LEADING = re.compile(
     r"^\W*(?:(?i:for sure|definitely|clearly|probably|most likely|likely|surely|certainly|indeed|also|therefore|thus|"
-    r"simply|so|hence)\W+)?(?i:(?:it(?:'s| is)\s+)?(?:the\s+)?(?:(?:option|choice|letter|answer)\s+)?)"
+    r"simply|so|hence)\W+)?(?:(?:I|i)(?:\s+(?:would|will))?\s+(?i:think|believe|guess|say|choose|pick|select|go with)"
+    r"(?:\s+that)?\s+)?(?i:(?:it(?:['’]s| is| must be)\s+)?(?:the\s+)?(?:(?:option|choice|letter|answer)\s+)?)"
     r"[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
 )
 _ONE_LETTER = re.compile(r"\W*([a-z])\W*")
 _REJECTED = re.compile(
-    r"^\W*(?:(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
+    r"^\W*(?:or\s+not\b|或不|也?不(?:对|正确|是(?:正确|答案|对))|也?错|(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
     r"(?:wrong|incorrect|false|not|ruled|eliminated|out)\b|isn't|cannot|can't)",
     re.I,
 )
@@ -37,8 +39,13 @@ _NO_OPTION_FITS = re.compile(
     r"\bclosest\b|\bnot\s+(?:listed|among|in\s+the|provided|given)\b|\bincorrect\b|\bnone\s+of\b", re.I
 )
 _ANOTHER = re.compile(
-    r"^[\s.)\]}*]*(?:[,/&]|\bor\b|\band\b|,\s*(?:or|and)\b)[\s,]*(?:maybe|perhaps|possibly|also|option|even|\s)*"
+    r"^[\s.)\]}*?]*(?:[,/&;+|、；，]|\band/or\b|\bor\b|\band\b|,\s*(?:or|and)\b|\(?\s*\b(?:or|and|maybe|perhaps|possibly)\b"
+    r"|或者?|还是|和|与|及|\s(?=(?:\(?[A-Z]\)?[\s.]*){1,10}$))[\s,]*(?:maybe|perhaps|possibly|also|option|even|\s)*"
     r"[\[({*\s]*([A-Z])(?![a-zA-Z'’])"
+)
+_NOT_BUT = re.compile(r"^\W*(?:it(?:'s| is)\s+)?not\s+\W*[A-Z]\b[^\w\n]*(?:but|rather)\s+(?:rather\s+)?", re.I)
+_CHOSEN = re.compile(
+    r"(?:(?<![不未])(?<!不[能应该可])选择?|正确(?:答案|选项)|答案选?)\s*(?:应?[是为]|：|:)?\s*[（(]?([A-Z])(?![a-zA-Z])"
 )
 _NEGATION = re.compile(
     r"(?:\bnot|n't|\bnever|\bnor|\bneither|不是|\bexcept|\brule out|\beliminate|\brather than|\binstead of)"
@@ -78,6 +85,7 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
     """The letters that a statement names as the answer: more than one for `(A) or (B)`."""
     said = said[:MAX_STATEMENT]
     said = re.sub(r"\\(?:text|mathrm|mathbf|textbf|boxed)\s*\{([^{}]*)\}", r"\1", said).strip()
+    said = _NOT_BUT.sub("", said)
     if (alone := _ONE_LETTER.fullmatch(said)) and alone.group(1).upper() in letters:
         return [alone.group(1).upper()]
     match = _LEADING.match(said)
@@ -85,7 +93,7 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
         match is None
         or match.group(1) not in letters
         or _REJECTED.match(said[match.end() :])
-        or re.match(r"\W*(?:A|I)\s+[a-z]", said)
+        or re.match(r"(?:A|I)\s+[a-z]", said[match.start(1) :])
     ):
         text = _letter_of_text(said, choices) if choices else None
         if text is None and choices:
@@ -95,8 +103,10 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
     found = [match.group(1)]
     rest = said[match.end() :]
     while (more := _ANOTHER.match(rest)) is not None and more.group(1) in letters:
-        found.append(more.group(1))
         rest = rest[more.end() :]
+        if _REJECTED.match(rest):
+            break
+        found.append(more.group(1))
     return list(dict.fromkeys(found))
 
 
@@ -118,6 +128,8 @@ def extract_choice(
     """The letters that the completion gives as its answer, and the rule by which they were found."""
     letters = "".join(chr(ord("A") + index) for index in range(min(26, len(choices)))) if choices else LETTERS
     text, prefix = final_part(completion)
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
     boxed = boxed_answer(text)
     if boxed.rule is not None:
         said = (boxed.answer or "", *boxed.others)
@@ -133,6 +145,9 @@ def extract_choice(
             for other in consecutive(text, statements[: index + 1]):
                 found.extend(letter for letter in _letters(other, letters, choices) if letter not in found)
             return found, prefix + "answer_is"
+    if chosen := [match for match in _CHOSEN.finditer(text) if match.group(1) in letters]:
+        found = _letters(text[chosen[-1].start(1) :], letters, choices)
+        return found, prefix + "answer_is"
     if len(text) <= 200 and (found := _letters(text, letters, choices)):
         return found, prefix + "leading"
     if matches := [match for match in _IS_CORRECT.finditer(text) if match.group(1) in letters]:

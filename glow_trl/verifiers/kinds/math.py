@@ -6,7 +6,7 @@ from ..equality.answers import parse
 from ..equality.comparison import contains, equal_texts
 from ..equality.latex import MAX_LENGTH, closing_brace
 from ..equality.shapes import Words
-from ..extraction.boxes import Extraction, ending, final_part, last_boxes
+from ..extraction.boxes import Extraction, ending, final_part, is_exactly, last_boxes
 from ..extraction.final_answer import extract_math
 from ..extraction.statements import stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
@@ -15,7 +15,7 @@ from .kind import Options, Undecided
 
 KIND = "math"
 
-_OPTION = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(([A-H])\)")
+_OPTION = re.compile(r"[^\w\-−–]*(?:\\?(?:text|math)\w*\s*\{\s*)?\(([A-H])\)")
 _LETTER = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(?([A-H])\)?\W*")
 
 
@@ -41,8 +41,12 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict | Undecided:
         return Verdict(None, None, BAD_GOLD, KIND)
     extraction = extract_math(prediction, options.require_boxed)
     if extraction.answer is None or not extraction.answer.strip():
-        return Verdict(False, None, NO_ANSWER, KIND, extraction.rule)
-    return _compare(prediction, extraction, extraction.answer.strip(), answer)
+        verdict: Verdict | Undecided = Verdict(False, None, NO_ANSWER, KIND, extraction.rule)
+    else:
+        verdict = _compare(prediction, extraction, extraction.answer.strip(), answer)
+    if not (isinstance(verdict, Verdict) and verdict.correct) and is_exactly(prediction, gold, options.require_boxed):
+        return Verdict(True, gold.strip(), MATCH, KIND, "identical")
+    return verdict
 
 
 def _compare(prediction: str, extraction: Extraction, found: str, gold: str) -> Verdict | Undecided:
@@ -60,11 +64,11 @@ def _compare(prediction: str, extraction: Extraction, found: str, gold: str) -> 
     answer = parse(found) if len(found) <= MAX_LENGTH else None
     if contains(answer, parse(gold)):
         return Verdict(False, found, HEDGED, KIND, extraction.rule)
-    if isinstance(parse(gold), Words):
-        # An answer in words: the sentence as a whole may be the answer.
+    if "boxed" not in rule:
+        # An answer in words, or with words in it: the text as a whole may be the answer.
         text = final_part(prediction)[0]
-        if "boxed" not in rule and text != found and len(text) <= MAX_LENGTH and equal_texts(text, gold):
+        if text != found and len(text) <= MAX_LENGTH and equal_texts(text, gold):
             return Verdict(True, text, MATCH, KIND, "whole")
-    elif isinstance(answer, Words) and rule.endswith("whole"):
+    if not isinstance(parse(gold), Words) and isinstance(answer, Words) and rule.endswith("whole"):
         return Verdict(False, None, NO_ANSWER, KIND, extraction.rule)
     return Verdict(False, found, MISMATCH, KIND, extraction.rule)

@@ -1,48 +1,29 @@
-"""Kind `text`: normalized exact match, for yes/no, words, bracket sequences, sorted word lists."""
+"""Kind `text`: for yes/no, words, bracket sequences, sorted word lists, and short answers that people would judge."""
 
 import re
-import string
 
-from ..equality.latex import unwrap
-from ..extraction.boxes import boxed_answer, ending, final_part
+from ..extraction.boxes import boxed_answer, ending, final_part, is_exactly
 from ..extraction.statements import consecutive, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .kind import Options
+from .short_answers import same_answer
+from .wording import normalize_text
 
 
 KIND = "text"
 MAX_ANSWER = 2000
 
-_TEXT_COMMAND = re.compile(r"\\(?:text(?:bf|it|rm)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
-_ARTICLES = re.compile(r"\b(?:a|an|the)\b")
-_PUNCTUATION = str.maketrans("", "", "".join(set(string.punctuation) - set("-+<>()[]{}")) + "“”‘’")
 _BRACKETS = frozenset("()[]{}<>")
 _WIDEST_BOX = re.compile(r"\\boxed\s*\{([\\()\[\]{}<> \t]{1,200})\}")
-_LETTER = re.compile(r"\(?([a-z])\)?")
+_NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+")
 _ALTERNATIVES = re.compile(r"\s+(?:or|and)\s+|\s*[,/]\s*")
-
-
-def normalize_text(text: str) -> str:
-    """Case, articles, spacing and punctuation do not matter; brackets and signs do (but `"(C)"` is `"C"`)."""
-    text = _TEXT_COMMAND.sub(r"\1", unwrap(text)).lower().strip()
-    if text and all(character in _BRACKETS or character.isspace() for character in text):
-        return "".join(text.split())
-    text = text.rstrip(".,;:!? \"'").lstrip(" \"'")
-    if match := _LETTER.fullmatch(text):
-        return match.group(1)
-    text = text.translate(_PUNCTUATION) if not _is_number(text) else text.replace(",", "")
-    return " ".join(_ARTICLES.sub(" ", text).split()) or " ".join(text.split())
-
-
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"[-+]?[\d,]*\.?\d+", text) is not None
 
 
 def _form(text: str) -> str:
     """A letter, a number, brackets, or one or several words: `the writer` before `(B)` is not another answer to it."""
     if len(text) == 1 and text.isalpha():
         return "letter"
-    if _is_number(text):
+    if _NUMBER.fullmatch(text):
         return "number"
     return "words" if " " in text else "word"
 
@@ -85,6 +66,8 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict:
     expected = normalize_text(gold)
     if not expected:
         return Verdict(None, None, BAD_GOLD, KIND)
+    if is_exactly(prediction, gold, options.require_boxed):
+        return Verdict(True, gold.strip(), MATCH, KIND, "identical")
     candidates, rule, others = extract_text(prediction, options.require_boxed)
     if _BRACKETS.issuperset(expected) and rule and rule.endswith("boxed") and not others:
         candidates = [_boxed_brackets(prediction) or "", *candidates]
@@ -96,7 +79,7 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict:
     if any(other != normalized[0] for other in same_form):
         return Verdict(False, candidates[0], HEDGED, KIND, rule)
     for candidate, text in zip(candidates, normalized, strict=True):
-        if text == expected:
+        if text == expected or same_answer(candidate, gold):
             return Verdict(True, candidate, MATCH, KIND, rule)
     parts = [normalize_text(part) for part in _ALTERNATIVES.split(candidates[0])]
     hedged = len(parts) > 1 and expected in parts

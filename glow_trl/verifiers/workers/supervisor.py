@@ -1,37 +1,28 @@
 """Worker processes with hard limits on time and memory, usable from any thread of any kind of process."""
 
-import contextlib
-import json
+import logging
 import math
 import os
 import selectors
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 import weakref
 from collections import Counter, deque
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import psutil
-
-from ...errors import UserError
-from .worker import PID, READY, REAP, SPAWN, receive_exactly, receive_message, send_message
+from .starter import Starter, Worker
 
 
-START_TIMEOUT = 120.0
-LEAST_SHARE = 0.25
-# On a machine that is busy a worker has its time of the processor later, but not after this many times the limit
-MOST_WAITING = 10
+logger = logging.getLogger(__name__)
+
+# How long a call may be without a worker, and a worker without a processor
+WAIT_TIMEOUT = 120.0
 MAX_RETRIES = 2
-_BOOTSTRAP = (
-    "import json, sys; sys.path.extend(p for p in json.loads(sys.argv.pop()) if p not in sys.path); "
-    "from glow_trl.verifiers.workers.worker import main; main()"
-)
+# How often processes are looked at that say nothing
+_BEAT = 0.1
+# As exactly as the processor's time is counted
+_TICK = 0.03
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,99 +31,6 @@ class Outcome:
 
     result: Any
     failure: str | None = None  # "timeout" | "error"
-
-
-@dataclass(eq=False, slots=True)
-class _Worker:
-    pid: int
-    connection: socket.socket
-    starter: "_Starter"
-    index: int = -1
-    deadline: float = 0.0
-    allowed: float = 0.0
-    used_before: float = 0.0
-
-    def lacks(self) -> float:
-        """Seconds of the processor that its request has not had yet of those that it is allowed."""
-        lacking = self.allowed - (_processor_seconds(self.pid) - self.used_before)
-        return lacking if lacking > 0.1 * self.allowed else 0.0
-
-    def has_died(self) -> bool:
-        """Whether an idle worker is gone: its side of the connection is closed."""
-        try:
-            return self.connection.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            return False
-        except OSError:
-            return True
-
-
-class _Starter:
-    """The process that forks the workers; see `worker.py`."""
-
-    def __init__(self, function: str, memory_bytes: int):
-        package_root = str(Path(__file__).resolve().parents[3])
-        paths = [package_root, *(path for path in sys.path if path)]
-        self._lock = threading.Lock()
-        self._control, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self.process = subprocess.Popen(
-                    [
-                        *(sys.executable, "-P", "-c", _BOOTSTRAP),
-                        *(str(theirs.fileno()), str(os.getpid()), str(memory_bytes), function, json.dumps(paths)),
-                    ],
-                    pass_fds=[theirs.fileno()],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    env={**os.environ, "OMP_NUM_THREADS": "1"},
-                )
-            except OSError as error:
-                self._control.close()
-                raise UserError(
-                    f"the verifier's worker processes cannot be started ({sys.executable}: {error})"
-                ) from error
-        self._control.settimeout(START_TIMEOUT)
-        try:
-            greeting = self._control.recv(600)
-        except TimeoutError:
-            greeting = b""
-        if greeting != READY:
-            self.stop()
-            raise UserError(
-                "the verifier's worker processes do not start"
-                + (f": {greeting[1:].decode(errors='replace')}" if greeting else f" ({sys.executable})")
-                + "; is math-verify installed?"
-            )
-
-    def spawn(self) -> _Worker:
-        mine, theirs = socket.socketpair()
-        with theirs, self._lock:
-            socket.send_fds(self._control, [SPAWN], [theirs.fileno()])
-            (pid,) = PID.unpack(receive_exactly(self._control, PID.size))
-        return _Worker(pid, mine, self)
-
-    def kill(self, worker: _Worker) -> None:
-        """End a worker at once. Its process id is its own until the starter, its parent, is told to reap it."""
-        worker.connection.close()
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(worker.pid, signal.SIGKILL)
-        with self._lock:
-            self._control.sendall(REAP + PID.pack(worker.pid))
-
-    def forget(self) -> None:
-        """After a fork, in the child: these processes are the parent's."""
-        self._control.close()
-        self.process.returncode = 0
-
-    def stop(self) -> None:
-        self._control.close()
-        try:
-            self.process.wait(timeout=5.0)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
 
 
 class _State:
@@ -144,9 +42,9 @@ class _State:
     def begin(self) -> None:
         self.owner = os.getpid()
         self.condition = threading.Condition()
-        self.starter: _Starter | None = None
-        self.idle: list[_Worker] = []
-        self.busy: set[_Worker] = set()
+        self.starter: Starter | None = None
+        self.idle: list[Worker] = []
+        self.busy: set[Worker] = set()
         self.waiting = 0  # threads that have no worker yet
 
     def stop(self) -> None:
@@ -166,14 +64,6 @@ class _State:
         if self.starter is not None:
             self.starter.forget()
         self.begin()
-
-
-def _processor_seconds(pid: int) -> float:
-    try:
-        times = psutil.Process(pid).cpu_times()
-    except psutil.Error:
-        return 0.0
-    return times.user + times.system
 
 
 def _forget_after_fork(state: weakref.ref) -> None:
@@ -198,12 +88,15 @@ class Workers:
             beside the first requests, and later workers find done what that did.
         count (`int`), memory_mb (`int`, *optional*):
             How many workers to use at most, and by how much one may grow; by default there is no limit.
+        wait_timeout (`float`, *optional*):
+            How many seconds a call may be without a worker, and a worker without a processor.
     """
 
-    def __init__(self, function: str, count: int, memory_mb: int = 0):
+    def __init__(self, function: str, count: int, memory_mb: int = 0, wait_timeout: float = WAIT_TIMEOUT):
         self.function = function
         self.count = count
         self.memory_bytes = memory_mb * 2**20
+        self.wait_timeout = wait_timeout
         self._state = _State()
         self._finalizer = weakref.finalize(self, self._state.stop)
         reference = weakref.ref(self._state)
@@ -215,108 +108,34 @@ class Workers:
 
     def run(self, requests: list[tuple], timeout: float = math.inf) -> list[Outcome]:
         """
-        Call the function with each tuple of arguments; a call of more than `timeout` seconds is killed. One that had
-        to wait for a processor, which others use, has the seconds that it lacks.
+        Call the function with each tuple of arguments. A call that computes for more than `timeout` seconds of the
+        processor is killed: a `"timeout"`. What waits too long for a worker or a processor is an `"error"`.
         """
-        outcomes: dict[int, Outcome] = {}
-        waiting = deque(range(len(requests)))
-        deadlines: dict[int, float] = {}
-        last: dict[int, float] = {}
-        deaths: Counter[int] = Counter()
-        mine: set[_Worker] = set()
-        selector = selectors.DefaultSelector()
-        try:
-            while waiting or mine:
-                while waiting:
-                    before = time.monotonic()
-                    worker = self._acquire(block=not mine)
-                    if worker is None:
-                        break
-                    mine.add(worker)
-                    worker.index = waiting.popleft()
-                    # Starting the first worker is part of the limit, but must not eat it up.
-                    now = time.monotonic()
-                    allowed = max(timeout - (now - before), LEAST_SHARE * timeout)
-                    worker.deadline = deadlines.setdefault(worker.index, now + allowed)
-                    worker.allowed, worker.used_before = allowed, _processor_seconds(worker.pid)
-                    last.setdefault(worker.index, now + MOST_WAITING * timeout)
-                    selector.register(worker.connection, selectors.EVENT_READ, worker)
-                    try:
-                        send_message(worker.connection, requests[worker.index])
-                    except OSError:
-                        pass  # it has died; reading from it says so below
-                pause = max(0.0, min(worker.deadline for worker in mine) - time.monotonic())
-                ready = {key.data for key, _ in selector.select(None if pause == math.inf else pause)}
-                now = time.monotonic()
-                for worker in [worker for worker in mine if worker in ready or worker.deadline <= now]:
-                    if worker not in ready and now < last[worker.index] and (lacking := worker.lacks()):
-                        worker.deadline = deadlines[worker.index] = min(now + lacking, last[worker.index])
-                        continue
-                    selector.unregister(worker.connection)
-                    mine.discard(worker)
-                    if worker not in ready:
-                        outcomes[worker.index] = Outcome(None, "timeout")
-                        self._discard(worker)
-                        continue
-                    try:
-                        reply = receive_message(worker.connection)
-                    except (EOFError, OSError):
-                        self._discard(worker)
-                        # It may have been killed from outside: try again, in the time that is left.
-                        deaths[worker.index] += 1
-                        if deaths[worker.index] <= MAX_RETRIES:
-                            waiting.appendleft(worker.index)
-                        else:
-                            outcomes[worker.index] = Outcome(None, "error")
-                        continue
-                    outcomes[worker.index] = Outcome(reply.get("result"), "error" if "error" in reply else None)
-                    if reply["last"]:
-                        self._discard(worker)
-                    else:
-                        self._release(worker)
-        finally:
-            selector.close()
-            for worker in mine:
-                self._discard(worker)
-        return [outcomes[index] for index in range(len(requests))]
+        return _Call(self, requests, timeout).run()
 
-    def _acquire(self, block: bool) -> _Worker | None:
+    def acquire(self, until: float | None) -> Worker | None:
+        """A worker, which may still be about to start: at once if there is one, or before the time `until`."""
         state = self._state
         with state.condition:
-            if not block and state.waiting:
+            if until is None and state.waiting:
                 return None
-            while not state.idle and len(state.busy) >= self.count:
-                if not block:
+            while True:
+                self._bury()
+                full = len(state.busy) >= self.count
+                worker = None if full else state.idle.pop() if state.idle else self._spawn()
+                if worker is not None:
+                    state.busy.add(worker)
+                    return worker
+                if until is None or (left := until - time.monotonic()) <= 0:
                     return None
                 state.waiting += 1
                 try:
-                    state.condition.wait()
+                    state.condition.wait(left if full else min(left, _BEAT))
                 finally:
                     state.waiting -= 1
-            worker = None
-            while worker is None and state.idle:
-                worker = state.idle.pop()
-                if worker.has_died():
-                    with contextlib.suppress(OSError):  # the starter may be gone as well
-                        worker.starter.kill(worker)
-                    worker = None
-            worker = worker or self._spawn()
-            state.busy.add(worker)
-            return worker
 
-    def _spawn(self) -> _Worker:
-        state = self._state
-        if state.starter is not None:
-            try:
-                return state.starter.spawn()
-            except (OSError, EOFError):  # killed from outside
-                state.starter.stop()
-        state.starter = _Starter(self.function, self.memory_bytes)
-        # The starter warms up behind its first workers; a spare one bridges that time if a case has to be killed.
-        state.idle.append(state.starter.spawn())
-        return state.starter.spawn()
-
-    def _release(self, worker: _Worker) -> None:
+    def release(self, worker: Worker) -> None:
+        """Give back a worker that has done its request."""
         state = self._state
         with state.condition:
             state.busy.discard(worker)
@@ -326,15 +145,177 @@ class Workers:
                 worker.connection.close()
             state.condition.notify()
 
-    def _discard(self, worker: _Worker) -> None:
+    def discard(self, worker: Worker) -> None:
+        """End a worker."""
+        worker.end()
+        with self._state.condition:
+            self._state.busy.discard(worker)
+            self._state.condition.notify()
+
+    def _bury(self) -> None:
+        """End what is left of idle workers that have died, or whose starter has."""
         state = self._state
+        alive = state.starter is not None and state.starter.is_alive
+        for worker in [worker for worker in state.idle if not alive or worker.has_died()]:
+            state.idle.remove(worker)
+            worker.end()
+
+    def _spawn(self) -> Worker | None:
+        """A new worker; none where the machine cannot start a process now."""
+        state = self._state
+        if state.starter is not None and state.starter.is_alive:
+            try:
+                return state.starter.spawn()
+            except ConnectionError:  # it ends right now
+                pass
+            except OSError:
+                return None
+        if state.starter is not None:
+            state.starter.stop()
+            state.starter = None
         try:
-            worker.starter.kill(worker)
-            starter_lost = False
-        except (OSError, EOFError):
-            starter_lost = True  # and with it all its workers
-        with state.condition:
-            state.busy.discard(worker)
-            if starter_lost:
-                state.idle = [other for other in state.idle if other.starter is not worker.starter]
-            state.condition.notify()
+            state.starter = Starter(self.function, self.memory_bytes)
+            worker = state.starter.spawn()
+            # The starter warms up behind its first workers; a spare one bridges that time if a case has to be killed.
+            state.idle.append(state.starter.spawn())
+        except OSError:
+            return None
+        return worker
+
+
+class _Call:
+    """One call of [`Workers.run`]: its requests, and the workers that it has at the moment."""
+
+    def __init__(self, workers: Workers, requests: list[tuple], timeout: float):
+        self._workers = workers
+        self._requests = requests
+        self._outcomes: dict[int, Outcome] = {}
+        self._waiting = deque(range(len(requests)))
+        self._left = [timeout] * len(requests)
+        self._deaths: Counter[int] = Counter()
+        self._mine: set[Worker] = set()
+        self._selector = selectors.DefaultSelector()
+        # When a worker last computed for this call, and when to look at those that say nothing
+        self._at_work = time.monotonic()
+        self._beat = 0.0
+
+    def run(self) -> list[Outcome]:
+        try:
+            while self._waiting or self._mine:
+                if not self._mine and not self._waits_too_long():
+                    self._engage(self._at_work + self._workers.wait_timeout)
+                self._engage(None)
+                if self._waits_too_long():
+                    left = len(self._requests) - len(self._outcomes)
+                    waited = f"{self._workers.wait_timeout:g} seconds"
+                    logger.warning("%d comparisons are not judged: no worker process was free for %s", left, waited)
+                    break
+                self._listen()
+        finally:
+            self._selector.close()
+            for worker in self._mine:
+                self._workers.discard(worker)
+        return [self._outcomes.get(index) or Outcome(None, "error") for index in range(len(self._requests))]
+
+    def _waits_too_long(self) -> bool:
+        if any(worker.process is not None for worker in self._mine):
+            return False
+        return time.monotonic() - self._at_work >= self._workers.wait_timeout
+
+    def _engage(self, until: float | None) -> None:
+        """Get the workers that can be had: one, before the time `until`, or all that are free."""
+        while self._waiting:
+            worker = self._workers.acquire(until)
+            if worker is None:
+                return
+            self._mine.add(worker)
+            worker.index = self._waiting.popleft()
+            self._selector.register(worker.connection, selectors.EVENT_READ, worker)
+            if worker.process is not None:
+                self._give(worker)
+            if until is not None:
+                return
+
+    def _give(self, worker: Worker) -> None:
+        """Let a worker begin: its time counts from here."""
+        worker.resume()
+        worker.taken = time.monotonic()
+        worker.deadline = worker.taken + self._left[worker.index]
+        worker.used_before = worker.processor_seconds()
+        try:
+            worker.send(self._requests[worker.index])
+        except OSError:
+            pass  # it has died; reading from it says so
+
+    def _listen(self) -> None:
+        now = time.monotonic()
+        deadlines = [worker.deadline for worker in self._mine if worker.process is not None]
+        ready = {key.data for key, _ in self._selector.select(max(0.0, min([now + _BEAT, *deadlines]) - now))}
+        now = time.monotonic()
+        if deadlines:
+            self._at_work = now
+        beat = now >= self._beat
+        if beat:
+            self._beat = now + _BEAT
+        for worker in list(self._mine):
+            if worker in ready:
+                self._hear(worker)
+            elif worker.process is None:
+                if beat:
+                    worker.starter.resume()
+            else:
+                if beat:
+                    worker.resume()
+                if now >= worker.deadline:
+                    self._stop_late(worker, now)
+
+    def _hear(self, worker: Worker) -> None:
+        try:
+            if worker.process is None:
+                worker.greet()
+                self._give(worker)
+                return
+            reply = worker.receive()
+        except (EOFError, OSError):
+            self._try_again(worker)
+            return
+        self._leave(worker)
+        self._outcomes[worker.index] = Outcome(reply.get("result"), "error" if "error" in reply else None)
+        if reply["last"]:
+            self._workers.discard(worker)
+        else:
+            self._workers.release(worker)
+
+    def _stop_late(self, worker: Worker, now: float) -> None:
+        """End a worker whose time is over, unless it had to wait for a processor: then it has what it lacks."""
+        index = worker.index
+        lacking = self._left[index] - (worker.processor_seconds() - worker.used_before)
+        last = worker.taken + self._left[index] + self._workers.wait_timeout
+        if lacking > _TICK and now < last:
+            worker.deadline = min(now + lacking, last)
+            return
+        self._leave(worker)
+        self._workers.discard(worker)
+        # Only what had its whole time has shown that it needs more
+        self._outcomes[index] = Outcome(None, "error" if lacking > _TICK or self._deaths[index] else "timeout")
+
+    def _try_again(self, worker: Worker) -> None:
+        """A worker is gone, and has not been ended here: another does its request, in the time that is left."""
+        self._leave(worker)
+        self._workers.discard(worker)
+        index = worker.index
+        if worker.process is None:
+            worker.starter.check()
+            if worker.starter.is_alive:
+                time.sleep(_BEAT)  # the machine has no more processes
+        else:
+            self._deaths[index] += 1
+            self._left[index] -= time.monotonic() - worker.taken
+        if self._deaths[index] > MAX_RETRIES or self._left[index] <= 0:
+            self._outcomes[index] = Outcome(None, "error")
+        else:
+            self._waiting.appendleft(index)
+
+    def _leave(self, worker: Worker) -> None:
+        self._selector.unregister(worker.connection)
+        self._mine.discard(worker)

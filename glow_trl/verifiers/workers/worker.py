@@ -6,6 +6,7 @@ an import. Every process here ends with its parent: the starter when its control
 a worker by the kernel's parent-death signal.
 """
 
+import contextlib
 import gc
 import importlib
 import os
@@ -27,7 +28,7 @@ HEADER = struct.Struct("!I")
 PID = struct.Struct("!q")
 SPAWN = b"S"
 REAP = b"K"
-READY = b"R"
+FAILED = b"E"
 
 # A worker that has grown by this share of its memory limit is replaced after its case: computer algebra caches.
 RECYCLE_SHARE = 0.5
@@ -76,10 +77,12 @@ def _data_bytes() -> int:
 
 
 def _limit_memory(extra_bytes: int) -> None:
+    """Let this process grow by so much from here, whatever it has done before."""
     used = _data_bytes()
     if used and extra_bytes:
-        resource.setrlimit(resource.RLIMIT_DATA, (used + extra_bytes, used + extra_bytes))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        limit = used + extra_bytes
+        resource.setrlimit(resource.RLIMIT_DATA, (limit if most == resource.RLIM_INFINITY else min(limit, most), most))
 
 
 def _work(connection: socket.socket, function: Callable, extra_bytes: int, warm: bool) -> None:
@@ -96,6 +99,7 @@ def _work(connection: socket.socket, function: Callable, extra_bytes: int, warm:
         except EOFError:
             return
         recycle = False
+        _limit_memory(extra_bytes)
         try:
             reply = {"result": function(*request)}
         except MemoryError:
@@ -127,23 +131,33 @@ def _fork_worker(
         control.close()
         end_with_parent(signal.SIGKILL)
         if os.getppid() == starter:
-            _limit_memory(extra_bytes)
+            resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+            connection.sendall(PID.pack(os.getpid()))
             _work(connection, function, extra_bytes, warm)
     finally:
         os._exit(0)
 
 
+def _reap(children: set[int]) -> None:
+    """Take notice of the workers that have ended, whoever ended them, so that they are no zombies."""
+    while children:
+        pid, _ = os.waitpid(-1, os.WNOHANG)
+        if not pid:
+            return
+        children.discard(pid)
+
+
 def serve(control: socket.socket, parent: int, extra_bytes: int, path: str) -> None:
-    """Fork workers as the parent asks, and reap those that it has killed, until it is gone."""
+    """Fork workers as the parent asks, and reap them, until it is gone."""
     module_name, _, name = path.partition(":")
     module = importlib.import_module(module_name)
     function = getattr(module, name)
     children: set[int] = set()
     warm = not hasattr(module, "warm_up")
     steps = iter(()) if warm else module.warm_up()
-    control.sendall(READY)
     try:
         while os.getppid() == parent:
+            _reap(children)
             if not select.select([control], [], [], 1.0 if warm or not children else 0.02)[0]:
                 # The first workers are busy: time to make the next ones quicker, a small step at a time.
                 if children and not warm and next(steps, WARM) is WARM:
@@ -153,23 +167,21 @@ def serve(control: socket.socket, parent: int, extra_bytes: int, path: str) -> N
                 continue
             command, descriptors, _, _ = socket.recv_fds(control, 1, 1)
             if command == SPAWN and descriptors:
-                with socket.socket(fileno=descriptors[0]) as connection:
-                    pid = _fork_worker(control, connection, function, extra_bytes, warm)
-                children.add(pid)
-                control.sendall(PID.pack(pid))
-            elif command == REAP:
-                (pid,) = PID.unpack(receive_exactly(control, PID.size))
-                if pid in children:
-                    os.kill(pid, signal.SIGKILL)
-                    os.waitpid(pid, 0)
-                    children.discard(pid)
-            else:
+                # Where there can be no process, the end of the connection says so
+                with socket.socket(fileno=descriptors[0]) as connection, contextlib.suppress(OSError):
+                    children.add(_fork_worker(control, connection, function, extra_bytes, warm))
+            elif command != REAP:
                 return
+            elif children:
+                # It may take a moment to end
+                select.select([], [], [], 0.001)
     except (EOFError, ConnectionError):
         return
     finally:
         for pid in children:
             os.kill(pid, signal.SIGKILL)
+        for pid in children:
+            os.waitpid(pid, 0)
 
 
 def main() -> None:
@@ -179,5 +191,5 @@ def main() -> None:
     with socket.socket(fileno=descriptor) as control:
         try:
             serve(control, parent, extra_bytes, sys.argv[4])
-        except ImportError as error:
-            control.sendall(b"E" + str(error).encode()[:500])
+        except Exception as error:  # whatever there is about an import
+            control.sendall(FAILED + f"{type(error).__name__}: {error}".encode()[:500])

@@ -1,0 +1,372 @@
+"""The audit of a reward: `glow-trl audit RUN_OR_FILE --output_dir DIR [--key value ...]`."""
+
+import hashlib
+import itertools
+import logging
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..data import MalformedLine, NoUsableRows, RejectsFile, read_jsonl, write_jsonl
+from ..errors import UserError
+from ..generation import EngineConfig
+from ..stages.command import run_command
+from ..stages.config import parse_command, setting
+from ..stages.console import FiguresTable, say_results
+from ..stages.dotted import own_code
+from ..stages.files import write_json
+from ..stages.frame import stage_run
+from ..statistics.numbers import interval, percent
+from ..verifiers import Verdict, load_kind
+from ..verifiers.kinds import math as math_kind
+from ..verifiers.kinds import number as number_kind
+from ..verifiers.kinds.kind import Options
+from ..verifiers.restated import without_copies
+from ..verifiers.workers.supervisor import available_cores
+from .auditing.other_judges import ask_model, final_text, math_verify_all
+from .auditing.page import render_page
+from .auditing.rates import Stratum, error_rates
+from .auditing.rollouts import read_rollouts, rollout_files, row_key
+
+
+logger = logging.getLogger(__name__)
+
+LABELS_FILE = "to_label.jsonl"
+RESULTS_FILE = "results.json"
+_NUMERIC = (math_kind.KIND, number_kind.KIND)
+_LONGEST_SHOWN = 1000
+
+
+@dataclass
+class AuditConfig(EngineConfig):
+    r"""
+    Which rollouts to audit, and how. With `model_name_or_path` a model judges the sample, too, on an engine of
+    [`~glow_trl.generation.EngineConfig`].
+
+    Parameters:
+        source (`str`):
+            A file with trajectories (JSONL or Parquet), or a folder with rollouts anywhere in it: what GRPO saves with
+            `log_completions`, the generations of `eval`, trajectories. Also the first argument of the command.
+        output_dir (`str`):
+            Where to write `results.json`, `audit.html`, `disagreements.jsonl` (the rows on which the judges differ),
+            `relabelled.jsonl` (all rows with `is_correct`, `extracted` and `reason` as judged now), `rejects.jsonl`
+            and `to_label.jsonl`, the sample: put `true` or `false` for `label` there (is the final answer right?), and
+            run the command again.
+        columns (`dict[str, str]`, *optional*):
+            Columns that are named otherwise in the data; `gold`, `solution`, `prompt`, `question` and `prediction` are
+            found without it.
+        kind (`str`, *optional*, defaults to `"math"`):
+            Verifier of the rows that have no `kind` of their own; `my_module:my_function` for one of yours.
+        kinds (`list[str]`, *optional*):
+            Verifiers of your own that rows name as their `kind`, likewise.
+        restated (`str`, *optional*, defaults to `"reject"`):
+            What an answer is worth that only restates the question: `"reject"`, it is wrong;
+            `"strict"`, so for one that is lightly edited; `"accept"`, it counts.
+        timeout (`float`, *optional*, defaults to `5.0`):
+            Wall-clock limit of one comparison, in seconds.
+        workers (`int`, *optional*):
+            Number of verifier processes; by default the number of cores.
+        limit (`int`, *optional*):
+            Number of rows to use at most, from the first on.
+        per_cell (`int`, *optional*, defaults to `30`):
+            How many rows of each cell (what the judges say, together) are drawn by `seed` for the sample.
+        model_name_or_path (`str`, *optional*):
+            A model that judges the sample. Its answers are kept in `answers-*.jsonl`.
+        max_new_tokens (`int`, *optional*, defaults to `1024`):
+            Its answers are cut after this many tokens.
+        temperature (`float`, *optional*, defaults to `0.0`):
+            Its sampling temperature.
+    """
+
+    source: str = setting("", "A file or folder with rollouts.", positional=True, required=True)
+    output_dir: str | None = setting(None, "Where to write what is found.", required=True)
+    columns: dict[str, str] | str | None = setting(None, "Columns that are named otherwise: {answer: gold}.")
+    kind: str = setting("math", "Verifier of the rows without a `kind` of their own.")
+    kinds: list[str] = setting([], "Verifiers of your own that rows name: my_module:my_function.")
+    restated: str = setting(
+        "reject",
+        "Answers that only restate the question: accept, reject or strict.",
+        choices=["accept", "reject", "strict"],
+    )
+    timeout: float = setting(5.0, "Wall-clock limit of one comparison, in seconds.")
+    workers: int | None = setting(None, "Number of verifier processes.", changeable=True)
+    limit: int | None = setting(None, "Number of rows to use at most.")
+    per_cell: int = setting(30, "Rows of the sample from each cell.")
+    model_name_or_path: str | None = setting(None, "A model that judges the sample.")
+    max_new_tokens: int = setting(1024, "The model's answers are cut after this many tokens.")
+    temperature: float = setting(0.0, "The model's sampling temperature.")
+
+    def __post_init__(self):
+        from ..stages.config import as_mapping
+
+        super().__post_init__()
+        if not self.source or not self.output_dir:
+            raise UserError("name what to audit and where to write: glow-trl audit RUN_OR_FILE --output_dir DIR")
+        self.columns = as_mapping(self.columns, "columns")
+        for name in ("workers", "limit", "per_cell"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name} is {value}: it must be at least 1")
+        for kind in (self.kind, *self.kinds):
+            load_kind(kind)
+
+
+def audit(config: AuditConfig, output_dir: Path) -> dict[str, Any]:
+    """Judge the rows, draw the sample, estimate what there are labels for, and write it all; returns the results."""
+    with RejectsFile(output_dir / "rejects.jsonl") as rejects:
+        rows = read_rollouts(rollout_files(config.source), config.columns or {}, config.limit, rejects, config.kind)
+        if not rows:
+            raise NoUsableRows(f"{config.source}: no row can be audited; see {output_dir / 'rejects.jsonl'}")
+    workers = config.workers or available_cores()
+    verdicts = _our_verdicts(rows, config, workers)
+    others = _math_verify(rows, config, workers)
+    cells: dict[str, list[int]] = {}
+    for index, (verdict, other) in enumerate(zip(verdicts, others, strict=True)):
+        cells.setdefault(_cell(verdict, other), []).append(index)
+    labels_file = output_dir / LABELS_FILE
+    hand = _read_labels(labels_file)
+    keys = [row_key(row) for row in rows]
+    sample = _sample(cells, keys, config.per_cell, config.seed)
+    model: dict[int, bool | None] = {}
+    if config.model_name_or_path:
+        answers, _ = ask_model(config, [rows[index] for index in sample], output_dir)
+        model = dict(zip(sample, answers, strict=True))
+    labels: dict[int, bool | None] = {
+        index: hand[keys[index]]["label"] if keys[index] in hand else None for index in sample
+    }
+    results = {
+        "source": config.source,
+        "rows": len(rows),
+        "rejected": rejects.count,
+        "judged": dict(Counter(verdict.reason for verdict in verdicts).most_common()),
+        "cells": {name: len(cells[name]) for name in sorted(cells)},
+        "agreement": _agreement(verdicts, others),
+        "given": _compare_given(rows, verdicts),
+        "labelled": sum(label is not None for label in labels.values()),
+        "sample": len(sample),
+        "by_hand": error_rates(_strata(cells, verdicts, labels), config.seed),
+        "by_model": error_rates(_strata(cells, verdicts, model), config.seed),
+        "by_agreement": _bounds(cells),
+    }
+    shown = [
+        _shown(rows[index], verdicts[index], others[index], model.get(index), labels.get(index))
+        for name, members in sorted(cells.items())
+        if _differs(name)
+        for index in members
+    ]
+    write_jsonl(output_dir / "disagreements.jsonl", shown)
+    write_jsonl(output_dir / "relabelled.jsonl", map(_relabelled, rows, verdicts))
+    to_label = {
+        keys[index]: {"id": keys[index], "label": labels[index], "cell": _cell(verdicts[index], others[index])}
+        | _shown(rows[index], verdicts[index], others[index], model.get(index), None)
+        for index in sample
+    }
+    # No label is lost, also of a row that another seed or verdict has taken out of the sample
+    write_jsonl(labels_file, [*to_label.values(), *(row for key, row in hand.items() if key not in to_label)])
+    (output_dir / "audit.html").write_text(render_page(results, shown), encoding="utf-8")
+    write_json(output_dir / RESULTS_FILE, results)
+    return results
+
+
+def _our_verdicts(rows: Sequence[dict[str, Any]], config: AuditConfig, workers: int) -> list[Verdict]:
+    """Our verdict on each row; what is alike is judged once."""
+    from ..collection.labelling.judging import Question, judge_in_order
+
+    asked: dict[tuple, int] = {}
+    numbers = []
+    for row in rows:
+        options = Options.of(row.get("choices"), row.get("tolerance"))
+        question = Question(row["answer"], row.get("kind") or config.kind, options)
+        numbers.append(asked.setdefault((row["completion"], question), len(asked)))
+    stream = ((number, completion, question) for (completion, question), number in asked.items())
+    found = [judgement.verdict for _, judgement in judge_in_order(stream, workers, config.timeout)]
+    return [
+        without_copies(found[number], row["answer"], row["problem"], config.restated)
+        for number, row in zip(numbers, rows, strict=True)
+    ]
+
+
+def _math_verify(rows: Sequence[dict[str, Any]], config: AuditConfig, workers: int) -> list[bool | None]:
+    """What math-verify says about each row; nothing about choices and texts, for which it is not made."""
+    pairs = [
+        (final_text(row["completion"]), str(row["answer"])) if (row.get("kind") or config.kind) in _NUMERIC else None
+        for row in rows
+    ]
+    verdicts = math_verify_all((pair for pair in pairs if pair is not None), workers)
+    return [None if pair is None else verdicts[pair] for pair in pairs]
+
+
+def _word(verdict: bool | None) -> str:
+    return {True: "right", False: "wrong", None: "nothing"}[verdict]
+
+
+def _cell(verdict: Verdict, other: bool | None) -> str:
+    """What the judges say, together: a stratum of the sample. What earns nothing is wrong, whatever the reason."""
+    return f"ours {_word(verdict.correct)}, math-verify {_word(other)}"
+
+
+def _differs(cell: str) -> bool:
+    return cell in (_NAMES[True, False], _NAMES[False, True])
+
+
+_NAMES = {(a, b): f"ours {_word(a)}, math-verify {_word(b)}" for a in (True, False) for b in (True, False)}
+
+
+def _sample(cells: dict[str, list[int]], keys: Sequence[str], per_cell: int, seed: int) -> list[int]:
+    """
+    Rows drawn from each cell, those first on which the judges differ: in an order that is random, but each row's own,
+    so that few others are drawn where a few rows come, go, or change their cell.
+    """
+
+    def rank(index: int) -> tuple[bytes, int]:
+        return hashlib.blake2b(f"{seed}/{keys[index]}".encode(), digest_size=8).digest(), index
+
+    drawn = []
+    for name in sorted(cells, key=lambda name: (not _differs(name), name)):
+        drawn += sorted(cells[name], key=rank)[:per_cell]
+    return drawn
+
+
+def _strata(cells: dict[str, list[int]], verdicts: Sequence[Verdict], labels: dict[int, bool | None]) -> list[Stratum]:
+    """The cells but those without a usable gold answer, of which there is nothing to say."""
+    strata = []
+    for members in cells.values():
+        accepts = verdicts[members[0]].correct
+        if accepts is not None:
+            known = [label for index in members if (label := labels.get(index)) is not None]
+            strata.append(Stratum(accepts, len(members), known))
+    return strata
+
+
+def _bounds(cells: dict[str, list[int]]) -> dict[str, Any]:
+    """What the rates are at most, if both judges are right where they agree."""
+    size = {key: len(cells.get(name, ())) for key, name in _NAMES.items()}
+    missed, accepted = size[False, True], size[True, False]
+    right, wrong = size[True, True] + missed, size[False, False] + accepted
+    return {
+        "false_negative_rate_at_most": missed / right if right else None,
+        "false_positive_rate_at_most": accepted / wrong if wrong else None,
+    }
+
+
+def _agreement(verdicts: Sequence[Verdict], others: Sequence[bool | None]) -> float | None:
+    pairs = [
+        (verdict.correct, other)
+        for verdict, other in zip(verdicts, others, strict=True)
+        if verdict.correct is not None and other is not None
+    ]
+    return sum(one == other for one, other in pairs) / len(pairs) if pairs else None
+
+
+def _compare_given(rows: Sequence[dict[str, Any]], verdicts: Sequence[Verdict]) -> dict[str, int] | None:
+    """How the labels that the rows came with differ from ours."""
+    pairs = [
+        (row["given"], verdict.correct)
+        for row, verdict in zip(rows, verdicts, strict=True)
+        if row["given"] is not None and verdict.correct is not None
+    ]
+    if not pairs:
+        return None
+    changes = Counter(pairs)
+    return {
+        "compared": len(pairs),
+        "now_right": changes[False, True],
+        "now_wrong": changes[True, False],
+    }
+
+
+def _shown(
+    row: dict[str, Any], verdict: Verdict, other: bool | None, model: bool | None, label: bool | None
+) -> dict[str, Any]:
+    """A row for people to read."""
+    shown = {
+        "problem": row["problem"],
+        "answer": row["answer"],
+        "extracted": verdict.extracted,
+        "ours": verdict.correct,
+        "reason": verdict.reason,
+        "math_verify": other,
+        "completion": row["completion"][-_LONGEST_SHOWN:],
+    }
+    return shown | {name: value for name, value in (("model", model), ("hand", label)) if value is not None}
+
+
+def _relabelled(row: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
+    kept = {name: value for name, value in row.items() if name not in ("given", "verdict")}
+    if row["given"] is not None:
+        kept["is_correct_given"] = row["given"]
+    return kept | {"is_correct": verdict.correct, "extracted": verdict.extracted, "reason": verdict.reason}
+
+
+def _read_labels(path: Path) -> dict[str, dict[str, Any]]:
+    """The rows of the sample of an earlier call that a person has labelled, by their keys."""
+    if not path.exists():
+        return {}
+    labels: dict[str, dict[str, Any]] = {}
+    try:
+        for number, row in read_jsonl(path):
+            label = row.get("label")
+            if label is None:
+                continue
+            if not isinstance(label, bool) or not isinstance(row.get("id"), str):
+                raise UserError(f"{path}, line {number}: `label` is {label!r:.40}; put true, false or null there")
+            labels[row["id"]] = row
+    except MalformedLine as error:
+        raise UserError(f"{error}; correct the line, or delete the file to draw the sample again") from error
+    return labels
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run `glow-trl audit` with the arguments `argv`, by default those of the command line."""
+    settings = parse_command("audit", sys.argv[1:] if argv is None else argv)
+    config: AuditConfig = settings.config
+    folder = config.checkpoint_folder() if config.model_name_or_path else None
+    code = own_code([config.kind, *config.kinds, config.engine], "kind, kinds, engine")
+    inputs = [*rollout_files(config.source), folder, *code]
+    # Labels may have come since, so that everything is done again
+    with stage_run(settings, config.output_dir, inputs, recomputes=True) as run:
+        run.start()
+        results = audit(config, run.output_dir)
+        run.complete(rows=results["rows"], labelled=results["labelled"])
+    from rich.console import Console
+
+    Console().print(results_table(results))
+    logger.warning("audit: %s", summary(results))
+    say_results(run.output_dir)
+
+
+def summary(results: dict[str, Any]) -> str:
+    """One line about what was found."""
+    agreement = results["agreement"]
+    text = f"{results['rows']:,} rows"
+    if agreement is not None:
+        text += f", our verdict and math-verify's agree on {agreement:.2%}"
+    if results["given"]:
+        given = results["given"]
+        text += f"; of {given['compared']:,} labels {given['now_right']:,} became right, {given['now_wrong']:,} wrong"
+    if results["by_hand"] is None:
+        text += f"; label the {results['sample']} rows of {LABELS_FILE} and run it again for rates"
+    return text
+
+
+def results_table(results: dict[str, Any]) -> FiguresTable:
+    """The estimates, as a table for the terminal."""
+    table = FiguresTable("labels", numbers=("false negatives, %", "95 %", "false positives, %", "95 %"))
+    for name, title in (("by_hand", "by hand"), ("by_model", "by the model")):
+        if (rates := results[name]) is not None:
+            cells = itertools.chain.from_iterable(
+                (percent(rates[rate]), interval(rates[f"{rate}_ci"]))
+                for rate in ("false_negative_rate", "false_positive_rate")
+            )
+            table.add(f"{title} ({rates['labels']})", *cells)
+    bounds = results["by_agreement"]
+    most = [percent(bounds[f"{rate}_at_most"]) for rate in ("false_negative_rate", "false_positive_rate")]
+    table.add("at most, if agreement is right", most[0], "", most[1], "")
+    return table
+
+
+if __name__ == "__main__":
+    sys.exit(run_command("audit"))

@@ -1,0 +1,1 @@
+"""What `glow-trl audit` is made of."""

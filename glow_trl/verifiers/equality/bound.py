@@ -1,0 +1,104 @@
+"""Names that an answer binds itself: `f(x) = x` is `f(z) = z`, `x = k pi` is `n pi`, `x^2 + C` is `x^2 + c`."""
+
+import re
+
+from . import numeric
+from .answers import is_name
+from .expression import read
+from .latex import normalize
+
+
+_SETS = {"integer": "Z", "natural": "N", "real": "R", "rational": "Q", "complex": "C"}
+_DECLARES = re.compile(r"\b(?:for|where|with)\b|\\forall|\\in(?![a-z])|∈|\barbitrary\b|\bconstant\b")
+_NAMES = r"[a-zA-Z](?:_\d)?(?:\s*,\s*[a-zA-Z](?:_\d)?)*"
+_KIND = (
+    r"(?:an?|any|all|the|some|every|each|arbitrary|fixed|set|of|is|are|numbers?|values?|constants?|parameters?|positive|"
+    r"negative|non-?negative|non-?zero|reals?|integers?|naturals?|rationals?|complex|\\in|∈|in|"
+    r"\\(?:mathbb|mathbf|bf|Bbb)\s*\{?\s*[ZNRQC]\s*\}?(?:\s*[_^]\s*\{?(?:0|\+|\*|\\ast|\\geq?\s*0|>=\s*0|>\s*0)\}?)*|"
+    r"[ℤℕℝℚℂ]|[ZNRQ](?![a-zA-Z]))"
+)
+_TAIL = re.compile(
+    rf"""(?P<head>.*?\S)[\s,;.(]*
+    (?: \b(?:for|where|with)\b\s* | \\forall\s* | (?<![a-zA-Z])(?={_NAMES}\s*(?:\\in|∈)) )
+    (?P<tail>(?:{_KIND}[\s,]*)*(?P<names>{_NAMES})?[\s,]*(?:{_KIND}[\s,]*)*)[\s.)]*""",
+    re.VERBOSE,
+)
+_TEXT = re.compile(r"\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}")
+_LETTER = re.compile(r"\\(?:text|mathrm|operatorname)\s*\{[^{}]*\}|\\[a-zA-Z]+|([a-zA-Z])")
+_FUNCTION = re.compile(r"([a-zA-Z](?:_\d)?)\s*(?:\(\s*([a-z])\s*\)|_\s*\{?\s*([a-z])\s*\}?)\s*=(.+)", re.DOTALL)
+_UNKNOWN = re.compile(r"\s*(?:[xyztuwn]|\\(?:theta|alpha|beta|varphi|phi)|\([^()=]*(?:\([a-z]\)[^()=]*)*\))\s*=")
+_PARAMETERS = frozenset("kntmljs")
+_CONSTANTS = frozenset("cC")
+_ADDEND = re.compile(r"[+-]\s*[cC](?![a-zA-Z])|(?<![a-zA-Z\\\d])[cC]\s*[+-]")
+MAX_LENGTH = 300
+
+
+def without_tail(text: str) -> tuple[str, frozenset[str], str]:
+    """An answer without "for all real x" and "k in Z" behind it, the names declared there, and the set they are in.
+
+    A condition that says more than a set (`for x > 2`) is part of the answer.
+    """
+    nothing = (text, frozenset(), "")
+    if len(text) > MAX_LENGTH or not _DECLARES.search(text):
+        return nothing
+    flat = " ".join(_TEXT.sub(r" \1 ", text.replace("$", " ")).replace(r"\quad", " ").replace(r"\,", " ").split())
+    match = _TAIL.fullmatch(flat)
+    if match is None or not match["tail"].strip() or match["head"].count("(") < match["head"].count(")"):
+        return nothing
+    tail = match["tail"]
+    sets = {letter for word, letter in _SETS.items() if word in tail}
+    sets |= set(re.findall(r"(?:\bin|\\in|∈)\s*([ZNRQ])\b", tail))
+    sets |= set(re.findall(r"(?:mathbb|mathbf|bf|Bbb)\s*\{?\s*([ZNRQC])", tail))
+    if "Z" in sets and re.search(r"\b(?:positive|non-?negative)\b", tail):
+        sets = {"N"}
+    head = match["head"].rstrip(" ,;(")
+    if match["names"] is None and not sets and "constant" not in tail:
+        return nothing
+    return head, frozenset(re.findall(r"[a-zA-Z](?:_\d)?", match["names"] or "")), "".join(sorted(sets))
+
+
+def letters(text: str) -> set[str]:
+    """The single letters of a formula that are names."""
+    return {match[1] for match in _LETTER.finditer(text) if match[1]} - {"e", "i"}
+
+
+def rename(text: str, old: str, new: str) -> str:
+    return _LETTER.sub(lambda match: new if match[1] == old else match[0], text)
+
+
+def renamed(prediction: str, gold: str, declared: frozenset[str]) -> str | None:
+    """The prediction with the gold answer's name for what both bind, `None` if they bind nothing to rename."""
+    here, there = letters(prediction), letters(gold)
+    one, other = _FUNCTION.fullmatch(prediction.strip()), _FUNCTION.fullmatch(gold.strip())
+    if one and other and one[1] == other[1]:
+        old, new = one[2] or one[3], other[2] or other[3]
+        same_form = (one[2] is None) == (other[2] is None)
+        return rename(prediction, old, new) if same_form and old != new and new not in here else None
+    only_here, only_there = here - there, there - here
+    names = letters(gold.partition("=")[0]) if _UNKNOWN.match(gold) else set()
+    only_there -= names
+    if len(only_here) != 1 or len(only_there) != 1:
+        return None
+    (old,), (new,) = only_here, only_there
+    constants = {old, new} == _CONSTANTS and (_ADDEND.search(prediction) or _ADDEND.search(gold))
+    parameters = {old, new} <= _PARAMETERS and (bool(names) or bool({old, new} & declared))
+    if constants or parameters or {old, new} & declared and names:
+        return rename(prediction, old, new)
+    return None
+
+
+_ADDED = re.compile(r"(.*\S)\s*\+\s*([cCkK])", re.DOTALL)
+
+
+def equal_up_to_constant(prediction: str, gold: str) -> bool:
+    """Whether two antiderivatives, each with its `+ C`, differ by a constant."""
+    one, other = _ADDED.fullmatch(prediction.strip()), _ADDED.fullmatch(gold.strip())
+    if one is None or other is None or one[2] in letters(one[1]) or other[2] in letters(other[1]):
+        return False
+    trees = []
+    for side in (one[1], other[1]):
+        name, equals, value = side.partition("=")
+        if equals and not is_name(normalize(name)):
+            return False
+        trees.append(read(normalize(value if equals else side)))
+    return None not in trees and numeric.is_constant(("-", *trees))

@@ -1,0 +1,303 @@
+"""Whether two expressions have the same values, to many digits, at many points: what exact arithmetic leaves open.
+
+Much quicker than computer algebra, and bounded: an evaluation that takes too many steps or leaves the numbers that can
+be written is given up, and then nothing is decided.
+"""
+
+import random
+from collections.abc import Iterator
+from fractions import Fraction
+from functools import lru_cache
+
+import mpmath
+
+from .expression import free_names
+
+
+DIGITS = 40
+AGREEMENT = mpmath.mpf("1e-25")
+POINTS = 6
+TRIES = 20
+STEPS = 3_000
+MAX_MAGNITUDE = 10**18
+MAX_TERMS = 400
+SEED = 20260104
+# Letters that stand for integers where something is rounded, counted or added up.
+INTEGERS = frozenset("ijklmnNKM")
+_STEPPED = ("floor", "ceil", "sum", "prod", "!", "binom")
+
+_CONTEXT = mpmath.MPContext()
+_CONTEXT.dps = DIGITS
+_SUMS = mpmath.MPContext()
+_SUMS.dps = 20
+_FUNCTIONS = {
+    r"\sin": "sin",
+    r"\cos": "cos",
+    r"\tan": "tan",
+    r"\cot": "cot",
+    r"\sec": "sec",
+    r"\csc": "csc",
+    r"\ln": "ln",
+    r"\log": "log10",
+    r"\exp": "exp",
+    r"\arcsin": "asin",
+    r"\arccos": "acos",
+    r"\arctan": "atan",
+    r"\sinh": "sinh",
+    r"\cosh": "cosh",
+    r"\tanh": "tanh",
+}
+
+
+class GivenUp(ArithmeticError):
+    """No value within reach."""
+
+
+def operators(tree: tuple) -> frozenset[str]:
+    """What a tree is made of; of `apply`, the functions."""
+    found = {tree[1] if tree[0] == "apply" else tree[0]}
+    for part in tree[1:]:
+        if isinstance(part, tuple):
+            found |= operators(part)
+    return frozenset(found)
+
+
+class _Evaluation:
+    """One value of one tree."""
+
+    def __init__(self, names: dict, steps: int = STEPS, context=_CONTEXT):
+        self.names = names
+        self.steps = steps
+        self.context = context
+
+    def of(self, tree: tuple):
+        self.steps -= 1
+        if self.steps < 0:
+            raise GivenUp("steps")
+        operator, context = tree[0], self.context
+        if operator == "number":
+            return context.mpf(tree[1].numerator) / tree[1].denominator
+        if operator == "name":
+            return self.named(tree[1])
+        if operator in ("sum", "prod"):
+            return self.series(tree)
+        if operator == "apply":
+            if tree[1] not in _FUNCTIONS:
+                raise GivenUp(tree[1])
+            value = self.of(tree[2])
+            if abs(value) > 10**9:
+                raise GivenUp("argument")
+            return getattr(context, _FUNCTIONS[tree[1]])(value)
+        values = [self.of(part) for part in tree[1:]]
+        value = getattr(self, "_" + _METHODS[operator])(*values)
+        if value != 0 and abs(context.mag(value)) > MAX_MAGNITUDE:
+            raise GivenUp("magnitude")
+        return value
+
+    def named(self, name: str):
+        constants = {r"\pi": self.context.pi, "e": self.context.e, "i": self.context.j}
+        if name in self.names:
+            return self.names[name]
+        if name not in constants:
+            raise GivenUp(name)
+        return +constants[name]
+
+    def series(self, tree: tuple):
+        operator, name, low, high, body = tree
+        start = self.of(low)
+        first = int(self.context.nint(start.real))
+        if abs(start - first) > AGREEMENT:
+            raise GivenUp("bound")
+        if high == ("name", r"\infty"):
+            return self.infinite(name, first, body, operator)
+        end = self.of(high)
+        last = int(self.context.nint(end.real))
+        if abs(end - last) > AGREEMENT or last - first > MAX_TERMS:
+            raise GivenUp("bound")
+        result = self.context.mpf(operator == "prod")
+        outer = self.names.get(name)
+        for index in range(first, last + 1):
+            self.names[name] = self.context.mpf(index)
+            term = self.of(body)
+            result = result * term if operator == "prod" else result + term
+        self.names.pop(name)
+        if outer is not None:
+            self.names[name] = outer
+        return result
+
+    def infinite(self, name: str, first: int, body: tuple, operator: str):
+        if operator == "prod" or name in self.names:
+            raise GivenUp("infinite product")
+        inner = _Evaluation({key: _SUMS.mpmathify(value) for key, value in self.names.items()}, 5 * STEPS, _SUMS)
+
+        def term(index):
+            inner.names[name] = index
+            return inner.of(body)
+
+        return self.context.mpmathify(_SUMS.nsum(term, [first, _SUMS.inf], maxterms=400))
+
+    def _add(self, a, b):
+        return a + b
+
+    def _subtract(self, a, b):
+        return a - b
+
+    def _multiply(self, a, b):
+        return a * b
+
+    def _divide(self, a, b):
+        return a / b
+
+    def _power(self, a, b):
+        if a == 0 and (self.context.im(b) or b <= 0):
+            raise GivenUp("power of zero")
+        if a and abs(b) * max(1, abs(self.context.mag(a))) > MAX_MAGNITUDE:
+            raise GivenUp("magnitude")
+        return a**b
+
+    def _sqrt(self, a):
+        return self.context.sqrt(a)
+
+    def _root(self, degree, a):
+        return self._power(a, 1 / degree)
+
+    def _log_base(self, base, a):
+        return self.context.ln(a) / self.context.ln(base)
+
+    def _factorial(self, a):
+        if abs(a) > 1000:
+            raise GivenUp("factorial")
+        return self.context.factorial(a)
+
+    def _binom(self, a, b):
+        if max(abs(a), abs(b)) > 1000:
+            raise GivenUp("binomial")
+        return self.context.binomial(a, b)
+
+    def _abs(self, a):
+        return abs(a)
+
+    def _floor(self, a):
+        if self.context.im(a) or abs(a) > 10**15:
+            raise GivenUp("floor")
+        near = self.context.nint(a)
+        return near if abs(a - near) < AGREEMENT else self.context.floor(a)
+
+    def _ceil(self, a):
+        return -self._floor(-a)
+
+
+_METHODS = {
+    **{"+": "add", "-": "subtract", "*": "multiply", "/": "divide", "^": "power", "!": "factorial"},
+    **{name: name for name in ("sqrt", "root", "log_base", "binom", "abs", "floor", "ceil")},
+}
+
+
+def _value(tree: tuple, point: dict):
+    try:
+        value = _Evaluation(dict(point)).of(tree)
+    except (ArithmeticError, ValueError, TypeError, RecursionError, mpmath.libmp.NoConvergence):
+        return None
+    return value if _CONTEXT.isfinite(value) else None
+
+
+def _points(names: list[str], stepped: bool, summed: bool) -> Iterator[tuple[dict, bool]]:
+    """Points, each with whether it is positive. Where values are rounded: integers, jumps between them, large ones."""
+    generator = random.Random(SEED)
+    if not names:
+        yield {}, True
+        return
+    for attempt in range(3 * TRIES if stepped and not summed else TRIES):
+        positive = attempt % 2 == 0 or summed
+        point = {}
+        for name in names:
+            if stepped and name[0] in INTEGERS:
+                number = mpmath.mpf(generator.randrange(1, 9 if summed else (40, 40, 10**6)[attempt % 3]))
+            elif stepped and attempt % 4 < 2:
+                number = _CONTEXT.mpf(generator.randrange(1, 400)) / generator.choice((1, 1, 2, 3, 4, 10))
+            else:
+                number = _CONTEXT.mpf(generator.randrange(1, 400)) / 101
+            point[name] = number if positive or generator.random() < 0.5 else -number
+        yield point, positive
+
+
+def constant(tree: tuple) -> Fraction | None:
+    """The value of a real constant to many digits, `None` of anything else."""
+    value = None if free_names(tree) - {r"\pi", "e"} else _value(tree, {})
+    if value is None or _CONTEXT.im(value) or abs(value) > 10**15:
+        return None
+    return Fraction(int(_CONTEXT.nint(value * 10**30)), 10**30)
+
+
+@lru_cache(maxsize=2048)
+def agree(one: tuple, other: tuple) -> bool | None:
+    """Whether two trees have the same values wherever both have one; `None` if too few of them can be had.
+
+    Variables stand for positive numbers first; where both sides are real for negative ones too, they must agree there
+    as well, so that `x` and `sqrt(x**2)` are different.
+    """
+    used = operators(one) | operators(other)
+    stepped, summed = bool(used.intersection(_STEPPED)), bool(used.intersection(("sum", "prod")))
+    names = sorted((free_names(one) | free_names(other)) - {r"\pi", "e", "i"})
+    if "\\infty" in names:
+        return None
+    agreed, needed = 0, POINTS * (5 if used.intersection(("floor", "ceil")) else 1) if names else 1
+    tolerance = _CONTEXT.mpf("1e-12") if ("name", "\\infty") in _bounds(one) | _bounds(other) else AGREEMENT
+    failed = 0
+    for point, positive in _points(names, stepped, summed):
+        first = _value(one, point)
+        second = None if first is None else _value(other, point)
+        if first is None or second is None:
+            failed += 1
+            if failed == TRIES // 2 and not agreed:
+                return None
+            continue
+        if not positive and (_CONTEXT.im(first) or _CONTEXT.im(second)):
+            continue
+        size = max(abs(first), abs(second))
+        if abs(first - second) > tolerance * max(size, 1 if 0 in (first, second) else 0):
+            return False
+        agreed += 1
+        if agreed == needed:
+            return True
+    return None if agreed < min(needed, POINTS) else True
+
+
+def _bounds(tree: tuple) -> set:
+    found = {tree[3]} if tree[0] in ("sum", "prod") else set()
+    for part in tree[1:]:
+        if isinstance(part, tuple):
+            found |= _bounds(part)
+    return found
+
+
+def proportional(one: tuple, other: tuple) -> bool | None:
+    """The sign of the constant `c` with `one = c * other`: `True` if positive, `False` if negative, `None` if none."""
+    names = sorted((free_names(one) | free_names(other)) - {r"\pi", "e", "i"})
+    ratios = []
+    for point, positive in _points(names, False, False) if names else ():
+        first, second = (_value(tree, point) for tree in (one, other))
+        if not positive or first is None or not second:
+            continue
+        ratios.append(first / second)
+        if abs(ratios[-1] - ratios[0]) > AGREEMENT * abs(ratios[0]) or _CONTEXT.im(ratios[-1]) or not ratios[-1]:
+            return None
+        if len(ratios) == POINTS:
+            return bool(ratios[0] > 0)
+    return None
+
+
+def is_constant(tree: tuple) -> bool:
+    """Whether a tree has one value, wherever it has one."""
+    names = sorted(free_names(tree) - {r"\pi", "e", "i"})
+    values = []
+    for point, positive in _points(names, False, False):
+        value = _value(tree, point) if positive else None
+        if value is None:
+            continue
+        values.append(value)
+        if abs(value - values[0]) > AGREEMENT * max(1, abs(values[0])):
+            return False
+        if len(values) == POINTS:
+            return True
+    return not names

@@ -1,0 +1,150 @@
+"""Each rule of the policy in docs/verifiers.md, with answers that it accepts and near ones that it must not accept."""
+
+import pytest
+
+from glow_trl.verifiers import verify_batch
+
+
+RULES = {
+    "a pair is no number twice": (
+        [(r"\frac12 \text{ or } 0.5", "0.5"), ("2 or 2", "2"), (r"\{1,1,2\}", r"\{1,2\}"), (r"\{3,3\}", r"\{3\}")],
+        [("5", "(5,5)"), ("(2,2)", "2"), ("1", "[1,1]"), ("2,2", "2"), ("7", "7,7"), ("1,1,2", "1,2")],
+    ),
+    "a solved gold wants a solved answer": (
+        [
+            *(("-x >= -4", r"x \le 4"), ("(-1,3)", "|x-1|<2"), ("[-3,3]", r"|x|\le 3"), ("3", "2x=6")),
+            *(("z<-2 or z>2", "|z|>2"), ("3-x", "x+y=3"), (r"x\ne 2", r"(-\infty,2)\cup(2,\infty)")),
+            (r"(-\infty,4]\cup\{7\}", r"b \le 4 \text{ or } b = 7"),
+        ],
+        [
+            *(("x^2-7x+12<0", "(3,4)"), ("|x-1|<2", "(-1,3)"), ("2x=6", "x=3"), ("x^2=9", r"x=\pm3")),
+            *(("(x-2)(x-3)=0", r"x=2 \text{ or } x=3"), ("3<2x-1<5", "2<x<3"), ("4y<8", "y<2")),
+            *(("(-2,2)", "|z|>2"), ("|x|>2", r"(-\infty,-2)\cup(2,\infty)"), ("7=5", "5")),
+        ],
+    ),
+    "what is still to be computed is no answer": (
+        [
+            ("2^n", r"\sum_{k=0}^n \binom{n}{k}"),
+            (r"\frac{\pi^2}{6}", r"\sum_{n=1}^\infty \frac{1}{n^2}"),
+            ("4!", "24"),
+        ],
+        [(r"\int_0^2 x\,dx", "2"), (r"\gcd(8,12)", "4"), (r"\sum_{k=1}^4 k", "10"), (r"\max(1,2)", "2")],
+    ),
+    "floors and ceilings are compared far and near": (
+        [
+            (r"\lfloor\frac{n+1}{2}\rfloor", r"\lceil\frac n2\rceil"),
+            (r"\lfloor x\rfloor + 3", r"\lfloor x+3\rfloor"),
+            (r"-\lfloor -x\rfloor", r"\lceil x\rceil"),
+        ],
+        [
+            (r"\lfloor\frac{2n-1}{4}\rfloor", r"\lfloor\frac{2n-1}{5}\rfloor"),
+            (r"\lfloor\frac{n}{100}\rfloor", r"\lfloor\frac{n}{101}\rfloor"),
+            (r"\lfloor x\rfloor+1", r"\lceil x\rceil"),
+            (r"\lceil x\rceil-1", r"\lfloor x\rfloor"),
+        ],
+    ),
+    "left sides count": (
+        [("BA=5", "AB=5"), ("(x,y)=(1,2)", "(y,x)=(2,1)"), (r"\sin\theta=\frac12", r"\frac12"), ("f(12)=5", "5")],
+        [
+            *((r"\sin\theta=\frac12", r"\cos\theta=\frac12"), (r"\alpha-\beta=3", r"\alpha+\beta=3")),
+            *(("f(12)=5", "f(13)=5"), ("AB=5", "AC=5"), (r"\angle ABC=30", r"\angle BAC=30"), ("a_n=2^n", "b_n=2^n")),
+            (r"\tan\alpha=2", r"\tan\beta=2"),
+        ],
+    ),
+    "bases": (
+        [("1F_{16}", "31"), ("12_8", "10"), ("110_2", "110"), ("101_b", "101_b")],
+        [("33_2", "33_4"), ("10_{12}", "10"), ("12_{3}", "12_{4}"), ("98_7", "98"), ("101_b", "101_c")],
+    ),
+    "times and dates": (
+        [
+            *(("3:00 pm", "15:00"), (r"3\text{ p.m.}", "3:00 PM"), ("9:05:00", "9:05"), ("4:6", "2:3")),
+            *(("March 5, 2020", "5 March 2020"), ("2020-03-05", "Mar. 5, 2020"), ("1:2:3", "2:4:6")),
+        ],
+        [("2:30", "1:15"), ("1:00", "12:00"), ("3 a.m.", "3 p.m."), ("2024-01-05", "2018"), ("12/5/2023", "2.4")],
+    ),
+    "units": (
+        [
+            *(("5 m", "5"), (r"3\text{ s}", "3"), (r"2\text{ N}", "2"), (r"x=5\text{ m}", "5"), ("7 days", "1 week")),
+            *((r"10\text{ m/s}", r"36\text{ km/h}"), ("6 ft 2 in", "74 inches"), ("50 cents", r"\$0.50")),
+            *((r"5\text{ kg}\cdot\text{m/s}", "5"), ("2 hours and 30 minutes", "150 minutes"), ("12 dogs", "12 cats")),
+            *((r"100\text{ cm}^2", r"0.01\text{ m}^2"), ("5 m", "5m")),
+        ],
+        [
+            *((r"5\text{ kPa}", r"5\text{ MPa}"), (r"5\text{ mol}", r"5\text{ mmol}"), ("5 GHz", "5 MHz")),
+            *(("5 cm", "5 cm^2"), ("5 m/s", "5 m/s^2"), ("£5", r"\$5"), (r"5^\circ C", r"5^\circ F"), ("5x", "5")),
+            *(("1 month", "30 days"), ("6 ft 2 in", "6")),
+        ],
+    ),
+    "words that change the value": (
+        [
+            *((r"\text{12 ways}", "12"), ("three fifths", "3/5"), ("negative five", "-5"), ("5 squared", "25")),
+            *(("square root of 144", "12"), ("two and a half", "2.5"), ("one hundred and five", "105")),
+            (r"3\text{ tenths}", "0.3"),
+        ],
+        [
+            *((r"3\text{ tenths}", "3"), (r"5\text{ squared}", "5"), ("negative 12", "12"), ("at least 12", "12")),
+            *(("half of 12", "12"), ("square root of 144", "144"), ("12 to 13", "12"), ("12 or more", "12")),
+            *(("5 hundredths", "500"), ("12 dozen", "12")),
+        ],
+    ),
+    "the last digit": (
+        [("0.333333", "1/3"), ("0.666667", "2/3"), ("0.666666", "2/3"), (r"\frac{542}{3}", "180.67")]
+        + [(r"\frac{\sqrt3}{2}", "0.8660254037844386"), ("-0.333333", r"-\frac13")],
+        [("0.333334", "1/3"), ("0.666668", "2/3"), ("1.41421357", r"\sqrt2"), ("180.67", r"\frac{542}{3}")]
+        + [(r"\frac{541}{3}", "180.67"), (r"\frac13", "0.33"), ("-0.333334", r"-\frac13")],
+    ),
+    "bound names and tails": (
+        [
+            *((r"f(x)=1 \text{ for all } x\in\mathbb{R}", "f(x)=1"), ("f(t)=t^2", "f(x)=x^2"), (r"n\pi", r"x=k\pi")),
+            *((r"x=n\pi, n\in\mathbb{Z}", r"x = k\pi, k \in \mathbb Z"), ("x^3+C", "x^3+c")),
+            *((r"\frac12\sin^2x+C", r"-\frac12\cos^2x+C"), (r"\ln|2x|+C", r"\ln|x|+C")),
+        ],
+        [
+            *((r"x=n\pi", r"x=2k\pi"), ("f(x)=x", "f(y)=y+1"), ("2a", "2b"), ("x^2+C", "x^3+C"), ("R^2", "r^2")),
+            *((r"x=k\pi, k\in\mathbb{N}", r"x=k\pi, k\in\mathbb{Z}"), (r"k\pi", r"n\pi"), ("f(x)=x", "g(x)=x")),
+            *(("nC", "nc"), ("11a+c", "7=11a+c")),
+        ],
+    ),
+    "residue classes": (
+        [
+            (r"x\equiv 3\pmod{7}", r"x \equiv 10 \pmod 7"),
+            ("congruent to 1 or 4 modulo 5", r"n = 5k+1 \text{ or } n=5k+4"),
+            (r"n\equiv 1\pmod 2", r"n \equiv 1, 3 \pmod 4"),
+        ],
+        [(r"n\equiv 2\pmod 4", r"n\equiv 3\pmod 4"), (r"x\equiv 2 \pmod 5", r"y\equiv 2\pmod 5"), ("5k+1", "10k+1")],
+    ),
+    "spellings": (
+        [
+            *((r"\textcolor{red}{7}", "7"), (r"{\color{red}7}", "7"), (r"\underline{\frac12}", "0.5")),
+            *(("x**3+1", "x^3+1"), ("2**10", "1024"), (r"\binom52", "10"), (r"{5 \choose 2}", "10"), ("∛27", "3")),
+            *(
+                ("1.5 x 10^3", "1500"),
+                ("infinity", r"\infty"),
+                (r"\text{infinitely many}", r"\infty"),
+                ("1_000", "1000"),
+            ),
+            *((r"(\pm 1, 2)", "(1,2),(-1,2)"), ("[[1,2],[3,4]]", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}")),
+            (r"\left\{ (a,b):ab\leq e^{3}\right\}", r" $\left\{ (a,b):ab\leq e^{3}\right\}$"),
+        ],
+        [("negative infinity", r"\infty"), (r"\binom52", "5/2"), ("x**3", "x^2"), (r"-\text{(E)}", r"\text{(E)}")],
+    ),
+    "functions are compared by their values": (
+        [
+            *((r"\sin(90^\circ-x)", r"\cos x"), (r"\cos(\pi-x)", r"-\cos x"), (r"\arctan x", r"\tan^{-1} x")),
+            *((r"\sin 3x", r"3\sin x-4\sin^3 x"), (r"\cos 36^\circ", r"\frac{1+\sqrt5}{4}"), ("|b-a|", "|a-b|")),
+            *((r"\sqrt{2+\sqrt3}", r"\frac{\sqrt6+\sqrt2}{2}"), (r"\log_2 x", r"\frac{\ln x}{\ln 2}")),
+        ],
+        [
+            *((r"\cos(90^\circ - x)", r"\cos x"), (r"\sin x", r"\sin x y"), ("a-b", "|a-b|"), (r"\tan x", r"\sin x")),
+            (r"2^{1000000000000}", "5"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_rule_holds_on_both_sides(rule):
+    right, wrong = RULES[rule]
+    pairs = right + wrong
+    verdicts = verify_batch([rf"\boxed{{{prediction}}}" for prediction, _ in pairs], [gold for _, gold in pairs])
+    assert [pair for pair, verdict in zip(pairs, verdicts, strict=True) if verdict.correct is not True] == wrong
