@@ -165,6 +165,10 @@ def test_what_is_taken_back_does_not_count(completion):
         "42 is incorrect",
         '{"answer": 7, "answer": 42}',
         '{"answer": 7}\n{"answer": 42}',
+        *(r"We discard \boxed{42}.", r"anything but \boxed{42}", r"Never write \boxed{42}", r"~~\boxed{42}~~ 7"),
+        *(r"\boxed{42} does not satisfy the equation", r"\boxed{42}, which we reject.", r"\boxed{42} isn't it."),
+        *(r"Ce n'est pas \boxed{42}", r"Es ist nicht \boxed{42}", r"No es \boxed{42}", r"\boxed{42} is extraneous."),
+        r"\boxed{42} was just my first guess, I now have 7",
     ],
 )
 @pytest.mark.parametrize("kind", ["math", "text"])
@@ -179,10 +183,22 @@ def test_what_is_taken_back_does_not_win(completion, kind):
         r"\boxed{42} is correct",
         r"\boxed{42} is not wrong",
         r"\boxed{42} is right, and 41 is wrong",
+        *(r"\boxed{42}. No 7 here.", r"\boxed{42}, not 7", r"\boxed{42}, but 7 is prime too, as is 2."),
+        *(r"We discard 7 and keep \boxed{42}.", r"\boxed{42}. Actually, 42.0 exactly.", r"\boxed{42} is the answer. Answer: 42"),
+        *(r"Many students get 7. It is \boxed{42}.", "The answer is 42, not 7.", "The answer is 42. No other number works."),
+        "\\boxed{42}\n\nProblem 2. What is 3 + 4? The answer is 7.",
     ],
 )
 def test_what_is_not_taken_back_counts(completion):
     assert verify(completion, "42").correct is True
+
+
+@pytest.mark.parametrize("cue", ["No, 7.", "No wait, it is 7.", "Correction: 7", "Actually, it's 7.", "Scratch that: 7"])
+@pytest.mark.parametrize("said", [r"\boxed{42}. ", "The answer is 42. ", "Answer: 42? "])
+def test_what_another_answer_takes_the_place_of_does_not_win(said, cue):
+    """A second answer behind a box or statement, in its paragraph, is a hedge; the same one again is not."""
+    assert verify(said + cue, "42").correct is False
+    assert verify(said + cue.replace("7", "42"), "42").correct is True
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ _REVISION = re.compile(
     r"simplif\w*|equivalent\w*|that is|i\.e|in other words|approximately|rounded)\b|≈|\\approx|=",
     re.IGNORECASE,
 )
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}~~")
 _RUNS = re.compile(r"([^\S\n]{3,})|(\n\s{2,}+)")
 
 
@@ -56,11 +57,13 @@ class Extraction:
         rule (`str` or `None`): how it was found.
         others (`tuple[str, ...]`): other final answers that the completion gives right beside it; it is for the
             verifier to find out whether they differ.
+        end (`int`): where the text goes on behind a box.
     """
 
     answer: str | None
     rule: str | None
     others: tuple[str, ...] = ()
+    end: int = 0
 
 
 NOTHING = Extraction(None, None)
@@ -101,8 +104,14 @@ def _final_text(completion: str) -> tuple[str, str]:
         end = text.rfind("</answer>")
         start = text.rfind("<answer>", max(0, end - MAX_TAG), end) if end >= 0 else -1
         if start >= 0:
-            text, prefix = text[start + len("<answer>") : end], prefix + "answer_tag:"
+            answer, before = text[start + len("<answer>") : end].strip(), text[:start].rstrip()
+            another = before.rfind("<answer>", max(0, start - MAX_TAG)) if before.endswith("</answer>") else -1
+            if another >= 0 and (other := before[another + len("<answer>") : -len("</answer>")].strip()) != answer:
+                answer = f"{other} or {answer}"
+            text, prefix = answer, prefix + "answer_tag:"
     text = text.strip()
+    if "~~" in text:
+        text = _STRUCK.sub(" ", text).strip()
     if "```" in text:
         text = without_fences(text)
     if (field := answer_field(text)) is not None:
@@ -196,6 +205,7 @@ def boxed_answer(text: str) -> Extraction:
     if not boxes:
         return NOTHING
     group = [boxes.pop()]
+    end = group[0].end
     while boxes:
         between = text[boxes[-1].end : group[0].start]
         if len(between) >= 60 or not _BOX_JOINT.fullmatch(between):
@@ -213,4 +223,4 @@ def boxed_answer(text: str) -> Extraction:
     if not all(contents):
         return Extraction(None, "boxed")
     rule = "boxed" if len(contents) == 1 else "boxed_several"
-    return Extraction(", ".join(contents), rule, tuple(others))
+    return Extraction(", ".join(contents), rule, tuple(others), end)

@@ -4,7 +4,7 @@ import re
 
 from .boxes import NOTHING, Extraction, boxed_answer, ending, final_part
 from .phrases import enumerated
-from .statements import SENTENCE_END, consecutive, stated_answers
+from .statements import SENTENCE_END, consecutive, replacements, stated_answers
 from .values import BARE_LENGTH, looks_bare, value_of
 from .withdrawal import dismissed
 
@@ -12,6 +12,7 @@ from .withdrawal import dismissed
 SHORT_STATEMENT = 60
 
 _VALUE_END = re.compile(r"[\w)}\]$]++")
+_NUMBER = re.compile(r"-?\d[\d.]*+(?:/\d++)?")
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _TAIL = re.compile(
     r"(?<=[\w)}\]$])[\s,]*+(?:\\text\s*\{\s*)?,?\s*\b(?:for|where|with)\s+(?:some|all|any|every|each|an?|the)?\s*(?:\w+\s+)?"
@@ -38,9 +39,15 @@ def extract_math(completion: str, require_boxed: bool = False) -> Extraction:
     if not text:
         return Extraction(None, prefix.rstrip(":") or None)
     found = boxed_answer(text)
+    others = [*found.others, *_values(replacements(text[found.end :]))] if found.answer else []
     if found.rule is None and not require_boxed:
         found = _unboxed(text)
-    return found if found.rule is None or not prefix else Extraction(found.answer, prefix + found.rule, found.others)
+        others = list(found.others)
+    return found if found.rule is None else Extraction(found.answer, prefix + found.rule, tuple(others))
+
+
+def _values(statements: list[str]) -> list[str]:
+    return [value for said in statements if (value := value_of(said, last=False)) is not None]
 
 
 def _unboxed(text: str) -> Extraction:
@@ -48,13 +55,16 @@ def _unboxed(text: str) -> Extraction:
     text = ending(text)
     statements = stated_answers(text)
     if statements:
-        said = statements[-1][2]
+        _, end, said = statements[-1]
         value = value_of(said, last=False)
         if value is not None:
-            others = (value_of(other, last=False) for other in consecutive(text, statements))
-            return Extraction(value, "answer_is", tuple(other for other in others if other is not None))
+            after = said[said.find(value) + len(value) :] + text[end:]
+            others = _values([*consecutive(text, statements), *replacements(after)])
+            return Extraction(value, "answer_is", tuple(others))
         if len(said) <= SHORT_STATEMENT:
             return Extraction(said, "answer_is")
+    elif short is not None and "\n" in text and (lines := text.split()) and all(map(_NUMBER.fullmatch, lines)):
+        return Extraction(", ".join(lines), "whole")
     elif short is not None and (looks_bare(bare := _TAIL.sub("", text)) or _RESIDUES.fullmatch(bare)):
         return Extraction(bare.lstrip("=≈ "), "whole")
     elif short is not None and (listed := enumerated(text)):

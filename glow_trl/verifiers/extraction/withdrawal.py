@@ -4,6 +4,7 @@ import re
 
 
 WINDOW = 80
+MAX_AFTER = 300
 
 _NEGATED = re.compile(
     r"(?:\b(?:not|never|isn't|wasn't|aren't|can't\s+be|rather\s+than|instead\s+of|unlike|no\s+longer)\b|n't\b|"
@@ -12,6 +13,10 @@ _NEGATED = re.compile(
 )
 _TAKEN_BACK = re.compile(
     r"""(?:\b(?:not|never|(?:is|was|are)n['’]t|can(?:not|['’]t)\s+be|rather\s+than|instead\s+of|unlike
+          | anything\s+(?:but|except) | n['’](?:est|était)\s+pas | nicht | no\s+es | não\s+é | non\s+è
+          | (?:do\s+not|don['’]t|never|(?:one|you|people|someone|students?|many|some)\s+(?:might|could|often|may))\s+
+            (?:\w+ly\s+)?(?:be\s+tempted\s+to\s+)?(?:say|answer|write|put|box|claim|give|guess|choose|pick|think)
+          | (?:reject|discard|exclude|eliminate|disregard|rule\s+out)(?:s|ed|ing)?
           | (?:tempt\w{0,6}|wrong|incorrect|mistake|easy|natural)\s+to\s+
             (?:say|answer|write|put|box|conclude|think|claim|give|guess|choose)
           | (?:wrong|incorrect|mistaken|naive)(?:ly)?\s+(?:answer|guess|result|attempt)(?:\s+(?:is|was|of|gives|gave))?
@@ -32,14 +37,44 @@ _DISMISSED = re.compile(
         (?: (?:(?:but|and|no|wait|hmm|oops|however)\b[\s,.:;!–—-]*+){0,3}+(?:which|that|this|it|the\s+former)?\s*
             (?:['’]s|is|was|would\s+be|seems|looks|turn(?:s|ed)\s+out(?:\s+to\s+be)?)\s+
             (?:(?!not\b|never\b)\w++\s+){0,2}?
-            (?:wrong|incorrect|mistaken|a\s+mistake|not\s+(?:\w++\s+)?(?:correct|right|the\s+(?:\w++\s+)?answer))\b
+            (?:wrong|incorrect|mistaken|a\s+mistake|extraneous|invalid|rejected|discarded|excluded|ruled\s+out
+              | not\s+(?:\w++\s+)?(?:correct|right|valid|it|the\s+(?:\w++\s+)?answer))\b
             (?!\s+(?:to|that)\b)
+          | (?:which|that|this|it)?\s*(?:(?:does|do|did)(?:n['’]t|\s+not)\s+(?:satisfy|work|fit|hold|solve|check|answer)
+            | fails?\b | (?:isn|wasn)['’]t\s+it\b | (?:which|that)\s+(?:we|I|you|one)\s+(?:must\s+|can\s+)?
+              (?:reject|discard|exclude|eliminate|disregard|rule\s+out)\b
+            | was\s+(?:only\s+|just\s+)?(?:my|the|our|a)\s+(?:first|initial|old)\b)
           | (?:which|that|this|it)?\s*(?:(?:is|was)n['’]t|cannot\s+be|can['’]t\s+be)\s+(?:the\s+)?(?:\w++\s+)?
             (?:correct|right|answer)\b
           | \((?:this\s+is\s+)?(?:wrong|incorrect|not\s+correct)\b
           | (?:是|为)?(?:错误?的?|不对|不正确) )""",
     re.VERBOSE | re.IGNORECASE,
 )
+
+_FILLER = (
+    r"(?:[^\w\n$\\+-]|\b(?:no|not|wait|actually|it|that|this|s|is|was|should|must|be|have|been|the|my|final|right|correct|"
+    r"correction|real|true|answer|value|result|sorry|I|we|now|get|mean|make|think|of|course|but|so)\b)"
+)
+_REVISED = re.compile(
+    rf"""[\s$.,;:?!)}}\]*(—–-]*+
+        (?: (?:no|nope)(?=\s*[,.;:!—–-]|\s+wait\b) | (?:wait|oops|sorry|hmm|actually|correction|corrected|rather)\b
+          | scratch\s+that\b | make\s+that\b | I\s+mean\b | on\s+second\s+thoughts?\b
+          | (?:but|yet|however|though)\b(?={_FILLER}*?\b(?:s|is|be)\b) )
+        {_FILLER}*+(?=[$\\+\d-]|\(?[A-J]\b)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_NEXT_PROBLEM = re.compile(r"\n\s*\n|\n\s*(?:problem|question|exercise|input|q)\b", re.IGNORECASE)
+
+
+def same_paragraph(after: str) -> str:
+    """What stands behind an answer in its own paragraph: a weak model may run on into a next problem."""
+    return _NEXT_PROBLEM.split(after[:MAX_AFTER], maxsplit=1)[0]
+
+
+def revised(after: str) -> str | None:
+    """What is said in the stead of an answer right behind it: `8` of ". No, wait, it is 8."."""
+    match = _REVISED.match(after)
+    return after[match.end() :] if match else None
 
 
 def negated(before: str) -> bool:

@@ -5,7 +5,7 @@ import unicodedata
 
 from ..equality.latex import unwrap
 from ..extraction.boxes import boxed_answer, ending, final_part
-from ..extraction.statements import consecutive, stated_answers
+from ..extraction.statements import consecutive, replacements, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .kind import Options
 from .wording import normalize_text
@@ -13,6 +13,7 @@ from .wording import normalize_text
 
 KIND = "choice"
 MAX_STATEMENT = 500
+MAX_BESIDE = 100
 LETTERS = "ABCDEFGHIJ"
 
 _LEADING = re.compile(
@@ -43,7 +44,20 @@ _ANOTHER = re.compile(
     r"|或者?|还是|和|与|及|\s(?=(?:\(?[A-Z]\)?[\s.]*){1,10}$))[\s,]*(?:maybe|perhaps|possibly|also|option|even|\s)*"
     r"[\[({*\s]*([A-Z])(?![a-zA-Z'’])"
 )
-_NOT_BUT = re.compile(r"^\W*(?:it(?:'s| is)\s+)?not\s+\W*[A-Z]\b[^\w\n]*(?:but|rather)\s+(?:rather\s+)?", re.I)
+_NOT_BUT = re.compile(
+    r"^\W*(?:(?:it(?:'s| is)\s+)?not\s+\W*[A-Z]\b[^\w\n]*(?:but|rather)\s+(?:rather\s+)?|[A-Z]\b\W*(?:is|was)\s+"
+    r"(?:wrong|incorrect|false|ruled\s+out|not\s+(?:right|correct))\W+(?:so|thus|hence|therefore|then|but)\W+)",
+    re.I,
+)
+# With nothing but these between letters, all of them are given
+_ONLY_LETTERS = re.compile(
+    r"(?:[\W_]|\b(?:(?i:no|or|and|otherwise|else|then|wait|maybe|perhaps|possibly|probably|actually|also|even|option|choice|"
+    r"answer|the|it|is|s|could|be|might|if|vs|versus|sorry|oops|hmm|ou|oder)|[A-Z])\b)*+",
+)
+_LONE_LETTER = re.compile(r"(?<![a-zA-Z'’])[A-Z](?![a-zA-Z'’])")
+_INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
+# "A because it is red" names an option, "A red one" does not
+_ARTICLE = re.compile(r"(?:A|I)\s+(?!(?:because|since|as|is|and|or|not|but|for|due|given)\b)[a-z]")
 _CHOSEN = re.compile(
     r"(?:(?<![不未])(?<!不[能应该可])选择?|正确(?:答案|选项)|答案选?)\s*(?:应?[是为]|：|:)?\s*[（(]?([A-Z])(?![a-zA-Z])"
 )
@@ -93,7 +107,7 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
         match is None
         or match.group(1) not in letters
         or _REJECTED.match(said[match.end() :])
-        or re.match(r"(?:A|I)\s+[a-z]", said[match.start(1) :])
+        or _ARTICLE.match(said[match.start(1) :])
     ):
         text = _letter_of_text(said, choices) if choices else None
         if text is None and choices:
@@ -107,6 +121,8 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
         if _REJECTED.match(rest):
             break
         found.append(more.group(1))
+    if len(rest) <= MAX_BESIDE and _ONLY_LETTERS.fullmatch(rest):
+        found += [letter for letter in _LONE_LETTER.findall(rest) if letter in letters]
     return list(dict.fromkeys(found))
 
 
@@ -129,10 +145,10 @@ def extract_choice(
     letters = "".join(chr(ord("A") + index) for index in range(min(26, len(choices)))) if choices else LETTERS
     text, prefix = final_part(completion)
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
     boxed = boxed_answer(text)
     if boxed.rule is not None:
-        said = (boxed.answer or "", *boxed.others)
+        said = (boxed.answer or "", *boxed.others, *replacements(text[boxed.end :]))
         found = [letter for answer in said for letter in _letters(answer, letters, choices)]
         return list(dict.fromkeys(found)), prefix + boxed.rule
     if require_boxed or not text:
