@@ -27,9 +27,7 @@ _AND_OR = re.compile(r"(?<![a-zA-Z])(?:and|or)(?![a-zA-Z])")
 _MATRIX = re.compile(
     r"^\\begin\s*\{(?:[pbB]?matrix|smallmatrix|array)\}(?:\s*\{[lcr| ]*\})?(.*)\\end\s*\{[a-zA-Z]+\}$", re.DOTALL
 )
-_OPERATOR = re.compile(
-    r"<=|>=|!=|=|<|>|\\neq(?![a-zA-Z])|\\approx(?![a-zA-Z])|\\equiv(?![a-zA-Z])|\\in(?![a-zA-Z])|\\to(?![a-zA-Z])"
-)
+_OPERATOR = r"<=|>=|!=|=|<|>|\\(?:neq|approx|equiv|in|to)(?![a-zA-Z])"
 _OPERATOR_NAMES = {r"\neq": "!=", r"\approx": "=", r"\equiv": "="}
 _INSIGNIFICANT = re.compile(r"\s|\\text(?=\s*\{)|[{}]")
 _NAME = re.compile(
@@ -78,45 +76,47 @@ _MULTIPLES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 
 _COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
 _GREEK = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(GREEK)))})(?![a-zA-Z])")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_COMMA = re.compile(r"[,;]")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
+_OPENING = frozenset((*_OPEN, r"\{"))
+_CLOSING = frozenset((*_OPEN.values(), r"\}"))
+_OPENING_COMMANDS = (r"\begin", r"\langle", r"\lfloor", r"\lceil")
+_CLOSING_COMMANDS = (r"\end", r"\rangle", r"\rfloor", r"\rceil")
 
 
-def split_top(text: str, separator: re.Pattern | str) -> tuple[list[str], list[str]]:
+class _Separator:
+    """What separates the parts of an answer, as a pattern that also finds all brackets."""
+
+    def __init__(self, pattern: str):
+        self.alone = re.compile(pattern)
+        self.or_bracket = re.compile(rf"({pattern})|\\(?:[{{}}]|[a-zA-Z]*)|[()\[\]{{}}]")
+
+
+def split_top(text: str, separator: _Separator) -> tuple[list[str], list[str]]:
     """Split at separators outside all brackets; returns the parts and the separators between them."""
-    pattern = re.compile(re.escape(separator)) if isinstance(separator, str) else separator
-    if pattern.search(text) is None:
+    if separator.alone.search(text) is None:
         return [text.strip()], []
     parts, separators = [], []
-    depth = start = position = 0
-    while position < len(text):
-        character = text[position]
-        if depth == 0 and (match := pattern.match(text, position)):
-            parts.append(text[start:position])
-            separators.append(match.group(0).strip())
-            start = position = match.end()
-            continue
-        if character == "\\":
-            if text[position + 1 : position + 2] in ("{", "}"):
-                depth += 1 if text[position + 1] == "{" else -1
-                position += 2
-                continue
-            if text.startswith((r"\begin", r"\langle", r"\lfloor", r"\lceil"), position):
-                depth += 1
-            elif text.startswith((r"\end", r"\rangle", r"\rfloor", r"\rceil"), position):
-                depth -= 1
-            position += 1
-            while position < len(text) and text[position].isalpha():
-                position += 1
-            continue
-        if character in "([{":
+    depth = start = 0
+    for match in separator.or_bracket.finditer(text):
+        found = match[0]
+        if match[1] is not None:
+            if depth == 0:
+                parts.append(text[start : match.start()].strip())
+                separators.append(found.strip())
+                start = match.end()
+        elif found in _OPENING or found.startswith(_OPENING_COMMANDS):
             depth += 1
-        elif character in ")]}":
+        elif depth and (found in _CLOSING or found.startswith(_CLOSING_COMMANDS)):
             depth -= 1
-        depth = max(depth, 0)
-        position += 1
-    parts.append(text[start:])
-    return [part.strip() for part in parts], separators
+    parts.append(text[start:].strip())
+    return parts, separators
+
+
+_RELATION = _Separator(_OPERATOR)
+_COMMA = _Separator("[,;]")
+_COLON = _Separator(":")
+_UNION = _Separator(r"\\cup")
+_WITHOUT = _Separator(r"\\setminus(?![a-zA-Z])|\\backslash(?![a-zA-Z])")
 
 
 @lru_cache(maxsize=2048)
@@ -175,7 +175,7 @@ def _parse(text: str, depth: int) -> Answer:
 
     if listed := _listed(text, depth):
         return listed
-    sides, operators = split_top(text, _OPERATOR)
+    sides, operators = split_top(text, _RELATION)
     if operators and all(sides):
         return _relation(tuple(sides), tuple(operators), depth)
     if text == r"\emptyset":
@@ -186,16 +186,16 @@ def _parse(text: str, depth: int) -> Answer:
         return bracketed
     if match := _REALS_WITHOUT.fullmatch(text):
         text = rf"(-\infty, \infty) \setminus \{{{match.group(1)}\}}"
-    parts, separators = split_top(text, re.compile(r"\\setminus(?![a-zA-Z])|\\backslash(?![a-zA-Z])"))
+    parts, separators = split_top(text, _WITHOUT)
     if len(parts) == 2 and all(parts):
         whole, points = (_parse(part, depth + 1) for part in parts)
         return without_points(whole, points) or _scalar(text)
-    parts, separators = split_top(text, r"\cup")
+    parts, separators = split_top(text, _UNION)
     if separators and all(parts):
         return Several("U", tuple(_parse(part, depth + 1) for part in parts))
     if text.count(r"\pm") == 1 and r"\mp" not in text:
         return Several("", tuple(_parse(text.replace(r"\pm", sign), depth + 1) for sign in ("+", "-")))
-    parts, separators = split_top(text, ":")
+    parts, separators = split_top(text, _COLON)
     if separators and all(parts) and len(parts) <= 4:
         return Several(":", tuple(_parse(part, depth + 1) for part in parts))
     return _scalar(text)
