@@ -427,7 +427,7 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
                 return residues.equal(("/", top.tree, bottom.tree), other.tree)
             return False
         if several.brackets == "U":
-            return algebra(prediction, gold)
+            return False if _is_extended(several) and _is_read(other) else algebra(prediction, gold)
         if not several.items or several.brackets not in ("", "{}", "()", "[]"):
             return False
         if len(several.items) > 1 and not _one_answer_twice(several, several is prediction):
@@ -441,6 +441,10 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
         intervals = merged(prediction), merged(gold)
         if None not in intervals:
             return intervals[0] == intervals[1]
+        for union, side in ((prediction, gold), (gold, prediction)):
+            several = side.brackets in ("", "{}") or side.brackets == "()" and len(side.items) != 2
+            if several and all(map(_is_read, side.items)) and _is_extended(union):
+                return False
         verdict = _unordered(one, other, algebra) if brackets == {"U"} else False
         return verdict or algebra(prediction, gold)
     if brackets == {":"}:
@@ -468,6 +472,15 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
     if brackets == {"", "[]"} and len(one) != 2:
         return _unordered(one, other, algebra)
     return False
+
+
+def _is_extended(union: Several) -> bool:
+    """Whether a union has more than a few points: then it is no number, and no list of numbers."""
+    return union.brackets == "U" and any(low < high for low, high in merged(union) or ())
+
+
+def _is_read(answer: Answer) -> bool:
+    return isinstance(answer, Scalar) and answer.tree is not None
 
 
 def _time(answer: Several) -> tuple[int, int, str] | None:

@@ -53,6 +53,7 @@ _MATH_COMMANDS = {
     **dict.fromkeys(("land", "lor"), ","),
     **dict.fromkeys(("infin", "infty"), r"\infty "),
     **dict.fromkeys(("lvert", "rvert", "vert"), "|"),
+    **dict.fromkeys(("cupdot", "dotcup", "sqcup", "uplus"), r"\cup "),
     "ne": r"\neq ",
     "lt": "<",
     "gt": ">",
