@@ -235,7 +235,7 @@ def _canonical(tree: tuple, edited: bool = False) -> tuple:
     Nothing is computed, but with `edited` zeros, ones and what cancels are left out.
     """
     sign, body = _signed(tree, edited)
-    return body if sign > 0 else ("sum", (body, -1))
+    return body if sign > 0 else ("terms", (body, -1))
 
 
 def _signed(tree: tuple, edited: bool) -> tuple[int, tuple]:
@@ -267,7 +267,7 @@ def _sum(tree: tuple, edited: bool) -> tuple[int, tuple]:
             add(tree[2], sign if tree[0] == "+" else -sign)
             return
         own, body = _signed(tree, edited)
-        if body[0] == "sum":
+        if body[0] == "terms":
             flat.extend((part, sign * own * factor) for part, factor in body[1:])
         else:
             flat.append((body, sign * own))
@@ -282,7 +282,7 @@ def _sum(tree: tuple, edited: bool) -> tuple[int, tuple]:
         ]
     if len(flat) == 1:
         return flat[0][1], flat[0][0]
-    return 1, ("sum", *sorted(flat, key=repr))
+    return 1, ("terms", *sorted(flat, key=repr))
 
 
 def _product(tree: tuple, edited: bool) -> tuple[int, tuple]:
@@ -340,7 +340,7 @@ def _is_evaluated(answer: Answer) -> bool:
     if answer.tree[0] == "name":
         return True
     form = _canonical(answer.tree)
-    terms = [term for term, _ in form[1:]] if form[0] == "sum" else [form]
+    terms = [term for term, _ in form[1:]] if form[0] == "terms" else [form]
     kinds = [_number_part(term) for term in terms]
     return None not in kinds and len(set(kinds)) == len(kinds)
 
