@@ -42,6 +42,7 @@ _TENS = {
     name: 10 * value
     for value, name in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
 }
+MAX_DIGITS = 100
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _ORDINALS = {
     **{name: value for value, name in enumerate("first second third fourth fifth sixth seventh".split(), start=1)},
@@ -49,6 +50,12 @@ _ORDINALS = {
     **{name + "th": value for name, value in _NUMBERS.items() if value > 12},
     **{name[:-1] + "ieth": value for name, value in _TENS.items()},
 }
+# Words that may go or become digits, also where they only surround an answer; commands of LaTeX may go, too.
+_GOING = frozenset(
+    (*_ARTICLES, *_AND, *_NUMBERS, *_TENS, *_SCALES, *_ORDINALS)
+    + tuple("percent about approximately approx roughly around".split())
+)
+_ASCII_WORD = re.compile(r"(?<![\\a-z])[a-z]{3,}")
 _ORDINAL_ENDINGS = frozenset(("st", "nd", "rd", "th"))
 
 
@@ -66,6 +73,14 @@ def normalize_text(text: str) -> str:
     if match := _LETTER.fullmatch(text.lower()):
         return match.group(1)
     return " ".join(words(text)) or text
+
+
+def has_other_words(text: str, expected: str) -> bool:
+    """Whether a long text, in that form, is not `expected` for certain: a word of it that stays is not in there.
+
+    That is quick to see; it takes a while to bring a whole completion to that form.
+    """
+    return any(word not in expected and word not in _GOING for word in _ASCII_WORD.findall(text.lower()))
 
 
 def words(text: str) -> list[str]:
@@ -147,7 +162,8 @@ def _number_at(tokens: list[str], position: int) -> tuple[int | None, int]:
     token = tokens[position]
     if token.isascii() and token.isdigit():
         following = tokens[position + 1] if position + 1 < len(tokens) else ""
-        return (int(token) * _SCALES[following], position + 2) if following in _SCALES else (None, position + 1)
+        scaled = following in _SCALES and len(token) <= MAX_DIGITS
+        return (int(token) * _SCALES[following], position + 2) if scaled else (None, position + 1)
     total, group, last, end = 0, 0, 0, position
     for token in tokens[position : position + 12]:
         if token in _SCALES:
