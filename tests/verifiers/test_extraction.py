@@ -184,8 +184,16 @@ def test_what_is_taken_back_does_not_win(completion, kind):
         r"\boxed{42} is not wrong",
         r"\boxed{42} is right, and 41 is wrong",
         *(r"\boxed{42}. No 7 here.", r"\boxed{42}, not 7", r"\boxed{42}, but 7 is prime too, as is 2."),
-        *(r"We discard 7 and keep \boxed{42}.", r"\boxed{42}. Actually, 42.0 exactly.", r"\boxed{42} is the answer. Answer: 42"),
-        *(r"Many students get 7. It is \boxed{42}.", "The answer is 42, not 7.", "The answer is 42. No other number works."),
+        *(
+            r"We discard 7 and keep \boxed{42}.",
+            r"\boxed{42}. Actually, 42.0 exactly.",
+            r"\boxed{42} is the answer. Answer: 42",
+        ),
+        *(
+            r"Many students get 7. It is \boxed{42}.",
+            "The answer is 42, not 7.",
+            "The answer is 42. No other number works.",
+        ),
         "\\boxed{42}\n\nProblem 2. What is 3 + 4? The answer is 7.",
     ],
 )
@@ -193,7 +201,9 @@ def test_what_is_not_taken_back_counts(completion):
     assert verify(completion, "42").correct is True
 
 
-@pytest.mark.parametrize("cue", ["No, 7.", "No wait, it is 7.", "Correction: 7", "Actually, it's 7.", "Scratch that: 7"])
+@pytest.mark.parametrize(
+    "cue", ["No, 7.", "No wait, it is 7.", "Correction: 7", "Actually, it's 7.", "Scratch that: 7"]
+)
 @pytest.mark.parametrize("said", [r"\boxed{42}. ", "The answer is 42. ", "Answer: 42? "])
 def test_what_another_answer_takes_the_place_of_does_not_win(said, cue):
     """A second answer behind a box or statement, in its paragraph, is a hedge; the same one again is not."""
@@ -283,8 +293,23 @@ def test_labels_and_what_is_counted(completion, gold):
 )
 def test_an_identical_answer_matches(gold, kind):
     """Whatever the gold answer is, it matches itself, bare and as the only box."""
-    for completion in (gold, rf"\boxed{{{gold}}}", rf"$\boxed{{ {gold} }}$."):
+    for completion in (gold, rf"\boxed{{{gold}}}", rf"$\boxed{{ {gold} }}$.", f"The final answer is {gold}."):
         assert verify(completion, gold, kind).correct is True, completion
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "It is wrong that the answer is {",
+        r"Not \boxed{{}",
+        r"\boxed{7}. The answer is {",
+        "<think>{",
+    ]
+    + ["The answer is 7 or {"],
+)
+@pytest.mark.parametrize("kind", ["math", "text"])
+def test_what_is_said_beside_an_identical_answer_counts(completion, kind):
+    assert verify(completion, "{", kind).correct is False
 
 
 @pytest.mark.parametrize(
@@ -313,8 +338,16 @@ def test_more_ways_to_choose(completion):
         *("B (or C)", "B; C", "B/C", "B + C", "B and/or C", "B maybe C", "B? or C?", "B C", "B or not B", "not B"),
         *(
             "B或C",
-            "B、C",
-            "B还是C",
+            *(
+                "B、C",
+                "B还是C",
+                "(B)(C)",
+                "B. No, C.",
+                "B\u200bC",
+                "B, otherwise C",
+                "B? C?",
+                "B → C",
+            ),
             "选B或C",
             "不选B",
             "答案是B和C",

@@ -47,6 +47,17 @@ def test_number_within_tolerance():
     assert verify("3 or 4", "3", "number", tolerance=0.5).correct is False
 
 
+def test_an_answer_that_a_judge_stumbles_over_is_an_error(monkeypatch):
+    """One answer ends no batch and no training."""
+
+    def stumble(prediction, require_boxed=False):
+        raise TypeError("no ordering relation is defined for complex numbers")
+
+    monkeypatch.setattr("glow_trl.verifiers.kinds.math.extract_math", stumble)
+    verdict = verify(r"\boxed{5}", "5")
+    assert (verdict.correct, verdict.reason, verdict.judged) == (False, "error", False)
+
+
 def test_batch_with_mixed_kinds():
     verdicts = verify_batch(
         ["The answer is 5", "B", "yes", "99.5", "x"],

@@ -8,7 +8,7 @@ from . import bound, congruences, numeric, residues
 from .answers import balanced, has_variables, is_name, parse
 from .expression import INFINITY, free_names, negated, read
 from .intervals import intersection, merged
-from .latex import MAX_LENGTH, normalize
+from .latex import MAX_LENGTH, RECURRING, normalize
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .units import conversion, measure
 
@@ -35,6 +35,9 @@ _LETTERS = re.compile(r"[a-zA-Z]")
 _DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
 _NO_SOLUTION = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"))
 _BARS = re.compile(r"\|\s*\\?[a-zA-Z]+\s*((?:[+-]\s*[\d./]+\s*)?)\|")
+_VARIABLE = re.compile(
+    r"(?:\\[a-z]+)?\\?[a-zA-Z]+'*(?:_\w+)?(?:\([\w,+-]*\))?|\|\\?[a-zA-Z]+\||\\frac(?:[A-Za-z]\w*){2}|[A-Za-z]\w*(?:[:/][A-Za-z]\w*)+"
+)
 _INFINITE = Scalar(r"-\infty", negated(INFINITY)), Scalar(r"\infty", INFINITY)
 _DOLLARS = re.compile(r"^\$+([^$]*[^$\\\s])\s*\$+$")
 _SPACES = re.compile(r"(?<![a-zA-Z\d\\])\s+|\s+(?![a-zA-Z\d])")
@@ -102,6 +105,8 @@ def _unevaluated(prediction: str, gold: str) -> bool:
     """Whether an answer only says what is to be computed, an integral, a sum, a gcd, and the gold answer does not."""
     if "_" in prediction:
         prediction = _SUBSCRIPT.sub("", prediction)
+    if "dots" in prediction:
+        prediction = RECURRING.sub("", prediction)
     left = frozenset(_OPERATIONS.findall(prediction.rpartition("=")[2]))
     return bool(left) and not left <= frozenset(_OPERATIONS.findall(gold))
 
@@ -233,7 +238,7 @@ def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | N
 
 
 def _is_variable(name: str) -> bool:
-    return re.fullmatch(r"(?:\\[a-z]+)?\\?[a-zA-Z]+'*(?:_\w+)?(?:\([\w,+-]*\))?", name) is not None
+    return _VARIABLE.fullmatch(name) is not None
 
 
 def _canonical_name(name: str) -> str:
@@ -505,7 +510,8 @@ def _same_time(one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
 
 def _one_answer_twice(several: Several, predicted: bool) -> bool:
     """Whether a list may be one answer in several forms, as in `1/2, 0.5`: a pair (5, 5) is not, nor a list 5, 5."""
-    return predicted and several.brackets == "" and len({_text(item) for item in several.items}) > 1
+    names = {item.name for item in several.items if isinstance(item, Named)}
+    return predicted and several.brackets == "" and len(names) < 2 and len({_text(item) for item in several.items}) > 1
 
 
 def _text(answer: Answer) -> str:

@@ -40,7 +40,7 @@ _CHARACTERS = str.maketrans(
         "÷": "/",
         "≤": "<=",
         "≥": ">=",
-        "°": r"^\circ ",
+        **dict.fromkeys("°º˚", r"^\circ "),
     }
 )
 
@@ -105,7 +105,8 @@ _ONLY = re.compile(r"^(?:\\text\s*\{\s*only\s*\}|only\s)\s*", re.IGNORECASE)
 _COMMENT = re.compile(r"^%[^\n]*\n")
 _BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=[({\d])")
 _BARE_NAMES = re.compile(
-    r"(?<![\\a-zA-Z])(pi|infinity|infty|inf|sin|cos|tan|cot|sec|csc|log|ln|arcsin|arccos|arctan)(?![a-zA-Z])"
+    r"(?<![\\a-zA-Z])(pi|infinity|infty|inf|sin|cos|tan|cot|sec|csc|log|ln|arcsin|arccos|arctan|sinh|cosh|tanh|"
+    r"exp(?=\s*\())(?![a-zA-Z])"
 )
 # A letter behind a number may be a unit, `5\\text{ N}`; `12\\text{A}` is more likely a name.
 _LETTER_IN_TEXT = re.compile(
@@ -114,7 +115,7 @@ _LETTER_IN_TEXT = re.compile(
 )
 _LOGARITHM_BASE = re.compile(r"(?<![a-zA-Z])\\?log(\d+)\s*\(")
 _DOLLAR = re.compile(r"(?<!\\)\$")
-_BARE = ("pi", "inf", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln")
+_BARE = ("pi", "inf", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp")
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})")
 _OPERATOR_NAME = re.compile(r"\\(?:operatorname|mathop)\*?\s*\{\s*([a-zA-Z]+)\s*\}")
 _PERCENT_WORDS = re.compile(
@@ -125,6 +126,8 @@ _APPROXIMATELY = re.compile(
     r"^(?:(?:\\text\s*\{\s*)?(?:about|approximately|approx\.?|roughly|around)(?:\s*\}|\s(?!\w*\}))|\\approx(?![a-zA-Z])|\\sim(?![a-zA-Z])|~|≈)\s*",
     re.IGNORECASE,
 )
+# 0.333..., a digit three times and dots
+RECURRING = re.compile(r"(\.\d*?)(\d)\2\2+\s*(?:\.{3}|…|\\[lc]?dots(?![a-zA-Z]))")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _MARKS = ("**", "__", "*", '"', "`")
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), (r"\fbox{", "}"))
@@ -161,7 +164,7 @@ def unwrap(text: str) -> str:
                 )
                 if whole:
                     text = inside
-        for mark in _MARKS if text[:1] in "*_\"`" else ():
+        for mark in _MARKS if text[:1] in '*_"`' else ():
             if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
                 text = text[len(mark) : -len(mark)]
         if text == before:
@@ -186,6 +189,8 @@ def normalize(text: str) -> str:
     text = text.strip()
     if text.startswith("%"):
         text = _COMMENT.sub("", text)
+    if "." in text and ("dots" in text or "..." in text or "…" in text):
+        text = RECURRING.sub(r"\1(\2)", text)
     text = unwrap(text.translate(_CHARACTERS))
     if "**" in text and not text.endswith("**"):
         text = _POWER_SIGN.sub(lambda match: f"^{{{match[1] or match[2]}}}" if match[1] or match[2] else "^", text)

@@ -351,7 +351,7 @@ def proportional(one: tuple, other: tuple, steps: _Steps) -> bool | None:
         if abs(ratios[-1] - ratios[0]) > AGREEMENT * abs(ratios[0]) or _HERE.values.im(ratios[-1]) or not ratios[-1]:
             return None
         if len(ratios) == POINTS:
-            return bool(_CONTEXT.re(ratios[0]) > 0)
+            return bool(_HERE.values.re(ratios[0]) > 0)
     return None
 
 

@@ -85,6 +85,7 @@ _UNITS: dict[str, tuple[dict[str, int], dict[str, str]]] = {
     "sound": ({"decibel": 1}, {"dB decibel": "1"}),
     "light": ({"light": 1}, {"cd candela": "1", "lm lumen": "1", "lx lux": "1"}),
     "data": ({"bit": 1}, {"bit": "1", "B byte": "8"}),
+    "rate": ({"bit": 1, "time": -1}, {"bps": "1"}),
     "$": ({"$": 1}, {"$ dollar usd buck": "1", "cent ¢": "1/100", "dime": "1/10", "nickel": "1/20"}),
     "€": ({"€": 1}, {"€ euro eur": "1"}),
     "£": ({"£": 1}, {"£ gbp quid": "1", "pence": "1/100"}),
@@ -116,7 +117,7 @@ _PREFIX_NAMES = {
     "mega": "M",
     "giga": "G",
 }
-_PREFIXED = frozenset("m g s L l N J W V A Pa Hz mol eV cal Wh B bit Ω F T C K M t".split())
+_PREFIXED = frozenset("m g s L l N J W V A Pa Hz mol eV cal Wh B bit bps Ω F T C K M t".split())
 _PREFIXED_NAMES = frozenset(
     """meter metre gram second liter litre newton joule watt volt amp ampere pascal hertz mole calorie byte bit
     ohm""".split()
@@ -156,12 +157,17 @@ _DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*([CF])\s*\}|([CF]))?\s*$"
 _WORDS = re.compile(r"(?<=[\d})!a-zA-Z])[\s.\-]*+((?:[a-zA-Z][a-zA-Z/.]*+\s*+)++)" + _POWER + r"\s*$")
 _COMMAND = re.compile(r"\\[a-zA-Z]*$")
 _JOINED = re.compile(r"\\text\s*\{([^{}]*)\}\s*(\^\s*-?\d)?\s*(\\cdot|/|\*)\s*\\text\s*\{")
+# Behind a number, but for words that change it: ten thousand, hundred, thousand, times, half, more, less, about ...
+_CHINESE = re.compile(
+    r"([+-]?[\d.,/]*\d)\s*(?:\\text\s*\{\s*)?((?!千(?![米克瓦帕])|[万亿百十])[^\W\d_a-zA-Z或倍成折半多余以左右分之到至和与]{1,5})\s*\}?"
+)
 _CURRENCY_BEFORE = re.compile(r"^(-?)\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*")
 _CURRENCY_AFTER = re.compile(r"\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*$")
 # A letter, a sign of money, or a brace or power behind letters: nothing else ends a unit.
 _UNIT_END = re.compile(r"[a-zA-Z/.$€£¥₹₽₩₪₫฿}]$|[a-zA-Z/.}]\s*\^\s*[23]$")
 _CHANGING = frozenset(
-    """squared cubed factorial or to not than if when minus plus over times unless except but through thru between
+    """squared cubed doubled tripled halved below above
+    absolute factorial or to not than if when minus plus over times unless except but through thru between
     pi sqrt half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths eighth
     eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths mod modulo base divided percent
     choose and hundred thousand million billion trillion dozen dozens score fewer least most half""".split()
@@ -251,6 +257,8 @@ def split_unit(text: str) -> tuple[str, str]:
     text = text.strip()
     if len(text) > MAX_LENGTH:
         return text, ""
+    if not text.isascii() and (match := _CHINESE.fullmatch(text)):
+        return match.group(1), match.group(2)
     if r"\text" not in text and not _UNIT_END.search(text) and not _CURRENCY_BEFORE.match(text):
         return text, ""
     for _ in range(3 if text.count(r"\text") > 1 else 0):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..equality.latex import closing_brace
 from .fields import answer_field, without_fences
-from .withdrawal import WINDOW, dismissed, withdrawn
+from .withdrawal import WINDOW, dismissed, negated, withdrawn
 
 
 # Only this much of the end of a completion is searched for a closing; boxes are looked for in all of it.
@@ -17,7 +17,11 @@ MAX_TAG = 4000
 
 _SPECIAL = re.compile(r"<\|[a-z_0-9]{1,40}\|>|</s>|<eos>|<end_of_turn>")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
-_ONLY_BOX = re.compile(r"[\s$]*+(?:\\[\[(]\s*+)?\\boxed\s*\{")
+_WRONG = re.compile(r"\b(?:wrong|incorrect|mistaken|false)\b[^.]*$", re.IGNORECASE)
+_BOX_OPENS = re.compile(r"\\boxed\s*\{\s*$")
+_ANSWER_IS = re.compile(
+    r"((?:(?!\bansw|boxed|####)[^\n]){0,200}?)\b(?:the\s+)?(?:final\s+)?answer(?:\s+is)?\s*:?\s*", re.IGNORECASE
+)
 _BOX_END = re.compile(r"\s*\}[\s$.\\\])]*+")
 _BOX_JOINT = re.compile(
     r"""(?:[\s$.,;:&()\[\]{}]|\\(?:q?quad|text\s*\{[\s,]*(?:and|or)[\s,]*\})|\\[\\()\[\],;:!\s]|\b(?:and|or)\b)*+
@@ -133,18 +137,36 @@ def _without_withdrawn(text: str) -> str:
 
 
 def is_exactly(completion: str, gold: str, require_boxed: bool) -> bool:
-    """Whether a completion is the gold answer, letter for letter, bare or in its only box.
+    """Whether a completion is the gold answer, letter for letter: bare, behind "the answer is" or in its only box.
 
-    The braces of the gold answer need not balance.
+    The braces of the gold answer need not balance, and marks of formats in it are part of it.
     """
-    text, gold = _final_text(completion)[0], gold.strip()
-    if not gold:
-        return False
+    gold = gold.strip()
+    behind_thinking = completion.rpartition("</think>")[2].strip()
+    return gold in completion and any(
+        _ends_with(text, gold, require_boxed)
+        for text in dict.fromkeys((_final_text(completion)[0], behind_thinking))
+        if gold and ("<think>" not in text or "<think>" in gold)
+    )
+
+
+def _ends_with(text: str, gold: str, require_boxed: bool) -> bool:
     if text == gold and not require_boxed:
         return True
-    match = _ONLY_BOX.match(text)
-    rest = text[match.end() :].lstrip() if match else ""
-    return rest.startswith(gold) and _BOX_END.fullmatch(rest, len(gold)) is not None
+    start = len(text)
+    for _ in range(MAX_TRIES):
+        start = text.rfind(gold, 0, start + len(gold) - 1)
+        if start < 0 or _BOX_END.fullmatch(text, start + len(gold)):
+            break
+    if match := _BOX_OPENS.search(text[:start]) if start >= 0 else None:
+        before = text[: match.start()]
+        return "boxed" not in before and not withdrawn(before[-WINDOW:], "", None)
+    for end in ("", "."):
+        if not require_boxed and text.endswith(gold + end):
+            match = _ANSWER_IS.fullmatch(text[: len(text) - len(gold + end)])
+            if match and not negated(match[1]) and not _WRONG.search(match[1]):
+                return True
+    return False
 
 
 def ending(text: str) -> str:

@@ -38,7 +38,7 @@ _BETWEEN = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _ITEM = re.compile(
-    rf"""\s*+(?:[^\W\d][\w .'-]{{0,40}}\s*:\s*)?
+    rf"""\s*+(?:(?!(?:not|no|at|wrong|incorrect|under|over|less|more|about)\b)[^\W\d][\w .'-]{{0,40}}\s*:\s*)?
         (?P<value>[-+−]?(?:\\?[$€£])?\d[\d.]*+(?:/\d++)?\s?(?:\\?%)?)
         (?!\s*(?:squared|cubed|factorial|percent|{_PARTS})\b)
         (?:\s*(?:\\text\w*\s*\{{[^{{}}]{{0,60}}\}}|\\[ ,]|[a-z][a-z'-]+)){{0,4}}\s*\.?\s*""",
@@ -76,13 +76,13 @@ def whole_phrases(sentence: str, found: list[Value]) -> list[Value]:
     return phrases
 
 
-def enumerated(text: str) -> str | None:
+def enumerated(text: str, least: int = 2) -> str | None:
     """The values of a text that is nothing but several, with labels (`Ann: 3, Bob: 5`) or what is counted."""
     if len(text) > 400 or ":" not in text and not re.search(r"[a-z]{3}", text):
         return None
     parts = [part for part in _SEPARATOR.split(_AND_IN_TEXT.sub(r"\1} and ", text)) if part.strip()]
     items = [_ITEM.fullmatch(part) for part in parts]
-    if not 2 <= len(items) <= MAX_ITEMS:
+    if not least <= len(items) <= MAX_ITEMS:
         return None
     values = [item.group("value").strip() for item in items if item is not None]
     return ", ".join(values) if len(values) == len(items) else None

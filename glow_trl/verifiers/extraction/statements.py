@@ -19,7 +19,8 @@ _STATEMENT = re.compile(
         (?:\s++(?:to|of|for|choice|option|here|then|in|with)\b[^.\n:=]{0,80}?)?
         \s*+(?:\*\*)?\s*+
         (?: (?=[$\\]|\d)
-          | (?:is|are|was|be|equals?|becomes?|(?:would|should|must|will)\ be|=|:|-->|→|(?<=\s)[-–—](?=\s))\s*+(?:\*\*)?\s*+[:=]?
+          | (?:is|are|was|be|equals?|becomes?|(?:would|should|must|will)\ be|=|:|-->|→|(?<=\s)[-–—](?=\s))
+            \s*+(?:\*\*)?\s*+[:=]?
           | [)]\s*+: )
       | (?:^|\n)\s*+(?:\*\*)?(?:Ans|Final|Result|Solution)\s*+(?:\*\*)?\s*+[:=]
       | (?:^|\n)\s*+A\s*+:(?=\s|[\d$\\(+-])
@@ -31,7 +32,9 @@ _STATEMENT = re.compile(
     )\s*+(?:\*\*)?\s*+""",
     re.VERBOSE | re.IGNORECASE,
 )
-_WRONG = re.compile(r"\b(?:wrong|incorrect|mistaken)\s+$", re.IGNORECASE)
+_WRONG = re.compile(
+    r"\b(?:(?:wrong|incorrect|mistaken|false)(?:\s+that)?|whether)\s+(?:the\s+)?(?:final\s+|right\s+)?$", re.IGNORECASE
+)
 _BULLET = re.compile(r"(?:\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")
 _FIRST_WORD = re.compile(r"[^\s.,;]++|\S")
 _DISPLAYS = ((r"\[", r"\]"), ("$$", "$$"), (r"\(", r"\)"), (r"\begin", r"\end"))

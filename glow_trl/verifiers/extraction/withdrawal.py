@@ -40,7 +40,8 @@ _DISMISSED = re.compile(
             (?:wrong|incorrect|mistaken|a\s+mistake|extraneous|invalid|rejected|discarded|excluded|ruled\s+out
               | not\s+(?:\w++\s+)?(?:correct|right|valid|it|the\s+(?:\w++\s+)?answer))\b
             (?!\s+(?:to|that)\b)
-          | (?:which|that|this|it)?\s*(?:(?:does|do|did)(?:n['’]t|\s+not)\s+(?:satisfy|work|fit|hold|solve|check|answer)
+          | (?:which|that|this|it)?\s*(?:(?:does|do|did)(?:n['’]t|\s+not)\s+
+              (?:satisfy|work|fit|hold|solve|check|answer)
             | fails?\b | (?:isn|wasn)['’]t\s+it\b | (?:which|that)\s+(?:we|I|you|one)\s+(?:must\s+|can\s+)?
               (?:reject|discard|exclude|eliminate|disregard|rule\s+out)\b
             | was\s+(?:only\s+|just\s+)?(?:my|the|our|a)\s+(?:first|initial|old)\b)
