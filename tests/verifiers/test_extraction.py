@@ -83,6 +83,8 @@ def test_closing_is_read(completion):
 @pytest.mark.parametrize(
     "completion, gold",
     [
+        *(("**5**\n**7**", "7"), ("1. 5\n2. 7", "7"), ("Perhaps 5. Perhaps 7.", "7"), ("Answer: 5\nor 7", "5")),
+        *((r"\boxed{5 \text{ (or maybe 7)}}", "5"), (r"\boxed{5}, or rather 7", "5"), ("I'd say 5. If not, 7.", "7")),
         (r"The answer is \boxed{5} or \boxed{7}", "5"),
         (r"The answer is \boxed{5} or \boxed{7}", "7"),
         (r"\boxed{5} \boxed{7}", "7"),
@@ -169,6 +171,23 @@ def test_what_is_taken_back_does_not_count(completion):
         *(r"\boxed{42} does not satisfy the equation", r"\boxed{42}, which we reject.", r"\boxed{42} isn't it."),
         *(r"Ce n'est pas \boxed{42}", r"Es ist nicht \boxed{42}", r"No es \boxed{42}", r"\boxed{42} is extraneous."),
         r"\boxed{42} was just my first guess, I now have 7",
+        *(
+            r"\boxed{42} seems fine at first but is wrong.",
+            r"\boxed{42}: incorrect",
+            r"\boxed{42} ✗",
+            r"\boxed{42} ist falsch.",
+        ),
+        *(
+            r"It is false that the answer is \boxed{42}.",
+            r"答案并非\boxed{42}",
+            r"\boxed{42} would be right if 7 were even.",
+        ),
+        *(
+            "42是错误的",
+            "<answer>42</answer> or <answer>7</answer>",
+            '[{"answer": 7}, {"answer": 42}]',
+            "- 7\n- 42",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["math", "text"])
@@ -190,6 +209,14 @@ def test_what_is_taken_back_does_not_win(completion, kind):
             r"\boxed{42} is the answer. Answer: 42",
         ),
         *(
+            r"\boxed{42}, which is the final answer; everything else is wrong.",
+            *(
+                r"\boxed{42} → done",
+                r"\boxed{42}. Or 42.0.",
+                r"\boxed{42}, as 7 is wrong",
+                "The answer is 42, so 7 is wrong.",
+            ),
+            "The answer is 42 to 1 decimal place.",
             r"Many students get 7. It is \boxed{42}.",
             "The answer is 42, not 7.",
             "The answer is 42. No other number works.",
@@ -275,6 +302,8 @@ def test_words_around_a_value_are_passed_on():
 @pytest.mark.parametrize(
     "completion, gold",
     [
+        *(("The interval is (3, 4].", "(3,4]"), ("The point is (3, 4).", "(3,4)"), ("So the ratio is 3:4.", "3:4")),
+        *(("The area is 9π.", r"9\pi"), ("Therefore y = 2x + 1.", "y=2x+1"), ("5\n7", "5, 7"), ("5\n5", "5")),
         ("Ann: 3, Bob: 15", "3, 15"),
         ("Ann: 3\nBob: 15", "15, 3"),
         (r"3 \text{ cups and } 15 \text{ plates}", "3,15"),
@@ -322,7 +351,16 @@ def test_what_is_said_beside_an_identical_answer_counts(completion, kind):
             "B because (A) and (C) are wrong",
             "B; A is wrong",
             r"not \boxed{A} but \boxed{B}",
-            '{"answer": "B"}',
+            *(
+                '{"answer": "B"}',
+                '{"choice": "B"}',
+                "【答案】B",
+                "Correct answer - B",
+                "A is wrong, so B",
+                "option b",
+                "B or (B)",
+            ),
+            *("B. It can't be A or C", "B is right. A or C would be wrong", "B, because A and C are too large"),
             "```\nB\n```",
         ),
     ],
@@ -347,6 +385,14 @@ def test_more_ways_to_choose(completion):
                 "B, otherwise C",
                 "B? C?",
                 "B → C",
+                "B, but C is possible too",
+                "B unless C",
+                "B if x > 0, C otherwise",
+                "B y C",
+                "B (60%), C (40%)",
+                "Correct: B, C",
+                "B is not right",
+                "B to D",
             ),
             "选B或C",
             "不选B",

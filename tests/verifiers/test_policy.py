@@ -10,6 +10,7 @@ RULES = {
         [(r"\frac12 \text{ or } 0.5", "0.5"), ("2 or 2", "2"), (r"\{1,1,2\}", r"\{1,2\}"), (r"\{3,3\}", r"\{3\}")],
         [
             ("x=5,y=5", "5"),
+            ("0,0", "0"),
             ("5", "(5,5)"),
             ("(2,2)", "2"),
             ("1", "[1,1]"),
@@ -49,6 +50,7 @@ RULES = {
             (r"\lfloor\frac{n}{100}\rfloor", r"\lfloor\frac{n}{101}\rfloor"),
             (r"\lfloor x\rfloor+1", r"\lceil x\rceil"),
             (r"\lceil x\rceil-1", r"\lfloor x\rfloor"),
+            (r"\lceil\frac{x}{300}\rceil", r"\lceil\frac{x}{301}\rceil"),
         ],
     ),
     "left sides count": (
@@ -56,7 +58,12 @@ RULES = {
         [
             *((r"\sin\theta=\frac12", r"\cos\theta=\frac12"), (r"\alpha-\beta=3", r"\alpha+\beta=3")),
             *(("f(12)=5", "f(13)=5"), ("AB=5", "AC=5"), (r"\angle ABC=30", r"\angle BAC=30"), ("a_n=2^n", "b_n=2^n")),
-            *((r"\tan\alpha=2", r"\tan\beta=2"), ("|z|=2", "z=2"), (r"\frac{a}{b}=2", r"\frac{b}{a}=2")),
+            *(
+                (r"\tan\alpha=2", r"\tan\beta=2"),
+                ("|z|=2", "z=2"),
+                ("f^{-1}(2)=5", "f(2)=5"),
+                (r"\frac{a}{b}=2", r"\frac{b}{a}=2"),
+            ),
         ],
     ),
     "bases": (
@@ -94,7 +101,15 @@ RULES = {
             *(("5 m", "5"), (r"3\text{ s}", "3"), (r"2\text{ N}", "2"), (r"x=5\text{ m}", "5"), ("7 days", "1 week")),
             *((r"10\text{ m/s}", r"36\text{ km/h}"), ("6 ft 2 in", "74 inches"), ("50 cents", r"\$0.50")),
             *((r"5\text{ kg}\cdot\text{m/s}", "5"), ("2 hours and 30 minutes", "150 minutes"), ("12 dogs", "12 cats")),
-            *(("5元", "5"), ("3厘米", "3"), ("7 Mbps", "7"), ("90º", "90")),
+            *(
+                ("5元", "5"),
+                ("3厘米", "3"),
+                ("7 Mbps", "7"),
+                ("90º", "90"),
+                ("USD 7.50", "7.5"),
+                ("25 degrees Celsius", r"25^\circ C"),
+                ("9 ℃", "9"),
+            ),
             *((r"100\text{ cm}^2", r"0.01\text{ m}^2"), ("5 m", "5m")),
         ],
         [
@@ -104,6 +119,8 @@ RULES = {
                 ("1 month", "30 days"),
                 ("6 ft 2 in", "6"),
                 ("7 Mbps", "7 Gbps"),
+                ("8 Mb", "8 MB"),
+                ("3 light years", "3 km"),
                 ("3千米", "3米"),
                 ("3万", "3"),
                 ("3倍", "3"),
@@ -123,6 +140,7 @@ RULES = {
                 ("5 hundredths", "500"),
                 ("12 dozen", "12"),
                 ("5 doubled", "5"),
+                ("5 inverse", "5"),
                 ("5 below zero", "5"),
                 ("5 out of 8", "5"),
             ),

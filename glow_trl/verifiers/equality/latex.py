@@ -38,6 +38,9 @@ _CHARACTERS = str.maketrans(
         "∜": r"\sqrt[4]",
         **{"⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil "},
         "÷": "/",
+        "⁄": "/",
+        "℃": r"^\circ C",
+        "℉": r"^\circ F",
         "≤": "<=",
         "≥": ">=",
         **dict.fromkeys("°º˚", r"^\circ "),
@@ -186,7 +189,7 @@ def normalize(text: str) -> str:
     if len(text) > MAX_LENGTH:
         return text.strip()
     # Most rules begin with a plain search for what they need: that is much quicker than a pattern that finds nothing.
-    text = text.strip()
+    text = text.strip().replace("{:}", ":")
     if text.startswith("%"):
         text = _COMMENT.sub("", text)
     if "." in text and ("dots" in text or "..." in text or "…" in text):

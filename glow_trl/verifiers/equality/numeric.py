@@ -280,7 +280,9 @@ def _points(names: list[str], stepped: bool, summed: bool) -> Iterator[tuple[dic
             if stepped and name[0] in INTEGERS:
                 number = mpmath.mpf(generator.randrange(1, 9 if summed else (40, 40, 10**6)[attempt % 3]))
             elif stepped and attempt % 4 < 2:
-                number = _HERE.values.mpf(generator.randrange(1, 400)) / generator.choice((1, 1, 2, 3, 4, 10))
+                number = _HERE.values.mpf(generator.randrange(1, (400, 400, 10**6)[attempt % 3])) / generator.choice(
+                    (1, 1, 2, 3, 4, 10)
+                )
             else:
                 number = _HERE.values.mpf(generator.randrange(1, 400)) / 101
             point[name] = number if positive or generator.random() < 0.5 else -number

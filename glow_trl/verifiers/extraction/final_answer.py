@@ -12,7 +12,13 @@ from .withdrawal import dismissed
 SHORT_STATEMENT = 60
 
 _VALUE_END = re.compile(r"[\w)}\]$]++")
-_NUMBER = re.compile(r"-?\d[\d.]*+(?:/\d++)?")
+_NUMBER_LINES = re.compile(
+    r"(?:\s*(?:[-*•]\s|\d{1,2}[.)]\s)?\s*\**(-?\d++(?:[.,]\d++)*+(?:/\d++)?)\.?\**[ \t]*(?:\n|$)){2,}"
+)
+_BULLETS = re.compile(r"^\s*(?:[-*•]\s+|\d{1,2}[.)]\s+)?|[*.]+\s*$")
+_ANOTHER_GUESS = re.compile(
+    r"\W*(?:or|perhaps|maybe|possibly|alternatively|otherwise|if\s+(?:not|that)\b[^,]{0,30},)", re.IGNORECASE
+)
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _TAIL = re.compile(
     r"(?<=[\w)}\]$])[\s,]*+(?:\\text\s*\{\s*)?,?\s*\b(?:for|where|with)\s+(?:some|all|any|every|each|an?|the)?\s*(?:\w+\s+)?"
@@ -63,8 +69,8 @@ def _unboxed(text: str) -> Extraction:
             return Extraction(value, "answer_is", tuple(others))
         if len(said) <= SHORT_STATEMENT:
             return Extraction(said, "answer_is")
-    elif short is not None and "\n" in text and (lines := text.split()) and all(map(_NUMBER.fullmatch, lines)):
-        return Extraction(", ".join(lines), "whole")
+    elif short is not None and "\n" in text and _NUMBER_LINES.fullmatch(text):
+        return Extraction(", ".join(dict.fromkeys(_BULLETS.sub("", line) for line in text.split("\n"))), "whole")
     elif short is not None and (looks_bare(bare := _TAIL.sub("", text)) or _RESIDUES.fullmatch(bare)):
         return Extraction(bare.lstrip("=≈ "), "whole")
     elif short is not None and (listed := enumerated(text)):
@@ -85,7 +91,9 @@ def _last_value(text: str) -> Extraction | None:
         return Extraction(value, "bold")
     for sentence in _last_sentences(text):
         if (value := value_of(sentence, last=True)) is not None:
-            return Extraction(value, "last_value")
+            before = text[: text.rfind(sentence)].rstrip(" .\n") if _ANOTHER_GUESS.match(sentence) else ""
+            guess = value_of(before.rsplit("\n", 1)[-1], last=True) if before else None
+            return Extraction(value, "last_value", () if guess is None else (guess,))
         if re.search(r"\w", sentence):
             return None
     return None

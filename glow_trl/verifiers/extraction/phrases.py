@@ -37,6 +37,7 @@ _BETWEEN = re.compile(
       |(?:more|less|fewer|greater)\s+than|(?:percent\s+)?of|to\s+the(?:\s+power(?:\s+of)?)?|[-–—])\s*+(?:the\s+)?""",
     re.VERBOSE | re.IGNORECASE,
 )
+_PLACES = re.compile(r"\s*+(?:decimals?|significant|d\.?p\.?|s\.?f\.?)\b", re.IGNORECASE)  # 5.2 to 1 decimal place
 _ITEM = re.compile(
     rf"""\s*+(?:(?!(?:not|no|at|wrong|incorrect|under|over|less|more|about)\b)[^\W\d][\w .'-]{{0,40}}\s*:\s*)?
         (?P<value>[-+−]?(?:\\?[$€£])?\d[\d.]*+(?:/\d++)?\s?(?:\\?%)?)
@@ -70,7 +71,11 @@ def whole_phrases(sentence: str, found: list[Value]) -> list[Value]:
         if match := _AFTER.match(sentence, end):
             last = match.end()
         following = found[index + 1] if index + 1 < len(found) else None
-        if following and _BETWEEN.fullmatch(sentence[last : following[0]]):
+        if (
+            following
+            and _BETWEEN.fullmatch(sentence[last : following[0]])
+            and not _PLACES.match(sentence, following[1])
+        ):
             last = following[1]
         phrases.append((first, last, content if (first, last) == (start, end) else sentence[first:last].strip()))
     return phrases

@@ -13,14 +13,16 @@ _NEGATED = re.compile(
 )
 _TAKEN_BACK = re.compile(
     r"""(?:\b(?:not|never|(?:is|was|are)n['’]t|can(?:not|['’]t)\s+be|rather\s+than|instead\s+of|unlike
-          | anything\s+(?:but|except) | n['’](?:est|était)\s+pas | nicht | no\s+es | não\s+é | non\s+è
-          | (?:do\s+not|don['’]t|never|(?:one|you|people|someone|students?|many|some)\s+(?:might|could|often|may))\s+
+          | (?:not\s+true|false|untrue|wrong|incorrect)\s+that | anything\s+(?:but|except)
+          | n['’](?:est|était)\s+pas | nicht | no\s+es | não\s+é | non\s+è
+          | (?:do\s+not|don['’]t|never|nobody\s+would
+              |(?:one|you|people|someone|students?|many|some)\s+(?:might|could|often|may))\s+
             (?:\w+ly\s+)?(?:be\s+tempted\s+to\s+)?(?:say|answer|write|put|box|claim|give|guess|choose|pick|think)
           | (?:reject|discard|exclude|eliminate|disregard|rule\s+out)(?:s|ed|ing)?
           | (?:tempt\w{0,6}|wrong|incorrect|mistake|easy|natural)\s+to\s+
             (?:say|answer|write|put|box|conclude|think|claim|give|guess|choose)
           | (?:wrong|incorrect|mistaken|naive)(?:ly)?\s+(?:answer|guess|result|attempt)(?:\s+(?:is|was|of|gives|gave))?
-        )\b | 不是)
+        )\b | 不是|并非|绝非|неверно|неправильно)
         (?:\s+(?:that|the|it|its|a|answer|final|is|be|as|of)\b)*+[\s$*:(\\\[\"'`“{}]*+$""",
     re.VERBOSE | re.IGNORECASE,
 )
@@ -48,18 +50,26 @@ _DISMISSED = re.compile(
           | (?:which|that|this|it)?\s*(?:(?:is|was)n['’]t|cannot\s+be|can['’]t\s+be)\s+(?:the\s+)?(?:\w++\s+)?
             (?:correct|right|answer)\b
           | \((?:this\s+is\s+)?(?:wrong|incorrect|not\s+correct)\b
-          | (?:是|为)?(?:错误?的?|不对|不正确) )""",
+          | (?:(?!(?:so|hence|thus|since|because|as|the|if|not|never|no|to|and|while|whereas|(?-i:[A-Z]))\b)[^\W\d]++
+              |[^\S\n]|[,:;—–-])*?  # in the same clause
+            (?:(?:is|was|be|est|ist|es|è|é|seems|[:—–-])\s+)
+            (?:wrong|incorrect|false|erroneous|faux|fausse|falsch|incorrect[oa]|fals[oa]|errad[oa]|sbagliat[oa])\b
+            (?!\s+(?:to|that)\b)
+          | (?:is|was)\s+(?:impossible|too\s+(?:big|small|large|high|low|many|few))\b(?!\s+to\b)
+          | would\s+(?:be|have\s+been)\b[^.\n\d]{0,40}\bif\b | (?:but|and)\s+no\s*[.!]
+          | [✗✘❌] | (?:是|为)?(?:错误?的?|不对|不正确) )""",
     re.VERBOSE | re.IGNORECASE,
 )
 
-_FILLER = (
-    r"(?:[^\w\n$\\+-]|\b(?:no|not|wait|actually|it|that|this|s|is|was|should|must|be|have|been|the|my|final|right|correct|"
-    r"correction|real|true|answer|value|result|sorry|I|we|now|get|mean|make|think|of|course|but|so)\b)"
-)
+_FILLER_WORDS = """no not wait actually it that this s is was should must be have been the my final right correct let
+    me check recheck again recompute more precisely rather to just maybe perhaps even correction corrected real true
+    answer value result sorry I we now get mean make think of course but so""".split()
+_FILLER = rf"(?:[^\w\n$\\+-]|\b(?:{'|'.join(_FILLER_WORDS)})\b)"
 _REVISED = re.compile(
     rf"""[\s$.,;:?!)}}\]*(—–-]*+
-        (?: (?:no|nope)(?=\s*[,.;:!—–-]|\s+wait\b) | (?:wait|oops|sorry|hmm|actually|correction|corrected|rather)\b
-          | scratch\s+that\b | make\s+that\b | I\s+mean\b | on\s+second\s+thoughts?\b
+        (?: (?:no|nope)(?=\s*[,.;:!—–-]|\s+wait\b)
+          | (?:wait|oops|sorry|hmm|actually|correction|corrected|rather|edit|typo|or|more\s+precisely)\b
+          | (?:scratch\s+that|make\s+that|I\s+mean|on\s+second\s+thoughts?)\b | [=-]>|→|\\to\b|\\rightarrow\b
           | (?:but|yet|however|though)\b(?={_FILLER}*?\b(?:s|is|be)\b) )
         {_FILLER}*+(?=[$\\+\d-]|\(?[A-J]\b)""",
     re.VERBOSE | re.IGNORECASE,

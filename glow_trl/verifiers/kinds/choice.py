@@ -22,10 +22,10 @@ _LEADING = re.compile(
     r"(?:\s+that)?\s+)?(?i:(?:it(?:['’]s| is| must be)\s+)?(?:the\s+)?(?:(?:option|choice|letter|answer)\s+)?)"
     r"[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
 )
-_ONE_LETTER = re.compile(r"\W*([a-z])\W*")
+_ONE_LETTER = re.compile(r"\W*(?:(?:option|choice|letter|answer)\s+)?\W*([a-z])\W*", re.ASCII)
 _REJECTED = re.compile(
-    r"^\W*(?:or\s+not\b|或不|也?不(?:对|正确|是(?:正确|答案|对))|也?错|(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
-    r"(?:wrong|incorrect|false|not|ruled|eliminated|out)\b|isn't|cannot|can't)",
+    r"^\W*(?:no\b|or\s+not\b|或不|也?不(?:对|正确|是(?:正确|答案|对))|也?错|(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
+    r"(?:wrong|incorrect|false|not|ruled|eliminated|out|distractor|trap|decoy)\b|isn't|cannot|can't)",
     re.I,
 )
 _PREDICATED = re.compile(
@@ -51,8 +51,9 @@ _NOT_BUT = re.compile(
 )
 # With nothing but these between letters, all of them are given
 _ONLY_LETTERS = re.compile(
-    r"(?:[\W_]|\b(?:(?i:no|or|and|otherwise|else|then|wait|maybe|perhaps|possibly|probably|actually|also|even|option|choice|"
-    r"answer|the|it|is|s|could|be|might|if|vs|versus|sorry|oops|hmm|ou|oder)|[A-Z])\b)*+",
+    r"(?:[\W_]|\b(?i:no|or|and|otherwise|else|then|wait|maybe|perhaps|possibly|probably|actually|also|even|option|choice|answer|"
+    r"the|it|is|s|could|be|might|if|vs|versus|sorry|oops|hmm|to|et|y|o|ou|und|oder|или|и)\b|或者?|还是|和|\d{1,3}\s?%"
+    r"|(?<![a-zA-Z])[A-Z](?![a-zA-Z]))*+",
 )
 _LONE_LETTER = re.compile(r"(?<![a-zA-Z'’])[A-Z](?![a-zA-Z'’])")
 _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
@@ -66,11 +67,18 @@ _NEGATION = re.compile(
     r"\W*(?:\w+\W+){0,2}$",
     re.I,
 )
+_NEGATED_RUN = re.compile(
+    r"(?:\bnot|n['’]t|\bnever|\bnor|\bneither|\bexcept|\brather\s+than|\binstead\s+of|不是)\W*(?:[a-z]+\W+){0,2}?\(?[A-Z]\b"
+    r"(?:(?:\W|\b(?:or|and|nor)\b)*[A-Z]\b)*"
+)
 _GOLD_LETTER = re.compile(r"^\W*\(?([A-Za-z])\)?(?:\s*[.):,]|\s+\S|\W*$)")
 _IS_CORRECT = re.compile(
-    r"\(?\b([A-Z])\)?\s*(?:\([^)]*\)\s*)?(?:is|must be|would be|seems)\s+(?:the\s+)?(?:\w+\s+)?"
+    r"\(?\b([A-Z])\)?\s*(?:\([^)]*\)\s*)?(?:is|must be|would be|seems)\s+(?:the\s+)?(?:(?!not\b|never\b)\w+\s+)?"
     r"(?:correct|right|answer|best)\b"
 )
+# In the sentence of an answer, before its reason
+_HEDGING = re.compile(r"\b(?:or|if|unless|otherwise|might|may|possib\w+|perhaps|maybe|although)\b", re.IGNORECASE)
+_REASON = re.compile(r"\b(?:because|since|as|so|therefore|which|where|due|given)\b|[.!?](?=\s)")
 
 
 def gold_letter(gold: str, choices: tuple[str, ...] | None) -> str | None:
@@ -121,8 +129,17 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
         if _REJECTED.match(rest):
             break
         found.append(more.group(1))
-    if len(rest) <= MAX_BESIDE and _ONLY_LETTERS.fullmatch(rest):
-        found += [letter for letter in _LONE_LETTER.findall(rest) if letter in letters]
+    if len(rest) > MAX_BESIDE or not _ONLY_LETTERS.fullmatch(rest):
+        rest = _REASON.split(rest[:MAX_BESIDE], maxsplit=1)[0]
+    if _ONLY_LETTERS.fullmatch(rest) or _HEDGING.search(rest):
+        rest = _NEGATED_RUN.sub("", rest)
+        found += [
+            other.group()
+            for other in _LONE_LETTER.finditer(rest)
+            if other.group() in letters
+            and not _REJECTED.match(rest[other.end() :])
+            and not _ARTICLE.match(rest[other.start() :])
+        ]
     return list(dict.fromkeys(found))
 
 
@@ -133,7 +150,8 @@ def _predicated(text: str, letters: str) -> list[str]:
         if _NEGATION.search(text[: match.start()]):
             continue
         run = next((run for run in _RUN.finditer(text) if run.start() < match.end() <= run.end() + 6), None)
-        named = _IN_RUN.findall(run.group(0)) if run else [letter for letter in match.groups() if letter]
+        said = text[match.start(match.lastindex or 0) :]
+        named = _IN_RUN.findall(run.group(0)) if run else _letters(said, letters, None) or [said[0]]
         found.extend(letter for letter in named if letter in letters)
     return list(dict.fromkeys(found))
 
