@@ -6,8 +6,8 @@ from fractions import Fraction
 
 from . import bound, congruences, numeric, residues
 from .answers import balanced, has_variables, is_name, parse
-from .expression import INFINITY, free_names, negated, read
-from .intervals import intersection, merged
+from .expression import INFINITY, exact, free_names, negated, read
+from .intervals import intersection, is_backwards, merged
 from .latex import MAX_LENGTH, normalize
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .units import conversion, measure
@@ -39,7 +39,7 @@ _INFINITE = Scalar(r"-\infty", negated(INFINITY)), Scalar(r"\infty", INFINITY)
 _DOLLARS = re.compile(r"^\$+([^$]*[^$\\\s])\s*\$+$")
 _SPACES = re.compile(r"(?<![a-zA-Z\d\\])\s+|\s+(?![a-zA-Z\d])")
 _HALVES = measure("am"), measure("pm")
-_BROKEN = re.compile(r"^(?:[<>]=?)|[+\-*/^=<>]$|[^\x00-\x7f]|\\phantom|\\text\s*\{\s*\(")
+_BROKEN = re.compile(r"^(?:[<>]=?)|[+\-*/^=<>]$|[^\x00-\x7f]|\\phantom|\\text\s*\{\s*\(|\\begin\s*\{cases\}.*\\\\")
 _JOINTS = re.compile(r"\s*(?:,|;|\b(?:and|or)\b)\s*")
 _SYNONYMS = {"dne": "does not exist", "doesn t exist": "does not exist"}
 _FLIPPED = {">": "<", ">=": "<="}
@@ -441,6 +441,8 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
         intervals = merged(prediction), merged(gold)
         if None not in intervals:
             return intervals[0] == intervals[1]
+        if intervals[1] is not None and is_backwards(prediction):
+            return False
         for union, side in ((prediction, gold), (gold, prediction)):
             several = side.brackets in ("", "{}") or side.brackets == "()" and len(side.items) != 2
             if several and all(map(_is_read, side.items)) and _is_extended(union):
@@ -543,12 +545,24 @@ def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool |
     if _INSIGNIFICANT_SPACE.sub("", prediction.text) == _INSIGNIFICANT_SPACE.sub("", gold.text):
         return True
     if prediction.tree is None or gold.tree is None:
-        broken = prediction.tree is None and (_BROKEN.search(prediction.text) or not balanced(prediction.text))
+        broken = prediction.tree is None and (
+            not prediction.text or _BROKEN.search(prediction.text) or not balanced(prediction.text)
+        )
         return False if broken and gold.value is not None else algebra(prediction, gold)
+    if gold.value is not None and _divides_by_zero(prediction.tree):
+        return False
     verdict = _same_trees(prediction.tree, gold.tree)
     if verdict is not True and (_approximates(prediction, gold) or _approximates(gold, prediction, MIN_GOLD_DIGITS)):
         return True
     return algebra(prediction, gold) if verdict is None else verdict
+
+
+def _divides_by_zero(tree: tuple) -> bool:
+    """Whether a term or factor is divided by zero, as in `0/0`: that is never a number."""
+    operator = tree[0]
+    if operator in ("+", "-", "*"):
+        return _divides_by_zero(tree[1]) or _divides_by_zero(tree[2])
+    return operator == "/" and (exact(tree[2]) == 0 or _divides_by_zero(tree[1]))
 
 
 def _same_trees(one: tuple, other: tuple) -> bool | None:
