@@ -34,18 +34,19 @@ from glow_trl.verifiers import VerifierPool
 from glow_trl.verifiers.workers.supervisor import available_cores
 from helpers.hostile import hostile
 from helpers.processes import children, cpu_seconds
+from helpers.undecided import EQUAL
 
 
 GRACE = 0.5
 TRAJECTORIES = ("traj_gsm8k_openai", "traj_gsm8k_zeroeval_5models", "traj_math100_qwen_n8", "traj_math50_nemo_n3")
 # Pairs that computer algebra takes 0.01 to 2 seconds for, equal and not, and one that it cannot do
 ALGEBRA = (
-    (r"\arctan({n}x)+\cos(y)", r"\cos(y)+\arctan({n}x)\cdot\ln(e)"),
-    (r"\arctan({n}x)+\cos(y)", r"\cos(y)+\arctan({n}x)\cdot\ln(3)"),
-    (r"\sum_{{k=1}}^{{{n}}} k^2", r"\frac{{{n}({n}+1)(2\cdot{n}+1)}}{{6}}"),
-    (r"\int_0^{{{n}}} x^2 e^x dx", r"({n}^2-2\cdot{n}+2)e^{{{n}}}-2"),
-    (r"\int_0^{{{n}}} x^2 e^x dx", r"({n}^2-2\cdot{n}+2)e^{{{n}}}-3"),
-    (r"\begin{{vmatrix}} {n} & x \\ y & {n} \end{{vmatrix}}", r"{n}^2-xy"),
+    (r"\int_0^{{{n}}} x^2 dx", r"\int_0^{{{n}}} ({n}-x)^2 dx"),
+    (r"\int_0^{{{n}}} x^2 dx", r"\int_0^{{{n}}} (1-x)^2 dx"),
+    (r"({n}^2-2\cdot{n}+2)e^{{{n}}}-2", r"\int_0^{{{n}}} x^2 e^x dx"),
+    (r"({n}^2-2\cdot{n}+2)e^{{{n}}}-3", r"\int_0^{{{n}}} x^2 e^x dx"),
+    (r"\lim_{{x \to 0}} \frac{{\sin {n}x}}{{x}}", r"\lim_{{x \to 0}} {n}\cos x"),
+    (r"{n}^2-xy", r"\begin{{vmatrix}} {n} & x \\ y & {n} \end{{vmatrix}}"),
     (r"\sin({n}^{{10^{{12}}}})", "5"),
 )
 
@@ -133,7 +134,7 @@ def check_hostile(count: int, limit: float, table: Table) -> bool:
         nonlocal longest
         with VerifierPool(workers=2) as pool:
             # The start of the workers, which goes on behind the first cases, is none of them
-            pool.verify(r"\boxed{\arctan(x)}", "x")
+            pool.verify(*EQUAL)
             used = 0.0
             while computed() - used > 0.05:
                 used = computed()

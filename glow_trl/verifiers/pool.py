@@ -9,6 +9,7 @@ from numbers import Number
 
 from ..data.columns import is_missing
 from ..errors import UserError
+from .equality.numeric import start_counting
 from .kinds.kind import Options, Undecided
 from .kinds.registry import KINDS
 from .restated import REJECT, check_mode, without_copies
@@ -194,6 +195,7 @@ def judge_quickly(prediction: str, gold: object, kind: str | None, options: Opti
     judge = KINDS.find(kind)
     if is_missing(gold) or not isinstance(gold, str | bool | Number):
         return Verdict(None, None, BAD_GOLD, kind)
+    start_counting()
     return judge("" if is_missing(prediction) else str(prediction), str(gold), options)
 
 

@@ -235,7 +235,7 @@ def _canonical(tree: tuple, edited: bool = False) -> tuple:
     Nothing is computed, but with `edited` zeros, ones and what cancels are left out.
     """
     sign, body = _signed(tree, edited)
-    return body if sign > 0 else ("sum", (body, -1))
+    return body if sign > 0 else ("terms", (body, -1))
 
 
 def _signed(tree: tuple, edited: bool) -> tuple[int, tuple]:
@@ -267,7 +267,7 @@ def _sum(tree: tuple, edited: bool) -> tuple[int, tuple]:
             add(tree[2], sign if tree[0] == "+" else -sign)
             return
         own, body = _signed(tree, edited)
-        if body[0] == "sum":
+        if body[0] == "terms":
             flat.extend((part, sign * own * factor) for part, factor in body[1:])
         else:
             flat.append((body, sign * own))
@@ -282,7 +282,7 @@ def _sum(tree: tuple, edited: bool) -> tuple[int, tuple]:
         ]
     if len(flat) == 1:
         return flat[0][1], flat[0][0]
-    return 1, ("sum", *sorted(flat, key=repr))
+    return 1, ("terms", *sorted(flat, key=repr))
 
 
 def _product(tree: tuple, edited: bool) -> tuple[int, tuple]:
@@ -297,7 +297,7 @@ def _product(tree: tuple, edited: bool) -> tuple[int, tuple]:
             return
         sign, body = _signed(tree, edited)
         signs.append(sign)
-        if body[0] == "product":
+        if body[0] == "factors":
             into.extend(body[1])
             other.extend(body[2])
         else:
@@ -314,7 +314,7 @@ def _product(tree: tuple, edited: bool) -> tuple[int, tuple]:
     sign = math.prod(signs)
     if not below and len(above) <= 1:
         return sign, above[0] if above else one
-    return sign, ("product", tuple(sorted(above, key=repr)), tuple(sorted(below, key=repr)))
+    return sign, ("factors", tuple(sorted(above, key=repr)), tuple(sorted(below, key=repr)))
 
 
 def _is_evaluated(answer: Answer) -> bool:
@@ -340,7 +340,7 @@ def _is_evaluated(answer: Answer) -> bool:
     if answer.tree[0] == "name":
         return True
     form = _canonical(answer.tree)
-    terms = [term for term, _ in form[1:]] if form[0] == "sum" else [form]
+    terms = [term for term, _ in form[1:]] if form[0] == "terms" else [form]
     kinds = [_number_part(term) for term in terms]
     return None not in kinds and len(set(kinds)) == len(kinds)
 
@@ -351,7 +351,7 @@ def _is_mixed(answer: Scalar) -> bool:
 
 def _number_part(term: tuple) -> tuple | None:
     """What a term of an evaluated number is a multiple of (a root, pi), or `None` if it is not evaluated."""
-    above, below = (term[1], term[2]) if term[0] == "product" else ((term,), ())
+    above, below = (term[1], term[2]) if term[0] == "factors" else ((term,), ())
     numbers = [factor[1] for factor in above if factor[0] == "number"]
     symbols = tuple(factor for factor in above if factor[0] != "number")
     if len(numbers) > 1 or len(below) > 1 or any(factor[0] != "number" for factor in below):

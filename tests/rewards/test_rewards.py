@@ -8,6 +8,7 @@ import pytest
 from glow_trl.errors import UserError
 from glow_trl.rewards import accuracy_reward, answer_format_reward
 from glow_trl.verifiers import VerifierPool
+from helpers.undecided import HANGING
 
 
 def chat(text, **extra):
@@ -126,7 +127,7 @@ def test_what_could_not_be_judged_is_not_wrong(unjudged, reward, monkeypatch, ca
     with VerifierPool(workers=1, timeout=0.5) as pool:
         monkeypatch.setattr("glow_trl.rewards.accuracy.verify_batch", pool.verify_batch)
         metrics = {}
-        texts, golds = [r"\boxed{\sin(3^{10^{12}})}", "5", "6", "7"], ["5", "5", "5", ""]
+        texts, golds = [HANGING[0], "5", "6", "7"], [HANGING[1], "5", "5", ""]
         judge = functools.partial(accuracy_reward, unjudged=unjudged)
         assert judge(texts, golds, log_metric=metrics.__setitem__) == [reward, 1.0, 0.0, None]
         assert metrics["accuracy/timeout"] == metrics["accuracy/bad_gold"] == 0.25

@@ -12,6 +12,7 @@ import pytest
 from glow_trl.verifiers import VerifierPool
 from helpers.hostile import GENERATORS, hostile
 from helpers.processes import children, cpu_seconds
+from helpers.undecided import EQUAL
 
 
 GRACE = 0.2
@@ -59,7 +60,7 @@ def test_hostile_completions_cost_no_more_than_their_limit():
     with VerifierPool(workers=2, cache_size=0) as pool:
         watch = PeakMemory()
         watch.start()
-        pool.verify(r"\boxed{\arctan(x)}", "x")  # the start of the workers is not a case
+        pool.verify(*EQUAL)  # the start of the workers is not a case
         for completion, gold in hostile(30 * len(GENERATORS)):
             before = cpu_seconds(children(but=others))
             verdict = pool.verify(completion, gold, timeout=limit)

@@ -21,13 +21,14 @@ import pytest
 from glow_trl.errors import UserError
 from glow_trl.rewards import accuracy_reward
 from glow_trl.verifiers import VerifierPool, verify
+from glow_trl.verifiers.kinds.kind import Options, Undecided
+from glow_trl.verifiers.pool import judge_quickly
 from glow_trl.verifiers.workers.supervisor import Outcome, Workers, available_cores
-from helpers import processes
+from helpers import processes, undecided
 from helpers.processes import LIMIT, wait_until
+from helpers.undecided import DIFFERENT, EQUAL, HANGING, HANGING_TOO
 
 
-HANGS = r"\boxed{\sin(3^{10^{12}})}"
-NEEDS_ALGEBRA = (r"\boxed{\arctan(x) + \arctan(1/x)}", r"\arctan(1/x) + \arctan(x) + \ln(1)")
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -72,75 +73,81 @@ def is_running(pid: int) -> bool:
     return False
 
 
+@pytest.mark.parametrize("pair", [EQUAL, DIFFERENT, HANGING, HANGING_TOO, undecided.equal(2), undecided.equal(5)])
+def test_the_pairs_of_these_tests_need_workers(pair):
+    assert isinstance(judge_quickly(*pair, "math", Options()), Undecided)
+
+
 def test_algebra_is_used_and_right(pool):
-    assert pool.verify(*NEEDS_ALGEBRA).correct is True
-    assert pool.verify(NEEDS_ALGEBRA[0], r"\arctan(x)").correct is False
+    assert pool.verify(*EQUAL).correct is True
+    assert pool.verify(*DIFFERENT).correct is False
 
 
 def test_hanging_case_times_out_and_others_do_not(pool):
-    pool.verify(*NEEDS_ALGEBRA)
-    predictions = [HANGS, NEEDS_ALGEBRA[0], r"\boxed{5}", HANGS.replace("3", "7"), NEEDS_ALGEBRA[0]]
-    golds = ["5", NEEDS_ALGEBRA[1], "5", "5", "7"]
-    verdicts = pool.verify_batch(predictions, golds, timeout=4.0)
+    pool.verify(*EQUAL)
+    pairs = [HANGING, EQUAL, (r"\boxed{5}", "5"), HANGING_TOO, DIFFERENT]
+    verdicts = pool.verify_batch(*zip(*pairs, strict=True), timeout=4.0)
     assert [verdict.reason for verdict in verdicts] == ["timeout", "match", "match", "timeout", "mismatch"]
     assert verdicts[0].correct is False and not verdicts[0].judged and verdicts[4].judged
 
 
 def test_a_case_computes_no_longer_than_its_limit(pool):
     """Counted in seconds of the processor, which a busy machine does not make more."""
-    pool.verify(*NEEDS_ALGEBRA)
+    pool.verify(*EQUAL)
     before = processes.cpu_seconds(children())
     for _ in range(6):
-        assert pool.verify(HANGS, "5", timeout=0.5).reason == "timeout"
+        assert pool.verify(*HANGING, timeout=0.5).reason == "timeout"
     assert processes.cpu_seconds(children()) - before < 6 * (0.5 + 0.2)
 
 
 def test_killed_worker_is_replaced(pool):
-    pool.verify(*NEEDS_ALGEBRA)
+    pool.verify(*EQUAL)
     starter = children()[0]
     for worker in starter.children():
         worker.kill()
-    assert pool.verify(*NEEDS_ALGEBRA).correct is True
+    assert pool.verify(*EQUAL).correct is True
 
 
 def test_killed_starter_is_replaced(pool):
-    pool.verify(*NEEDS_ALGEBRA)
+    pool.verify(*EQUAL)
     for process in children():
         process.kill()
-    assert pool.verify(*NEEDS_ALGEBRA).correct is True
+    assert pool.verify(*EQUAL).correct is True
 
 
-def kill_new_children(seen: set[int], count: int) -> None:
+def kill_new_children(seen: set[int], count: int, done: threading.Event) -> None:
     """Kill the first processes that appear, as soon as they do."""
-    while count:
+    while count and not done.wait(0.005):
         for process in psutil.Process().children():
             if process.pid not in seen:
                 seen.add(process.pid)
                 process.kill()
                 count -= 1
-        time.sleep(0.005)
 
 
 def test_starter_killed_as_it_starts_costs_nothing(pool):
     """Several times: at once, before it has imported anything."""
     seen = {process.pid for process in psutil.Process().children()}
-    killer = threading.Thread(target=kill_new_children, args=(seen, 3))
+    before, done = len(seen), threading.Event()
+    killer = threading.Thread(target=kill_new_children, args=(seen, 3, done))
     killer.start()
-    verdicts = pool.verify_batch([NEEDS_ALGEBRA[0], NEEDS_ALGEBRA[0]], [NEEDS_ALGEBRA[1], "7"])
+    verdicts = pool.verify_batch(*zip(EQUAL, DIFFERENT, strict=True))
+    done.set()
     killer.join()
+    assert len(seen) == before + 3
     assert [verdict.reason for verdict in verdicts] == ["match", "mismatch"]
 
 
 def test_what_is_stopped_goes_on(pool):
     """Starter and workers, while they are idle and while they start: a `SIGSTOP` would block them for good."""
-    pool.verify(*NEEDS_ALGEBRA)
+    pool.verify(*EQUAL)
     starter = children()[0]
     for process in (starter, *starter.children()):
         process.suspend()
-    assert pool.verify(*NEEDS_ALGEBRA).correct is True
+    assert pool.verify(*EQUAL).correct is True
     starter.suspend()
-    assert pool.verify(HANGS, "5", timeout=0.5).reason == "timeout"  # its worker is replaced
-    assert [pool.verify(*NEEDS_ALGEBRA).correct for _ in range(3)] == [True] * 3
+    assert pool.verify(*HANGING, timeout=0.5).reason == "timeout"  # its worker is replaced
+    assert [pool.verify(*EQUAL).correct for _ in range(3)] == [True] * 3
     starter.suspend()
     pool.close()
     assert gone([starter])
@@ -202,10 +209,10 @@ def test_a_machine_without_free_descriptors_is_an_error_until_it_has_some():
         pool = VerifierPool(wait_timeout=0.3)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), hard))
-        print(pool.verify(r'{NEEDS_ALGEBRA[0]}', r'{NEEDS_ALGEBRA[1]}').reason)
+        print(pool.verify(r'{EQUAL[0]}', r'{EQUAL[1]}').reason)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         pool = VerifierPool()
-        print(pool.verify(r'{NEEDS_ALGEBRA[0]}', r'{NEEDS_ALGEBRA[1]}').reason)
+        print(pool.verify(r'{EQUAL[0]}', r'{EQUAL[1]}').reason)
         """
     )
     assert result.stdout.split() == ["error", "match"], result.stderr
@@ -220,22 +227,22 @@ def test_memory_does_not_depend_on_the_cases_before():
 
 def test_no_zombies_whoever_ended_them(pool):
     """Workers and starters, killed while they are idle, at work, or after; also those that nobody asks for again."""
-    pool.verify(*NEEDS_ALGEBRA)
+    pool.verify(*EQUAL)
     for number in range(8):
         (starter,) = children()[:1]
         for process in [starter] if number % 4 == 3 else starter.children():
             process.kill()
-        assert pool.verify(*NEEDS_ALGEBRA).correct is True
-    assert not pool.verify(HANGS, "5", timeout=0.2).judged
+        assert pool.verify(*EQUAL).correct is True
+    assert not pool.verify(*HANGING, timeout=0.2).judged
     for process in children()[0].children():
         process.kill()
     wait_until(lambda: all(is_running(process.pid) or not psutil.pid_exists(process.pid) for process in children()))
 
 
 def test_out_of_memory_is_an_error_of_its_own_case(pool):
-    pool.verify(*NEEDS_ALGEBRA)
+    pool.verify(*EQUAL)
     before = psutil.Process().memory_info().rss
-    verdicts = pool.verify_batch([r"\boxed{67^{25^{82^{21}}}}", NEEDS_ALGEBRA[0]], ["5", NEEDS_ALGEBRA[1]], timeout=10)
+    verdicts = pool.verify_batch([r"\boxed{67^{25^{82^{21}}}}", EQUAL[0]], ["5", EQUAL[1]], timeout=10)
     assert verdicts[0].reason in ("error", "timeout") and verdicts[0].correct is False
     assert verdicts[1].reason == "match"
     assert psutil.Process().memory_info().rss - before < 50e6
@@ -243,12 +250,12 @@ def test_out_of_memory_is_an_error_of_its_own_case(pool):
 
 def test_close_ends_all_processes_and_pool_stays_usable():
     pool = VerifierPool(workers=2)
-    assert pool.verify(*NEEDS_ALGEBRA).correct is True
+    assert pool.verify(*EQUAL).correct is True
     started = children()
     assert started
     pool.close()
     assert gone(started)
-    assert pool.verify(NEEDS_ALGEBRA[0], "y").correct is False
+    assert pool.verify(*DIFFERENT).correct is False
     pool.close()
 
 
@@ -275,7 +282,7 @@ def test_import_is_light_and_starts_nothing():
 
 
 def test_many_threads(pool):
-    pairs = [(rf"\boxed{{\arctan({n}x)+\cos(y)}}", rf"\cos(y)+\arctan({n}x)\cdot\ln(e)") for n in range(2, 14)]
+    pairs = [undecided.equal(number) for number in range(2, 14)]
     with ThreadPoolExecutor(6) as threads:
         verdicts = list(threads.map(lambda pair: pool.verify(*pair), pairs))
     assert all(verdict.correct for verdict in verdicts)
@@ -284,7 +291,7 @@ def test_many_threads(pool):
 def test_off_the_main_thread_with_a_hanging_case():
     result = []
     thread = threading.Thread(
-        target=lambda: result.append(verify(r"\boxed{" + HANGS + "}", "5", timeout=0.5)), daemon=True
+        target=lambda: result.append(verify(*HANGING, timeout=0.5)), daemon=True
     )
     thread.start()
     thread.join(20)
@@ -294,21 +301,21 @@ def test_off_the_main_thread_with_a_hanging_case():
 def test_inside_an_event_loop():
     async def judge():
         loop = asyncio.get_running_loop()
-        direct = accuracy_reward([NEEDS_ALGEBRA[0]], [NEEDS_ALGEBRA[1]])
-        threaded = await loop.run_in_executor(None, accuracy_reward, [NEEDS_ALGEBRA[0]], ["7"])
+        direct = accuracy_reward([EQUAL[0]], [EQUAL[1]])
+        threaded = await loop.run_in_executor(None, accuracy_reward, [DIFFERENT[0]], [DIFFERENT[1]])
         return direct, threaded
 
     assert asyncio.run(judge()) == ([1.0], [0.0])
 
 
 def _judge_in_child(reward, queue):
-    queue.put(reward([NEEDS_ALGEBRA[0], r"\boxed{5}"], [NEEDS_ALGEBRA[1], "6"]))
+    queue.put(reward([EQUAL[0], r"\boxed{5}"], [EQUAL[1], "6"]))
 
 
 @pytest.mark.parametrize("method", ["spawn", "fork", "forkserver"])
 @pytest.mark.parametrize("daemon", [True, False])
 def test_pickled_reward_in_a_child(method, daemon):
-    assert verify(*NEEDS_ALGEBRA).correct is True  # this process has workers of its own already
+    assert verify(*EQUAL).correct is True  # this process has workers of its own already
     starter = psutil.Process().children()[0]
     context = multiprocessing.get_context(method)
     queue = context.SimpleQueue()
@@ -319,13 +326,13 @@ def test_pickled_reward_in_a_child(method, daemon):
     child.join(LIMIT)
     assert child.exitcode == 0
     assert starter.is_running()
-    assert verify(NEEDS_ALGEBRA[0], "3").correct is False
+    assert verify(*DIFFERENT).correct is False
 
 
 def test_pool_is_picklable():
     with pickle.loads(pickle.dumps(VerifierPool(workers=1, timeout=60.0))) as pool:
         assert pool.timeout == 60.0
-        assert pool.verify(*NEEDS_ALGEBRA).correct is True
+        assert pool.verify(*EQUAL).correct is True
 
 
 def test_unguarded_main_script(tmp_path):
@@ -334,7 +341,7 @@ def test_unguarded_main_script(tmp_path):
         "from pathlib import Path\n"
         "from glow_trl.verifiers import verify\n"
         "Path('runs.txt').open('a').write('x')\n"
-        rf"print(verify(r'{NEEDS_ALGEBRA[0]}', r'{NEEDS_ALGEBRA[1]}').correct)"
+        rf"print(verify(r'{EQUAL[0]}', r'{EQUAL[1]}').correct)"
     )
     # A module of the user's that has the name of one of the standard library's must not get in the way either.
     (tmp_path / "selectors.py").write_text("raise RuntimeError('imported')")
@@ -353,8 +360,9 @@ def test_nothing_is_left_when_the_parent_is_killed(number):
         [
             *(sys.executable, "-c"),
             "import threading\nfrom glow_trl.verifiers import verify\n"
-            f"verify(r'{NEEDS_ALGEBRA[0]}', 'x')\n"
-            f"threading.Thread(target=verify, args=(r'{HANGS}', '5'), kwargs=dict(timeout=60), daemon=True).start()\n"
+            f"verify(r'{EQUAL[0]}', r'{EQUAL[1]}')\n"
+            f"hanging = dict(target=verify, args=(r'{HANGING[0]}', '{HANGING[1]}'), kwargs=dict(timeout=60))\n"
+            "threading.Thread(**hanging, daemon=True).start()\n"
             "import time; time.sleep(1); print('ready', flush=True); time.sleep(60)",
         ],
         cwd=ROOT,
@@ -377,7 +385,7 @@ def test_nothing_is_left_when_the_parent_is_killed_but_its_forked_child_lives():
         import os, signal, time
         from glow_trl.verifiers import verify
         import psutil
-        verify(r'{NEEDS_ALGEBRA[0]}', 'x')
+        verify(r'{EQUAL[0]}', r'{EQUAL[1]}')
         family = [p.pid for p in psutil.Process().children(recursive=True)]
         child = os.fork()
         if child == 0:
@@ -399,7 +407,7 @@ def test_nothing_is_left_when_the_parent_is_killed_but_its_forked_child_lives():
 
 
 def test_interrupted_batch_leaves_the_pool_usable(pool):
-    pool.verify(*NEEDS_ALGEBRA)
+    pool.verify(*EQUAL)
 
     def interrupt(*_):
         raise KeyboardInterrupt
@@ -408,11 +416,11 @@ def test_interrupted_batch_leaves_the_pool_usable(pool):
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.5)
         with pytest.raises(KeyboardInterrupt):
-            pool.verify_batch([HANGS, HANGS.replace("3", "7")], ["5", "5"], timeout=30)
+            pool.verify_batch(*zip(HANGING, HANGING_TOO, strict=True), timeout=30)
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
-    assert pool.verify(*NEEDS_ALGEBRA).correct is True
+    assert pool.verify(*EQUAL).correct is True
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from .expression import GREEK, INFINITY, exact, negated, read
 from .intervals import without_points
-from .latex import closing_brace, normalize, unwrap
+from .latex import MAX_LENGTH, closing_brace, normalize, unwrap
 from .numerals import date, plain_text, value_in_words
 from .residues import approximate as approximate_value
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
@@ -129,6 +129,8 @@ def parse(text: str) -> Answer | None:
     if plain is not None:
         return plain
     text = normalize(text)
+    if len(text) > MAX_LENGTH:
+        return Words(text)
     return _parse(text, 0) if text else None
 
 

@@ -620,7 +620,7 @@ def _approximates(decimal: Scalar, other: Scalar, digits: int = MIN_SIGNIFICANT_
     if other.value is not None:
         return not _terminates(other.value) and _rounds(other.value, Fraction(0), decimal)
     approximation = residues.approximate(other.tree)
-    if approximation is not None and approximation[1] < 10.0**-decimal.decimals / 4:
+    if approximation is not None and 4 * Fraction(approximation[1]) < Fraction(10) ** -decimal.decimals:
         return _rounds(Fraction(approximation[0]), Fraction(approximation[1]), decimal)
     value = numeric.constant(other.tree)
     # What a program printed is right to about its last digit.

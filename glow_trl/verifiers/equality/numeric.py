@@ -1,13 +1,15 @@
 """Whether two expressions have the same values, to many digits, at many points: what exact arithmetic leaves open.
 
-Much quicker than computer algebra, and bounded: an evaluation that takes too many steps or leaves the numbers that can
-be written is given up, and then nothing is decided.
+Much quicker than computer algebra, and bounded: a comparison that takes too many steps or leaves the numbers that can
+be written is given up, and then nothing is decided. Steps are counted, not seconds, so that a verdict depends on no
+machine; one judgement has [`start_counting`] count anew.
 """
 
 import random
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, wraps
 
 import mpmath
 
@@ -18,18 +20,30 @@ DIGITS = 40
 AGREEMENT = mpmath.mpf("1e-25")
 POINTS = 6
 TRIES = 20
-STEPS = 3_000
+STEPS = 15_000  # of about 6 microseconds, for one comparison; a judgement begins no new one after as many
+DEAR = {"!": 2, "binom": 10}  # how many steps more these are
 MAX_MAGNITUDE = 10**18
 MAX_TERMS = 400
+MAX_INFINITE_TERMS = 100
 SEED = 20260104
 # Letters that stand for integers where something is rounded, counted or added up.
 INTEGERS = frozenset("ijklmnNKM")
 _STEPPED = ("floor", "ceil", "sum", "prod", "!", "binom")
 
-_CONTEXT = mpmath.MPContext()
-_CONTEXT.dps = DIGITS
-_SUMS = mpmath.MPContext()
-_SUMS.dps = 20
+
+class _Here(threading.local):
+    """What a thread computes with, and the steps that its judgement has taken.
+
+    mpmath changes the precision of its context while it computes, so that two threads must not share one.
+    """
+
+    def __init__(self) -> None:
+        self.values, self.sums = mpmath.MPContext(), mpmath.MPContext()
+        self.values.dps, self.sums.dps = DIGITS, 20
+        self.steps = 0
+
+
+_HERE = _Here()
 _FUNCTIONS = {
     r"\sin": "sin",
     r"\cos": "cos",
@@ -53,6 +67,50 @@ class GivenUp(ArithmeticError):
     """No value within reach."""
 
 
+class Exhausted(Exception):
+    """A comparison has taken all its steps."""
+
+
+class _Steps:
+    """The steps of one comparison."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def take(self, count: int = 1) -> None:
+        self.taken += count
+        if self.taken > STEPS:
+            raise Exhausted
+
+
+def start_counting() -> None:
+    """Begin a judgement: what this thread has computed for the one before does not count."""
+    _HERE.steps = 0
+
+
+def _bounded(function: Callable) -> Callable:
+    """Give up (`None`) a comparison of trees that takes too many steps, or that comes after too many others."""
+
+    @lru_cache(maxsize=2048)
+    def compare(*trees: tuple):
+        steps = _Steps()
+        try:
+            return function(*trees, steps), steps.taken
+        except Exhausted:
+            return None, steps.taken
+
+    @wraps(function)
+    def bounded(*trees: tuple):
+        if _HERE.steps > STEPS:
+            return None
+        result, steps = compare(*trees)
+        _HERE.steps += steps  # as many where the result was known already
+        return result
+
+    bounded.cache_clear = compare.cache_clear
+    return bounded
+
+
 def operators(tree: tuple) -> frozenset[str]:
     """What a tree is made of; of `apply`, the functions."""
     found = {tree[1] if tree[0] == "apply" else tree[0]}
@@ -65,16 +123,14 @@ def operators(tree: tuple) -> frozenset[str]:
 class _Evaluation:
     """One value of one tree."""
 
-    def __init__(self, names: dict, steps: int = STEPS, context=_CONTEXT):
+    def __init__(self, names: dict, steps: _Steps, context: mpmath.MPContext):
         self.names = names
         self.steps = steps
         self.context = context
 
     def of(self, tree: tuple):
-        self.steps -= 1
-        if self.steps < 0:
-            raise GivenUp("steps")
         operator, context = tree[0], self.context
+        self.steps.take(1 + DEAR.get(operator, 0))
         if operator == "number":
             return context.mpf(tree[1].numerator) / tree[1].denominator
         if operator == "name":
@@ -120,7 +176,7 @@ class _Evaluation:
             self.names[name] = self.context.mpf(index)
             term = self.of(body)
             result = result * term if operator == "prod" else result + term
-        self.names.pop(name)
+        self.names.pop(name, None)
         if outer is not None:
             self.names[name] = outer
         return result
@@ -128,13 +184,23 @@ class _Evaluation:
     def infinite(self, name: str, first: int, body: tuple, operator: str):
         if operator == "prod" or name in self.names:
             raise GivenUp("infinite product")
-        inner = _Evaluation({key: _SUMS.mpmathify(value) for key, value in self.names.items()}, 5 * STEPS, _SUMS)
+        sums = _HERE.sums
+        if self.context is sums:
+            raise GivenUp("infinite sum of infinite sums")
+        inner = _Evaluation({key: sums.mpmathify(value) for key, value in self.names.items()}, self.steps, sums)
+        terms = 0
 
         def term(index):
+            nonlocal terms
+            terms += 1
+            self.steps.take(terms // 2)  # the acceleration of convergence goes through all of them
             inner.names[name] = index
             return inner.of(body)
 
-        return self.context.mpmathify(_SUMS.nsum(term, [first, _SUMS.inf], maxterms=400))
+        late, later = (abs(term(sums.mpf(first + count * MAX_INFINITE_TERMS // 2))) for count in (1, 2))
+        if later > 0.9 * late:
+            raise GivenUp("divergence")
+        return self.context.mpmathify(sums.nsum(term, [first, sums.inf], maxterms=MAX_INFINITE_TERMS))
 
     def _add(self, a, b):
         return a + b
@@ -193,12 +259,12 @@ _METHODS = {
 }
 
 
-def _value(tree: tuple, point: dict):
+def _value(tree: tuple, point: dict, steps: _Steps):
     try:
-        value = _Evaluation(dict(point)).of(tree)
+        value = _Evaluation(dict(point), steps, _HERE.values).of(tree)
     except (ArithmeticError, ValueError, TypeError, RecursionError, mpmath.libmp.NoConvergence):
         return None
-    return value if _CONTEXT.isfinite(value) else None
+    return value if _HERE.values.isfinite(value) else None
 
 
 def _points(names: list[str], stepped: bool, summed: bool) -> Iterator[tuple[dict, bool]]:
@@ -214,23 +280,24 @@ def _points(names: list[str], stepped: bool, summed: bool) -> Iterator[tuple[dic
             if stepped and name[0] in INTEGERS:
                 number = mpmath.mpf(generator.randrange(1, 9 if summed else (40, 40, 10**6)[attempt % 3]))
             elif stepped and attempt % 4 < 2:
-                number = _CONTEXT.mpf(generator.randrange(1, 400)) / generator.choice((1, 1, 2, 3, 4, 10))
+                number = _HERE.values.mpf(generator.randrange(1, 400)) / generator.choice((1, 1, 2, 3, 4, 10))
             else:
-                number = _CONTEXT.mpf(generator.randrange(1, 400)) / 101
+                number = _HERE.values.mpf(generator.randrange(1, 400)) / 101
             point[name] = number if positive or generator.random() < 0.5 else -number
         yield point, positive
 
 
-def constant(tree: tuple) -> Fraction | None:
+@_bounded
+def constant(tree: tuple, steps: _Steps) -> Fraction | None:
     """The value of a real constant to many digits, `None` of anything else."""
-    value = None if free_names(tree) - {r"\pi", "e"} else _value(tree, {})
-    if value is None or _CONTEXT.im(value) or abs(value) > 10**15:
+    value = None if free_names(tree) - {r"\pi", "e"} else _value(tree, {}, steps)
+    if value is None or _HERE.values.im(value) or abs(value) > 10**15:
         return None
-    return Fraction(int(_CONTEXT.nint(value * 10**30)), 10**30)
+    return Fraction(int(_HERE.values.nint(value * 10**30)), 10**30)
 
 
-@lru_cache(maxsize=2048)
-def agree(one: tuple, other: tuple) -> bool | None:
+@_bounded
+def agree(one: tuple, other: tuple, steps: _Steps) -> bool | None:
     """Whether two trees have the same values wherever both have one; `None` if too few of them can be had.
 
     Variables stand for positive numbers first; where both sides are real for negative ones too, they must agree there
@@ -242,17 +309,17 @@ def agree(one: tuple, other: tuple) -> bool | None:
     if "\\infty" in names:
         return None
     agreed, needed = 0, POINTS * (5 if used.intersection(("floor", "ceil")) else 1) if names else 1
-    tolerance = _CONTEXT.mpf("1e-12") if ("name", "\\infty") in _bounds(one) | _bounds(other) else AGREEMENT
+    tolerance = _HERE.values.mpf("1e-12") if ("name", "\\infty") in _bounds(one) | _bounds(other) else AGREEMENT
     failed = 0
     for point, positive in _points(names, stepped, summed):
-        first = _value(one, point)
-        second = None if first is None else _value(other, point)
+        first = _value(one, point, steps)
+        second = None if first is None else _value(other, point, steps)
         if first is None or second is None:
             failed += 1
             if failed == TRIES // 2 and not agreed:
                 return None
             continue
-        if not positive and (_CONTEXT.im(first) or _CONTEXT.im(second)):
+        if not positive and (_HERE.values.im(first) or _HERE.values.im(second)):
             continue
         size = max(abs(first), abs(second))
         if abs(first - second) > tolerance * max(size, 1 if 0 in (first, second) else 0):
@@ -271,28 +338,30 @@ def _bounds(tree: tuple) -> set:
     return found
 
 
-def proportional(one: tuple, other: tuple) -> bool | None:
+@_bounded
+def proportional(one: tuple, other: tuple, steps: _Steps) -> bool | None:
     """The sign of the constant `c` with `one = c * other`: `True` if positive, `False` if negative, `None` if none."""
     names = sorted((free_names(one) | free_names(other)) - {r"\pi", "e", "i"})
     ratios = []
     for point, positive in _points(names, False, False) if names else ():
-        first, second = (_value(tree, point) for tree in (one, other))
+        first, second = (_value(tree, point, steps) for tree in (one, other))
         if not positive or first is None or not second:
             continue
         ratios.append(first / second)
-        if abs(ratios[-1] - ratios[0]) > AGREEMENT * abs(ratios[0]) or _CONTEXT.im(ratios[-1]) or not ratios[-1]:
+        if abs(ratios[-1] - ratios[0]) > AGREEMENT * abs(ratios[0]) or _HERE.values.im(ratios[-1]) or not ratios[-1]:
             return None
         if len(ratios) == POINTS:
             return bool(ratios[0] > 0)
     return None
 
 
-def is_constant(tree: tuple) -> bool:
-    """Whether a tree has one value, wherever it has one."""
+@_bounded
+def is_constant(tree: tuple, steps: _Steps) -> bool:
+    """Whether a tree has one value, wherever it has one; `None` where that takes too long to find out."""
     names = sorted(free_names(tree) - {r"\pi", "e", "i"})
     values = []
     for point, positive in _points(names, False, False):
-        value = _value(tree, point) if positive else None
+        value = _value(tree, point, steps) if positive else None
         if value is None:
             continue
         values.append(value)

@@ -44,6 +44,7 @@ def _random_element(name: str, prime: int) -> Element:
     return int.from_bytes(digest, "big") % prime, 0
 
 
+@lru_cache(maxsize=1024)
 def _prime_factors(number: int) -> list[int]:
     """The primes that divide `number` an odd number of times."""
     odd = []

@@ -42,6 +42,7 @@ _TENS = {
     name: 10 * value
     for value, name in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
 }
+MAX_DIGITS = 100
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _ORDINALS = {
     **{name: value for value, name in enumerate("first second third fourth fifth sixth seventh".split(), start=1)},
@@ -161,7 +162,8 @@ def _number_at(tokens: list[str], position: int) -> tuple[int | None, int]:
     token = tokens[position]
     if token.isascii() and token.isdigit():
         following = tokens[position + 1] if position + 1 < len(tokens) else ""
-        return (int(token) * _SCALES[following], position + 2) if following in _SCALES else (None, position + 1)
+        scaled = following in _SCALES and len(token) <= MAX_DIGITS
+        return (int(token) * _SCALES[following], position + 2) if scaled else (None, position + 1)
     total, group, last, end = 0, 0, 0, position
     for token in tokens[position : position + 12]:
         if token in _SCALES:
