@@ -20,6 +20,7 @@ MAX_NESTING = 6
 
 _NUMBER = re.compile(r"([+-]?)\s*(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d{1,2}))?")
 _MIXED = re.compile(r"([+-]?)\s*(\d+)(?:\s+|\s*-\s*|\s+and\s+)(\d+)\s*/\s*(\d+)")
+_THREE_DIGITS = re.compile(r"[, ]\d\d\d")
 _SPACED_COMMA = re.compile(r",\s")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d])(?!,\d)")
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?: \d{3})+)(?![\d])")
@@ -135,7 +136,9 @@ def parse(text: str) -> Answer | None:
 
 
 def _plain_number(text: str) -> Scalar | None:
-    match = _NUMBER.fullmatch(text) if len(text) <= 400 else None
+    if not (text[-1:].isdecimal() or text[-1:] == ".") or len(text) > 400:
+        return None
+    match = _NUMBER.fullmatch(text)
     if match is None:
         return None
     sign, whole, decimals, only_decimals, exponent = match.groups()
@@ -281,7 +284,7 @@ def _without_bare_lists(items: Iterable[Answer]) -> tuple[Answer, ...]:
 
 def _drop_thousands(text: str) -> str:
     """Remove commas (and spaces) that separate thousands, outside brackets."""
-    if "," not in text and " " not in text:
+    if not _THREE_DIGITS.search(text):
         return text
     if not _THOUSANDS.search(text) and not _SPACED_THOUSANDS.search(text):
         return text

@@ -30,6 +30,8 @@ _OPERATIONS = re.compile(
     r"\\(?:i*int|oint|sum|prod|lim|gcd|lcm|det|max|min|bigcup|bigcap|ldots|cdots|dots)(?![a-zA-Z])"
     r"|\\begin\s*\{[vV]matrix\}|(?<![a-zA-Z\\])(?:gcd|lcm|GCD|LCM|max|min)\s*\("
 )
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_PUNCTUATION = re.compile(r"[^\w\s+\-*/^=<>%.]|(?<!\d)\.|\.(?!\d)")
 _SUBSCRIPT = re.compile(r"_\s*\{[^{}]*\}")
 _LETTERS = re.compile(r"[a-zA-Z]")
 _DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
@@ -52,7 +54,7 @@ def _no_algebra(prediction: Answer, gold: Answer) -> bool | None:
 def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> bool | None:
     """Whether two answers, given as text, are equal; `None` if only (more) computer algebra can tell."""
     prediction, gold = _without_dollars(prediction.strip()), _without_dollars(gold.strip())
-    if prediction == gold or "\\" in gold and _SPACES.sub("", prediction) == _SPACES.sub("", gold):
+    if prediction == gold or "\\" in gold and _differ_in_spaces(prediction, gold):
         return True
     if len(prediction) > MAX_LENGTH or len(gold) > MAX_LENGTH:
         return normalize(prediction) == normalize(gold)
@@ -76,6 +78,11 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
     if bound.equal_up_to_constant(prediction, gold):
         return True
     return _equal_texts(prediction, gold, algebra) if verdict is None and algebra is not _no_algebra else verdict
+
+
+def _differ_in_spaces(one: str, other: str) -> bool:
+    """Whether two texts are the same but for spaces that mean nothing."""
+    return "".join(one.split()) == "".join(other.split()) and _SPACES.sub("", one) == _SPACES.sub("", other)
 
 
 def _without_dollars(text: str) -> str:
@@ -376,8 +383,9 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
 
 def _plain_words(answer: Answer) -> str:
     text = answer.text if isinstance(answer, Words | Scalar) else ""
-    text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
-    text = re.sub(r"[^\w\s+\-*/^=<>%.]|(?<!\d)\.|\.(?!\d)", " ", text)
+    if r"\text" in text:
+        text = _TEXT.sub(r" \1 ", text)
+    text = _PUNCTUATION.sub(" ", text)
     text = " ".join(text.split())
     return text.lower() if len(text) > 1 else text
 

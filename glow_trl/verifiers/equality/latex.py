@@ -126,6 +126,7 @@ _APPROXIMATELY = re.compile(
     re.IGNORECASE,
 )
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_ABOUT = frozenset("aArR\\~≈")  # about, roughly, \\approx, ...
 _MARKS = ("**", "__", "*", '"', "`")
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), (r"\fbox{", "}"))
 
@@ -149,7 +150,7 @@ def unwrap(text: str) -> str:
     for _ in range(MAX_LAYERS):
         before = text
         text = text.strip().rstrip(".,;:?").strip()
-        if match := _APPROXIMATELY.match(text):
+        if text[:1] in _ABOUT and (match := _APPROXIMATELY.match(text)):
             text = text[match.end() :]
         if text.endswith("\\"):
             text = text[:-1]

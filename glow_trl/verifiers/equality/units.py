@@ -170,6 +170,7 @@ _AREAS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWERS = {"squared": 2, "cubed": 3}
 # Letters that are read as a unit where they are set apart from the number, `5 m`; others are variables.
 _SPACED_LETTERS = "mgshlKNJWVLAC"
+_PER = re.compile(r"\bper\b")
 _GENERIC = frozenset(("", "unit", "units"))
 _MERIDIEM = re.compile(r"([ap])\.?\s?m\.?", re.IGNORECASE)
 
@@ -192,7 +193,7 @@ def measure(unit: str) -> Measure | None:
     dimensions: dict[str, int] = {}
     size, sign, area = Fraction(1), 1, 1
     pieces = (
-        re.sub(r"\bper\b", "/", unit)
+        (_PER.sub("/", unit) if "per" in unit else unit)
         .replace("/", " / ")
         .replace("*", " ")
         .replace(r"\cdot", " ")
