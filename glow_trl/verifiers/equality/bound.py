@@ -9,8 +9,10 @@ from .latex import normalize
 
 
 _SETS = {"integer": "Z", "natural": "N", "real": "R", "rational": "Q", "complex": "C"}
-_DECLARES = re.compile(r"\b(?:for|where|with)\b|\\forall|\\in(?![a-z])|∈|\barbitrary\b|\bconstant\b")
-_WORDS = ("for", "where", "with", r"\in", "∈", "arbitrary", "constant")
+_DECLARES = re.compile(
+    r"\\forall|\\in(?![a-z])|∈|"
+    + "|".join(rf"{word}\b(?<!\w{word})" for word in "for where with arbitrary constant".split())
+)
 _NAMES = r"[a-zA-Z](?:_\d)?(?:\s*,\s*[a-zA-Z](?:_\d)?)*"
 _KIND = (
     r"(?:an?|any|all|the|some|every|each|arbitrary|fixed|set|of|is|are|numbers?|values?|constants?|parameters?|positive|"
@@ -40,7 +42,7 @@ def without_tail(text: str) -> tuple[str, frozenset[str], str]:
     A condition that says more than a set (`for x > 2`) is part of the answer.
     """
     nothing = (text, frozenset(), "")
-    if len(text) > MAX_LENGTH or not any(word in text for word in _WORDS) or not _DECLARES.search(text):
+    if len(text) > MAX_LENGTH or not _DECLARES.search(text):
         return nothing
     flat = " ".join(_TEXT.sub(r" \1 ", text.replace("$", " ")).replace(r"\quad", " ").replace(r"\,", " ").split())
     match = _TAIL.fullmatch(flat)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from . import bound, congruences, numeric, residues
-from .answers import balanced, has_variables, is_name, parse
+from .answers import balanced, has_variables, is_name, parse, plain_number
 from .expression import INFINITY, exact, free_names, negated, read
 from .intervals import intersection, is_backwards, merged
 from .latex import MAX_LENGTH, normalize
@@ -31,7 +31,8 @@ _OPERATIONS = re.compile(
     r"|\\begin\s*\{[vV]matrix\}|(?<![a-zA-Z\\])(?:gcd|lcm|GCD|LCM|max|min)\s*\("
 )
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_PUNCTUATION = re.compile(r"[^\w\s+\-*/^=<>%.]|(?<!\d)\.|\.(?!\d)")
+_PUNCTUATION = re.compile(r"[^\w\s+\-*/^=<>%.]")
+_POINT = re.compile(r"\.(?:(?<!\d\.)|(?!\d))")
 _SUBSCRIPT = re.compile(r"_\s*\{[^{}]*\}")
 _LETTERS = re.compile(r"[a-zA-Z]")
 _DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
@@ -56,6 +57,9 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
     prediction, gold = _without_dollars(prediction.strip()), _without_dollars(gold.strip())
     if prediction == gold or "\\" in gold and _differ_in_spaces(prediction, gold):
         return True
+    numbers = plain_number(prediction), plain_number(gold)
+    if None not in numbers:
+        return _equal_numbers(*numbers)
     if len(prediction) > MAX_LENGTH or len(gold) > MAX_LENGTH:
         return normalize(prediction) == normalize(gold)
     (prediction, names, one_set), (gold, other_names, other_set) = (
@@ -386,6 +390,8 @@ def _plain_words(answer: Answer) -> str:
     if r"\text" in text:
         text = _TEXT.sub(r" \1 ", text)
     text = _PUNCTUATION.sub(" ", text)
+    if "." in text:
+        text = _POINT.sub(" ", text)
     text = " ".join(text.split())
     return text.lower() if len(text) > 1 else text
 

@@ -1,6 +1,7 @@
 """Units of measurement after an answer: found, and compared by what they measure."""
 
 import re
+import string
 from fractions import Fraction
 from functools import lru_cache
 
@@ -158,8 +159,8 @@ _COMMAND = re.compile(r"\\[a-zA-Z]*$")
 _JOINED = re.compile(r"\\text\s*\{([^{}]*)\}\s*(\^\s*-?\d)?\s*(\\cdot|/|\*)\s*\\text\s*\{")
 _CURRENCY_BEFORE = re.compile(r"^(-?)\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*")
 _CURRENCY_AFTER = re.compile(r"\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*$")
-# A letter, a sign of money, or a brace or power behind letters: nothing else ends a unit.
-_UNIT_END = re.compile(r"[a-zA-Z/.$€£¥₹₽₩₪₫฿}]$|[a-zA-Z/.}]\s*\^\s*[23]$")
+# Nothing else ends a unit that is no power.
+_UNIT_ENDS = frozenset(string.ascii_letters + "/.}$€£¥₹₽₩₪₫฿")
 _CHANGING = frozenset(
     """squared cubed factorial or to not than if when minus plus over times unless except but through thru between
     pi sqrt half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths eighth
@@ -252,7 +253,7 @@ def split_unit(text: str) -> tuple[str, str]:
     text = text.strip()
     if len(text) > MAX_LENGTH:
         return text, ""
-    if r"\text" not in text and not _UNIT_END.search(text) and not _CURRENCY_BEFORE.match(text):
+    if text[-1:] not in _UNIT_ENDS and r"\text" not in text and "^" not in text and not _CURRENCY_BEFORE.match(text):
         return text, ""
     for _ in range(3 if text.count(r"\text") > 1 else 0):
         text = _JOINED.sub(r"\\text{\1\2 \3 ", text)

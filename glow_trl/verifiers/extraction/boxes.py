@@ -151,7 +151,7 @@ def last_boxes(text: str) -> list[Box]:
     """The last boxes of a text, in order. Boxes that never close, as in a truncated completion, are none."""
     boxes: list[Box] = []
     position = len(text)
-    for _ in range(MAX_TRIES):
+    for _ in range(MAX_TRIES if "box" in text else 0):
         position = max(text.rfind(name, 0, position) for name in (r"\boxed", r"\fbox", r"\framebox"))
         if position < 0 or len(boxes) == MAX_BOXES:
             break
