@@ -82,6 +82,7 @@ _COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
 _GREEK = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(GREEK)))})(?![a-zA-Z])")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
+_BRACKETS = re.compile(r"[()\[\]{}]")
 _OPENING = frozenset((*_OPEN, r"\{"))
 _CLOSING = frozenset((*_OPEN.values(), r"\}"))
 _OPENING_COMMANDS = (r"\begin", r"\langle", r"\lfloor", r"\lceil")
@@ -363,6 +364,15 @@ def balanced(text: str) -> bool:
             if depth < 0:
                 return False
     return depth == 0
+
+
+def nesting(text: str) -> int:
+    """How deep brackets of all kinds are nested in a text."""
+    deepest = depth = 0
+    for character in _BRACKETS.findall(text):
+        depth = depth + 1 if character in "([{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) -> Answer:
