@@ -297,7 +297,7 @@ def _product(tree: tuple, edited: bool) -> tuple[int, tuple]:
             return
         sign, body = _signed(tree, edited)
         signs.append(sign)
-        if body[0] == "product":
+        if body[0] == "factors":
             into.extend(body[1])
             other.extend(body[2])
         else:
@@ -314,7 +314,7 @@ def _product(tree: tuple, edited: bool) -> tuple[int, tuple]:
     sign = math.prod(signs)
     if not below and len(above) <= 1:
         return sign, above[0] if above else one
-    return sign, ("product", tuple(sorted(above, key=repr)), tuple(sorted(below, key=repr)))
+    return sign, ("factors", tuple(sorted(above, key=repr)), tuple(sorted(below, key=repr)))
 
 
 def _is_evaluated(answer: Answer) -> bool:
@@ -351,7 +351,7 @@ def _is_mixed(answer: Scalar) -> bool:
 
 def _number_part(term: tuple) -> tuple | None:
     """What a term of an evaluated number is a multiple of (a root, pi), or `None` if it is not evaluated."""
-    above, below = (term[1], term[2]) if term[0] == "product" else ((term,), ())
+    above, below = (term[1], term[2]) if term[0] == "factors" else ((term,), ())
     numbers = [factor[1] for factor in above if factor[0] == "number"]
     symbols = tuple(factor for factor in above if factor[0] != "number")
     if len(numbers) > 1 or len(below) > 1 or any(factor[0] != "number" for factor in below):

@@ -20,6 +20,7 @@ MAX_NESTING = 6
 
 _NUMBER = re.compile(r"([+-]?)\s*(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d{1,2}))?")
 _MIXED = re.compile(r"([+-]?)\s*(\d+)(?:\s+|\s*-\s*|\s+and\s+)(\d+)\s*/\s*(\d+)")
+_SPACED_COMMA = re.compile(r",\s")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d])(?!,\d)")
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?: \d{3})+)(?![\d])")
 _AND = re.compile(r"\s*,?\s*(?:\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z]))\s*")
@@ -27,9 +28,7 @@ _AND_OR = re.compile(r"(?<![a-zA-Z])(?:and|or)(?![a-zA-Z])")
 _MATRIX = re.compile(
     r"^\\begin\s*\{(?:[pbB]?matrix|smallmatrix|array)\}(?:\s*\{[lcr| ]*\})?(.*)\\end\s*\{[a-zA-Z]+\}$", re.DOTALL
 )
-_OPERATOR = re.compile(
-    r"<=|>=|!=|=|<|>|\\neq(?![a-zA-Z])|\\approx(?![a-zA-Z])|\\equiv(?![a-zA-Z])|\\in(?![a-zA-Z])|\\to(?![a-zA-Z])"
-)
+_OPERATOR = r"<=|>=|!=|=|<|>|\\(?:neq|approx|equiv|in|to)(?![a-zA-Z])"
 _OPERATOR_NAMES = {r"\neq": "!=", r"\approx": "=", r"\equiv": "="}
 _INSIGNIFICANT = re.compile(r"\s|\\text(?=\s*\{)|[{}]")
 _NAME = re.compile(
@@ -50,6 +49,7 @@ _NAME = re.compile(
     re.VERBOSE,
 )
 _WORD = re.compile(r"[a-zA-Z]{4,}")
+_LETTERS = re.compile("[a-zA-Z]")
 _SHORT_WORD = re.compile(r"(?<![a-zA-Z])(?:of|is|to|the|by|if|at|per|or|for|than)(?![a-zA-Z])")
 _BASED = re.compile(r"([+-]?)\s*([0-9a-zA-Z]+)_(?:\{\s*(\d+|[a-z]+)\s*\}|(\d+|[a-z]))")
 _REALS = re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R)|(?:the\s+)?(?:set\s+of\s+)?all\s+real\s+numbers|\\R", re.IGNORECASE)
@@ -74,49 +74,52 @@ _INFINITE_WORDS = re.compile(
     r"(?:\s+(?:solutions?|many|number|values?|points?))?",
     re.IGNORECASE,
 )
+_INFINITE_BEGINNING = re.compile(r"(?<!\\)infinit", re.IGNORECASE)
 _MULTIPLES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
 _GREEK = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(GREEK)))})(?![a-zA-Z])")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_COMMA = re.compile(r"[,;]")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
+_OPENING = frozenset((*_OPEN, r"\{"))
+_CLOSING = frozenset((*_OPEN.values(), r"\}"))
+_OPENING_COMMANDS = (r"\begin", r"\langle", r"\lfloor", r"\lceil")
+_CLOSING_COMMANDS = (r"\end", r"\rangle", r"\rfloor", r"\rceil")
 
 
-def split_top(text: str, separator: re.Pattern | str) -> tuple[list[str], list[str]]:
+class _Separator:
+    """What separates the parts of an answer, as a pattern that also finds all brackets."""
+
+    def __init__(self, pattern: str):
+        self.alone = re.compile(pattern)
+        self.or_bracket = re.compile(rf"({pattern})|\\(?:[{{}}]|[a-zA-Z]*)|[()\[\]{{}}]")
+
+
+def split_top(text: str, separator: _Separator) -> tuple[list[str], list[str]]:
     """Split at separators outside all brackets; returns the parts and the separators between them."""
-    pattern = re.compile(re.escape(separator)) if isinstance(separator, str) else separator
-    if pattern.search(text) is None:
+    if separator.alone.search(text) is None:
         return [text.strip()], []
     parts, separators = [], []
-    depth = start = position = 0
-    while position < len(text):
-        character = text[position]
-        if depth == 0 and (match := pattern.match(text, position)):
-            parts.append(text[start:position])
-            separators.append(match.group(0).strip())
-            start = position = match.end()
-            continue
-        if character == "\\":
-            if text[position + 1 : position + 2] in ("{", "}"):
-                depth += 1 if text[position + 1] == "{" else -1
-                position += 2
-                continue
-            if text.startswith((r"\begin", r"\langle", r"\lfloor", r"\lceil"), position):
-                depth += 1
-            elif text.startswith((r"\end", r"\rangle", r"\rfloor", r"\rceil"), position):
-                depth -= 1
-            position += 1
-            while position < len(text) and text[position].isalpha():
-                position += 1
-            continue
-        if character in "([{":
+    depth = start = 0
+    for match in separator.or_bracket.finditer(text):
+        found = match[0]
+        if match[1] is not None:
+            if depth == 0:
+                parts.append(text[start : match.start()].strip())
+                separators.append(found.strip())
+                start = match.end()
+        elif found in _OPENING or found.startswith(_OPENING_COMMANDS):
             depth += 1
-        elif character in ")]}":
+        elif depth and (found in _CLOSING or found.startswith(_CLOSING_COMMANDS)):
             depth -= 1
-        depth = max(depth, 0)
-        position += 1
-    parts.append(text[start:])
-    return [part.strip() for part in parts], separators
+    parts.append(text[start:].strip())
+    return parts, separators
+
+
+_RELATION = _Separator(_OPERATOR)
+_COMMA = _Separator("[,;]")
+_COLON = _Separator(":")
+_UNION = _Separator(r"\\cup")
+_WITHOUT = _Separator(r"\\setminus(?![a-zA-Z])|\\backslash(?![a-zA-Z])")
 
 
 @lru_cache(maxsize=2048)
@@ -155,16 +158,49 @@ def _parse(text: str, depth: int) -> Answer:
         return plain
     if depth > MAX_NESTING:
         return Scalar(text)
-    if match := _MATRIX.match(text):
+    if text.startswith(r"\begin") and (match := _MATRIX.match(text)):
         return _matrix(match.group(1), text, depth) or Scalar(text)
     text = text.replace(r"\langle", "(").replace(r"\rangle", ")")
+    if (said := _said(text, depth)) is not None:
+        return said
+
+    if listed := _listed(text, depth):
+        return listed
+    sides, operators = split_top(text, _RELATION)
+    if operators and all(sides):
+        return _relation(tuple(sides), tuple(operators), depth)
+    if text == r"\emptyset":
+        return Several("{}", ())
+    if (text.startswith("\\") or "real" in text.lower()) and _REALS.fullmatch(text):
+        return _parse(r"(-\infty, \infty)", depth + 1)
+    if bracketed := _bracketed(text, depth):
+        return bracketed
+    if match := text.startswith("\\") and _REALS_WITHOUT.fullmatch(text):
+        text = rf"(-\infty, \infty) \setminus \{{{match.group(1)}\}}"
+    parts, separators = split_top(text, _WITHOUT)
+    if len(parts) == 2 and all(parts):
+        whole, points = (_parse(part, depth + 1) for part in parts)
+        return without_points(whole, points) or _scalar(text)
+    parts, separators = split_top(text, _UNION)
+    if separators and all(parts):
+        return Several("U", tuple(_parse(part, depth + 1) for part in parts))
+    if text.count(r"\pm") == 1 and r"\mp" not in text:
+        return Several("", tuple(_parse(text.replace(r"\pm", sign), depth + 1) for sign in ("+", "-")))
+    parts, separators = split_top(text, _COLON)
+    if separators and all(parts) and len(parts) <= 4:
+        return Several(":", tuple(_parse(part, depth + 1) for part in parts))
+    return _scalar(text)
+
+
+def _said(text: str, depth: int) -> Answer | None:
+    """What is written in words or as a date: `forty-two`, `January 5`, `infinitely many`, `1 hour 30 minutes`."""
     if (number := value_in_words(text)) is not None:
         return Scalar(text, ("number", number), number)
     if day := date(text):
         return Words(day)
-    if _SLASHED_DATE.fullmatch(text):
+    if "/" in text and _SLASHED_DATE.fullmatch(text):
         return Words(text)
-    if (infinite := _INFINITE_WORDS.fullmatch(plain_text(text))) is not None:
+    if _INFINITE_BEGINNING.search(text) and (infinite := _INFINITE_WORDS.fullmatch(plain_text(text))) is not None:
         return _scalar(("-" if infinite.group(1) else "") + r"\infty")
     if compound := _compound(text):
         return compound
@@ -174,38 +210,14 @@ def _parse(text: str, depth: int) -> Answer:
             return _parse(inner, depth + 1)
         counted = _scalar(inner) if inner[:1].isdigit() else None
         return counted if isinstance(counted, Scalar) and counted.value is not None else Words(inner)
-
-    if listed := _listed(text, depth):
-        return listed
-    sides, operators = split_top(text, _OPERATOR)
-    if operators and all(sides):
-        return _relation(tuple(sides), tuple(operators), depth)
-    if text == r"\emptyset":
-        return Several("{}", ())
-    if _REALS.fullmatch(text):
-        return _parse(r"(-\infty, \infty)", depth + 1)
-    if bracketed := _bracketed(text, depth):
-        return bracketed
-    if match := _REALS_WITHOUT.fullmatch(text):
-        text = rf"(-\infty, \infty) \setminus \{{{match.group(1)}\}}"
-    parts, separators = split_top(text, re.compile(r"\\setminus(?![a-zA-Z])|\\backslash(?![a-zA-Z])"))
-    if len(parts) == 2 and all(parts):
-        whole, points = (_parse(part, depth + 1) for part in parts)
-        return without_points(whole, points) or _scalar(text)
-    parts, separators = split_top(text, r"\cup")
-    if separators and all(parts):
-        return Several("U", tuple(_parse(part, depth + 1) for part in parts))
-    if text.count(r"\pm") == 1 and r"\mp" not in text:
-        return Several("", tuple(_parse(text.replace(r"\pm", sign), depth + 1) for sign in ("+", "-")))
-    parts, separators = split_top(text, ":")
-    if separators and all(parts) and len(parts) <= 4:
-        return Several(":", tuple(_parse(part, depth + 1) for part in parts))
-    return _scalar(text)
+    return None
 
 
 def _compound(text: str) -> Scalar | None:
     """`1 hour 30 minutes` as minutes, `6 ft 2 in` as inches: the larger unit first, then less than one of it."""
-    found = _COMPOUND.fullmatch(plain_text(text)) if len(text) <= 100 else None
+    if len(text) > 100 or not (text[:1].isdigit() or text.startswith(("\\text", "~"))):
+        return None
+    found = _COMPOUND.fullmatch(plain_text(text))
     if found is None:
         return None
     whole, first, rest, second = found.groups()
@@ -226,7 +238,9 @@ def _compound(text: str) -> Scalar | None:
 
 def _listed(text: str, depth: int) -> Answer | None:
     """`1, 2 and 3`, `x=1 or x=2`, `k=45, n=2`; also `1,22`: the comparison decides if that is a decimal."""
-    joined = _AND.sub(",", _drop_thousands(text)) if ("and" in text or "or" in text) else _drop_thousands(text)
+    joined = _drop_thousands(text)
+    if "and" in text or "or" in text:
+        joined = _AND.sub(",", joined)
     if "," not in joined and ";" not in joined:
         return None if joined == text else _parse(joined, depth + 1)
     parts, separators = split_top(joined, _COMMA)
@@ -235,10 +249,15 @@ def _listed(text: str, depth: int) -> Answer | None:
         return None if joined == text or len(parts) > MAX_ITEMS else _parse(joined, depth + 1)
     if len(parts) == 1:
         return _parse(parts[0], depth + 1)
-    items = [_parse(part, depth + 1) for part in parts]
+    prose = len(_WORD.findall(text)) > 3 * len(parts)
+    items = []
+    for part in parts:
+        items.append(_parse(part, depth + 1))
+        if prose and isinstance(items[-1], Words):
+            return Words(text)
     if isinstance(items[0], Named) and not any(isinstance(item, Named | Relation) for item in items[1:]):
         items[0] = items[0].value  # n = 1, 2, 3
-    if any(isinstance(item, Words) for item in items) and len(_WORD.findall(text)) > 3 * len(items):
+    if prose and isinstance(items[0], Words):
         return Words(text)
     if (
         joined != text
@@ -304,7 +323,7 @@ def _bracketed(text: str, depth: int) -> Answer | None:
     parts, separators = split_top(inner, _COMMA)
     if separators and brackets == "()" and inner.count(r"\pm") == 1 and r"\mp" not in inner:
         return Several("", tuple(_parse(text.replace(r"\pm", sign), depth + 1) for sign in ("+", "-")))
-    if any(re.match(r",\s", inner[match.start() :]) for match in re.finditer(",", inner)) and _THOUSANDS.search(inner):
+    if separators and _SPACED_COMMA.search(inner) and _THOUSANDS.search(inner):
         parts, separators = split_top(_drop_thousands(inner), _COMMA)
     if not inner.strip():
         return Several(brackets, ())
@@ -401,10 +420,11 @@ def _based(match: re.Match) -> Scalar | None:
 def _scalar(text: str, inside: Answer | None = None) -> Answer:
     if _WHOLE_WORDS.fullmatch(text):
         return Words(text)
-    if (match := _MULTIPLIED.match(text.removeprefix(r"\$").strip())) and (number := _plain_number(match.group(1))):
+    worded = _LETTERS.search(text) is not None
+    if worded and (match := _MULTIPLIED.match(text.removeprefix(r"\$").strip())) and (number := _plain_number(match.group(1))):
         value = number.value * _MULTIPLES[match.group(2)]
         return Scalar(match.group(0), ("number", value), value)
-    if match := _PER_MILLE.fullmatch(text):
+    if text.endswith("‰") and (match := _PER_MILLE.fullmatch(text)):
         value = Fraction(match.group(1)) / 1000
         return Scalar(text, ("number", value), value)
     unitless, unit = split_unit(text)
@@ -415,37 +435,38 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
         plain = _plain_number(unitless)
         if plain is not None:
             return Scalar(plain.text, plain.tree, plain.value, plain.decimals, percent, unit)
-    if match := _ORDINAL.fullmatch(unitless):
+    if worded and (match := _ORDINAL.fullmatch(unitless)):
         return _plain_number(match.group(1)) or Scalar(unitless)
-    if match := _INFINITE.fullmatch(unitless):
+    if "infty" in unitless and (match := _INFINITE.fullmatch(unitless)):
         return Scalar(unitless.removeprefix("+"), negated(INFINITY) if match.group(1) == "-" else INFINITY)
-    if (match := _BASED.fullmatch(unitless)) and (based := _based(match)):
+    if "_" in unitless and (match := _BASED.fullmatch(unitless)) and (based := _based(match)):
         return based
-    if match := _SCIENTIFIC.fullmatch(unitless):
+    if "10" in unitless and (match := _SCIENTIFIC.fullmatch(unitless)):
         mantissa, power = _plain_number(match.group(1)), int(match.group(2) or match.group(3))
         value = mantissa.value * Fraction(10) ** power
         return Scalar(unitless, ("number", value), value, mantissa.decimals - power, percent, unit)
-    if match := _REPEATING.fullmatch(unitless):
+    if "." in unitless and (match := _REPEATING.fullmatch(unitless)):
         whole, fixed, period = match.groups()
         if len(fixed) + len(period) < 40:
             nines = int("9" * len(period)) * 10 ** len(fixed)
             value = int(whole or 0) + Fraction(int(fixed + period) - int(fixed or 0), nines)
             return Scalar(unitless, ("number", value), value, 0, percent, unit)
-    if match := _MIXED.fullmatch(unitless):
+    if "/" in unitless and (match := _MIXED.fullmatch(unitless)):
         sign, whole, top, bottom = match.groups()
         if int(bottom) and int(top) < int(bottom) and len(unitless) < 100:
             value = int(whole) + Fraction(int(top), int(bottom))
             value = -value if sign == "-" else value
             return Scalar(rf"{sign}{whole}\frac{{{top}}}{{{bottom}}}", ("number", value), value, 0, percent, unit)
-    if match := _COUNTED.fullmatch(unitless):
+    if worded and (match := _COUNTED.fullmatch(unitless)):
         words = match.group(2).lower().split()
         number = _scalar(match.group(1).strip())
         if isinstance(number, Scalar) and number.value is not None and not changes_value(match.group(2)):
             value = number.value * _MULTIPLES.get(words[0], 1)
             return Scalar(number.text, ("number", value), value, 0, percent, unit)
-    bare = _TEXT.sub(r" \1 ", unitless)
-    bare = _COMMANDS_AND_NAMES.sub(" ", bare)
-    if _WORD.search(bare) or _SHORT_WORD.search(bare):
-        return Words(text)
+    if worded:
+        bare = _TEXT.sub(r" \1 ", unitless) if r"\text" in unitless else unitless
+        bare = _COMMANDS_AND_NAMES.sub(" ", bare)
+        if _WORD.search(bare) or _SHORT_WORD.search(bare):
+            return Words(text)
     tree = read(unitless)
     return Scalar(unitless, tree, exact(tree) if tree is not None else None, 0, percent, unit)

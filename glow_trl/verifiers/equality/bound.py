@@ -68,7 +68,10 @@ def rename(text: str, old: str, new: str) -> str:
 
 def renamed(prediction: str, gold: str, declared: frozenset[str]) -> str | None:
     """The prediction with the gold answer's name for what both bind, `None` if they bind nothing to rename."""
-    here, there = letters(prediction), letters(gold)
+    there = letters(gold)
+    if not there and "=" not in gold:
+        return None
+    here = letters(prediction)
     one, other = _FUNCTION.fullmatch(prediction.strip()), _FUNCTION.fullmatch(gold.strip())
     if one and other and one[1] == other[1]:
         old, new = one[2] or one[3], other[2] or other[3]
@@ -88,11 +91,15 @@ def renamed(prediction: str, gold: str, declared: frozenset[str]) -> str | None:
 
 
 _ADDED = re.compile(r"(.*\S)\s*\+\s*([cCkK])", re.DOTALL)
+_ADDABLE = frozenset("cCkK")
 
 
 def equal_up_to_constant(prediction: str, gold: str) -> bool:
     """Whether two antiderivatives, each with its `+ C`, differ by a constant."""
-    one, other = _ADDED.fullmatch(prediction.strip()), _ADDED.fullmatch(gold.strip())
+    prediction, gold = prediction.strip(), gold.strip()
+    if prediction[-1:] not in _ADDABLE or gold[-1:] not in _ADDABLE:
+        return False
+    one, other = _ADDED.fullmatch(prediction), _ADDED.fullmatch(gold)
     if one is None or other is None or one[2] in letters(one[1]) or other[2] in letters(other[1]):
         return False
     trees = []

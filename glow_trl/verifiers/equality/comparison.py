@@ -30,6 +30,7 @@ _OPERATIONS = re.compile(
     r"\\(?:i*int|oint|sum|prod|lim|gcd|lcm|det|max|min|bigcup|bigcap|ldots|cdots|dots)(?![a-zA-Z])"
     r"|\\begin\s*\{[vV]matrix\}|(?<![a-zA-Z\\])(?:gcd|lcm|GCD|LCM|max|min)\s*\("
 )
+_SUBSCRIPT = re.compile(r"_\s*\{[^{}]*\}")
 _LETTERS = re.compile(r"[a-zA-Z]")
 _DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
 _NO_SOLUTION = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"))
@@ -50,8 +51,8 @@ def _no_algebra(prediction: Answer, gold: Answer) -> bool | None:
 
 def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> bool | None:
     """Whether two answers, given as text, are equal; `None` if only (more) computer algebra can tell."""
-    prediction, gold = (_DOLLARS.sub(r"\1", text.strip()) for text in (prediction, gold))
-    if prediction == gold or _SPACES.sub("", prediction) == _SPACES.sub("", gold) and "\\" in gold:
+    prediction, gold = _without_dollars(prediction.strip()), _without_dollars(gold.strip())
+    if prediction == gold or "\\" in gold and _SPACES.sub("", prediction) == _SPACES.sub("", gold):
         return True
     if len(prediction) > MAX_LENGTH or len(gold) > MAX_LENGTH:
         return normalize(prediction) == normalize(gold)
@@ -62,18 +63,23 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
     if one_set and other_set and one_set != other_set:
         return False
     verdict = _equal_texts(prediction, gold, _no_algebra)
-    if verdict is True or not _LETTERS.search(gold + prediction):
-        return _equal_texts(prediction, gold, algebra) if verdict is None else verdict
-    classes = congruences.classes(prediction), congruences.classes(gold)
-    if None in classes and any(side is not None and side[3] for side in classes) and _is_number(prediction, gold):
-        return False
-    if None not in classes and (classes[0][3] or classes[1][3]):
-        return congruences.equal(*classes)
+    if verdict is True or verdict is False and not _LETTERS.search(gold):
+        return verdict
+    if "mod" in gold or "mod" in prediction:
+        classes = congruences.classes(prediction), congruences.classes(gold)
+        if None in classes and any(side is not None and side[3] for side in classes) and _is_number(prediction, gold):
+            return False
+        if None not in classes and (classes[0][3] or classes[1][3]):
+            return congruences.equal(*classes)
     if (other := bound.renamed(prediction, gold, names | other_names)) is not None:
         return _equal_texts(other, gold, algebra)
     if bound.equal_up_to_constant(prediction, gold):
         return True
-    return _equal_texts(prediction, gold, algebra) if verdict is None else verdict
+    return _equal_texts(prediction, gold, algebra) if verdict is None and algebra is not _no_algebra else verdict
+
+
+def _without_dollars(text: str) -> str:
+    return _DOLLARS.sub(r"\1", text) if text.startswith("$") else text
 
 
 def _is_number(*texts: str) -> bool:
@@ -94,7 +100,9 @@ def _equal_texts(prediction: str, gold: str, algebra: Algebra) -> bool | None:
 
 def _unevaluated(prediction: str, gold: str) -> bool:
     """Whether an answer only says what is to be computed, an integral, a sum, a gcd, and the gold answer does not."""
-    left = frozenset(_OPERATIONS.findall(re.sub(r"_\s*\{[^{}]*\}", "", prediction).rpartition("=")[2]))
+    if "_" in prediction:
+        prediction = _SUBSCRIPT.sub("", prediction)
+    left = frozenset(_OPERATIONS.findall(prediction.rpartition("=")[2]))
     return bool(left) and not left <= frozenset(_OPERATIONS.findall(gold))
 
 
@@ -419,7 +427,7 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
                 return residues.equal(("/", top.tree, bottom.tree), other.tree)
             return False
         if several.brackets == "U":
-            return algebra(prediction, gold)
+            return False if _is_extended(several) and _is_read(other) else algebra(prediction, gold)
         if not several.items or several.brackets not in ("", "{}", "()", "[]"):
             return False
         if len(several.items) > 1 and not _one_answer_twice(several, several is prediction):
@@ -433,6 +441,10 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
         intervals = merged(prediction), merged(gold)
         if None not in intervals:
             return intervals[0] == intervals[1]
+        for union, side in ((prediction, gold), (gold, prediction)):
+            several = side.brackets in ("", "{}") or side.brackets == "()" and len(side.items) != 2
+            if several and all(map(_is_read, side.items)) and _is_extended(union):
+                return False
         verdict = _unordered(one, other, algebra) if brackets == {"U"} else False
         return verdict or algebra(prediction, gold)
     if brackets == {":"}:
@@ -460,6 +472,15 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
     if brackets == {"", "[]"} and len(one) != 2:
         return _unordered(one, other, algebra)
     return False
+
+
+def _is_extended(union: Several) -> bool:
+    """Whether a union has more than a few points: then it is no number, and no list of numbers."""
+    return union.brackets == "U" and any(low < high for low, high in merged(union) or ())
+
+
+def _is_read(answer: Answer) -> bool:
+    return isinstance(answer, Scalar) and answer.tree is not None
 
 
 def _time(answer: Several) -> tuple[int, int, str] | None:

@@ -53,6 +53,7 @@ _MATH_COMMANDS = {
     **dict.fromkeys(("land", "lor"), ","),
     **dict.fromkeys(("infin", "infty"), r"\infty "),
     **dict.fromkeys(("lvert", "rvert", "vert"), "|"),
+    **dict.fromkeys(("cupdot", "dotcup", "sqcup", "uplus"), r"\cup "),
     "ne": r"\neq ",
     "lt": "<",
     "gt": ">",
@@ -112,7 +113,8 @@ _LETTER_IN_TEXT = re.compile(
     r"|\\text\s*\{(?![gmsLNJKVW]\s*\}|\s+[gmshdltACFJKLMNTVW]\s*\})\s*([a-zA-Z])\s*\}"
 )
 _LOGARITHM_BASE = re.compile(r"(?<![a-zA-Z])\\?log(\d+)\s*\(")
-_SPACES = re.compile(r"\s+")
+_DOLLAR = re.compile(r"(?<!\\)\$")
+_BARE = ("pi", "inf", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln")
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})")
 _OPERATOR_NAME = re.compile(r"\\(?:operatorname|mathop)\*?\s*\{\s*([a-zA-Z]+)\s*\}")
 _PERCENT_WORDS = re.compile(
@@ -124,6 +126,7 @@ _APPROXIMATELY = re.compile(
     re.IGNORECASE,
 )
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_MARKS = ("**", "__", "*", '"', "`")
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), (r"\fbox{", "}"))
 
 
@@ -145,10 +148,12 @@ def unwrap(text: str) -> str:
     """Take off what surrounds a whole answer: math delimiters, `\\boxed{}`, bold, final punctuation."""
     for _ in range(MAX_LAYERS):
         before = text
-        text = _APPROXIMATELY.sub("", text.strip().rstrip(".,;:?").strip())
+        text = text.strip().rstrip(".,;:?").strip()
+        if match := _APPROXIMATELY.match(text):
+            text = text[match.end() :]
         if text.endswith("\\"):
             text = text[:-1]
-        for opening, closing in _DELIMITERS:
+        for opening, closing in _DELIMITERS if text[:1] in ("$", "\\") else ():
             if text.startswith(opening) and text.endswith(closing) and len(text) >= len(opening) + len(closing):
                 inside = text[len(opening) : len(text) - len(closing)]
                 whole = (
@@ -156,7 +161,7 @@ def unwrap(text: str) -> str:
                 )
                 if whole:
                     text = inside
-        for mark in ("**", "__", "*", '"', "`"):
+        for mark in _MARKS if text[:1] in "*_\"`" else ():
             if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
                 text = text[len(mark) : -len(mark)]
         if text == before:
@@ -177,43 +182,78 @@ def normalize(text: str) -> str:
     """
     if len(text) > MAX_LENGTH:
         return text.strip()
-    text = unwrap(_COMMENT.sub("", text.strip()).translate(_CHARACTERS))
+    # Most rules begin with a plain search for what they need: that is much quicker than a pattern that finds nothing.
+    text = text.strip()
+    if text.startswith("%"):
+        text = _COMMENT.sub("", text)
+    text = unwrap(text.translate(_CHARACTERS))
     if "**" in text and not text.endswith("**"):
         text = _POWER_SIGN.sub(lambda match: f"^{{{match[1] or match[2]}}}" if match[1] or match[2] else "^", text)
-    text = _FORMATTING.sub("", text)
+    if "**" in text or "__" in text or "`" in text:
+        text = _FORMATTING.sub("", text)
     if "_" in text and _UNDERSCORED.fullmatch(text):
         text = text.replace("_", "")
-    text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", _TIMES_TEN.sub(r" \\cdot ", text))
+    if "10" in text:
+        text = _TIMES_TEN.sub(r" \\cdot ", text)
+    if "C(" in text:
+        text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
     if "\\" in text:
-        if not _ENVIRONMENT.search(text):
-            text = _DOUBLED.sub(lambda _: "\\", text)
-        text = _CURRENCY.sub(r"\\$", text)
-        text = text.replace(r"\%", "%")
-        text = _NEGATIVE_SPACE.sub("", _BRACED_COMMA.sub("", text))
-        text = _SPACING.sub(" ", text)
-        text = _OPERATOR_NAME.sub(r"\\\1 ", text)
-        text = _COMMAND.sub(lambda match: _MATH_COMMANDS.get(match[1], match[0]), text)
-        text = _DEGREES.sub(r"^\\circ ", text)
-        text = _COLOR.sub("", text).strip()
-        if text.startswith("{") and "," not in text and closing_brace(text, 0) == len(text) - 1:
-            text = text[1:-1].strip()
-        if "choose" in text:
-            text = _BARE_CHOOSE.sub(r"\\binom{\1}{\2}", _CHOOSE.sub(r"\\binom{\1}{\2}", text))
-        text = _BINOMIAL.sub(lambda match: rf"\binom{{{match[1] or match[2]}}}{{{match[3] or match[4]}}}", text)
-        for _ in range(4):
-            shorter = _SHORT_FRACTION.sub(_fraction, text)
-            if shorter == text:
-                break
-            text = shorter
-        text = _SHORT_ROOT.sub(lambda match: rf"\sqrt{match[1] or ''}{{{match[2] or match[3] or ''}}}", text)
+        text = _one_spelling(text)
     else:
-        text = _BRACED_COMMA.sub("", _CURRENCY.sub(r"\\$", text))
-    text = _ONLY.sub("", re.sub(r"(?<!\\)\$", "", text))
-    text = _LETTER_IN_TEXT.sub(lambda match: match[1] or match[2], text)
-    text = _LOGARITHM_BASE.sub(r"\\log_{\1}(", text)
-    text = _BARE_ROOT.sub(r"\\sqrt", text)
-    text = _BARE_NAMES.sub(
-        lambda match: "\\" + {"infinity": "infty", "inf": "infty"}.get(match[1], match[1]) + " ", text
-    )
-    text = _PERCENT_WORDS.sub("%", text)
-    return unwrap(_SPACES.sub(" ", text))
+        if "$" in text:
+            text = _CURRENCY.sub(r"\\$", text)
+        if "," in text:
+            text = _BRACED_COMMA.sub("", text)
+    if "$" in text:
+        text = _DOLLAR.sub("", text)
+    if match := _ONLY.match(text):
+        text = text[match.end() :]
+    if r"\text" in text:
+        text = _LETTER_IN_TEXT.sub(lambda match: match[1] or match[2], text)
+    if "log" in text:
+        text = _LOGARITHM_BASE.sub(r"\\log_{\1}(", text)
+    if "sqrt" in text:
+        text = _BARE_ROOT.sub(r"\\sqrt", text)
+    if any(name in text for name in _BARE):
+        text = _BARE_NAMES.sub(
+            lambda match: "\\" + {"infinity": "infty", "inf": "infty"}.get(match[1], match[1]) + " ", text
+        )
+    if "percent" in (lower := text.lower()) or "pct" in lower:
+        text = _PERCENT_WORDS.sub("%", text)
+    return unwrap(" ".join(text.split()))
+
+
+def _one_spelling(text: str) -> str:
+    """One spelling for the commands of LaTeX in a text."""
+    if "\\\\" in text and not _ENVIRONMENT.search(text):
+        text = _DOUBLED.sub(lambda _: "\\", text)
+    if "$" in text:
+        text = _CURRENCY.sub(r"\\$", text)
+    text = text.replace(r"\%", "%")
+    if "," in text:
+        text = _BRACED_COMMA.sub("", text)
+    if r"\!" in text:
+        text = _NEGATIVE_SPACE.sub("", text)
+    text = _SPACING.sub(" ", text)
+    if r"\operatorname" in text or r"\mathop" in text:
+        text = _OPERATOR_NAME.sub(r"\\\1 ", text)
+    text = _COMMAND.sub(lambda match: _MATH_COMMANDS.get(match[1], match[0]), text)
+    if r"\circ" in text:
+        text = _DEGREES.sub(r"^\\circ ", text)
+    if "color" in text or r"\underline" in text or r"\ensuremath" in text:
+        text = _COLOR.sub("", text)
+    text = text.strip()
+    if text.startswith("{") and "," not in text and closing_brace(text, 0) == len(text) - 1:
+        text = text[1:-1].strip()
+    if r"\choose" in text:
+        text = _BARE_CHOOSE.sub(r"\\binom{\1}{\2}", _CHOOSE.sub(r"\\binom{\1}{\2}", text))
+    if "binom" in text:
+        text = _BINOMIAL.sub(lambda match: rf"\binom{{{match[1] or match[2]}}}{{{match[3] or match[4]}}}", text)
+    for _ in range(4 if r"\frac" in text else 0):
+        shorter = _SHORT_FRACTION.sub(_fraction, text)
+        if shorter == text:
+            break
+        text = shorter
+    if r"\sqrt" in text:
+        text = _SHORT_ROOT.sub(lambda match: rf"\sqrt{match[1] or ''}{{{match[2] or match[3] or ''}}}", text)
+    return text

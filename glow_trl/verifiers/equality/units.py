@@ -158,6 +158,8 @@ _COMMAND = re.compile(r"\\[a-zA-Z]*$")
 _JOINED = re.compile(r"\\text\s*\{([^{}]*)\}\s*(\^\s*-?\d)?\s*(\\cdot|/|\*)\s*\\text\s*\{")
 _CURRENCY_BEFORE = re.compile(r"^(-?)\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*")
 _CURRENCY_AFTER = re.compile(r"\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*$")
+# A letter, a sign of money, or a brace or power behind letters: nothing else ends a unit.
+_UNIT_END = re.compile(r"[a-zA-Z/.$€£¥₹₽₩₪₫฿}]$|[a-zA-Z/.}]\s*\^\s*[23]$")
 _CHANGING = frozenset(
     """squared cubed factorial or to not than if when minus plus over times unless except but through thru between
     pi sqrt half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths eighth
@@ -249,15 +251,17 @@ def split_unit(text: str) -> tuple[str, str]:
     text = text.strip()
     if len(text) > MAX_LENGTH:
         return text, ""
-    for _ in range(3):
+    if r"\text" not in text and not _UNIT_END.search(text) and not _CURRENCY_BEFORE.match(text):
+        return text, ""
+    for _ in range(3 if text.count(r"\text") > 1 else 0):
         text = _JOINED.sub(r"\\text{\1\2 \3 ", text)
     if match := _CURRENCY_BEFORE.match(text):
         return split_unit(match.group(1) + text[match.end() :])[0], match.group(2).lstrip("\\")
     if match := _CURRENCY_AFTER.search(text):
         return text[: match.start()], match.group(1).lstrip("\\")
-    if (match := _DEGREES.search(text)) and not _FUNCTION.search(text):
+    if r"\circ" in text and (match := _DEGREES.search(text)) and not _FUNCTION.search(text):
         return text[: match.start()].strip(), "deg" + (match.group(1) or match.group(2) or "")
-    if (match := _TEXT_UNIT.search(text)) and match.start() > 0:
+    if r"\text" in text and (match := _TEXT_UNIT.search(text)) and match.start() > 0:
         words = match.group(1)
         unit = _canonical(words, match.group(2) or match.group(3) or "")
         rest = text[: match.start()].rstrip().removesuffix("\\")

@@ -6,8 +6,9 @@ from ..extraction.boxes import boxed_answer, ending, final_part, is_exactly
 from ..extraction.statements import consecutive, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .kind import Options
+from .short_answers import MAX_LENGTH as LONG
 from .short_answers import same_answer
-from .wording import normalize_text
+from .wording import has_other_words, normalize_text
 
 
 KIND = "text"
@@ -74,13 +75,16 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict:
     candidates = [candidate for candidate in candidates if candidate]
     if not candidates:
         return Verdict(False, None, NO_ANSWER, KIND, rule)
-    normalized = [normalize_text(candidate) for candidate in candidates]
-    same_form = (other for text in others if _form(other := normalize_text(text)) == _form(normalized[0]))
-    if any(other != normalized[0] for other in same_form):
-        return Verdict(False, candidates[0], HEDGED, KIND, rule)
-    for candidate, text in zip(candidates, normalized, strict=True):
-        if text == expected or same_answer(candidate, gold):
+    if others:
+        first = normalize_text(candidates[0])
+        same_form = (other for text in others if _form(other := normalize_text(text)) == _form(first))
+        if any(other != first for other in same_form):
+            return Verdict(False, candidates[0], HEDGED, KIND, rule)
+    for candidate in candidates:
+        if len(candidate) > LONG and has_other_words(candidate, expected):
+            continue
+        if same_answer(candidate, gold):
             return Verdict(True, candidate, MATCH, KIND, rule)
-    parts = [normalize_text(part) for part in _ALTERNATIVES.split(candidates[0])]
-    hedged = len(parts) > 1 and expected in parts
+    parts = _ALTERNATIVES.split(candidates[0])
+    hedged = len(parts) > 1 and any(normalize_text(part) == expected for part in parts)
     return Verdict(False, candidates[0], HEDGED if hedged else MISMATCH, KIND, rule)

@@ -50,6 +50,12 @@ _ORDINALS = {
     **{name + "th": value for name, value in _NUMBERS.items() if value > 12},
     **{name[:-1] + "ieth": value for name, value in _TENS.items()},
 }
+# Words that may go or become digits, also where they only surround an answer; commands of LaTeX may go, too.
+_GOING = frozenset(
+    (*_ARTICLES, *_AND, *_NUMBERS, *_TENS, *_SCALES, *_ORDINALS)
+    + tuple("percent about approximately approx roughly around".split())
+)
+_ASCII_WORD = re.compile(r"(?<![\\a-z])[a-z]{3,}")
 _ORDINAL_ENDINGS = frozenset(("st", "nd", "rd", "th"))
 
 
@@ -67,6 +73,14 @@ def normalize_text(text: str) -> str:
     if match := _LETTER.fullmatch(text.lower()):
         return match.group(1)
     return " ".join(words(text)) or text
+
+
+def has_other_words(text: str, expected: str) -> bool:
+    """Whether a long text, in that form, is not `expected` for certain: a word of it that stays is not in there.
+
+    That is quick to see; it takes a while to bring a whole completion to that form.
+    """
+    return any(word not in expected and word not in _GOING for word in _ASCII_WORD.findall(text.lower()))
 
 
 def words(text: str) -> list[str]:
