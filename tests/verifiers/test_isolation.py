@@ -290,7 +290,9 @@ def test_many_threads(pool):
 
 def test_off_the_main_thread_with_a_hanging_case():
     result = []
-    thread = threading.Thread(target=lambda: result.append(verify(*HANGING, timeout=0.5)), daemon=True)
+    thread = threading.Thread(
+        target=lambda: result.append(verify(*HANGING, timeout=0.5)), daemon=True
+    )
     thread.start()
     thread.join(20)
     assert result[0].reason == "timeout"

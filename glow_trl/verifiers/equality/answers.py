@@ -421,11 +421,7 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
     if _WHOLE_WORDS.fullmatch(text):
         return Words(text)
     worded = _LETTERS.search(text) is not None
-    if (
-        worded
-        and (match := _MULTIPLIED.match(text.removeprefix(r"\$").strip()))
-        and (number := _plain_number(match.group(1)))
-    ):
+    if worded and (match := _MULTIPLIED.match(text.removeprefix(r"\$").strip())) and (number := _plain_number(match.group(1))):
         value = number.value * _MULTIPLES[match.group(2)]
         return Scalar(match.group(0), ("number", value), value)
     if text.endswith("‰") and (match := _PER_MILLE.fullmatch(text)):
