@@ -28,7 +28,8 @@ MODES = (ACCEPT, REJECT, STRICT)
 
 _KINDS = (math_kind.KIND, number_kind.KIND)
 _LONGEST_QUESTION = 20_000
-_FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
+# Not longer than an answer may be
+_FORMULA = re.compile(r"\$\$(.{1,2000}?)\$\$|\$(.{1,2000}?)\$|\\\[(.{1,2000}?)\\\]|\\\((.{1,2000}?)\\\)", re.DOTALL)
 _BARE_FORMULA = re.compile(r"[\d(][\d+\-*/^(). ×·÷]*[\d)!]")
 _DRAWING = re.compile(r"\[asy\].*?\[/asy\]", re.DOTALL)
 _INSTRUCTION = re.compile(r"\\boxed\s*\{\s*\}")

@@ -9,7 +9,10 @@ from .latex import normalize
 
 
 _SETS = {"integer": "Z", "natural": "N", "real": "R", "rational": "Q", "complex": "C"}
-_DECLARES = re.compile(r"\b(?:for|where|with)\b|\\forall|\\in(?![a-z])|∈|\barbitrary\b|\bconstant\b")
+_DECLARES = re.compile(
+    r"\\forall|\\in(?![a-z])|∈|"
+    + "|".join(rf"{word}\b(?<!\w{word})" for word in "for where with arbitrary constant".split())
+)
 _NAMES = r"[a-zA-Z](?:_\d)?(?:\s*,\s*[a-zA-Z](?:_\d)?)*"
 _KIND = (
     r"(?:an?|any|all|the|some|every|each|arbitrary|fixed|set|of|is|are|numbers?|values?|constants?|parameters?|positive|"

@@ -1,6 +1,7 @@
 """Units of measurement after an answer: found, and compared by what they measure."""
 
 import re
+import string
 from fractions import Fraction
 from functools import lru_cache
 
@@ -158,8 +159,8 @@ _COMMAND = re.compile(r"\\[a-zA-Z]*$")
 _JOINED = re.compile(r"\\text\s*\{([^{}]*)\}\s*(\^\s*-?\d)?\s*(\\cdot|/|\*)\s*\\text\s*\{")
 _CURRENCY_BEFORE = re.compile(r"^(-?)\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*")
 _CURRENCY_AFTER = re.compile(r"\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*$")
-# A letter, a sign of money, or a brace or power behind letters: nothing else ends a unit.
-_UNIT_END = re.compile(r"[a-zA-Z/.$€£¥₹₽₩₪₫฿}]$|[a-zA-Z/.}]\s*\^\s*[23]$")
+# Nothing else ends a unit that is no power.
+_UNIT_ENDS = frozenset(string.ascii_letters + "/.}$€£¥₹₽₩₪₫฿")
 _CHANGING = frozenset(
     """squared cubed factorial or to not than if when minus plus over times unless except but through thru between
     pi sqrt half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths eighth
@@ -170,6 +171,7 @@ _AREAS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWERS = {"squared": 2, "cubed": 3}
 # Letters that are read as a unit where they are set apart from the number, `5 m`; others are variables.
 _SPACED_LETTERS = "mgshlKNJWVLAC"
+_PER = re.compile(r"\bper\b")
 _GENERIC = frozenset(("", "unit", "units"))
 _MERIDIEM = re.compile(r"([ap])\.?\s?m\.?", re.IGNORECASE)
 
@@ -192,7 +194,7 @@ def measure(unit: str) -> Measure | None:
     dimensions: dict[str, int] = {}
     size, sign, area = Fraction(1), 1, 1
     pieces = (
-        re.sub(r"\bper\b", "/", unit)
+        (_PER.sub("/", unit) if "per" in unit else unit)
         .replace("/", " / ")
         .replace("*", " ")
         .replace(r"\cdot", " ")
@@ -251,7 +253,7 @@ def split_unit(text: str) -> tuple[str, str]:
     text = text.strip()
     if len(text) > MAX_LENGTH:
         return text, ""
-    if r"\text" not in text and not _UNIT_END.search(text) and not _CURRENCY_BEFORE.match(text):
+    if text[-1:] not in _UNIT_ENDS and r"\text" not in text and "^" not in text and not _CURRENCY_BEFORE.match(text):
         return text, ""
     for _ in range(3 if text.count(r"\text") > 1 else 0):
         text = _JOINED.sub(r"\\text{\1\2 \3 ", text)
