@@ -1,5 +1,6 @@
 """`verify`, `verify_batch` and the pool behind them."""
 
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
@@ -23,25 +24,26 @@ _COMPARE = "glow_trl.verifiers.equality.algebra:answers_equal"
 
 
 class _Cache:
-    """The latest results of computer algebra, least recently used first."""
+    """The latest results of computer algebra, least recently used first.
+
+    Each step is atomic; a lock might be held by another thread when a process forks, and the child never get it.
+    """
 
     def __init__(self, size: int):
         self._size = size
         self._results: OrderedDict[tuple[str, str], bool] = OrderedDict()
-        self._lock = threading.Lock()
 
     def get(self, request: tuple[str, str]) -> bool | None:
-        with self._lock:
-            if request in self._results:
-                self._results.move_to_end(request)
-            return self._results.get(request)
+        with contextlib.suppress(KeyError):
+            self._results.move_to_end(request)
+        return self._results.get(request)
 
     def put(self, request: tuple[str, str], equal: bool) -> None:
         if self._size <= 0 or len(request[0]) + len(request[1]) > MAX_CACHED_LENGTH:
             return
-        with self._lock:
-            self._results[request] = equal
-            if len(self._results) > self._size:
+        self._results[request] = equal
+        if len(self._results) > self._size:
+            with contextlib.suppress(KeyError):
                 self._results.popitem(last=False)
 
 

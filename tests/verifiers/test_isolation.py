@@ -174,6 +174,22 @@ def test_waiting_for_a_worker_is_no_part_of_the_limit():
     assert outcomes == [[Outcome(0.4)]] * 6
 
 
+def test_those_who_wait_are_served_in_their_order():
+    """No thread that asks again at once gets the worker before those that have been waiting for it."""
+    with workers_for("compute") as workers, ThreadPoolExecutor(4) as threads:
+        done = [0] * 4
+
+        def ask(number: int) -> list[int]:
+            for _ in range(20):
+                assert workers.run([(0.01,)], timeout=60) == [Outcome(0.01)]
+                done[number] += 1
+            return list(done)
+
+        workers.run([(0,)])
+        first = min(threads.map(ask, range(4)), key=sum)
+        assert min(first) >= 20 - 4, first
+
+
 def test_what_waits_too_long_is_an_error_and_no_timeout(caplog):
     with workers_for("compute") as workers, ThreadPoolExecutor(1) as thread:
         workers.run([(0,)])
@@ -201,21 +217,35 @@ def test_a_worker_without_a_processor_is_no_timeout():
             other.wait()
 
 
-def test_a_machine_without_free_descriptors_is_an_error_until_it_has_some():
+@pytest.mark.parametrize("free", [0, 1, 2, 3])
+def test_a_machine_without_free_descriptors_is_an_error_until_it_has_some(free):
+    """Before the first worker, and where the workers that there are can be used, but not be replaced."""
     result = run_script(
         rf"""
         import os, resource
         from glow_trl.verifiers import VerifierPool
         pool = VerifierPool(wait_timeout=0.3)
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len(os.listdir("/proc/self/fd")), hard))
-        print(pool.verify(r'{EQUAL[0]}', r'{EQUAL[1]}').reason)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        pool = VerifierPool()
-        print(pool.verify(r'{EQUAL[0]}', r'{EQUAL[1]}').reason)
+        def judge(pool, limit, pair, **options):
+            if limit is None:
+                limit = len(os.listdir("/proc/self/fd")) - 1 + {free}
+            resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+            try:
+                print(pool.verify(*pair, **options).reason)
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        equal, hanging = {EQUAL}, {HANGING}
+        judge(pool, None, equal)
+        pool = VerifierPool(workers=1, cache_size=0, wait_timeout={LIMIT})
+        judge(pool, soft, equal)
+        judge(pool, None, equal)
+        judge(pool, None, hanging, timeout=0.3)
+        judge(pool, soft, equal)
         """
     )
-    assert result.stdout.split() == ["error", "match"], result.stderr
+    reasons = result.stdout.split()
+    assert reasons[:3] + reasons[4:] == ["error", "match", "match", "match"], result.stdout + result.stderr
+    assert reasons[3] in ("timeout", "error")
     assert "no worker process" in result.stderr and "Traceback" not in result.stderr
 
 
@@ -419,6 +449,79 @@ def test_interrupted_batch_leaves_the_pool_usable(pool):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
     assert pool.verify(*EQUAL).correct is True
+
+
+def test_interruptions_at_any_moment_lose_no_worker(pool):
+    """Also those between two steps: a worker that none gives back must not stay busy for good."""
+    pool.verify(*EQUAL)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        for number in range(60):
+            with contextlib.suppress(KeyboardInterrupt):
+                try:
+                    signal.setitimer(signal.ITIMER_REAL, 0.0005 * (1 + number))
+                    pool.verify(*EQUAL)
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+    finally:
+        signal.signal(signal.SIGALRM, previous)
+    assert pool.verify(*EQUAL).correct is True
+    assert not pool._workers._state.busy and not pool._workers._state.queue
+
+
+def test_a_fork_while_a_worker_starts_copies_no_end_of_its_connection():
+    """Where a forked child had one, the end of the worker would not show."""
+    result = run_script(
+        rf"""
+        import os, signal, socket, threading, time
+        import psutil
+        from glow_trl.verifiers import VerifierPool
+        asked, children, send_fds = threading.Event(), [], socket.send_fds
+        def fork():
+            asked.wait()
+            child = os.fork()
+            if child == 0:
+                for stream in (0, 1, 2):
+                    os.close(stream)
+                time.sleep({LIMIT})
+                os._exit(0)
+            children.append(child)
+        def send(*arguments):
+            asked.set()
+            time.sleep(0.3)  # time for a fork
+            return send_fds(*arguments)
+        socket.send_fds = send
+        forking = threading.Thread(target=fork)
+        forking.start()
+        pool = VerifierPool(workers=1, wait_timeout=60)
+        judging = threading.Thread(target=lambda: print(pool.verify(*{HANGING}, timeout=30).reason))
+        judging.start()
+        forking.join()
+        state = pool._workers._state
+        for _ in range(3):  # each of its tries
+            while not (processes := [worker.process for worker in list(state.busy) if worker.process is not None]):
+                time.sleep(0.01)
+            for process in processes:
+                process.kill()
+            while any(worker.process in processes for worker in list(state.busy)):
+                time.sleep(0.01)
+        judging.join()
+        os.kill(children[0], signal.SIGKILL)
+        """
+    )
+    assert result.stdout.split() == ["error"], result.stdout + result.stderr
+
+
+def test_pools_that_nobody_closes_leave_nothing():
+    before, descriptors = children(), psutil.Process().num_fds()
+    for _ in range(3):
+        assert VerifierPool(workers=1).verify(*EQUAL).correct is True
+    wait_until(lambda: children() == before)
+    assert psutil.Process().num_fds() == descriptors
 
 
 @pytest.mark.parametrize(

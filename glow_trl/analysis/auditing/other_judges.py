@@ -4,7 +4,8 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from ...verifiers.workers.supervisor import Workers
 _CHUNK = 64
 _TAIL = 2000
 _SECONDS = 5.0
+_REMEMBERED = 8192
+_READ: dict[tuple, tuple[Any, str]] = {}
 _WORD = re.compile(r"[a-z]+")
 _PROMPT = """\
 Below are a question, its right answer, and the end of a student's solution. Is the student's final answer the same as
@@ -69,21 +72,57 @@ def judge_pairs(pairs: Sequence[tuple[str, str]]) -> list[bool | None]:
     import logging
 
     import math_verify
+    from math_verify import parser
 
     logging.getLogger("math_verify").setLevel(logging.CRITICAL)
     verdicts: list[bool | None] = []
-    golds: dict[str, Any] = {}
-    for text, gold in pairs:
-        try:
-            if gold not in golds:
-                boxed = gold if "boxed" in gold else rf"$\boxed{{{gold}}}$"
-                golds[gold] = math_verify.parse(boxed, parsing_timeout=None)
-            found = math_verify.parse(text, parsing_timeout=None)
-            verdicts.append(bool(math_verify.verify(golds[gold], found, timeout_seconds=None)))
-        # What it raises on malformed input is anything that sympy does
-        except Exception:
-            verdicts.append(None)
+    # What it finds in many texts is the same few answers, each of which it would read and compare anew
+    read, parser.extract_match = parser.extract_match, _read_once(parser.extract_match)
+    try:
+        for text, gold in pairs:
+            try:
+                verdicts.append(_equal(_gold(gold), tuple(math_verify.parse(text, parsing_timeout=None))))
+            # What it raises on malformed input is anything that sympy does
+            except Exception:
+                verdicts.append(None)
+    finally:
+        parser.extract_match = read
     return verdicts
+
+
+def _read_once(extract_match: Callable) -> Callable:
+    """math-verify's reading of what its patterns match, remembered."""
+
+    def extract(match: re.Match, target: Any) -> tuple[Any, str]:
+        key = match.re, match.groups(), target
+        if key not in _READ:
+            if len(_READ) >= _REMEMBERED:
+                _READ.clear()
+            _READ[key] = extract_match(match, target)
+        return _READ[key]
+
+    return extract
+
+
+@lru_cache(_REMEMBERED)
+def _gold(gold: str) -> tuple:
+    import math_verify
+
+    return tuple(math_verify.parse(gold if "boxed" in gold else rf"$\boxed{{{gold}}}$", parsing_timeout=None))
+
+
+def _equal(gold: tuple, found: tuple) -> bool:
+    try:
+        return _compare(gold, found)
+    except TypeError:  # matrices that can be changed cannot be remembered
+        return _compare.__wrapped__(gold, found)
+
+
+@lru_cache(_REMEMBERED)
+def _compare(gold: tuple, found: tuple) -> bool:
+    import math_verify
+
+    return bool(math_verify.verify(list(gold), list(found), timeout_seconds=None))
 
 
 def ask_model(config: EngineConfig, rows: Sequence[dict[str, Any]], folder: Path) -> tuple[list[bool | None], int]:

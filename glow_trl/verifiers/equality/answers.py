@@ -21,10 +21,13 @@ MAX_NESTING = 6
 _NUMBER = re.compile(r"([+-]?)\s*(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d{1,2}))?")
 _MIXED = re.compile(r"([+-]?)\s*(\d+)(?:\s+|\s*-\s*|\s+and\s+)(\d+)\s*/\s*(\d+)")
 _OUTWARD = re.compile(r"([\[\]])([^\[\]]*[,;][^\[\]]*)([\[\]])")  # ]1, 2[ is the open interval
+_THREE_DIGITS = re.compile(r"[, ]\d\d\d")
 _SPACED_COMMA = re.compile(r",\s")
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d])(?!,\d)")
 _SPACED_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?: \d{3})+)(?![\d])")
-_AND = re.compile(r"\s*,?\s*(?:\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|(?<![a-zA-Z\\])(?:and|or)(?![a-zA-Z]))\s*")
+_AND = re.compile(
+    r"(?:\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|and(?<![a-zA-Z\\]and)(?![a-zA-Z])|or(?<![a-zA-Z\\]or)(?![a-zA-Z]))\s*"
+)
 _AND_OR = re.compile(r"(?<![a-zA-Z])(?:and|or)(?![a-zA-Z])")
 _MATRIX = re.compile(
     r"^\\begin\s*\{(?:[pbB]?matrix|smallmatrix|array)\}(?:\s*\{[lcr| ]*\})?(.*)\\end\s*\{[a-zA-Z]+\}$", re.DOTALL
@@ -79,12 +82,12 @@ _INFINITE_WORDS = re.compile(
     r"(?:\s+(?:solutions?|many|number|values?|points?))?",
     re.IGNORECASE,
 )
-_INFINITE_BEGINNING = re.compile(r"(?<!\\)infinit", re.IGNORECASE)
 _MULTIPLES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 _COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
 _GREEK = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(GREEK)))})(?![a-zA-Z])")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
+_BRACKETS = re.compile(r"[()\[\]{}]")
 _OPENING = frozenset((*_OPEN, r"\{"))
 _CLOSING = frozenset((*_OPEN.values(), r"\}"))
 _OPENING_COMMANDS = (r"\begin", r"\langle", r"\lfloor", r"\lceil")
@@ -130,7 +133,7 @@ _WITHOUT = _Separator(r"\\setminus(?![a-zA-Z])|\\backslash(?![a-zA-Z])")
 @lru_cache(maxsize=2048)
 def parse(text: str) -> Answer | None:
     """The answer that `text` states, or `None` if it is empty."""
-    plain = _plain_number(text.strip())
+    plain = plain_number(text.strip())
     if plain is not None:
         return plain
     text = normalize(text)
@@ -139,8 +142,11 @@ def parse(text: str) -> Answer | None:
     return _parse(text, 0) if text else None
 
 
-def _plain_number(text: str) -> Scalar | None:
-    match = _NUMBER.fullmatch(text) if len(text) <= 400 else None
+def plain_number(text: str) -> Scalar | None:
+    """A number in digits, `-1,234.5` or `1e3`; `None` for everything else."""
+    if not (text[-1:].isdecimal() or text[-1:] == ".") or len(text) > 400:
+        return None
+    match = _NUMBER.fullmatch(text)
     if match is None:
         return None
     sign, whole, decimals, only_decimals, exponent = match.groups()
@@ -158,7 +164,7 @@ def _plain_number(text: str) -> Scalar | None:
 
 def _parse(text: str, depth: int) -> Answer:
     text = text.strip()
-    plain = _plain_number(text)
+    plain = plain_number(text)
     if plain is not None:
         return plain
     if depth > MAX_NESTING:
@@ -184,16 +190,17 @@ def _parse(text: str, depth: int) -> Answer:
         return bracketed
     if match := text.startswith("\\") and _REALS_WITHOUT.fullmatch(text):
         text = rf"(-\infty, \infty) \setminus \{{{match.group(1)}\}}"
-    parts, separators = split_top(text, _WITHOUT)
-    if len(parts) == 2 and all(parts):
-        whole, points = (_parse(part, depth + 1) for part in parts)
-        return without_points(whole, points) or _scalar(text)
-    parts, separators = split_top(text, _UNION)
-    if separators and all(parts):
-        return Several("U", tuple(_parse(part, depth + 1) for part in parts))
+    if "\\" in text:
+        parts, separators = split_top(text, _WITHOUT)
+        if len(parts) == 2 and all(parts):
+            whole, points = (_parse(part, depth + 1) for part in parts)
+            return without_points(whole, points) or _scalar(text)
+        parts, separators = split_top(text, _UNION)
+        if separators and all(parts):
+            return Several("U", tuple(_parse(part, depth + 1) for part in parts))
     if text.count(r"\pm") == 1 and r"\mp" not in text:
         return Several("", tuple(_parse(text.replace(r"\pm", sign), depth + 1) for sign in ("+", "-")))
-    parts, separators = split_top(text, _COLON)
+    parts, separators = split_top(text, _COLON) if ":" in text else ([], [])
     if separators and all(parts) and len(parts) <= 4:
         return Several(":", tuple(_parse(part, depth + 1) for part in parts))
     return _scalar(text)
@@ -207,7 +214,7 @@ def _said(text: str, depth: int) -> Answer | None:
         return Words(day)
     if "/" in text and _SLASHED_DATE.fullmatch(text):
         return Words(text)
-    if _INFINITE_BEGINNING.search(text) and (infinite := _INFINITE_WORDS.fullmatch(plain_text(text))) is not None:
+    if "infinit" in text.lower() and (infinite := _INFINITE_WORDS.fullmatch(plain_text(text))) is not None:
         return _scalar(("-" if infinite.group(1) else "") + r"\infty")
     if compound := _compound(text):
         return compound
@@ -247,7 +254,10 @@ def _listed(text: str, depth: int) -> Answer | None:
     """`1, 2 and 3`, `x=1 or x=2`, `k=45, n=2`; also `1,22`: the comparison decides if that is a decimal."""
     joined = _drop_thousands(text)
     if "and" in text or "or" in text:
-        joined = _AND.sub(",", joined)
+        first, *others = _AND.split(joined)
+        if others:
+            *before, last = first, *others
+            joined = "".join(part.rstrip().removesuffix(",").rstrip() + "," for part in before) + last
     if "," not in joined and ";" not in joined:
         return None if joined == text else _parse(joined, depth + 1)
     parts, separators = split_top(joined, _COMMA)
@@ -288,7 +298,7 @@ def _without_bare_lists(items: Iterable[Answer]) -> tuple[Answer, ...]:
 
 def _drop_thousands(text: str) -> str:
     """Remove commas (and spaces) that separate thousands, outside brackets."""
-    if "," not in text and " " not in text:
+    if "," not in text and " " not in text or not _THREE_DIGITS.search(text):
         return text
     if not _THOUSANDS.search(text) and not _SPACED_THOUSANDS.search(text):
         return text
@@ -363,6 +373,15 @@ def balanced(text: str) -> bool:
     return depth == 0
 
 
+def nesting(text: str) -> int:
+    """How deep brackets of all kinds are nested in a text."""
+    deepest = depth = 0
+    for character in _BRACKETS.findall(text):
+        depth = depth + 1 if character in "([{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
+
+
 def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) -> Answer:
     if operators in (("\\in",), ("\\to",)) and is_name(sides[0]):
         return _parse(sides[1], depth + 1)
@@ -429,11 +448,8 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
     if _WHOLE_WORDS.fullmatch(text):
         return Words(text)
     worded = _LETTERS.search(text) is not None
-    if (
-        worded
-        and (match := _MULTIPLIED.match(text.removeprefix(r"\$").strip()))
-        and (number := _plain_number(match.group(1)))
-    ):
+    match = _MULTIPLIED.match(text.removeprefix(r"\$").strip()) if worded else None
+    if match and (number := plain_number(match.group(1))):
         value = number.value * _MULTIPLES[match.group(2)]
         return Scalar(match.group(0), ("number", value), value)
     if text.endswith("‰") and (match := _PER_MILLE.fullmatch(text)):
@@ -444,19 +460,19 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
     if percent:
         unitless = unitless.rstrip("% ").strip()
     if unitless != text:
-        plain = _plain_number(unitless)
+        plain = plain_number(unitless)
         if plain is not None:
             return Scalar(plain.text, plain.tree, plain.value, plain.decimals, percent, unit)
     if worded and (match := _ORDINAL.fullmatch(unitless)):
-        return _plain_number(match.group(1)) or Scalar(unitless)
+        return plain_number(match.group(1)) or Scalar(unitless)
     if "infty" in unitless and (match := _INFINITE.fullmatch(unitless)):
         return Scalar(unitless.removeprefix("+"), negated(INFINITY) if match.group(1) == "-" else INFINITY)
     if ("_" in unitless or "base" in unitless) and (match := _BASED.fullmatch(unitless)) and (based := _based(match)):
         return based
     if worded and _PROGRAMMED.fullmatch(unitless):
-        return _plain_number(str(int(unitless, 0))) or Scalar(unitless)
+        return plain_number(str(int(unitless, 0))) or Scalar(unitless)
     if "10" in unitless and (match := _SCIENTIFIC.fullmatch(unitless)):
-        mantissa, power = _plain_number(match.group(1)), int(match.group(2) or match.group(3))
+        mantissa, power = plain_number(match.group(1)), int(match.group(2) or match.group(3))
         value = mantissa.value * Fraction(10) ** power
         return Scalar(unitless, ("number", value), value, mantissa.decimals - power, percent, unit)
     if "." in unitless and (match := _REPEATING.fullmatch(unitless)):

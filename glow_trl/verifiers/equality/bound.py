@@ -9,11 +9,14 @@ from .latex import normalize
 
 
 _SETS = {"integer": "Z", "natural": "N", "real": "R", "rational": "Q", "complex": "C"}
-_DECLARES = re.compile(r"\b(?:for|where|with)\b|\\forall|\\in(?![a-z])|∈|\barbitrary\b|\bconstant\b")
+_DECLARES = re.compile(
+    r"\\forall|\\in(?![a-z])|∈|"
+    + "|".join(rf"{word}\b(?<!\w{word})" for word in "for where with arbitrary constant".split())
+)
 _NAMES = r"[a-zA-Z](?:_\d)?(?:\s*,\s*[a-zA-Z](?:_\d)?)*"
 _KIND = (
-    r"(?:an?|any|all|the|some|every|each|arbitrary|fixed|set|of|is|are|numbers?|values?|constants?|parameters?|positive|"
-    r"negative|non-?negative|non-?zero|reals?|integers?|naturals?|rationals?|complex|\\in|∈|in|"
+    r"(?:(?:an?|any|all|the|some|every|each|arbitrary|fixed|set|of|is|are|numbers?|values?|constants?|parameters?|positive|"
+    r"negative|non-?negative|non-?zero|reals?|integers?|naturals?|rationals?|complex|\\in|in)(?![a-zA-Z_])|∈|"
     r"\\(?:mathbb|mathbf|bf|Bbb)\s*\{?\s*[ZNRQC]\s*\}?(?:\s*[_^]\s*\{?(?:0|\+|\*|\\ast|\\geq?\s*0|>=\s*0|>\s*0)\}?)*|"
     r"[ℤℕℝℚℂ]|[ZNRQ](?![a-zA-Z]))"
 )
@@ -21,7 +24,7 @@ _TAIL = re.compile(
     rf"""(?P<head>.*?\S)[\s,;.(]*
     (?: \b(?:for|where|with)\b\s* | \\forall\s*
       | (?<![a-zA-Z])(?!(?P<twice>[a-zA-Z])\s*,\s*(?P=twice)\s*(?:\\in|∈))(?={_NAMES}\s*(?:\\in|∈)) )
-    (?P<tail>(?:{_KIND}[\s,]*)*(?P<names>{_NAMES})?[\s,]*(?:{_KIND}[\s,]*)*)[\s.)]*""",
+    (?P<tail>(?:{_KIND}[\s,]*+)*+(?P<names>{_NAMES})?[\s,]*+(?:{_KIND}[\s,]*+)*+)[\s.)]*""",
     re.VERBOSE,
 )
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}")

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from fractions import Fraction
 
 from . import bound, congruences, numeric, residues
-from .answers import balanced, has_variables, is_name, parse
-from .expression import INFINITY, free_names, negated, read
-from .intervals import intersection, merged
+from .answers import balanced, has_variables, is_name, nesting, parse, plain_number
+from .expression import INFINITY, exact, free_names, negated, read
+from .intervals import intersection, is_backwards, merged
 from .latex import MAX_LENGTH, RECURRING, normalize
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .units import conversion, measure
@@ -17,6 +17,8 @@ from .units import conversion, measure
 MIN_SIGNIFICANT_DIGITS = 6
 # A gold answer that is rounded itself is met by an exact answer that rounds to it; a model cannot aim at that.
 MIN_GOLD_DIGITS = 4
+# What is nested deeper and not read here takes the computer algebra seconds to minutes: it is not equal.
+MAX_NESTING = 12
 
 _FLOAT_NOISE = Fraction(1, 2**50)
 
@@ -30,6 +32,9 @@ _OPERATIONS = re.compile(
     r"\\(?:i*int|oint|sum|prod|lim|gcd|lcm|det|max|min|bigcup|bigcap|ldots|cdots|dots)(?![a-zA-Z])"
     r"|\\begin\s*\{[vV]matrix\}|(?<![a-zA-Z\\])(?:gcd|lcm|GCD|LCM|max|min)\s*\("
 )
+_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+_PUNCTUATION = re.compile(r"[^\w\s+\-*/^=<>%.]")
+_POINT = re.compile(r"\.(?:(?<!\d\.)|(?!\d))")
 _SUBSCRIPT = re.compile(r"_\s*\{[^{}]*\}")
 _LETTERS = re.compile(r"[a-zA-Z]")
 _DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
@@ -42,7 +47,7 @@ _INFINITE = Scalar(r"-\infty", negated(INFINITY)), Scalar(r"\infty", INFINITY)
 _DOLLARS = re.compile(r"^\$+([^$]*[^$\\\s])\s*\$+$")
 _SPACES = re.compile(r"(?<![a-zA-Z\d\\])\s+|\s+(?![a-zA-Z\d])")
 _HALVES = measure("am"), measure("pm")
-_BROKEN = re.compile(r"^(?:[<>]=?)|[+\-*/^=<>]$|[^\x00-\x7f]|\\phantom|\\text\s*\{\s*\(")
+_BROKEN = re.compile(r"^(?:[<>]=?)|[+\-*/^=<>]$|[^\x00-\x7f]|\\phantom|\\text\s*\{\s*\(|\\begin\s*\{cases\}.*\\\\")
 _JOINTS = re.compile(r"\s*(?:,|;|\b(?:and|or)\b)\s*")
 _SYNONYMS = {"dne": "does not exist", "doesn t exist": "does not exist"}
 _FLIPPED = {">": "<", ">=": "<="}
@@ -55,8 +60,11 @@ def _no_algebra(prediction: Answer, gold: Answer) -> bool | None:
 def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> bool | None:
     """Whether two answers, given as text, are equal; `None` if only (more) computer algebra can tell."""
     prediction, gold = _without_dollars(prediction.strip()), _without_dollars(gold.strip())
-    if prediction == gold or "\\" in gold and _SPACES.sub("", prediction) == _SPACES.sub("", gold):
+    if prediction == gold or "\\" in gold and _differ_in_spaces(prediction, gold):
         return True
+    numbers = plain_number(prediction), plain_number(gold)
+    if None not in numbers:
+        return _equal_numbers(*numbers)
     if len(prediction) > MAX_LENGTH or len(gold) > MAX_LENGTH:
         return normalize(prediction) == normalize(gold)
     (prediction, names, one_set), (gold, other_names, other_set) = (
@@ -68,6 +76,8 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
     verdict = _equal_texts(prediction, gold, _no_algebra)
     if verdict is True or verdict is False and not _LETTERS.search(gold):
         return verdict
+    if verdict is None and nesting(prediction) > MAX_NESTING:
+        return False
     if "mod" in gold or "mod" in prediction:
         classes = congruences.classes(prediction), congruences.classes(gold)
         if None in classes and any(side is not None and side[3] for side in classes) and _is_number(prediction, gold):
@@ -79,6 +89,11 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
     if bound.equal_up_to_constant(prediction, gold):
         return True
     return _equal_texts(prediction, gold, algebra) if verdict is None and algebra is not _no_algebra else verdict
+
+
+def _differ_in_spaces(one: str, other: str) -> bool:
+    """Whether two texts are the same but for spaces that mean nothing."""
+    return "".join(one.split()) == "".join(other.split()) and _SPACES.sub("", one) == _SPACES.sub("", other)
 
 
 def _without_dollars(text: str) -> str:
@@ -381,8 +396,11 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
 
 def _plain_words(answer: Answer) -> str:
     text = answer.text if isinstance(answer, Words | Scalar) else ""
-    text = re.sub(r"\\text\s*\{([^{}]*)\}", r" \1 ", text)
-    text = re.sub(r"[^\w\s+\-*/^=<>%.]|(?<!\d)\.|\.(?!\d)", " ", text)
+    if r"\text" in text:
+        text = _TEXT.sub(r" \1 ", text)
+    text = _PUNCTUATION.sub(" ", text)
+    if "." in text:
+        text = _POINT.sub(" ", text)
     text = " ".join(text.split())
     return text.lower() if len(text) > 1 else text
 
@@ -446,6 +464,8 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
         intervals = merged(prediction), merged(gold)
         if None not in intervals:
             return intervals[0] == intervals[1]
+        if intervals[1] is not None and is_backwards(prediction):
+            return False
         for union, side in ((prediction, gold), (gold, prediction)):
             several = side.brackets in ("", "{}") or side.brackets == "()" and len(side.items) != 2
             if several and all(map(_is_read, side.items)) and _is_extended(union):
@@ -549,12 +569,24 @@ def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool |
     if _INSIGNIFICANT_SPACE.sub("", prediction.text) == _INSIGNIFICANT_SPACE.sub("", gold.text):
         return True
     if prediction.tree is None or gold.tree is None:
-        broken = prediction.tree is None and (_BROKEN.search(prediction.text) or not balanced(prediction.text))
+        broken = prediction.tree is None and (
+            not prediction.text or _BROKEN.search(prediction.text) or not balanced(prediction.text)
+        )
         return False if broken and gold.value is not None else algebra(prediction, gold)
+    if gold.value is not None and _divides_by_zero(prediction.tree):
+        return False
     verdict = _same_trees(prediction.tree, gold.tree)
     if verdict is not True and (_approximates(prediction, gold) or _approximates(gold, prediction, MIN_GOLD_DIGITS)):
         return True
     return algebra(prediction, gold) if verdict is None else verdict
+
+
+def _divides_by_zero(tree: tuple) -> bool:
+    """Whether a term or factor is divided by zero, as in `0/0`: that is never a number."""
+    operator = tree[0]
+    if operator in ("+", "-", "*"):
+        return _divides_by_zero(tree[1]) or _divides_by_zero(tree[2])
+    return operator == "/" and (exact(tree[2]) == 0 or _divides_by_zero(tree[1]))
 
 
 def _same_trees(one: tuple, other: tuple) -> bool | None:

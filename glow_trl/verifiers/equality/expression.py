@@ -176,7 +176,7 @@ class _Reader:
         kind, token = self.kind, self.token
         if kind == "number":
             self.advance()
-            tree = ("number", Fraction(token))
+            tree = ("number", Fraction(int(token) if token.isdecimal() else token))
             if self.token == r"\frac" and "." not in token:
                 fraction = self.base()
                 top, bottom = fraction[1], fraction[2]

@@ -36,6 +36,14 @@ def _interval(answer: Answer) -> tuple[End, End] | None:
     return (low, 0 if answer.brackets[0] == "[" else 1), (high, 0 if answer.brackets[1] == "]" else -1)
 
 
+def is_backwards(answer: Answer) -> bool:
+    """Whether an interval, or one of a union, ends before it begins, as in (2, 1)."""
+    if isinstance(answer, Several) and answer.brackets == "U":
+        return any(map(is_backwards, answer.items))
+    ends = [_position(item) for item in answer.items] if isinstance(answer, Several) else []
+    return len(ends) == 2 and None not in ends and ends[0] > ends[1]
+
+
 def merged(answer: Answer) -> list[tuple[End, End]] | None:
     """The intervals of a union, sorted and with touching ones joined; `None` if they cannot be told."""
     parts: list[Answer] = []

@@ -107,9 +107,13 @@ _UNDERSCORED = re.compile(r"\d{1,3}(?:_\d{3})+(?:\.\d+)?")
 _ONLY = re.compile(r"^(?:\\text\s*\{\s*only\s*\}|only\s)\s*", re.IGNORECASE)
 _COMMENT = re.compile(r"^%[^\n]*\n")
 _BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=[({\d])")
+# Patterns that begin with letters, and look behind later, are quick where these letters are rare.
 _BARE_NAMES = re.compile(
-    r"(?<![\\a-zA-Z])(pi|infinity|infty|inf|sin|cos|tan|cot|sec|csc|log|ln|arcsin|arccos|arctan|sinh|cosh|tanh|"
-    r"exp(?=\s*\())(?![a-zA-Z])"
+    "|".join(
+        rf"{name}(?<![\\a-zA-Z]{name})(?![a-zA-Z])"
+        for name in """pi infinity infty inf sin cos tan cot sec csc log ln arcsin arccos arctan sinh cosh tanh
+            exp""".split()
+    )
 )
 # A letter behind a number may be a unit, `5\\text{ N}`; `12\\text{A}` is more likely a name.
 _LETTER_IN_TEXT = re.compile(
@@ -118,7 +122,6 @@ _LETTER_IN_TEXT = re.compile(
 )
 _LOGARITHM_BASE = re.compile(r"(?<![a-zA-Z])\\?log(\d+)\s*\(")
 _DOLLAR = re.compile(r"(?<!\\)\$")
-_BARE = ("pi", "inf", "sin", "cos", "tan", "cot", "sec", "csc", "log", "ln", "exp")
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})")
 _OPERATOR_NAME = re.compile(r"\\(?:operatorname|mathop)\*?\s*\{\s*([a-zA-Z]+)\s*\}")
 _PERCENT_WORDS = re.compile(
@@ -132,6 +135,7 @@ _APPROXIMATELY = re.compile(
 # 0.333..., a digit three times and dots
 RECURRING = re.compile(r"(\.\d*?)(\d)\2\2+\s*(?:\.{3}|…|\\[lc]?dots(?![a-zA-Z]))")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_ABOUT = frozenset("aArR\\~≈")  # about, roughly, \\approx, ...
 _MARKS = ("**", "__", "*", '"', "`")
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), (r"\boxed{", "}"), (r"\fbox{", "}"))
 
@@ -155,7 +159,7 @@ def unwrap(text: str) -> str:
     for _ in range(MAX_LAYERS):
         before = text
         text = text.strip().rstrip(".,;:?").strip()
-        if match := _APPROXIMATELY.match(text):
+        if text[:1] in _ABOUT and (match := _APPROXIMATELY.match(text)):
             text = text[match.end() :]
         if text.endswith("\\"):
             text = text[:-1]
@@ -222,10 +226,9 @@ def normalize(text: str) -> str:
         text = _LOGARITHM_BASE.sub(r"\\log_{\1}(", text)
     if "sqrt" in text:
         text = _BARE_ROOT.sub(r"\\sqrt", text)
-    if any(name in text for name in _BARE):
-        text = _BARE_NAMES.sub(
-            lambda match: "\\" + {"infinity": "infty", "inf": "infty"}.get(match[1], match[1]) + " ", text
-        )
+    text = _BARE_NAMES.sub(
+        lambda match: "\\" + {"infinity": "infty", "inf": "infty"}.get(match[0], match[0]) + " ", text
+    )
     if "percent" in (lower := text.lower()) or "pct" in lower:
         text = _PERCENT_WORDS.sub("%", text)
     return unwrap(" ".join(text.split()))

@@ -22,16 +22,14 @@ _PARTS = {
 MAX_WORDS = 12
 MAX_FACTORIAL = 60
 _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,15}(?:\.\d{1,15})?")
-_WORD = re.compile("[a-z]{3}", re.IGNORECASE)
-_KEYWORD = re.compile(
-    r"\b(?:squared|cubed|factorial|negative|minus|half|halves|quarters?|thirds?|square|cube|twice|double|dozen|out\s+of|hundredths?|"
-    rf"thousandths?|(?:{'|'.join(list(_PARTS)[4:])})|(?:{'|'.join(SMALL)})(?:teen|ty)?)\b",
-    re.IGNORECASE,
+_WORD = re.compile("[a-z]{3,}")
+_KEYWORDS = frozenset(
+    (*"squared cubed factorial negative minus square cube twice double dozen out".split(), *_PARTS, *SMALL)
 )
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _MONTHS = "january february march april may june july august september october november december".split()
 _MONTH = r"(jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec|" + "|".join(_MONTHS) + r")\.?"
-_IN_DATE = re.compile(r"jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|\d{4}-\d", re.IGNORECASE)
+_IN_DATE = re.compile(r"jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|\d{4}-\d")
 _DATES = (
     re.compile(r"(?P<year>\d{4})-(?P<month>\d{1,2})-(?P<day>\d{1,2})"),
     re.compile(rf"(?P<name>{_MONTH})\s+(?P<day>\d{{1,2}})(?:st|nd|rd|th)?(?:,?\s+(?P<year>\d{{4}}))?", re.IGNORECASE),
@@ -50,7 +48,7 @@ def plain_text(text: str) -> str:
 
 def date(text: str) -> str | None:
     """A date as `2024-1-5`, or `-1-5` where no year is given; `None` for everything else."""
-    if len(text) > 60 or not _IN_DATE.search(text):
+    if len(text) > 60 or not _IN_DATE.search(text.lower()):
         return None
     text = plain_text(text)
     for pattern in _DATES:
@@ -67,7 +65,7 @@ def value_in_words(text: str) -> Fraction | None:
     """The number that words say, alone or with digits; `None` for everything else."""
     if len(text) > 120 or "\\" in text and r"\text" not in text:
         return None
-    if not _WORD.search(text) or not _KEYWORD.search(text):
+    if _KEYWORDS.isdisjoint(_WORD.findall(text.lower())):
         return None
     text = plain_text(text).lower().rstrip(".")
     if re.search(r"[^a-z\d\s.,\-]", text) or re.search(r"-\s*\d", text):

@@ -1,6 +1,7 @@
 """Units of measurement after an answer: found, and compared by what they measure."""
 
 import re
+import string
 from fractions import Fraction
 from functools import lru_cache
 
@@ -163,8 +164,8 @@ _CHINESE = re.compile(
 )
 _CURRENCY_BEFORE = re.compile(r"^(-?)\s*(\\\$|USD(?=\s*\d)|EUR(?=\s*\d)|GBP(?=\s*\d)|CNY(?=\s*\d)|[€£¥₹₽₩₪₫฿])\s*")
 _CURRENCY_AFTER = re.compile(r"\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*$")
-# A letter, a sign of money, or a brace or power behind letters: nothing else ends a unit.
-_UNIT_END = re.compile(r"[a-zA-Z/.$€£¥₹₽₩₪₫฿}]$|[a-zA-Z/.}]\s*\^\s*[23]$")
+# Nothing else ends a unit that is no power.
+_UNIT_ENDS = frozenset(string.ascii_letters + "/.}$€£¥₹₽₩₪₫฿")
 _CHANGING = frozenset(
     """squared cubed doubled tripled halved below above
     inverse absolute factorial or to not than if when minus plus over times unless except but through thru between
@@ -177,6 +178,7 @@ _POWERS = {"squared": 2, "cubed": 3}
 # Letters that are read as a unit where they are set apart from the number, `5 m`; others are variables.
 _SPACED_LETTERS = "mgshlKNJWVLAC"
 _SPELLED = re.compile(r"\bdegrees?\s+(celsius|fahrenheit|C|F)\b|\blight[ -]years?\b", re.IGNORECASE)
+_PER = re.compile(r"\bper\b")
 _GENERIC = frozenset(("", "unit", "units"))
 _MERIDIEM = re.compile(r"([ap])\.?\s?m\.?", re.IGNORECASE)
 
@@ -199,8 +201,9 @@ def measure(unit: str) -> Measure | None:
     dimensions: dict[str, int] = {}
     size, sign, area = Fraction(1), 1, 1
     pieces = (
-        re.sub(
-            r"\bper\b", "/", _SPELLED.sub(lambda match: "deg" + match[1][0].upper() if match[1] else "lightyear", unit)
+        _SPELLED.sub(
+            lambda match: "deg" + match[1][0].upper() if match[1] else "lightyear",
+            _PER.sub("/", unit) if "per" in unit else unit,
         )
         .replace("/", " / ")
         .replace("*", " ")
@@ -262,7 +265,7 @@ def split_unit(text: str) -> tuple[str, str]:
         return text, ""
     if not text.isascii() and (match := _CHINESE.fullmatch(text)):
         return match.group(1), match.group(2)
-    if r"\text" not in text and not _UNIT_END.search(text) and not _CURRENCY_BEFORE.match(text):
+    if text[-1:] not in _UNIT_ENDS and r"\text" not in text and "^" not in text and not _CURRENCY_BEFORE.match(text):
         return text, ""
     for _ in range(3 if text.count(r"\text") > 1 else 0):
         text = _JOINED.sub(r"\\text{\1\2 \3 ", text)

@@ -50,6 +50,7 @@ _REVISION = re.compile(
     re.IGNORECASE,
 )
 _STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}~~")
+_RUN = re.compile(r"\s\s\s")
 _RUNS = re.compile(r"([^\S\n]{3,})|(\n\s{2,}+)")
 
 
@@ -174,14 +175,17 @@ def _ends_with(text: str, gold: str, require_boxed: bool) -> bool:
 
 def ending(text: str) -> str:
     """The end of a text, with long runs of white space made short."""
-    return _RUNS.sub(lambda match: "\n\n" if match.group(2) else "  ", text[-TAIL:]).strip()
+    text = text[-TAIL:]
+    if _RUN.search(text):
+        text = _RUNS.sub(lambda match: "\n\n" if match.group(2) else "  ", text)
+    return text.strip()
 
 
 def last_boxes(text: str) -> list[Box]:
     """The last boxes of a text, in order. Boxes that never close, as in a truncated completion, are none."""
     boxes: list[Box] = []
     position = len(text)
-    for _ in range(MAX_TRIES):
+    for _ in range(MAX_TRIES if "box" in text else 0):
         position = max(text.rfind(name, 0, position) for name in (r"\boxed", r"\fbox", r"\framebox"))
         if position < 0 or len(boxes) == MAX_BOXES:
             break

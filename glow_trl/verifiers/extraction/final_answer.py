@@ -71,7 +71,7 @@ def _unboxed(text: str) -> Extraction:
             return Extraction(said, "answer_is")
     elif short is not None and "\n" in text and _NUMBER_LINES.fullmatch(text):
         return Extraction(", ".join(dict.fromkeys(_BULLETS.sub("", line) for line in text.split("\n"))), "whole")
-    elif short is not None and (looks_bare(bare := _TAIL.sub("", text)) or _RESIDUES.fullmatch(bare)):
+    elif short is not None and (looks_bare(bare := _without_condition(text)) or _RESIDUES.fullmatch(bare)):
         return Extraction(bare.lstrip("=≈ "), "whole")
     elif short is not None and (listed := enumerated(text)):
         return Extraction(listed, "whole")
@@ -82,6 +82,10 @@ def _unboxed(text: str) -> Extraction:
     if short is None or any(dismissed(short[match.end() :]) for match in _VALUE_END.finditer(short)):
         return NOTHING
     return Extraction(short, "whole")
+
+
+def _without_condition(text: str) -> str:
+    return _TAIL.sub("", text) if "for" in text or "wh" in text or "with" in text else text
 
 
 def _last_value(text: str) -> Extraction | None:

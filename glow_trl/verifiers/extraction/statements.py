@@ -35,6 +35,10 @@ _STATEMENT = re.compile(
 _WRONG = re.compile(
     r"\b(?:(?:wrong|incorrect|mistaken|false)(?:\s+that)?|whether)\s+(?:the\s+)?(?:final\s+|right\s+)?$", re.IGNORECASE
 )
+# Each statement has one of these, or is a line that begins with "A:".
+_SIGNS = ("####", "ans", "final", "result", "solution", "réponse", "reponse", "答", "antwort", "respuesta", "ответ")
+_LINE = re.compile(r"\n\s*+[aA]\s*+:")
+_FIRST_LINE = re.compile(r"\s*+[aA]\s*+:")
 _BULLET = re.compile(r"(?:\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")
 _FIRST_WORD = re.compile(r"[^\s.,;]++|\S")
 _DISPLAYS = ((r"\[", r"\]"), ("$$", "$$"), (r"\(", r"\)"), (r"\begin", r"\end"))
@@ -57,13 +61,29 @@ def _statement_end(text: str, start: int) -> int:
     return len(text) if sentence_end is None else sentence_end.start()
 
 
+def _statements(text: str, start: int = 0) -> list[re.Match]:
+    """All statements from `start` on. The pattern is slow: it begins where the first one may."""
+    lower = text.lower()
+    if len(lower) == len(text):
+        signs = [found for sign in _SIGNS if (found := lower.find(sign, start)) >= 0]
+        if line := (start == 0 and _FIRST_LINE.match(text)) or _LINE.search(text, start):
+            signs.append(line.start())
+        if not signs:
+            return []
+        first = min(signs)
+        while first > start and (text[first - 1].isspace() or text[first - 1] == "*"):
+            first -= 1
+        start = first
+    return list(_STATEMENT.finditer(text, start))
+
+
 def stated_answers(text: str) -> list[tuple[int, int, str]]:
     """All "the answer is ..." and the like in an ending: start, end, and what is said."""
     found = []
     # Most statements are in the last lines; the far end is only searched where one may have company before it.
-    matches = list(_STATEMENT.finditer(text, max(0, len(text) - NEAR)))
+    matches = _statements(text, max(0, len(text) - NEAR))
     if len(text) > NEAR and (not matches or matches[0].start() < len(text) - NEAR + COMPANY):
-        matches = list(_STATEMENT.finditer(text))
+        matches = _statements(text)
     for match in matches[-MAX_STATEMENTS:]:
         end = _statement_end(text, match.end())
         said = text[match.end() : end].strip()[:MAX_SAID]

@@ -47,8 +47,8 @@ _CLOSING_REMARK = re.compile(
     r"\s*\b(?:I hope (?:it|this|that) (?:is|helps)|Let me know|Hope this helps)[^\n]*+$", re.IGNORECASE
 )
 _FOREIGN = re.compile(r"[^\W\d_a-zA-Z\u0370-\u03ff\u2070-\u209f\u00b2\u00b3\u00b9]")
-_PROSE_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{3,}+")
-_SHORT_PROSE = re.compile(r"(?<![\\a-zA-Z])(?:so|it|is|we|to|of|as|at|by|if|be|my|he)(?![a-zA-Z])", re.IGNORECASE)
+_LETTERS = re.compile("[a-zA-Z]{2,}+")
+_SHORT_PROSE = frozenset("so it is we to of as at by if be my he".split())
 _COMMANDS = re.compile(r"\\(?:begin|end)\s*\{[^}]*\}(?:\{[^}]*\})?|\\[a-zA-Z]+")
 _NEW_SENTENCE = re.compile(r"(?<=[a-zA-Z\d)])\.\s+\S")
 _MATH_WORDS = frozenset(
@@ -65,14 +65,15 @@ _MATH_WORDS = frozenset(
 def looks_bare(text: str) -> bool:
     """Whether the whole text is nothing but an answer: one short line without prose."""
     text = text.strip()
-    if not text or len(text) > BARE_LENGTH or _FOREIGN.search(text) or _NEW_SENTENCE.search(text):
+    if not text or len(text) > BARE_LENGTH or "." in text and _NEW_SENTENCE.search(text):
+        return False
+    if not text.isascii() and _FOREIGN.search(text):
         return False
     if "\n" in text and not any(mark in text for mark in (r"\begin", r"\[", "$$")):
         return False
-    bare = _COMMANDS.sub(" ", text)
-    if _SHORT_PROSE.search(bare):
-        return False
-    return all(word.lower() in _MATH_WORDS for word in _PROSE_WORD.findall(bare))
+    bare = _COMMANDS.sub(" ", text) if "\\" in text else text
+    words = [word.lower() for word in _LETTERS.findall(bare)]
+    return all(word in _MATH_WORDS if len(word) > 2 else word not in _SHORT_PROSE for word in words)
 
 
 def values(sentence: str) -> list[tuple[int, int, str]]:

@@ -11,6 +11,7 @@ _NEGATED = re.compile(
     r"≠|\\neq?|!=|不是)[^\w\n.!?]*+(?:[^\W\d]++[^\w$\\\n.!?]++){0,3}+$",
     re.IGNORECASE,
 )
+_NEGATIONS = ("not", "never", "n't", "rather", "instead", "unlike", "longer", "≠", "\\ne", "!=", "不是")
 _TAKEN_BACK = re.compile(
     r"""(?:\b(?:not|never|(?:is|was|are)n['’]t|can(?:not|['’]t)\s+be|rather\s+than|instead\s+of|unlike
           | (?:not\s+true|false|untrue|wrong|incorrect)\s+that | anything\s+(?:but|except)
@@ -25,6 +26,40 @@ _TAKEN_BACK = re.compile(
         )\b | 不是|并非|绝非|неверно|неправильно)
         (?:\s+(?:that|the|it|its|a|answer|final|is|be|as|of)\b)*+[\s$*:(\\\[\"'`“{}]*+$""",
     re.VERBOSE | re.IGNORECASE,
+)
+_TAKING_BACK = (
+    *("not", "never", "n't", "n’t", "rather", "instead", "unlike", "tempt", "wrong", "incorrect", "mistake", "easy"),
+    *(
+        "natural",
+        "naive",
+        "不是",
+        "并非",
+        "绝非",
+        "неверно",
+        "неправильно",
+        "false",
+        "untrue",
+        "anything",
+        "est",
+        "était",
+        "nicht",
+    ),
+    *(
+        "no es",
+        "não",
+        "non",
+        "don",
+        "nobody",
+        "might",
+        "could",
+        "often",
+        "may",
+        "reject",
+        "discard",
+        "exclu",
+        "eliminat",
+    ),
+    *("disregard", "rule"),
 )
 _FIRST_TRY = re.compile(
     r"""\b(?:(?:first|initial|earlier|previous|old)\s+(?:attempt|try|draft|thought|idea|approach)
@@ -88,9 +123,16 @@ def revised(after: str) -> str | None:
     return after[match.end() :] if match else None
 
 
+def _said(words: tuple[str, ...], text: str) -> bool:
+    """Whether one of the words is there at all: most texts have none, and this is quicker than a pattern."""
+    text = text.lower()
+    return any(word in text for word in words)
+
+
 def negated(before: str) -> bool:
     """Whether what follows `before` is taken back by it: "not", "rather than", ..."""
-    return _NEGATED.search(before[-60:]) is not None
+    before = before[-60:]
+    return _said(_NEGATIONS, before) and _NEGATED.search(before) is not None
 
 
 def dismissed(after: str) -> bool:
@@ -104,10 +146,9 @@ def withdrawn(before: str, after: str, following: str | None) -> bool:
     `following` is what stands between it and a next box, `None` if there is none: a first attempt is only taken back
     by what is called final, right or the like.
     """
-    if dismissed(after) or _TAKEN_BACK.search(before[-WINDOW:]):
+    before = before[-WINDOW:]
+    if dismissed(after) or (_said(_TAKING_BACK, before) and _TAKEN_BACK.search(before)):
         return True
     return (
-        following is not None
-        and _FIRST_TRY.search(before[-WINDOW:]) is not None
-        and _IN_THE_END.search(following) is not None
+        following is not None and _FIRST_TRY.search(before) is not None and _IN_THE_END.search(following) is not None
     )

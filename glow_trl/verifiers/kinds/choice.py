@@ -81,6 +81,19 @@ _HEDGING = re.compile(r"\b(?:or|if|unless|otherwise|might|may|possib\w+|perhaps|
 _REASON = re.compile(r"\b(?:because|since|as|so|therefore|which|where|due|given)\b|[.!?](?=\s)")
 
 
+class _Compatible(dict):
+    """For `str.translate`: the plain form of each character, `B` for a full-width or bold one.
+
+    Normalizing a text as a whole takes quadratic time where many accents follow each other.
+    """
+
+    def __missing__(self, code: int) -> str:
+        return chr(code) if code < 128 else unicodedata.normalize("NFKC", chr(code))
+
+
+_COMPATIBLE = _Compatible()
+
+
 def gold_letter(gold: str, choices: tuple[str, ...] | None) -> str | None:
     """The letter of the gold answer, given as a letter, as `"(C) text"`, or as the text of one of the options."""
     text = unwrap(gold.strip())
@@ -163,7 +176,7 @@ def extract_choice(
     letters = "".join(chr(ord("A") + index) for index in range(min(26, len(choices)))) if choices else LETTERS
     text, prefix = final_part(completion)
     if not text.isascii():
-        text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text))
+        text = _INVISIBLE.sub("", text.translate(_COMPATIBLE))
     boxed = boxed_answer(text)
     if boxed.rule is not None:
         said = (boxed.answer or "", *boxed.others, *replacements(text[boxed.end :]))

@@ -67,7 +67,7 @@ def _compare(prediction: str, extraction: Extraction, found: str, gold: str) -> 
     if verdict is True:
         return Verdict(True, found, MATCH, KIND, extraction.rule)
     # An option with its text, where the gold answer is nothing but a letter
-    if (option := _OPTION.match(found)) and (letter := _LETTER.fullmatch(gold)) and option[1] == letter[1]:
+    if (letter := _LETTER.fullmatch(gold)) and (option := _OPTION.match(found)) and option[1] == letter[1]:
         return Verdict(True, found, MATCH, KIND, extraction.rule)
     if (labelled := _without_labels(found)) and equal_texts(labelled, gold):
         return Verdict(True, found, MATCH, KIND, extraction.rule)

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ _BOOTSTRAP = (
 )
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False, slots=True, weakref_slot=True)
 class Worker:
     """A worker process: asked for, then forked (`process`, known once it has said so), then given a request."""
 
@@ -67,11 +68,13 @@ class Worker:
 
     def processor_seconds(self) -> float:
         """Seconds of the processor that it has had."""
-        with contextlib.suppress(psutil.Error):
-            if self.process is not None:
-                times = self.process.cpu_times()
-                return times.user + times.system
-        return 0.0
+        try:
+            times = self.process.cpu_times() if self.process is not None else None
+        except psutil.Error:
+            times = None
+        except OSError:  # no descriptor is left to find that out with: by the clock
+            return self.used_before + time.monotonic() - self.taken
+        return self.used_before if times is None else times.user + times.system
 
     def has_died(self) -> bool:
         """Whether an idle worker is gone: its side of the connection is closed."""
@@ -91,8 +94,13 @@ class Worker:
         """End it at once. One that is not forked yet ends by itself, as its connection is closed."""
         self.connection.close()
         if self.process is not None:
-            with contextlib.suppress(psutil.Error):
+            try:
                 self.process.kill()  # nothing if the process id is another's by now
+            except psutil.Error:
+                pass
+            except OSError:  # no descriptor is left to find that out with
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self.process.pid, signal.SIGKILL)
         self.starter.say(REAP)
 
 
@@ -177,7 +185,7 @@ class Starter:
     def stop(self) -> None:
         """End it, and with it its workers."""
         self._control.close()
-        with contextlib.suppress(psutil.Error):
+        with contextlib.suppress(psutil.Error, OSError):
             self._process.send_signal(signal.SIGCONT)
         try:
             self._popen.wait(timeout=5.0)
@@ -187,6 +195,6 @@ class Starter:
 
 
 def _resume(process: psutil.Process) -> None:
-    with contextlib.suppress(psutil.Error):
+    with contextlib.suppress(psutil.Error, OSError):
         if process.status() == psutil.STATUS_STOPPED:
             process.send_signal(signal.SIGCONT)

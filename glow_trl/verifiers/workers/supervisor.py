@@ -33,19 +33,25 @@ class Outcome:
     failure: str | None = None  # "timeout" | "error"
 
 
+# Held while a process is given its end of a connection: a fork in between would copy that end, and keep it open
+_GIVING = threading.RLock()
+
+
 class _State:
     """What a fork invalidates and `close` gives back; apart from [`Workers`] so that a finalizer can hold it."""
 
     def __init__(self):
         self.begin()
+        _STATES.add(self)
 
     def begin(self) -> None:
         self.owner = os.getpid()
         self.condition = threading.Condition()
         self.starter: Starter | None = None
         self.idle: list[Worker] = []
-        self.busy: set[Worker] = set()
-        self.waiting = 0  # threads that have no worker yet
+        # What an interrupted call has lost is not busy any more
+        self.busy: weakref.WeakSet[Worker] = weakref.WeakSet()
+        self.queue: deque[object] = deque()  # those that ask for a worker, in their order
 
     def stop(self) -> None:
         if self.owner != os.getpid():
@@ -66,9 +72,16 @@ class _State:
         self.begin()
 
 
-def _forget_after_fork(state: weakref.ref) -> None:
-    if (alive := state()) is not None:
-        alive.forget()
+_STATES: weakref.WeakSet[_State] = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    _GIVING.release()
+    for state in list(_STATES):
+        state.forget()
+
+
+os.register_at_fork(before=_GIVING.acquire, after_in_parent=_GIVING.release, after_in_child=_forget_after_fork)
 
 
 def available_cores() -> int:
@@ -99,8 +112,6 @@ class Workers:
         self.wait_timeout = wait_timeout
         self._state = _State()
         self._finalizer = weakref.finalize(self, self._state.stop)
-        reference = weakref.ref(self._state)
-        os.register_at_fork(after_in_child=lambda: _forget_after_fork(reference))
 
     def close(self) -> None:
         """End all processes. A later request starts new ones."""
@@ -117,22 +128,25 @@ class Workers:
         """A worker, which may still be about to start: at once if there is one, or before the time `until`."""
         state = self._state
         with state.condition:
-            if until is None and state.waiting:
+            if until is None and state.queue:
                 return None
-            while True:
-                self._bury()
-                full = len(state.busy) >= self.count
-                worker = None if full else state.idle.pop() if state.idle else self._spawn()
-                if worker is not None:
-                    state.busy.add(worker)
-                    return worker
-                if until is None or (left := until - time.monotonic()) <= 0:
-                    return None
-                state.waiting += 1
-                try:
-                    state.condition.wait(left if full else min(left, _BEAT))
-                finally:
-                    state.waiting -= 1
+            ticket = object()
+            state.queue.append(ticket)
+            try:
+                while True:
+                    self._bury()
+                    full = len(state.busy) >= self.count
+                    if not full and state.queue[0] is ticket:
+                        worker = state.idle.pop() if state.idle else self._spawn()
+                        if worker is not None:
+                            state.busy.add(worker)
+                            return worker
+                    if until is None or (left := until - time.monotonic()) <= 0:
+                        return None
+                    state.condition.wait(min(left, 1.0 if full else _BEAT))
+            finally:
+                state.queue.remove(ticket)
+                state.condition.notify_all()
 
     def release(self, worker: Worker) -> None:
         """Give back a worker that has done its request."""
@@ -143,14 +157,14 @@ class Workers:
                 state.idle.append(worker)
             else:  # closed in the meantime
                 worker.connection.close()
-            state.condition.notify()
+            state.condition.notify_all()
 
     def discard(self, worker: Worker) -> None:
         """End a worker."""
         worker.end()
         with self._state.condition:
             self._state.busy.discard(worker)
-            self._state.condition.notify()
+            self._state.condition.notify_all()
 
     def _bury(self) -> None:
         """End what is left of idle workers that have died, or whose starter has."""
@@ -162,6 +176,10 @@ class Workers:
 
     def _spawn(self) -> Worker | None:
         """A new worker; none where the machine cannot start a process now."""
+        with _GIVING:
+            return self._spawn_now()
+
+    def _spawn_now(self) -> Worker | None:
         state = self._state
         if state.starter is not None and state.starter.is_alive:
             try:
@@ -194,7 +212,7 @@ class _Call:
         self._left = [timeout] * len(requests)
         self._deaths: Counter[int] = Counter()
         self._mine: set[Worker] = set()
-        self._selector = selectors.DefaultSelector()
+        self._selector = selectors.PollSelector()  # it takes no descriptor
         # When a worker last computed for this call, and when to look at those that say nothing
         self._at_work = time.monotonic()
         self._beat = 0.0
