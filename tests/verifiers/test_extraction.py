@@ -172,6 +172,18 @@ def test_what_is_taken_back_does_not_count(completion):
         *(r"Ce n'est pas \boxed{42}", r"Es ist nicht \boxed{42}", r"No es \boxed{42}", r"\boxed{42} is extraneous."),
         r"\boxed{42} was just my first guess, I now have 7",
         *(
+            r"\boxed{42}. Ignore that.",
+            r"Ignore \boxed{42}.",
+            r"\boxed{42}. I take that back.",
+            r"\boxed{42} violates the rules",
+        ),
+        *(
+            r"\boxed{42}, hmm, that can't be right.",
+            r"\boxed{42} must be ruled out",
+            r"A flawed method gives \boxed{42}.",
+        ),
+        *(r"\boxed{42}, but no.", r"\boxed{42} doesn't add up", r"x ≠ \boxed{42}", r"答案不可能是\boxed{42}"),
+        *(
             r"\boxed{42} seems fine at first but is wrong.",
             r"\boxed{42}: incorrect",
             r"\boxed{42} ✗",
@@ -217,6 +229,12 @@ def test_what_is_taken_back_does_not_win(completion, kind):
                 "The answer is 42, so 7 is wrong.",
             ),
             "The answer is 42 to 1 decimal place.",
+            *(
+                r"7 violates the rules, so \boxed{42}.",
+                r"\boxed{42} fits, while 7 does not.",
+                r"Ignoring 7, \boxed{42}",
+            ),
+            *(r"\boxed{42}. Check: 6 * 7 = 42", r"I made no mistake: \boxed{42}", r"\boxed{42}. Don't take 7."),
             r"Many students get 7. It is \boxed{42}.",
             "The answer is 42, not 7.",
             "The answer is 42. No other number works.",
@@ -229,7 +247,16 @@ def test_what_is_not_taken_back_counts(completion):
 
 
 @pytest.mark.parametrize(
-    "cue", ["No, 7.", "No wait, it is 7.", "Correction: 7", "Actually, it's 7.", "Scratch that: 7"]
+    "cue",
+    [
+        "Update: 7",
+        "My bad, it's 7.",
+        "No, 7.",
+        "No wait, it is 7.",
+        "Correction: 7",
+        "Actually, it's 7.",
+        "Scratch that: 7",
+    ],
 )
 @pytest.mark.parametrize("said", [r"\boxed{42}. ", "The answer is 42. ", "Answer: 42? "])
 def test_what_another_answer_takes_the_place_of_does_not_win(said, cue):
@@ -303,7 +330,13 @@ def test_words_around_a_value_are_passed_on():
     "completion, gold",
     [
         *(("The interval is (3, 4].", "(3,4]"), ("The point is (3, 4).", "(3,4)"), ("So the ratio is 3:4.", "3:4")),
-        *(("The area is 9π.", r"9\pi"), ("Therefore y = 2x + 1.", "y=2x+1"), ("5\n7", "5, 7"), ("5\n5", "5")),
+        *(
+            ("The area is 9π.", r"9\pi"),
+            ("Therefore y = 2x + 1.", "y=2x+1"),
+            ("5\n7", "5, 7"),
+            ("The set is {1, 2, 3}.", "1,2,3"),
+            ("5\n5", "5"),
+        ),
         ("Ann: 3, Bob: 15", "3, 15"),
         ("Ann: 3\nBob: 15", "15, 3"),
         (r"3 \text{ cups and } 15 \text{ plates}", "3,15"),
@@ -358,6 +391,9 @@ def test_what_is_said_beside_an_identical_answer_counts(completion, kind):
                 "Correct answer - B",
                 "A is wrong, so B",
                 "option b",
+                "选项B正确",
+                "C is false; B",
+                "The answer is B, although C is close.",
                 "B or (B)",
             ),
             *("B. It can't be A or C", "B is right. A or C would be wrong", "B, because A and C are too large"),
@@ -391,6 +427,9 @@ def test_more_ways_to_choose(completion):
                 "B y C",
                 "B (60%), C (40%)",
                 "Correct: B, C",
+                "B plus C",
+                "B? Not really. C",
+                "B选项错误",
                 "B is not right",
                 "B to D",
             ),

@@ -88,6 +88,7 @@ def test_boxed_brackets_need_not_balance(prediction, gold, correct):
 
 
 SAME_TEXT = [
+    *(("July 4th, 1776", "4 July 1776"), ("June 5, 1990", "1990"), ("5 May 2001", "May 2001")),
     ("Café Müller", "cafe muller"),
     ("well-known fact", "Well known fact"),
     ("bread, butter and jam", "bread, butter, jam"),
@@ -120,6 +121,7 @@ SAME_TEXT = [
     ("?", "?"),
 ]
 OTHER_TEXT = [
+    *(("July 4, 1776", "4 June 1776"), ("July 1776", "July 4, 1776")),
     ("3/4", "34"),
     ("7.5 kg", "75 kg"),
     ("9:15", "915"),

@@ -194,6 +194,8 @@ def normalize(text: str) -> str:
         return text.strip()
     # Most rules begin with a plain search for what they need: that is much quicker than a pattern that finds nothing.
     text = text.strip().replace("{:}", ":")
+    if text.startswith("$") and text.count("$") == 1:
+        text = "\\" + text  # $5
     if text.startswith("%"):
         text = _COMMENT.sub("", text)
     if "." in text and ("dots" in text or "..." in text or "…" in text):

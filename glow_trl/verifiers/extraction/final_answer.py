@@ -72,7 +72,7 @@ def _unboxed(text: str) -> Extraction:
     elif short is not None and "\n" in text and _NUMBER_LINES.fullmatch(text):
         return Extraction(", ".join(dict.fromkeys(_BULLETS.sub("", line) for line in text.split("\n"))), "whole")
     elif short is not None and (looks_bare(bare := _without_condition(text)) or _RESIDUES.fullmatch(bare)):
-        return Extraction(bare.lstrip("=≈ "), "whole")
+        return Extraction(bare.lstrip("=≈→⇒∴ "), "whole")
     elif short is not None and (listed := enumerated(text)):
         return Extraction(listed, "whole")
     if not _DECLINED.search(text[-BARE_LENGTH:]):

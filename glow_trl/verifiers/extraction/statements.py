@@ -39,6 +39,7 @@ _WRONG = re.compile(
 _SIGNS = ("####", "ans", "final", "result", "solution", "réponse", "reponse", "答", "antwort", "respuesta", "ответ")
 _LINE = re.compile(r"\n\s*+[aA]\s*+:")
 _FIRST_LINE = re.compile(r"\s*+[aA]\s*+:")
+_TEXT = re.compile(r"\\(?:text|mbox)\w*\s*\{([^{}]*)\}")
 _BULLET = re.compile(r"(?:\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")
 _FIRST_WORD = re.compile(r"[^\s.,;]++|\S")
 _DISPLAYS = ((r"\[", r"\]"), ("$$", "$$"), (r"\(", r"\)"), (r"\begin", r"\end"))
@@ -115,6 +116,8 @@ def replacements(after: str) -> list[str]:
     rest = same_paragraph(after)
     if len(rest) < 4:
         return []
+    if r"\text" in rest:
+        rest = _TEXT.sub(r" \1 ", rest)
     found = [said for _, _, said in stated_answers(rest)]
     said = revised(rest)
     return found if said is None else [said[: _statement_end(said, 0)], *found]

@@ -33,7 +33,7 @@ _SAID_OF_IT = re.compile(
 )
 # (3, 4], 3:4, 9 pi, 2x + 1
 _MORE_THAN_A_NUMBER = re.compile(
-    r"^[(\[]|^\d+(?::\d+)+\W*$|^[\d\s/]*(?:π|√|pi\b)|(?<![a-zA-Z])[a-zA-Z]\s*[-+*/^]\s*\S|\d[a-zA-Z]\s*[-+*/^]"
+    r"^[(\[{](?=.*\d)|^\d+(?::\d+)+\W*$|^[\d\s/]*(?:π|√|pi\b)|(?<![a-zA-Z])[a-zA-Z]\s*[-+*/^]\s*\S|\d[a-zA-Z]\s*[-+*/^]"
 )
 _UNSURE = re.compile(
     r"\b(?:could|might|may|maybe|perhaps|possibly|possible|either|alternatively|guess|guesses)\b", re.IGNORECASE

@@ -24,7 +24,7 @@ _LEADING = re.compile(
 )
 _ONE_LETTER = re.compile(r"\W*(?:(?:option|choice|letter|answer)\s+)?\W*([a-z])\W*", re.ASCII)
 _REJECTED = re.compile(
-    r"^\W*(?:no\b|or\s+not\b|或不|也?不(?:对|正确|是(?:正确|答案|对))|也?错|(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
+    r"^\W*(?:no\b|nope\b|not\s+really\b|or\s+not\b|或不|(?:选项|项)?是?错|也?不(?:对|正确|是(?:正确|答案|对))|也?错|(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
     r"(?:wrong|incorrect|false|not|ruled|eliminated|out|distractor|trap|decoy)\b|isn't|cannot|can't)",
     re.I,
 )
@@ -46,13 +46,13 @@ _ANOTHER = re.compile(
 )
 _NOT_BUT = re.compile(
     r"^\W*(?:(?:it(?:'s| is)\s+)?not\s+\W*[A-Z]\b[^\w\n]*(?:but|rather)\s+(?:rather\s+)?|[A-Z]\b\W*(?:is|was)\s+"
-    r"(?:wrong|incorrect|false|ruled\s+out|not\s+(?:right|correct))\W+(?:so|thus|hence|therefore|then|but)\W+)",
+    r"(?:wrong|incorrect|false|ruled\s+out|not\s+(?:right|correct))\W+(?:(?:so|thus|hence|therefore|then|but)\W+)?(?=[A-Z]\b))",
     re.I,
 )
 # With nothing but these between letters, all of them are given
 _ONLY_LETTERS = re.compile(
     r"(?:[\W_]|\b(?i:no|or|and|otherwise|else|then|wait|maybe|perhaps|possibly|probably|actually|also|even|option|choice|answer|"
-    r"the|it|is|s|could|be|might|if|vs|versus|sorry|oops|hmm|to|et|y|o|ou|und|oder|или|и)\b|或者?|还是|和|\d{1,3}\s?%"
+    r"the|it|is|s|could|be|might|if|vs|versus|plus|sorry|oops|hmm|to|et|y|o|ou|und|oder|или|и)\b|或者?|还是|和|\d{1,3}\s?%"
     r"|(?<![a-zA-Z])[A-Z](?![a-zA-Z]))*+",
 )
 _LONE_LETTER = re.compile(r"(?<![a-zA-Z'’])[A-Z](?![a-zA-Z'’])")
@@ -60,7 +60,7 @@ _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
 # "A because it is red" names an option, "A red one" does not
 _ARTICLE = re.compile(r"(?:A|I)\s+(?!(?:because|since|as|is|and|or|not|but|for|due|given)\b)[a-z]")
 _CHOSEN = re.compile(
-    r"(?:(?<![不未])(?<!不[能应该可])选择?|正确(?:答案|选项)|答案选?)\s*(?:应?[是为]|：|:)?\s*[（(]?([A-Z])(?![a-zA-Z])"
+    r"(?:(?<![不未])(?<!不[能应该可])选[择项]?|正确(?:答案|选项)|答案选?)\s*(?:应?[是为]|：|:)?\s*[（(]?([A-Z])(?![a-zA-Z])"
 )
 _NEGATION = re.compile(
     r"(?:\bnot|n't|\bnever|\bnor|\bneither|不是|\bexcept|\brule out|\beliminate|\brather than|\binstead of)"
@@ -77,7 +77,7 @@ _IS_CORRECT = re.compile(
     r"(?:correct|right|answer|best)\b"
 )
 # In the sentence of an answer, before its reason
-_HEDGING = re.compile(r"\b(?:or|if|unless|otherwise|might|may|possib\w+|perhaps|maybe|although)\b", re.IGNORECASE)
+_HEDGING = re.compile(r"\b(?:or|if|unless|otherwise|might|may|possib\w+|perhaps|maybe)\b", re.IGNORECASE)
 _REASON = re.compile(r"\b(?:because|since|as|so|therefore|which|where|due|given)\b|[.!?](?=\s)")
 
 
