@@ -14,7 +14,7 @@ from typing import Any
 from ..collection.labelling.judging import Judgement, Question, judge_in_order
 from ..data import MalformedLine, NoUsableRows, RejectsFile, read_jsonl, write_jsonl
 from ..errors import UserError
-from ..generation import EngineConfig
+from ..generation import EngineConfig, engine_class
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
 from ..stages.console import FiguresTable, say_results
@@ -106,7 +106,7 @@ class AuditConfig(EngineConfig):
 
         super().__post_init__()
         if not self.source or not self.output_dir:
-            raise UserError("name what to audit and where to write: glow-trl audit RUN_OR_FILE --output_dir DIR")
+            raise UserError("name what to audit (source) and where to write: glow-trl audit RUN_OR_FILE --output_dir DIR")
         self.columns = as_mapping(self.columns, "columns")
         for name in ("workers", "limit", "per_cell"):
             value = getattr(self, name)
@@ -114,6 +114,8 @@ class AuditConfig(EngineConfig):
                 raise UserError(f"{name} is {value}: it must be at least 1")
         for kind in (self.kind, *self.kinds):
             load_kind(kind)
+        if self.model_name_or_path:
+            engine_class(self.engine)
 
 
 def audit(config: AuditConfig, output_dir: Path) -> dict[str, Any]:
