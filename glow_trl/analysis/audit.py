@@ -106,7 +106,7 @@ class AuditConfig(EngineConfig):
 
         super().__post_init__()
         if not self.source or not self.output_dir:
-            raise UserError("name what to audit (source) and where to write: glow-trl audit RUN_OR_FILE --output_dir DIR")
+            raise UserError("name what to audit (source) and where to write it: audit RUN_OR_FILE --output_dir DIR")
         self.columns = as_mapping(self.columns, "columns")
         for name in ("workers", "limit", "per_cell"):
             value = getattr(self, name)
