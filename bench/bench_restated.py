@@ -18,18 +18,18 @@ from rich.console import Console
 from rich.table import Table
 
 from glow_trl.verifiers import VerifierPool
-from glow_trl.verifiers.equality.answers import split_top
 from glow_trl.verifiers.equality.latex import normalize
 from glow_trl.verifiers.restated import MODES, without_copies
 
 
 FORMULA = re.compile(r"\$\$(.+?)\$\$|\$(.+?)\$|\\\[(.+?)\\\]|\\\((.+?)\\\)", re.DOTALL)
+EQUALS = re.compile(r"=(?![^{}]*\})")  # in no braces
 
 
 def formulas(row: dict) -> list[str]:
     """The formulas of a question, and the sides of its equations, but for what is the gold answer itself."""
     found = [next(filter(None, match.groups())) for match in FORMULA.finditer(row["problem"])]
-    found += [side for formula in found for side in split_top(formula, "=")[0] if "=" in formula and side]
+    found += [side for formula in found if "=" in formula for side in EQUALS.split(formula) if side.strip()]
     gold = normalize(row["answer"]).replace(" ", "")
     return [formula for formula in dict.fromkeys(found) if normalize(formula).replace(" ", "") != gold]
 

@@ -94,7 +94,7 @@ def accuracy_reward(
         choices, tolerance (`Sequence`, *optional*):
             Options of multiple-choice questions, and tolerances of numbers, per row.
         prompts, problem (`Sequence`, *optional*):
-            The prompts, as the trainer gives them, or the questions themselves, which are taken where there are both.
+            The prompts, as the trainer gives them, or the questions themselves, which are taken in a row with both.
             An answer that only restates what was given there earns 0.0.
         restated (`str`, *optional*, defaults to `"reject"`):
             How strict that is: `"accept"`, `"reject"` or `"strict"`, see [`~glow_trl.verifiers.verify`].
@@ -127,8 +127,12 @@ def accuracy_reward(
     )
     if gold is None:
         raise UserError("accuracy_reward needs a column `answer` (or `solution`, or `gold`) in the training data")
-    if problem is None and prompts is not None:
-        problem = [question_text(prompt) for prompt in prompts]
+    if prompts is not None:
+        given = [None] * len(prompts) if problem is None else problem
+        problem = [
+            question_text(prompt) if is_missing(text) or not text else text
+            for prompt, text in zip(prompts, given, strict=False)
+        ]
     verdicts = verify_batch(
         [completion_text(completion) for completion in completions],
         gold,

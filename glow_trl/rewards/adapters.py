@@ -109,7 +109,7 @@ def _score(completion: str, gold: object, row: Mapping[str, Any], kind: str | No
 
 
 def _problem(row: Mapping[str, Any]) -> str | None:
-    return next((row[name] for name in _QUESTION if isinstance(row.get(name), str)), None)
+    return next((row[name] for name in _QUESTION if isinstance(row.get(name), str) and row[name]), None)
 
 
 def _plain(messages: Any) -> Any:

@@ -77,10 +77,16 @@ def without_copies(verdict: Verdict, gold: object, problem: str | None, restated
     Args:
         verdict ([`Verdict`]): what was found without the question.
         gold (`str` or number): the gold answer.
-        problem (`str`, *optional*): the question. Nothing is a copy where there is none.
+        problem (`str`, *optional*): the question. Nothing is a copy where there is none (or NaN in its place).
         restated (`str`, *optional*, defaults to `"reject"`): `"accept"`, `"reject"` or `"strict"`, see [`restates`].
     """
-    if not problem or restated == ACCEPT or verdict.correct is not True or verdict.kind not in _KINDS:
+    if (
+        not isinstance(problem, str)
+        or not problem
+        or restated == ACCEPT
+        or verdict.correct is not True
+        or verdict.kind not in _KINDS
+    ):
         return verdict
     answer = (verdict.extracted or "").strip()
     if not restates(answer, problem, str(gold), restated == STRICT):
@@ -199,9 +205,8 @@ def _parts(tree: tuple) -> Iterator[tuple]:
 
 def _tokens(text: str) -> str:
     """The tokens of a formula, in one spelling, without what LaTeX needs for grouping."""
-    return "".join(
-        _END + match[1] + _END for match in _TOKEN.finditer(normalize(_BINOMIAL.sub(r"\\binom", text))) if match[1]
-    )
+    normal = normalize(_BINOMIAL.sub(r"\\binom", text)).replace("*", r"\cdot ")
+    return "".join(_END + match[1] + _END for match in _TOKEN.finditer(normal) if match[1])
 
 
 def _operators(text: str) -> frozenset[str]:

@@ -34,6 +34,13 @@ COPIES = [
     (r"If $b - a = 2$ and $a = 0$, what is $b$?", "b - a = 2", "2"),
     (r"Let $a_1 = 3$ and $a_2 = 5$; what is the largest common divisor of $a_2$ and $10$?", "a_2 = 5", "5"),
     ("What is 17*3 + 4 (no calculator)?", "17*3+4", "55"),
+    # However the question and the answer write it
+    ("What is 17*3 (no calculator)?", r"17 \cdot 3", "51"),
+    ("What is 17 × 3 − 4?", r"17 \times 3 - 4", "47"),
+    ("Add 9² and 4².", "9^2", "81"),
+    ("What is √361?", r"\sqrt{361}", "19"),
+    (r"Compute \begin{align*}9^2 + 4^2.\end{align*}", "9^{2}+4^{2}", "97"),
+    (r"Find $\prod_{k=2}^{5} (k - 1)$.", r"\prod_{k=2}^5 (k-1)", "24"),
 ]
 # Lightly edited copies, which `strict` finds too
 EDITED = [
@@ -133,6 +140,14 @@ def test_the_reward_reads_prompts_in_both_forms():
     assert accuracy_reward(prompts=[chat], completions=[completion], answer=["625"], restated="accept") == [1.0]
     # A column with the question is nearer to it than the prompt
     assert accuracy_reward(prompts=["?"], completions=[completion], answer=["625"], problem=[problem]) == [0.0]
+    # and may have gaps, as in a data frame
+    assert accuracy_reward([completion] * 2, ["625"] * 2, prompts=[problem, "?"], problem=[float("nan"), None]) == [
+        0,
+        1,
+    ]
+    assert accuracy_reward([completion], ["625"], problem=[float("nan")]) == [1.0]
+    parts = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": problem}]}]
+    assert accuracy_reward([completion], ["625"], prompts=[parts]) == [0.0]
 
 
 @pytest.mark.skipif(not DATA.is_dir(), reason="the real data are elsewhere")

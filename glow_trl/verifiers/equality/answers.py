@@ -82,6 +82,7 @@ _COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
 _GREEK = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(GREEK)))})(?![a-zA-Z])")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
+_BRACKETS = re.compile(r"[()\[\]{}]")
 _OPENING = frozenset((*_OPEN, r"\{"))
 _CLOSING = frozenset((*_OPEN.values(), r"\}"))
 _OPENING_COMMANDS = (r"\begin", r"\langle", r"\lfloor", r"\lceil")
@@ -365,6 +366,15 @@ def balanced(text: str) -> bool:
     return depth == 0
 
 
+def nesting(text: str) -> int:
+    """How deep brackets of all kinds are nested in a text."""
+    deepest = depth = 0
+    for character in _BRACKETS.findall(text):
+        depth = depth + 1 if character in "([{" else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
+
+
 def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) -> Answer:
     if operators in (("\\in",), ("\\to",)) and is_name(sides[0]):
         return _parse(sides[1], depth + 1)
@@ -430,7 +440,8 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
     if _WHOLE_WORDS.fullmatch(text):
         return Words(text)
     worded = _LETTERS.search(text) is not None
-    if worded and (match := _MULTIPLIED.match(text.removeprefix(r"\$").strip())) and (number := plain_number(match.group(1))):
+    match = _MULTIPLIED.match(text.removeprefix(r"\$").strip()) if worded else None
+    if match and (number := plain_number(match.group(1))):
         value = number.value * _MULTIPLES[match.group(2)]
         return Scalar(match.group(0), ("number", value), value)
     if text.endswith("‰") and (match := _PER_MILLE.fullmatch(text)):

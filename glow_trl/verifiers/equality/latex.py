@@ -165,7 +165,7 @@ def unwrap(text: str) -> str:
                 )
                 if whole:
                     text = inside
-        for mark in _MARKS if text[:1] in "*_\"`" else ():
+        for mark in _MARKS if text[:1] in '*_"`' else ():
             if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
                 text = text[len(mark) : -len(mark)]
         if text == before:
