@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from glow_trl.verifiers.equality.comparison import equal_texts
 from glow_trl.verifiers.extraction.statements import _STATEMENT, _statements
+from glow_trl.verifiers.kinds import math
 from glow_trl.verifiers.kinds.kind import Options
 from glow_trl.verifiers.kinds.wording import has_other_words, normalize_text
 from glow_trl.verifiers.pool import judge_quickly
@@ -112,3 +114,14 @@ def test_a_word_that_the_gold_answer_lacks_shows_that_a_text_is_another():
     text = "It is said of Paris, and of twenty-one towns, that the answer there is Lyon. " * 3
     assert has_other_words(text, "lyon")
     assert not has_other_words("the twenty one and third percent", "21 3rd %")
+
+
+def test_only_a_short_text_is_compared_with_a_number_as_a_whole(monkeypatch):
+    compared = []
+    monkeypatch.setattr(math, "equal_texts", lambda one, other: compared.append(one) or equal_texts(one, other))
+    prose = (
+        "We count the hours first, of which there are two, and then the minutes that are left of the last one. " * 2
+    )
+    for text, gold in (("It takes 1 hour 30 minutes", "12"), (prose + "That makes 90.", "12"), (prose + "1.", "none")):
+        math.judge(text, gold, Options())
+    assert compared == ["30", "It takes 1 hour 30 minutes", "90", "1.", prose + "1."]

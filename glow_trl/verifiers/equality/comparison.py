@@ -34,6 +34,7 @@ _OPERATIONS = re.compile(
 )
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _PUNCTUATION = re.compile(r"[^\w\s+\-*/^=<>%.]")
+_TO_SPACES = {code: " " for code in range(128) if _PUNCTUATION.match(chr(code))}
 _POINT = re.compile(r"\.(?:(?<!\d\.)|(?!\d))")
 _SUBSCRIPT = re.compile(r"_\s*\{[^{}]*\}")
 _LETTERS = re.compile(r"[a-zA-Z]")
@@ -398,7 +399,7 @@ def _plain_words(answer: Answer) -> str:
     text = answer.text if isinstance(answer, Words | Scalar) else ""
     if r"\text" in text:
         text = _TEXT.sub(r" \1 ", text)
-    text = _PUNCTUATION.sub(" ", text)
+    text = text.translate(_TO_SPACES) if text.isascii() else _PUNCTUATION.sub(" ", text)
     if "." in text:
         text = _POINT.sub(" ", text)
     text = " ".join(text.split())

@@ -89,7 +89,7 @@ _ENVIRONMENT = re.compile(r"\\begin\s*\{")
 _SPACING = re.compile(r"(?<!\\)(?:\\[,;: >]|~)")
 _NEGATIVE_SPACE = re.compile(r"\\!\s*")
 _BRACED_COMMA = re.compile(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
-_CURRENCY = re.compile(r"\\\$|(?:US|A|C)\$(?=\s*\d)")
+_CURRENCY = re.compile(r"\\\$|US\$(?=\s*\d)|A\$(?=\s*\d)|C\$(?=\s*\d)")
 _SHORT_FRACTION = re.compile(
     r"\\frac\s*(?:(\d|(?<=\s)[a-zA-Z])|\{([^{}]*)\})\s*(?:(\d)|(\\pi\b|[a-zA-Z])|\{([^{}]*)\})"
 )
@@ -121,7 +121,7 @@ _LETTER_IN_TEXT = re.compile(
     r"|\\text\s*\{(?![gmsLNJKVW]\s*\}|\s+[gmshdltACFJKLMNTVW]\s*\})\s*([a-zA-Z])\s*\}"
 )
 _LOGARITHM_BASE = re.compile(r"(?<![a-zA-Z])\\?log(\d+)\s*\(")
-_DOLLAR = re.compile(r"(?<!\\)\$")
+_DOLLAR = re.compile(r"\$(?<!\\\$)")
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})")
 _OPERATOR_NAME = re.compile(r"\\(?:operatorname|mathop)\*?\s*\{\s*([a-zA-Z]+)\s*\}")
 _PERCENT_WORDS = re.compile(
@@ -207,7 +207,7 @@ def normalize(text: str) -> str:
         text = _FORMATTING.sub("", text)
     if "_" in text and _UNDERSCORED.fullmatch(text):
         text = text.replace("_", "")
-    if "10" in text:
+    if "10" in text and "^" in text:
         text = _TIMES_TEN.sub(r" \\cdot ", text)
     if "C(" in text:
         text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
@@ -216,7 +216,7 @@ def normalize(text: str) -> str:
     else:
         if "$" in text:
             text = _CURRENCY.sub(r"\\$", text)
-        if "," in text:
+        if "{" in text and "," in text:
             text = _BRACED_COMMA.sub("", text)
     if "$" in text:
         text = _DOLLAR.sub("", text)
