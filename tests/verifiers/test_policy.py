@@ -53,8 +53,33 @@ RULES = {
             (r"\lceil\frac{x}{300}\rceil", r"\lceil\frac{x}{301}\rceil"),
         ],
     ),
+    "factorials, binomials and what is rounded are compared to many digits": (
+        [
+            *(
+                ("(n+1)n!", "(n+1)!"),
+                (r"\frac{n}{n!}", r"\frac{1}{(n-1)!}"),
+                (r"\frac{n!}{k!(n-k)!}", r"\binom{n}{k}"),
+            ),
+            *(
+                (r"\frac{n}{7}\lfloor\frac{n}{3}\rfloor", r"\lfloor\frac n3\rfloor\frac n7"),
+                (r"\frac{(2n)!}{n!}", r"n!\binom{2n}{n}"),
+            ),
+        ],
+        [
+            ("(n+1)n!", "n!"),
+            (r"\binom{n}{k}", r"\binom{n}{k+1}"),
+            (r"\frac{n}{n!}", r"\frac{1}{n!}"),
+            ("(2n)!", "2n!"),
+        ],
+    ),
     "left sides count": (
-        [("BA=5", "AB=5"), ("(x,y)=(1,2)", "(y,x)=(2,1)"), (r"\sin\theta=\frac12", r"\frac12"), ("f(12)=5", "5")],
+        [
+            ("BA=5", "AB=5"),
+            ("(x,y)=(1,2)", "(y,x)=(2,1)"),
+            (r"\sin\theta=\frac12", r"\frac12"),
+            ("f(12)=5", "5"),
+            (r"-3", r"\Delta p=-3"),
+        ],
         [
             *((r"\sin\theta=\frac12", r"\cos\theta=\frac12"), (r"\alpha-\beta=3", r"\alpha+\beta=3")),
             *(("f(12)=5", "f(13)=5"), ("AB=5", "AC=5"), (r"\angle ABC=30", r"\angle BAC=30"), ("a_n=2^n", "b_n=2^n")),

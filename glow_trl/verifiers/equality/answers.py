@@ -42,6 +42,7 @@ _NAME = re.compile(
         | \\text\s*\{[^{}]*\}(?:\s*\([a-zA-Z0-9, ]*\))?
         | \\(?:overline|overrightarrow|vec|angle|triangle|hat|bar|widehat)\s*\{?\s*\\?[a-zA-Z]+\s*\}?
         | \\(?:sin|cos|tan|cot|sec|csc)\s*\(?\s*\\?[a-zA-Z]+\s*\)?
+        | \\Delta\s*[a-zA-Z](?:_\w)?
         | m?\s*\\(?:angle|measuredangle)\s*[A-Za-z]+
         | \|\s*\\?[a-zA-Z]+\s*\|
         | [a-zA-Z](?:\s*[a-zA-Z])+                                                          # words
