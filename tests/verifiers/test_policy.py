@@ -79,6 +79,9 @@ RULES = {
             (r"\sin\theta=\frac12", r"\frac12"),
             ("f(12)=5", "5"),
             (r"-3", r"\Delta p=-3"),
+            (r"\text{radius}=2", "r=2"),
+            ("q=5,p=3", "(p,q)=(3,5)"),
+            (r"\overline{AB}=2", "AB=2"),
         ],
         [
             *((r"\sin\theta=\frac12", r"\cos\theta=\frac12"), (r"\alpha-\beta=3", r"\alpha+\beta=3")),
@@ -86,6 +89,9 @@ RULES = {
             *(
                 (r"\tan\alpha=2", r"\tan\beta=2"),
                 ("|z|=2", "z=2"),
+                (r"\bar{X}=2", "X=2"),
+                (r"\text{radius}=2", "d=2"),
+                ("q=5,p=3", "(p,q)=(5,3)"),
                 ("f^{-1}(2)=5", "f(2)=5"),
                 (r"\frac{a}{b}=2", r"\frac{b}{a}=2"),
             ),

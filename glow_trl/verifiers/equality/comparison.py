@@ -26,7 +26,8 @@ Algebra = Callable[[Answer, Answer], bool | None]
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,(?!0+$)\d+")
 _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
 _INSIGNIFICANT_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
-_DECORATION = re.compile(r"\\(?:overline|overrightarrow|vec|hat|bar|widehat)(?![a-z])")
+# The mean \\bar{x} is not x, but a segment \\overline{AB} is AB.
+_DECORATION = re.compile(r"\\(?:overrightarrow|vec)(?![a-z])|\\(?:overline|hat|bar|widehat)(?=[A-Z]{2})")
 _POINTS = re.compile(r"(\\angle)?([A-Z]{2,3})")
 _OPERATIONS = re.compile(
     r"\\(?:i*int|oint|sum|prod|lim|gcd|lcm|det|max|min|bigcup|bigcap|ldots|cdots|dots)(?![a-zA-Z])"
@@ -238,7 +239,13 @@ def _unordered(first, second, algebra: Algebra) -> bool | None:
 def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
     if isinstance(prediction, Named) and isinstance(gold, Named):
         names = _canonical_name(prediction.name), _canonical_name(gold.name)
-        if "" in names or names[0] == names[1] or not all(map(_is_variable, names)) or set(names) == {"y", "f(x)"}:
+        if (
+            "" in names
+            or names[0] == names[1]
+            or _is_initial(*names)
+            or not all(map(_is_variable, names))
+            or set(names) == {"y", "f(x)"}
+        ):
             return equal(_in_order_of(gold.name, prediction), gold.value, algebra)
         # y = 2x may be x = y/2: then each value has the other's name in it.
         values = prediction.value, gold.value
@@ -248,9 +255,16 @@ def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | N
         if None not in trees and not (names[1] in free_names(trees[0]) and names[0] in free_names(trees[1])):
             return False
     elif not isinstance(prediction, Relation) and not isinstance(gold, Relation):
+        prediction = _in_one(prediction, gold)
         return equal(*(side.value if isinstance(side, Named) else side for side in (prediction, gold)), algebra)
     relations = (Relation(side.sides, ("=",)) if isinstance(side, Named) else side for side in (prediction, gold))
     return _equal_relations(*relations, algebra)
+
+
+def _is_initial(one: str, other: str) -> bool:
+    """Whether one name is a word and the other its first letter: `radius = 2` and `r = 2`."""
+    short, long = sorted((one, other), key=len)
+    return len(short) == 1 and len(long) > 3 and long.isalpha() and long[0].lower() == short.lower()
 
 
 def _is_variable(name: str) -> bool:
@@ -263,6 +277,17 @@ def _canonical_name(name: str) -> str:
     if match := _POINTS.fullmatch(name):
         name = (match.group(1) or "") + min(match.group(2), match.group(2)[::-1])
     return name
+
+
+def _in_one(prediction: Answer, gold: Answer) -> Answer:
+    """`q = 5, p = 3` as a pair for `(p, q) = (3, 5)`; any other answer as it is."""
+    if not isinstance(prediction, Several) or not isinstance(gold, Named) or not gold.name.startswith("("):
+        return prediction
+    values = {item.name: item.value for item in prediction.items if isinstance(item, Named)}
+    names = gold.name.strip("()").split(",")
+    if sorted(values) != sorted(names) or len(values) < len(prediction.items):
+        return prediction
+    return Several("()", tuple(values[name] for name in names))
 
 
 def _in_order_of(names: str, named: Named) -> Answer:

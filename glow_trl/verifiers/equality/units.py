@@ -167,7 +167,7 @@ _CURRENCY_AFTER = re.compile(r"\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*$")
 # Nothing else ends a unit that is no power.
 _UNIT_ENDS = frozenset(string.ascii_letters + "/.}$€£¥₹₽₩₪₫฿")
 _CHANGING = frozenset(
-    """squared cubed doubled tripled halved below above
+    """squared cubed doubled tripled quadrupled halved below above
     inverse absolute factorial or to not than if when minus plus over times unless except but through thru between
     pi sqrt half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths eighth
     eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths mod modulo base divided percent

@@ -19,7 +19,8 @@ _TAKEN_BACK = re.compile(
           | (?:do\s+not|don['’]t|never|nobody\s+would
               |(?:one|you|people|someone|students?|many|some)\s+(?:might|could|often|may))\s+
             (?:\w+ly\s+)?(?:be\s+tempted\s+to\s+)?(?:say|answer|write|put|box|claim|give|guess|choose|pick|think)
-          | (?:reject|discard|exclude|eliminate|disregard|ignore|strike|forget|scratch|rule\s+out)(?:s|d|ed|ing)?
+          | (?:reject|discard|exclude|eliminate|disregard|ignore|strike|forget|scratch|replace|rule\s+out)
+            (?:s|d|ed|ing)?
           | (?:tempt\w{0,6}|wrong|incorrect|mistake|easy|natural)\s+to\s+
             (?:say|answer|write|put|box|conclude|think|claim|give|guess|choose)
           | (?:wrong|incorrect|mistaken|naive|flawed|trap)(?:ly)?\s+
@@ -32,7 +33,7 @@ _TAKEN_BACK = re.compile(
 _TAKING_BACK = tuple(
     """not never n't n’t rather instead unlike tempt wrong incorrect mistake easy natural naive false untrue anything
     est était nicht es não non don nobody might could often may reject discard exclu eliminat disregard rule ignor
-    strike forget scratch flawed trap ≠ \\ne != 不是 不可能 并非 绝非 неверно неправильно""".split()
+    strike forget scratch replac flawed trap ≠ \\ne != 不是 不可能 并非 绝非 неверно неправильно""".split()
 )
 _FIRST_TRY = re.compile(
     r"""\b(?:(?:first|initial|earlier|previous|old)\s+(?:attempt|try|draft|thought|idea|approach)
@@ -53,14 +54,15 @@ _DISMISSED = re.compile(
         (?: (?:which|that|this|it|the\s+former)?\s*
             (?:['’]s|is|was|would\s+be|seems|looks|turn(?:s|ed)\s+out(?:\s+to\s+be)?)\s+
             (?:(?!not\b|never\b)\w++\s+){{0,2}}?
-            (?:{_WRONG}|{_REJECTED}|a\s+mistake\b
-              |not\s+(?:\w++\s+)?(?:correct|right|valid|it|the\s+(?:\w++\s+)?answer)\b)
+            (?:{_WRONG}|{_REJECTED}|an?\s+(?:mistake|slip|typo|error|blunder)\b
+              |not\s+(?:\w++\s+)?(?:correct|right|valid|acceptable|allowed|possible|it|the\s+(?:\w++\s+)?answer)\b)
             (?!\s+(?:to|that)\b)
           | (?:which|that|this|it)?\s*(?:(?:does|do|did)(?:n['’]t|\s+not)\s+
               (?:satisfy|work|fit|hold|solve|check|answer|add\s+up|make\s+sense|count)
             | (?:fails?|contradicts?|violates?)\b | (?:isn|wasn)['’]t\s+it\b
             | (?:which|that)\s+(?:we|I|you|one)\s+(?:must\s+|can\s+)?{_REJECT}\b
             | (?:has\s+to|must|should|needs\s+to)\s+be\s+{_REJECTED}
+            | (?:cannot|can['’]t|could\s+not)\s+(?:hold|work|happen)\b
             | (?:(?:is|was)n['’]t|cannot\s+be|can['’]t\s+be)\s+(?:the\s+)?(?:\w++\s+)?(?:correct|right|true|answer)\b
             | was\s+(?:only\s+|just\s+)?(?:my|the|our|a)\s+(?:first|initial|old)\b
             | (?:is|was)\s+(?:impossible|off\s+by|too\s+(?:big|small|large|high|low|many|few))\b(?!\s+to\b))
@@ -76,13 +78,15 @@ _DISMISSED = re.compile(
 
 _FILLER_WORDS = """no not wait actually it that this s is was should must be have been the my final right correct let
     me check recheck again recompute more precisely rather to just maybe perhaps even correction corrected real true
-    answer value result sorry I we now get mean make think of course but so""".split()
+    answer value result sorry I we now get mean meant make think of course but so""".split()
 _FILLER = rf"(?:[^\w\n$\\+-]|\b(?:{'|'.join(_FILLER_WORDS)})\b)"
 _REVISED = re.compile(
     rf"""[\s$.,;:?!)}}\]*(—–-]*+
         (?: (?:no|nope)(?=\s*[,.;:!—–-]|\s+wait\b)
           | (?:wait|oops|sorry|hmm|actually|correction|corrected|rather|edit|typo|or|more\s+precisely)\b
-          | (?:scratch\s+that|make\s+that|I\s+mean|on\s+second\s+thoughts?)\b | [=-]>|→|\\to\b|\\rightarrow\b
+          | (?:scratch\s+that|make\s+that|I\s+mean|on\s+second\s+thoughts?|should\s+(?:be|have\s+been)
+              |(?:could|might|may)\s+(?:also\s+)?be)\b
+          | [=-]>|→|\\to\b|\\rightarrow\b
           | (?:but|yet|however|though)\b(?={_FILLER}*?\b(?:s|is|be)\b) )
         {_FILLER}*+(?=[$\\+\d-]|\(?[A-J]\b)
       | [^\d$\\\n:]{{1,60}}?(?:(?<!check)(?<!note)(?<!hint)\s*:|\bit(?:['’]s|\s+is))\s+(?=[$+-]?\d[\d.,/]*\$?\W*\Z)""",

@@ -18,14 +18,15 @@ LETTERS = "ABCDEFGHIJ"
 
 _LEADING = re.compile(
     r"^\W*(?:(?i:for sure|definitely|clearly|probably|most likely|likely|surely|certainly|indeed|also|therefore|thus|"
-    r"simply|so|hence)\W+)?(?:(?:I|i)(?:\s+(?:would|will))?\s+(?i:think|believe|guess|say|choose|pick|select|go with)"
+    r"simply|so|hence)\W+)?(?:I(?:['’]m|\s+am)\s+(?i:\w+)(?:\s+that)?\s+)?"
+    r"(?:(?:I|i)(?:\s+(?:would|will))?\s+(?i:think|believe|guess|say|choose|pick|select|go with)"
     r"(?:\s+that)?\s+)?(?i:(?:it(?:['’]s| is| must be)\s+)?(?:the\s+)?(?:(?:option|choice|letter|answer)\s+)?)"
     r"[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
 )
 _ONE_LETTER = re.compile(r"\W*(?:(?:option|choice|letter|answer)\s+)?\W*([a-z])\W*", re.ASCII)
 _REJECTED = re.compile(
     r"^\W*(?:no\b|nope\b|not\s+really\b|or\s+not\b|或不|(?:选项|项)?是?错|也?不(?:对|正确|是(?:正确|答案|对))|也?错|(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
-    r"(?:wrong|incorrect|false|not|ruled|eliminated|out|distractor|trap|decoy)\b|isn't|cannot|can't)",
+    r"(?:wrong|incorrect|false|not|ruled|eliminated|out|distractor|trap|decoy)\b|was\s+(?:my|the|a)\s+(?:\w+\s+)?guess\b|≠|!=|isn't|cannot|can't)",
     re.I,
 )
 _PREDICATED = re.compile(
