@@ -52,7 +52,9 @@ def main() -> None:
         seconds, after = time.perf_counter() - started, os.times()
         used = sum(after[2:4]) - sum(before[2:4])
         results = json.loads((Path(name) / "out" / "results.json").read_text())
-        table.add_row(f"{results['rows']:,}", f"{seconds:.1f}", f"{used:.1f}", f"{results['agreement']:.2%}")
+        table.add_row(
+            f"{results['rows']:,}", f"{seconds:.1f}", f"{used:.1f}", f"{results['agreement']['ours, math-verify']:.2%}"
+        )
     Console().print(table)
 
 

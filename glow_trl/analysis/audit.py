@@ -1,23 +1,25 @@
 """The audit of a reward: `glow-trl audit RUN_OR_FILE --output_dir DIR [--key value ...]`."""
 
 import hashlib
+import heapq
 import itertools
 import logging
 import sys
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..collection.labelling.judging import Judgement, Question, judge_in_order
 from ..data import MalformedLine, NoUsableRows, RejectsFile, read_jsonl, write_jsonl
 from ..errors import UserError
-from ..generation import EngineConfig
+from ..generation import EngineConfig, engine_class
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
 from ..stages.console import FiguresTable, say_results
 from ..stages.dotted import own_code
-from ..stages.files import write_json
+from ..stages.files import atomic_file, write_json
 from ..stages.frame import stage_run
 from ..statistics.numbers import interval, percent
 from ..verifiers import Verdict, load_kind
@@ -52,9 +54,9 @@ class AuditConfig(EngineConfig):
             `log_completions`, the generations of `eval`, trajectories. Also the first argument of the command.
         output_dir (`str`):
             Where to write `results.json`, `audit.html`, `disagreements.jsonl` (the rows on which the judges differ),
-            `relabelled.jsonl` (all rows with `is_correct`, `extracted` and `reason` as judged now), `rejects.jsonl`
-            and `to_label.jsonl`, the sample: put `true` or `false` for `label` there (is the final answer right?), and
-            run the command again.
+            `relabelled.jsonl` (all rows with `is_correct`, `extracted` and `reason` as judged now; `is_correct` is
+            null where `label` would reject the row), `rejects.jsonl` and `to_label.jsonl`, the sample: put `true` or
+            `false` for `label` there (is the final answer right?), and run the command again.
         columns (`dict[str, str]`, *optional*):
             Columns that are named otherwise in the data; `gold`, `solution`, `prompt`, `question` and `prediction` are
             found without it.
@@ -104,7 +106,7 @@ class AuditConfig(EngineConfig):
 
         super().__post_init__()
         if not self.source or not self.output_dir:
-            raise UserError("name what to audit and where to write: glow-trl audit RUN_OR_FILE --output_dir DIR")
+            raise UserError("name what to audit (source) and where to write it: audit RUN_OR_FILE --output_dir DIR")
         self.columns = as_mapping(self.columns, "columns")
         for name in ("workers", "limit", "per_cell"):
             value = getattr(self, name)
@@ -112,6 +114,8 @@ class AuditConfig(EngineConfig):
                 raise UserError(f"{name} is {value}: it must be at least 1")
         for kind in (self.kind, *self.kinds):
             load_kind(kind)
+        if self.model_name_or_path:
+            engine_class(self.engine)
 
 
 def audit(config: AuditConfig, output_dir: Path) -> dict[str, Any]:
@@ -121,7 +125,8 @@ def audit(config: AuditConfig, output_dir: Path) -> dict[str, Any]:
         if not rows:
             raise NoUsableRows(f"{config.source}: no row can be audited; see {output_dir / 'rejects.jsonl'}")
     workers = config.workers or available_cores()
-    verdicts = _our_verdicts(rows, config, workers)
+    judgements = _our_judgements(rows, config, workers)
+    verdicts = [judgement.verdict for judgement in judgements]
     others = _math_verify(rows, config, workers)
     cells: dict[str, list[int]] = {}
     for index, (verdict, other) in enumerate(zip(verdicts, others, strict=True)):
@@ -129,52 +134,53 @@ def audit(config: AuditConfig, output_dir: Path) -> dict[str, Any]:
     labels_file = output_dir / LABELS_FILE
     hand = _read_labels(labels_file)
     keys = [row_key(row) for row in rows]
-    sample = _sample(cells, keys, config.per_cell, config.seed)
+    sample = _sample(cells, verdicts, keys, config.per_cell, config.seed)
     model: dict[int, bool | None] = {}
     if config.model_name_or_path:
         answers, _ = ask_model(config, [rows[index] for index in sample], output_dir)
         model = dict(zip(sample, answers, strict=True))
-    labels: dict[int, bool | None] = {
-        index: hand[keys[index]]["label"] if keys[index] in hand else None for index in sample
-    }
+    labels = {index: hand[keys[index]]["label"] for index in sample if keys[index] in hand}
+    cells_of = {index: name for name, members in cells.items() for index in members}
     results = {
         "source": config.source,
         "rows": len(rows),
         "rejected": rejects.count,
         "judged": dict(Counter(verdict.reason for verdict in verdicts).most_common()),
         "cells": {name: len(cells[name]) for name in sorted(cells)},
-        "agreement": _agreement(verdicts, others),
+        "agreement": _agreement(cells, verdicts, others, model),
         "given": _compare_given(rows, verdicts),
-        "labelled": sum(label is not None for label in labels.values()),
-        "sample": len(sample),
+        "sample": len({keys[index] for index in sample}),
+        "labelled": len({keys[index] for index in sample} & hand.keys()),
+        "labelled_elsewhere": len(hand.keys() - {keys[index] for index in sample}),
+        "unlabelled_cells": sorted({cells_of[index] for index in sample} - {cells_of[index] for index in labels}),
         "by_hand": error_rates(_strata(cells, verdicts, labels), config.seed),
         "by_model": error_rates(_strata(cells, verdicts, model), config.seed),
         "by_agreement": _bounds(cells),
     }
     shown = [
         _shown(rows[index], verdicts[index], others[index], model.get(index), labels.get(index))
-        for name, members in sorted(cells.items())
-        if _differs(name)
+        for name, members in sorted(cells.items(), key=_by_interest)
         for index in members
+        if _differ(verdicts[index].correct, others[index], model.get(index), labels.get(index))
     ]
     write_jsonl(output_dir / "disagreements.jsonl", shown)
-    write_jsonl(output_dir / "relabelled.jsonl", map(_relabelled, rows, verdicts))
+    write_jsonl(output_dir / "relabelled.jsonl", map(_relabelled, rows, judgements))
     to_label = {
-        keys[index]: {"id": keys[index], "label": labels[index], "cell": _cell(verdicts[index], others[index])}
+        keys[index]: {"id": keys[index], "label": labels.get(index), "cell": cells_of[index]}
         | _shown(rows[index], verdicts[index], others[index], model.get(index), None)
         for index in sample
     }
     # No label is lost, also of a row that another seed or verdict has taken out of the sample
     write_jsonl(labels_file, [*to_label.values(), *(row for key, row in hand.items() if key not in to_label)])
-    (output_dir / "audit.html").write_text(render_page(results, shown), encoding="utf-8")
+    # JSON can spell lone surrogates, a page cannot
+    with atomic_file(output_dir / "audit.html", "wb") as file:
+        file.write(render_page(results, shown).encode("utf-8", "replace"))
     write_json(output_dir / RESULTS_FILE, results)
     return results
 
 
-def _our_verdicts(rows: Sequence[dict[str, Any]], config: AuditConfig, workers: int) -> list[Verdict]:
-    """Our verdict on each row; what is alike is judged once."""
-    from ..collection.labelling.judging import Question, judge_in_order
-
+def _our_judgements(rows: Sequence[dict[str, Any]], config: AuditConfig, workers: int) -> list[Judgement]:
+    """Our judgement of each row; what is alike is judged once."""
     asked: dict[tuple, int] = {}
     numbers = []
     for row in rows:
@@ -182,9 +188,12 @@ def _our_verdicts(rows: Sequence[dict[str, Any]], config: AuditConfig, workers: 
         question = Question(row["answer"], row.get("kind") or config.kind, options)
         numbers.append(asked.setdefault((row["completion"], question), len(asked)))
     stream = ((number, completion, question) for (completion, question), number in asked.items())
-    found = [judgement.verdict for _, judgement in judge_in_order(stream, workers, config.timeout)]
+    found = [judgement for _, judgement in judge_in_order(stream, workers, config.timeout)]
     return [
-        without_copies(found[number], row["answer"], row["problem"], config.restated)
+        replace(
+            found[number],
+            verdict=without_copies(found[number].verdict, row["answer"], row["problem"], config.restated),
+        )
         for number, row in zip(numbers, rows, strict=True)
     ]
 
@@ -208,29 +217,43 @@ def _cell(verdict: Verdict, other: bool | None) -> str:
     return f"ours {_word(verdict.correct)}, math-verify {_word(other)}"
 
 
-def _differs(cell: str) -> bool:
-    return cell in (_NAMES[True, False], _NAMES[False, True])
+def _by_interest(cell: tuple[str, Any]) -> tuple[bool, str]:
+    """Those cells first in which the judges differ."""
+    return cell[0] not in (_NAMES[True, False], _NAMES[False, True]), cell[0]
+
+
+def _differ(*said: bool | None) -> bool:
+    return len({*said} - {None}) > 1
 
 
 _NAMES = {(a, b): f"ours {_word(a)}, math-verify {_word(b)}" for a in (True, False) for b in (True, False)}
 
 
-def _sample(cells: dict[str, list[int]], keys: Sequence[str], per_cell: int, seed: int) -> list[int]:
+def _sample(
+    cells: dict[str, list[int]], verdicts: Sequence[Verdict], keys: Sequence[str], per_cell: int, seed: int
+) -> list[int]:
     """
-    Rows drawn from each cell, those first on which the judges differ: in an order that is random, but each row's own,
-    so that few others are drawn where a few rows come, go, or change their cell.
+    Rows drawn from each cell of which there is something to say, those first on which the judges differ: in an order
+    that is random, but each row's own, so that few others are drawn where a few rows come, go, or change their cell.
+    Rows that are alike are drawn one by one, too: together they would be no sample of the rows.
     """
-
-    def rank(index: int) -> tuple[bytes, int]:
-        return hashlib.blake2b(f"{seed}/{keys[index]}".encode(), digest_size=8).digest(), index
-
     drawn = []
-    for name in sorted(cells, key=lambda name: (not _differs(name), name)):
-        drawn += sorted(cells[name], key=rank)[:per_cell]
+    for _, members in sorted(cells.items(), key=_by_interest):
+        if verdicts[members[0]].correct is None:
+            continue
+        alike: Counter[str] = Counter()
+        ranks = []
+        for index in members:
+            alike[keys[index]] += 1
+            name = f"{seed}/{keys[index]}/{alike[keys[index]]}"
+            ranks.append((hashlib.blake2b(name.encode(), digest_size=8).digest(), index))
+        drawn += [index for _, index in heapq.nsmallest(per_cell, ranks)]
     return drawn
 
 
-def _strata(cells: dict[str, list[int]], verdicts: Sequence[Verdict], labels: dict[int, bool | None]) -> list[Stratum]:
+def _strata(
+    cells: dict[str, list[int]], verdicts: Sequence[Verdict], labels: Mapping[int, bool | None]
+) -> list[Stratum]:
     """The cells but those without a usable gold answer, of which there is nothing to say."""
     strata = []
     for members in cells.values():
@@ -252,13 +275,28 @@ def _bounds(cells: dict[str, list[int]]) -> dict[str, Any]:
     }
 
 
-def _agreement(verdicts: Sequence[Verdict], others: Sequence[bool | None]) -> float | None:
-    pairs = [
-        (verdict.correct, other)
-        for verdict, other in zip(verdicts, others, strict=True)
-        if verdict.correct is not None and other is not None
-    ]
-    return sum(one == other for one, other in pairs) / len(pairs) if pairs else None
+def _agreement(
+    cells: dict[str, list[int]],
+    verdicts: Sequence[Verdict],
+    others: Sequence[bool | None],
+    model: Mapping[int, bool | None],
+) -> dict[str, float]:
+    """The share of rows on which two judges agree, of those that both judge; a model's, by the sample of each cell."""
+    sums: dict[str, tuple[float, int]] = {}
+    for members in cells.values():
+        ours, other = verdicts[members[0]].correct, others[members[0]]
+        said = [answer for index in members if (answer := model.get(index)) is not None]
+        pairs = {
+            "ours, math-verify": ([other], ours),
+            "ours, model": (said, ours),
+            "math-verify, model": (said, other),
+        }
+        for name, (answers, verdict) in pairs.items():
+            if verdict is not None and answers and answers[0] is not None:
+                agreeing, size = sums.get(name, (0.0, 0))
+                share = sum(answer == verdict for answer in answers) / len(answers)
+                sums[name] = agreeing + share * len(members), size + len(members)
+    return {name: agreeing / size for name, (agreeing, size) in sums.items()}
 
 
 def _compare_given(rows: Sequence[dict[str, Any]], verdicts: Sequence[Verdict]) -> dict[str, int] | None:
@@ -294,11 +332,13 @@ def _shown(
     return shown | {name: value for name, value in (("model", model), ("hand", label)) if value is not None}
 
 
-def _relabelled(row: dict[str, Any], verdict: Verdict) -> dict[str, Any]:
+def _relabelled(row: dict[str, Any], judgement: Judgement) -> dict[str, Any]:
+    verdict = judgement.verdict
     kept = {name: value for name, value in row.items() if name not in ("given", "verdict")}
     if row["given"] is not None:
         kept["is_correct_given"] = row["given"]
-    return kept | {"is_correct": verdict.correct, "extracted": verdict.extracted, "reason": verdict.reason}
+    correct = verdict.correct if judgement.is_judged else None
+    return kept | {"is_correct": correct, "extracted": verdict.extracted, "reason": verdict.reason}
 
 
 def _read_labels(path: Path) -> dict[str, dict[str, Any]]:
@@ -311,9 +351,15 @@ def _read_labels(path: Path) -> dict[str, dict[str, Any]]:
             label = row.get("label")
             if label is None:
                 continue
-            if not isinstance(label, bool) or not isinstance(row.get("id"), str):
+            if not isinstance(label, bool):
                 raise UserError(f"{path}, line {number}: `label` is {label!r:.40}; put true, false or null there")
-            labels[row["id"]] = row
+            key = row.get("id")
+            if not isinstance(key, str):
+                raise UserError(f"{path}, line {number}: it has no `id`; leave there what was written")
+            if labels.setdefault(key, row)["label"] is not label:
+                raise UserError(
+                    f"{path}, line {number}: the row {key} has another `label` further up; keep one of them"
+                )
     except MalformedLine as error:
         raise UserError(f"{error}; correct the line, or delete the file to draw the sample again") from error
     return labels
@@ -340,14 +386,17 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def summary(results: dict[str, Any]) -> str:
     """One line about what was found."""
-    agreement = results["agreement"]
     text = f"{results['rows']:,} rows"
-    if agreement is not None:
-        text += f", our verdict and math-verify's agree on {agreement:.2%}"
+    text += "".join(
+        f"; agreement of {pair.replace(', ', ' and ')}: {value:.2%}" for pair, value in results["agreement"].items()
+    )
     if results["given"]:
         given = results["given"]
         text += f"; of {given['compared']:,} labels {given['now_right']:,} became right, {given['now_wrong']:,} wrong"
-    if results["by_hand"] is None:
+    if results["by_hand"] is None and results["labelled"]:
+        cells = "; ".join(results["unlabelled_cells"])
+        text += f"; for rates label some rows of these cells of {LABELS_FILE}, too: {cells}"
+    elif results["by_hand"] is None:
         text += f"; label the {results['sample']} rows of {LABELS_FILE} and run it again for rates"
     return text
 

@@ -23,7 +23,7 @@ from ..verifiers.kinds.kind import Options
 from ..verifiers.restated import without_copies
 from ..verifiers.rows import find_judging_fault
 from ..verifiers.workers.supervisor import available_cores
-from .labelling.judging import Judgement, Question, judge_in_order
+from .labelling.judging import Question, judge_in_order
 from .labelling.pass_rates import PassRates
 
 
@@ -101,7 +101,7 @@ def label(config: LabelConfig, run: StageRun) -> dict[str, Any]:
             verdict = without_copies(judgement.verdict, row["answer"], row["problem"], config.restated)
             if not judgement.gold_is_usable:
                 output.unusable_gold += 1
-            if _is_judged(judgement):
+            if judgement.is_judged:
                 output.add(row, verdict)
             else:
                 reason = verdict.reason if not verdict.judged else "bad_gold"
@@ -127,12 +127,6 @@ def label(config: LabelConfig, run: StageRun) -> dict[str, Any]:
         **output.pass_rates.facts,
         **output.comparison,
     }
-
-
-def _is_judged(judgement: Judgement) -> bool:
-    """A gold answer that fails its own verifier can still be matched, but what it does not match may be right."""
-    verdict = judgement.verdict
-    return verdict.judged and (judgement.gold_is_usable or verdict.correct is True)
 
 
 class _Output:

@@ -27,6 +27,7 @@ def _log_verdicts(
     if log_extra is not None:
         log_extra("accuracy/gold", ["" if is_missing(gold) else str(gold) for gold in golds])
         log_extra("accuracy/extracted", [verdict.extracted or "" for verdict in verdicts])
+        log_extra("accuracy/kind", [verdict.kind for verdict in verdicts])
         log_extra("accuracy/reason", [verdict.reason for verdict in verdicts])
     if log_metric is not None and verdicts:
         for reason in ("timeout", "error", "no_answer", "hedged", "restated", "bad_gold"):
@@ -101,9 +102,9 @@ def accuracy_reward(
         domain, source (`Sequence`, *optional*):
             What each question is about, and where it comes from: names by which the reward is logged too.
         log_extra, log_metric (`Callable`, *optional*):
-            Given by the trainer: gold and extracted answers and reasons go into the table of completions, the shares
-            of timeouts, errors, missing, hedged and restated answers into the metrics, and `accuracy/domain/NAME` and
-            `accuracy/source/NAME`, the mean reward of each domain and source.
+            Given by the trainer: gold and extracted answers, kinds and reasons go into the table of completions, the
+            shares of timeouts, errors, missing, hedged and restated answers into the metrics, and
+            `accuracy/domain/NAME` and `accuracy/source/NAME`, the mean reward of each domain and source.
         unjudged (`str`, *optional*, defaults to `"none"`):
             What a completion earns that could not be judged: `"none"`, no reward, so that it teaches nothing;
             `"zero"`, 0.0 as a wrong one. Each call says in the log how many there were. In TRL's trainer:

@@ -52,7 +52,7 @@ def test_judges_side_by_side(audited):
         "ours wrong, math-verify right": 1,
         "ours wrong, math-verify wrong": 1,
     }
-    assert results["agreement"] == 3 / 4
+    assert results["agreement"] == {"ours, math-verify": 3 / 4}
     assert results["given"] == {"compared": 4, "now_right": 1, "now_wrong": 2}
     assert results["by_hand"] is None and results["by_agreement"]["false_negative_rate_at_most"] == 1 / 3
     (differing,) = lines(out / "disagreements.jsonl")
@@ -81,13 +81,75 @@ def test_labels_by_hand_are_read_on_the_next_call_and_never_lost(audited):
     assert sum(row["label"] is not None for row in lines(out / "to_label.jsonl")) == 5
 
 
-def test_a_label_that_is_none_is_refused(audited, glow_trl, tmp_path):
+def test_what_lacks_labels_is_named(audited):
     out = audited()
     sample = lines(out / "to_label.jsonl")
-    sample[1]["label"] = "yes"
+    sample[0]["label"] = False
+    write_jsonl(out / "to_label.jsonl", [*sample, {"id": "of another file", "label": True}])
+    results = json.loads((audited() / "results.json").read_text())
+    assert results["by_hand"] is None and (results["labelled"], results["labelled_elsewhere"]) == (1, 1)
+    assert results["unlabelled_cells"] == sorted({row["cell"] for row in sample[1:]}) and len(sample) == 5
+    kept = lines(out / "to_label.jsonl")
+    assert kept[-1] == {"id": "of another file", "label": True} and len(kept) == 6
+    # The row itself has changed: its label is of another answer, and is kept
+    changed = [row | {"completion": row["completion"] + "!"} for row in ROWS]
+    results = json.loads((audited(changed) / "results.json").read_text())
+    assert (results["labelled"], results["labelled_elsewhere"]) == (0, 2)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (lambda rows: rows[1].update(label="yes"), "line 2: `label` is 'yes'"),
+        (lambda rows: rows[1].update(label=1), "line 2: `label` is 1"),
+        (lambda rows: rows[2].update(label=True, id=None), "line 3: it has no `id`"),
+        (lambda rows: rows.extend([rows[0] | {"label": True}, rows[0] | {"label": False}]), "line 7: the row"),
+    ],
+)
+def test_a_label_that_is_none_is_refused(audited, glow_trl, tmp_path, spoil, says):
+    out = audited()
+    sample = lines(out / "to_label.jsonl")
+    spoil(sample)
     write_jsonl(out / "to_label.jsonl", sample)
+    before = (out / "to_label.jsonl").read_bytes()
     code, said = glow_trl("audit", tmp_path / "rows.jsonl", "--output_dir", out)
-    assert code == 2 and "line 2" in said and "'yes'" in said
+    assert code == 2 and says in said and (out / "to_label.jsonl").read_bytes() == before
+
+
+def test_rows_that_are_alike_are_one_question_to_a_person_but_no_sample_by_themselves(audited):
+    """Of 60 rows 40 are the same: a sample of 20 has others, too, and one label counts for all that are the same."""
+    rows = [ROWS[0]] * 40 + [
+        {"problem": f"{n}+1=?", "completion": f"\\boxed{{{n}}}", "answer": str(n)} for n in range(20)
+    ]
+    out = audited(rows, "--per_cell", 20)
+    sample = lines(out / "to_label.jsonl")
+    assert len({row["id"] for row in sample}) == len(sample) and 3 <= len(sample) <= 17
+    for row in sample:
+        row["label"] = row["completion"] == ROWS[0]["completion"]
+    write_jsonl(out / "to_label.jsonl", sample)
+    rates = json.loads((audited(rows, "--per_cell", 20) / "results.json").read_text())["by_hand"]
+    assert rates["labels"] == 20 and rates["accuracy"] == (20 - len(sample) + 1) / 20
+
+
+def test_what_is_written_is_an_input_of_the_other_stages(audited, glow_trl, tmp_path):
+    """Rows whose gold answer is unusable have no label, as `label` would reject them."""
+    rows = ROWS[:4] + [{"problem": "?", "completion": "5", "answer": gold, "is_correct": True} for gold in ":{"]
+    again = audited(rows) / "relabelled.jsonl"
+    assert [row["is_correct"] for row in lines(again)] == [True, False, False, True, None, None]
+    for stage, rejected in (("label", 2), ("mix", 2)):
+        code, said = glow_trl(stage, "--dataset_name", again, "--output_dir", tmp_path / stage)
+        assert code == 0 and len(lines(tmp_path / stage / "rejects.jsonl")) == rejected, said
+    labelled = {row["problem"]: row["is_correct"] for row in lines(tmp_path / "label" / "trajectories.jsonl")}
+    assert labelled == {row["problem"]: row["is_correct"] for row in lines(again)[:4]}
+
+
+def test_the_page_shows_texts_as_they_are(audited):
+    """Markup, characters that no file can hold, and missing parts are no more than text."""
+    nasty = "<script>alert(1)</script> & \ud800 \x00 </pre>"
+    row = {"problem": f"Compute $1 + 1$. {nasty}", "completion": f"{nasty} \\boxed{{1 + 1}}", "answer": "2"}
+    page = (audited([row, {**row, "problem": None}]) / "audit.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;alert(1)&lt;/script&gt; &amp; ?" in page
+    assert page.count("<article>") == 1 and page.count("</pre>") == 2
 
 
 def test_rollouts_of_a_run_are_found_and_read(audited, glow_trl, tmp_path):
@@ -110,12 +172,22 @@ def test_rollouts_of_a_run_are_found_and_read(audited, glow_trl, tmp_path):
     assert code == 0, said
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert results["rows"] == 3 and results["given"] == {"compared": 3, "now_right": 1, "now_wrong": 1}
+    # What `label` read and what it wrote are the same trajectories
+    write_jsonl(run / "collect" / "trajectories-00000-of-00001.jsonl", [generation] * 2)
+    write_jsonl(run / "label" / "trajectories.jsonl", [generation | {"is_correct": True}] * 2)
+    assert glow_trl("audit", run, "--output_dir", run / "audit", "--workers", 1)[0] == 0
+    results = json.loads((run / "audit" / "results.json").read_text())
+    assert results["rows"] == 5 and results["given"] == {"compared": 5, "now_right": 1, "now_wrong": 1}
+    before = results
+    assert glow_trl("audit", run, "--output_dir", run / "audit", "--workers", 1)[0] == 0
+    assert json.loads((run / "audit" / "results.json").read_text()) == before
     (tmp_path / "empty").mkdir()
     code, said = glow_trl("audit", tmp_path / "empty", "--output_dir", tmp_path / "out2")
     assert code == 2 and "no rollouts" in said
 
 
-def test_each_pair_is_judged_once_by_math_verify_and_one_that_hangs_costs_no_other():
+def test_each_pair_is_judged_once_by_math_verify_and_one_that_hangs_costs_no_other(monkeypatch):
+    monkeypatch.setattr("glow_trl.analysis.auditing.other_judges._SECONDS", 2.5)
     pairs = [(r"$\boxed{\frac{1}{2}}$", "0.5"), (r"$\boxed{9^{9^{9^9}}}$", "3"), (r"$\boxed{3}$", "4")]
     verdicts = math_verify_all(pairs * 50, workers=1)
     assert list(verdicts) == pairs or set(verdicts) == set(pairs)
@@ -198,6 +270,8 @@ def test_a_model_judges_the_sample_and_its_answers_are_kept(audited, monkeypatch
     out = audited(ROWS[:4], *model)
     results = json.loads((out / "results.json").read_text())
     assert len(YesMan.asked) == 4 and results["by_model"]["labels"] == 4
+    assert results["agreement"] == {"ours, math-verify": 3 / 4, "ours, model": 3 / 4, "math-verify, model": 1 / 2}
+    assert [row["answer"] for row in lines(out / "disagreements.jsonl")] == ["7", r"\frac12"]
     # Of the right answers 2 and 1/2 the model takes the second for wrong, which ours accepts
     assert results["by_model"]["false_positive_rate"] == 1 / 3
     assert results["by_model"]["false_negative_rate"] == 0

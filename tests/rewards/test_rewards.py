@@ -69,6 +69,7 @@ def test_logging():
     )
     assert rewards == [1.0, 0.0, 0.0, None]
     assert columns["accuracy/extracted"][:2] == ["5", ""]
+    assert columns["accuracy/kind"] == ["math"] * 4
     assert columns["accuracy/reason"] == ["match", "no_answer", "hedged", "bad_gold"]
     assert metrics["accuracy/hedged"] == metrics["accuracy/bad_gold"] == 0.25 and metrics["accuracy/timeout"] == 0.0
     assert all(len(column) == 4 for column in columns.values())

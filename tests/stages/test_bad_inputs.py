@@ -87,18 +87,21 @@ bad("sft", "a negative flag of a setting that is none", "unknown option --no_max
 for value in ("five", "1.5", "1e400", "nan", "", "٣x", "0x10", "[1]", "{a: 1}"):
     bad("label", f"limit is {value!r}", "limit", limit=value)
 for value in ("fast", "nan", "inf", "1e400", "-1", "0", ""):
-    bad("label", f"timeout is {value!r}", "timeout", timeout=value)
+    each("label audit", f"timeout is {value!r}", "timeout", timeout=value)
+each("label eval grpo verify audit", "restated that there is not", "restated", restated="rejects")
 for value in ("0", "-1"):
     each("collect label mix sft grpo loss annotate", f"limit is {value}", "limit", limit=value)
     bad("eval", f"limit is {value}", "limit", limit=value)
-    bad("label", f"workers is {value}", "workers", workers=value)
+    each("label audit", f"workers is {value}", "workers", workers=value)
+    bad("audit", f"limit is {value}", "limit", limit=value)
+    bad("audit", f"per_cell is {value}", "per_cell", per_cell=value)
     bad("verify", f"workers is {value}", "workers", workers=value)
     each("collect eval annotate loss", f"batch_size is {value}", "batch_size", batch_size=value)
-    each("collect eval annotate entropy", f"max_new_tokens is {value}", "max_new_tokens", max_new_tokens=value)
+    each("collect eval annotate entropy audit", f"max_new_tokens is {value}", "max_new_tokens", max_new_tokens=value)
     each("collect eval", f"num_samples is {value}", "num_samples", num_samples=value)
     each("eval entropy", f"entropy_questions is {value}", "entropy_questions", entropy_questions=value)
 for value in ("-0.1", "nan", "inf", "hot"):
-    each("collect eval", f"temperature is {value}", "temperature", temperature=value)
+    each("collect eval audit", f"temperature is {value}", "temperature", temperature=value)
 for value in ("0", "1.5", "nan"):
     bad("eval", f"top_p is {value}", "top_p", top_p=value)
 bad("eval", "a bool that is a word", "perhaps", rescore="perhaps")
@@ -392,6 +395,7 @@ READERS = {
     "grpo": ("dataset_name", QUESTIONS, "answer"),
     "loss": ("dataset_name", ROWS, "completion"),
     "annotate": ("dataset_name", ROWS, "completion"),
+    "audit": ("source", ROWS, "answer"),
     "verify": ("file", PREDICTIONS, "prediction"),
 }
 
@@ -407,7 +411,8 @@ for command, (setting, rows, column) in READERS.items():
         bad(command, f"data: {name}", says, files={file: content}, **{setting: f"{{here}}/{file}"}, **options)
 
     bad(command, "data: no such file", "none.jsonl", **{setting: "{here}/none.jsonl"})
-    bad(command, "data: a folder", "", **{setting: "{good}"})
+    if command != "audit":  # which finds the rollouts in a folder
+        bad(command, "data: a folder", "", **{setting: "{good}"})
     data("an empty file", "empty", b"")
     data("nothing but blank lines", "empty", b"\n \n\n")
     data("no JSON", "line 1: not valid JSON", b"problem,answer\n1,2\n")
@@ -456,6 +461,21 @@ for file, name, says, content in (
     ("rows.jsonl.gz", "a compressed file", "unknown kind of file", b"\x1f\x8b\x08\x00"),
 ):
     each("label sft", f"data: {name}", says, files={file: content}, dataset_name=f"{{here}}/{file}")
+    bad("audit", f"data: {name}", says, files={file: content}, source=f"{{here}}/{file}")
+    if file == "rows.parquet":
+        table = "run/completions/completions_00001.parquet"
+        bad("audit", f"data: {name} in a run", says, files={table: content}, source="{here}/run")
+bad("audit", "data: a folder without rollouts", "log_completions", files={"run/a.txt": "a"}, source="{here}/run")
+bad("audit", "data: a NUL byte", "source", config='source: "a\\0b.jsonl"\n', source=None)
+bad("audit", "data: a column that is not there", "no column 'gold'", columns="{answer: gold}")
+for content, says in (
+    ('{"id": "a", "label": "yes"}\n', "line 1: `label` is 'yes'"),
+    ('{"id": "a", "label": true}\n{"id": "a", "label": false}\n', "line 2: the row a has another `label`"),
+    ('{"label": true}\n', "line 1: it has no `id`"),
+    ('{"id": "a", "label": tru\n', "line 1: not valid JSON"),
+    ("[true]\n", "line 1: expected an object"),
+):
+    bad("audit", f"labels: {content!r}", says, files={"out/to_label.jsonl": content}, begun=True)
 each("label sft", "data: a pattern that nothing matches", "no file matches", dataset_name="{here}/*.jsonl")
 each("label sft", "data: a variable that is not set", "NOT_SET_ANYWHERE", dataset_name="${NOT_SET_ANYWHERE}/a.jsonl")
 each("label sft", "data: a folder that is not there", "none", dataset_name="{here}/none/rows.jsonl")
@@ -962,7 +982,7 @@ for path, says in (
     ("own_syntax:judge", "own_syntax"),
     ("maths", "did you mean math?"),
 ):
-    each("label verify", f"kind {path!r}", says, files=OWN, kind=path)
+    each("label verify audit", f"kind {path!r}", says, files=OWN, kind=path)
 for path, says in (
     ("transformer", "did you mean transformers?"),
     ("no_such_module:Engine", "no_such_module"),
@@ -971,6 +991,7 @@ for path, says in (
     ("own_raises:Engine", "not today"),
 ):
     each("eval collect", f"engine {path!r}", says, files=OWN, engine=path)
+    bad("audit", f"engine of the judge {path!r}", says, files=OWN, engine=path, model_name_or_path="{good}/model")
 bad("annotate", "judge that there is not", "judge", judge="rul")
 bad("annotate", "judge that is no class", "own_good:NUMBER", judge="own_good:NUMBER", files=OWN)
 bad("annotate", "judge that raises at import", "not today", judge="own_raises:Judge", files=OWN)
@@ -981,12 +1002,12 @@ each("eval collect", "an engine's option of another type", "engine_options", eng
 
 # --- Outputs ---
 
-INTO_FOLDER = "run collect label mix sft grpo eval entropy dynamics loss annotate"
+INTO_FOLDER = "run collect label mix sft grpo eval entropy dynamics loss annotate audit"
 each(INTO_FOLDER, "output: a file", "notes", files={"notes": "mine"}, output_dir="{here}/notes")
 each(INTO_FOLDER, "output: in a file", "notes", files={"notes": "mine"}, output_dir="{here}/notes/out")
 each(INTO_FOLDER, "output: a name of 300 characters", "xxx", output_dir="{here}/" + "x" * 300)
 each(INTO_FOLDER, "output: where nobody can write", "/proc", output_dir="/proc/out")
-each("run label mix", "output: empty", "output_dir", output_dir="")
+each("run label mix audit", "output: empty", "output_dir", output_dir="")
 each("merge verify compare", "output: the root", "/", output="/")
 each("merge verify compare", "output: in a file", "notes", files={"notes": "mine"}, output="{here}/notes/out")
 each("merge verify compare", "output: a name of 300 characters", "xxx", output="{here}/" + "x" * 300)
@@ -999,9 +1020,14 @@ each(
     output="{here}/folder",
 )
 bad("verify", "output: the input", "overwrite", output="{good}/predictions.jsonl")
-each("label mix", "output: the folder of another run", "holds a run of sft", output_dir="{good}/checkpoints")
-each("label mix eval loss", "output: a run.json that is cut off", "run.json", files={"out/run.json": '{"stage": "la'})
-each("label mix eval loss", "output: a NUL byte", "output_dir", config='output_dir: "a\\0b"\n', output_dir=None)
+each("label mix audit", "output: the folder of another run", "holds a run of sft", output_dir="{good}/checkpoints")
+each(
+    "label mix eval loss audit",
+    "output: a run.json that is cut off",
+    "run.json",
+    files={"out/run.json": '{"stage": "la'},
+)
+each("label mix eval loss audit", "output: a NUL byte", "output_dir", config='output_dir: "a\\0b"\n', output_dir=None)
 bad("verify", "output: a NUL byte", "output", config='output: "a\\0b"\n', output=None)
 bad("label", "input: a NUL byte", "dataset_name", config='dataset_name: "a\\0b.jsonl"\n', dataset_name=None)
 bad("eval", "model: a NUL byte", "model_name_or_path", config='model_name_or_path: "a\\0b"\n', model_name_or_path=None)

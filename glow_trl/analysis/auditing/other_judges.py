@@ -141,21 +141,24 @@ def ask_model(config: EngineConfig, rows: Sequence[dict[str, Any]], folder: Path
         for row in rows
     ]
     keys = [hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:24] for text in texts]
+    questions = dict(zip(keys, texts, strict=True))
     asked = 0
     with AppendLog(folder / f"answers-{digest}.jsonl") as log:
         said = {row["key"]: row["text"] for _, row in log.rows()}
-        done = {(index, 0) for index, key in enumerate(keys) if key in said}
-        if len(done) < len(keys):
+        done = {(index, 0) for index, key in enumerate(questions) if key in said}
+        if len(done) < len(questions):
             tokenizer = None if config.is_remote else config.load_tokenizer()
             engine = config.create_engine()
             try:
-                messages = [[{"role": "user", "content": text}] for text in texts]
+                messages = [[{"role": "user", "content": text}] for text in questions.values()]
                 prompts = messages if tokenizer is None else [render_conversation(m, tokenizer, {}) for m in messages]
                 sampling = dataclasses.replace(config.sampling, num_samples=1)
+                names = list(questions)
                 refused: dict[int, str] = {}
                 for index, _, generation in engine.stream_samples(prompts, sampling, done, refused.__setitem__):
-                    log.append({"key": keys[index], "text": generation.text})
-                    said[keys[index]] = generation.text
+                    key = names[index]
+                    log.append({"key": key, "text": generation.text})
+                    said[key] = generation.text
                     asked += 1
             finally:
                 engine.close()
@@ -163,5 +166,7 @@ def ask_model(config: EngineConfig, rows: Sequence[dict[str, Any]], folder: Path
 
 
 def _yes_or_no(text: str) -> bool | None:
-    words = [word for word in _WORD.findall(final_part(text)[0].lower()) if word in ("yes", "no")]
-    return None if not words else words[-1] == "yes"
+    """What is said at once, or else in the end: "Yes, there is no difference", but "There is no difference: yes"."""
+    words = _WORD.findall(final_part(text)[0].lower())
+    said = [word for word in words if word in ("yes", "no")]
+    return None if not said else (said[0] if words[0] == said[0] else said[-1]) == "yes"

@@ -30,13 +30,16 @@ def render_page(results: dict[str, Any], rows: Sequence[dict[str, Any]]) -> str:
     cells = "".join(f"<tr><td>{escape(name)}</td><td>{count:,}</td></tr>" for name, count in results["cells"].items())
     shown = "".join(map(_article, rows[:_MOST_ROWS]))
     more = f"; the first {_MOST_ROWS} are here, all in disagreements.jsonl" if len(rows) > _MOST_ROWS else ""
-    agreement = "" if results["agreement"] is None else f" The two judges agree on {results['agreement']:.2%}."
+    agreement = "".join(
+        f"<tr><td>{escape(pair)}</td><td>agree on {share:.2%}</td></tr>"
+        for pair, share in results["agreement"].items()
+    )
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>How wrong is the reward?</title><style>{_STYLE}</style></head><body>"
         f"<h1>How wrong is the reward?</h1><p>{results['rows']:,} rows of {escape(str(results['source']))}."
-        f"{agreement}</p>{_rates(results)}<h2>What the judges say</h2><table>{cells}</table>"
+        f"</p>{_rates(results)}<h2>What the judges say</h2><table>{cells}{agreement}</table>"
         f"<h2>Where they differ</h2><p>{len(rows):,} rows{more}.</p>{shown}</body></html>\n"
     )
 
@@ -63,7 +66,7 @@ def _rates(results: dict[str, Any]) -> str:
 def _article(row: dict[str, Any]) -> str:
     said = [("ours", f"{_word(row['ours'])} ({row['reason']})"), ("math-verify", _word(row["math_verify"]))]
     said += [(name, _word(row[key])) for name, key in (("model", "model"), ("by hand", "hand")) if key in row]
-    facts = [("answer found", row["extracted"]), ("gold answer", row["answer"]), *said]
+    facts = [("answer found", row["extracted"] or "none"), ("gold answer", row["answer"]), *said]
     table = "".join(f"<tr><th>{name}</th><td>{escape(str(value))}</td></tr>" for name, value in facts)
     return (
         f"<article><pre>{escape(row['problem'])}</pre><table>{table}</table>"

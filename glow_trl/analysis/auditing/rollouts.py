@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -20,6 +21,7 @@ _NAMES = {
     "answer": ("answer", "gold", "solution", "accuracy/gold"),
     "completion": ("completion", "prediction"),
     "problem": ("problem", "question", "prompt"),
+    "kind": ("kind", "accuracy/kind"),
 }
 _GIVEN = ("is_correct", "correct", "accuracy_reward")
 
@@ -31,7 +33,9 @@ def rollout_files(source: str) -> list[Path]:
         raise UserError(f"source: there is no file or folder {source}")
     if not path.is_dir():
         return [path]
-    files = sorted({file for pattern in _FOUND_IN_FOLDERS for file in path.rglob(pattern) if file.is_file()})
+    found = {file for pattern in _FOUND_IN_FOLDERS for file in path.rglob(pattern) if file.is_file()}
+    # What `label` wrote comes before what it read: it says more
+    files = sorted(found, key=lambda file: (file.name.startswith("trajectories-"), file))
     if not files:
         raise UserError(
             f"{source}: there are no rollouts in it ({', '.join(_FOUND_IN_FOLDERS)}); a GRPO run saves its own with "
@@ -45,9 +49,13 @@ def read_rollouts(
 ) -> list[dict[str, Any]]:
     """
     The rows, each with `problem` (empty where it is not known), `completion`, `answer`, and `given`, the label that it
-    came with, if any. What cannot be judged goes to `rejects`.
+    came with, if any. What cannot be judged goes to `rejects`. Trajectories that two of the files hold, as what
+    `label` read and what it wrote, are there once.
     """
     rows = []
+    held: Counter[str] = Counter()
+    of_file: Counter[str] = Counter()
+    current = None
     for place, row in islice(_placed(files, columns, rejects), limit):
         completion = row.get("completion")
         row["completion"] = "" if is_missing(completion) else _text(completion)
@@ -56,6 +64,13 @@ def read_rollouts(
         if fault is not None:
             rejects(Reject(place.file, place.number, *fault, row, unit=place.unit))
             continue
+        if place.file != current:
+            held, of_file, current = held | of_file, Counter(), place.file
+        if Path(place.file).name.startswith("trajectories"):
+            key = row_key(row)
+            of_file[key] += 1
+            if of_file[key] <= held[key]:
+                continue
         row["given"] = _given(row)
         rows.append(row)
     return rows

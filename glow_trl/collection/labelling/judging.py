@@ -39,6 +39,11 @@ class Judgement:
     verdict: Verdict
     gold_is_usable: bool
 
+    @property
+    def is_judged(self) -> bool:
+        """A gold answer that fails its own verifier can still be matched, but what it does not match may be right."""
+        return self.verdict.judged and (self.gold_is_usable or self.verdict.correct is True)
+
 
 _Quick = tuple[Verdict | Undecided, Verdict | Undecided]
 
