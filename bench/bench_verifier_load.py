@@ -96,9 +96,9 @@ def check_verdicts(pairs: list[tuple[str, str]], runs: int, table: Table) -> boo
             reasons = collections.Counter(reason for _, reason in verdicts)
             unjudged = reasons["timeout"], reasons["error"]
             seconds = time.perf_counter() - start
-            table.add_row(
-                f"{len(pairs)} cases, {threads} threads", f"{seconds:.0f} s", f"{differ} differ", f"{unjudged}"
-            )
+            row = f"{len(pairs)} cases, {threads} threads", f"{seconds:.0f} s", f"{differ} differ", f"{unjudged}"
+            table.add_row(*row)
+            print(*row, sep="  ", file=sys.stderr, flush=True)  # the whole takes long
     finally:
         for burner in burners:
             burner.terminate()
@@ -150,6 +150,7 @@ def check_hostile(count: int, limit: float, table: Table) -> bool:
                     print(f"{seconds:.2f} s for {completion[:100]!r} against {gold!r}", file=sys.stderr)
                 if number % max(1, count // 10) == 0:
                     after.append(held())
+                    print(f"{number} hostile, longest {longest:.2f} s", file=sys.stderr, flush=True)
 
     before = held()
     start = time.perf_counter()

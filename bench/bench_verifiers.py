@@ -43,10 +43,13 @@ def load(path: Path) -> list[dict]:
 
 def forget_what_was_parsed() -> None:
     """Empty the in-process caches, so that a round does not live off the one before."""
-    from glow_trl.verifiers.equality import answers, expression, numeric, residues
+    from glow_trl.verifiers.equality import answers, expression, numeric, residues, units
+    from glow_trl.verifiers.kinds import wording
 
-    cached = (answers.parse, expression.read, numeric.agree, residues._images, residues._integer_root)
-    for function in (*cached, residues._random_element):
+    readings = (answers.parse, expression.read, units.measure, wording.normalize_text)
+    values = (numeric.agree, numeric.constant, numeric.proportional, numeric.is_constant)
+    images = (residues._images, residues._integer_root, residues._random_element)
+    for function in (*readings, *values, *images):
         function.cache_clear()
 
 

@@ -3,14 +3,21 @@ Completions made to hang, crash or fill the verifier: all are judged, within the
 memory. Time is counted in seconds of the processor, which a busy machine does not make more.
 """
 
+import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import psutil
 import pytest
 
 from glow_trl.verifiers import VerifierPool
+from glow_trl.verifiers.kinds.kind import Options, Undecided
+from glow_trl.verifiers.pool import judge_quickly
+from glow_trl.verifiers.restated import STRICT, without_copies
 from helpers.hostile import GENERATORS, hostile
+from helpers.hostile_reading import hostile_to_reading
 from helpers.processes import children, cpu_seconds
 from helpers.undecided import EQUAL
 
@@ -42,6 +49,64 @@ class PeakMemory(threading.Thread):
     def run(self):
         while not self.done.wait(0.02):
             self.peak = max(self.peak, self.size() - self.start_size)
+
+
+def judge(completion: str, gold: str, kind: str = "math", problem: str = "") -> str:
+    """The reason of the verdict, as far as the calling process judges, with all that is looked up in the question."""
+    verdict = judge_quickly(completion, gold, kind, Options())
+    if isinstance(verdict, Undecided):
+        return "undecided"
+    without_copies(replace(verdict, correct=True), gold, problem, STRICT)
+    return verdict.reason
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_the_calling_process_reads_is_bounded(seed):
+    """No worker, and so no limit, is there: neither exceptions nor hangs, in seconds of the processor."""
+    for completion, gold, kind, problem in hostile_to_reading(600, seed):
+        before = time.process_time()
+        judge(completion, gold, kind, problem)
+        assert time.process_time() - before < 1.0, (completion[:300], len(completion), gold[:100], kind)
+
+
+@pytest.mark.parametrize(
+    ("completion", "gold", "kind", "problem"),
+    [
+        (r"\boxed{\sum_{k=5}^{3} k}", r"\sum_{k=1}^{3} k", "math", ""),
+        (r"\boxed{1.2345678 \cdot 10^{999}}", r"\pi", "math", ""),
+        (r"\boxed{5}", "9" * 5_000 + " 1/2", "math", ""),
+        ("9" * 5_000 + " hundred", "yes", "text", ""),
+        (r"\boxed{x + \sum_{k=1}^n k}", "5", "math", r"Find $x + \sum_{k=1}^n k$."),
+        ("B " + "\u0301\u0316" * 100_000, "B", "choice", ""),
+        (r"\boxed{x for " + "a, " * 90 + "!}", "5", "math", ""),
+        (r"\boxed{\sum_{n=1}^{\infty} \lfloor 7 \rfloor, " + "5, " * 60 + "1}", "5", "math", ""),
+    ],
+)
+def test_what_once_raised_or_took_long_is_judged(completion, gold, kind, problem):
+    before = time.process_time()
+    assert judge(completion, gold, kind, problem) != "error"
+    assert time.process_time() - before < 1.0
+
+
+def test_a_list_costs_no_more_than_a_comparison_or_two():
+    """Sixty infinite sums, each of which takes nearly all the steps of one comparison."""
+    listed = ", ".join(rf"\sum_{{n=1}}^{{\infty}} \frac{{1}}{{n^3+{index}}}" for index in range(50))
+    before = time.process_time()
+    assert judge(rf"\boxed{{{listed}}}", r"\sum_{n=1}^{\infty} \frac{1}{n^3+n}") in ("undecided", "mismatch")
+    assert time.process_time() - before < 1.0
+
+
+def test_threads_do_not_disturb_each_others_precision():
+    """mpmath sets the precision of its context while it adds up a series, and sets it back."""
+    pairs = [(r"\boxed{\frac{\pi^2}{6}}", rf"\sum_{{n=1}}^{{\infty}} \frac{{{k}}}{{{k}n^2}}") for k in range(1, 40)]
+    pairs += [(rf"\boxed{{\binom{{x+{k}}}{{2}}}}", rf"\frac{{(x+{k})(x+{k - 1})}}{{2}}") for k in range(1, 40)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            assert set(threads.map(lambda pair: judge(*pair), pairs)) == {"match"}
+    finally:
+        sys.setswitchinterval(interval)
 
 
 @pytest.mark.parametrize("kind", ["choice", "text", "number"])

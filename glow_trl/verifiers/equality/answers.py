@@ -22,8 +22,8 @@ _NUMBER = re.compile(r"([+-]?)\s*(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+)
 _MIXED = re.compile(r"([+-]?)\s*(\d+)(?:\s+|\s*-\s*|\s+and\s+)(\d+)\s*/\s*(\d+)")
 _THREE_DIGITS = re.compile(r"[, ]\d\d\d")
 _SPACED_COMMA = re.compile(r",\s")
-_THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d])(?!,\d)")
-_SPACED_THOUSANDS = re.compile(r"(?<![\d.,])(\d{1,3}(?: \d{3})+)(?![\d])")
+_THOUSANDS = re.compile(r"\d(?<![\d.,]\d)\d{0,2}(?:,\d{3})+(?![\d])(?!,\d)")
+_SPACED_THOUSANDS = re.compile(r"(\d(?<![\d.,]\d)\d{0,2}(?: \d{3})+)(?![\d])")
 _AND = re.compile(
     r"(?:\\text\s*\{\s*,?\s*(?:and|or)\s*,?\s*\}|and(?<![a-zA-Z\\]and)(?![a-zA-Z])|or(?<![a-zA-Z\\]or)(?![a-zA-Z]))\s*"
 )
@@ -82,6 +82,7 @@ _COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
 _GREEK = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(GREEK)))})(?![a-zA-Z])")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
+_BRACKETS = re.compile(r"[()\[\]{}]|\\(?:begin|end|langle|rangle|lfloor|rfloor|lceil|rceil)")
 _OPENING = frozenset((*_OPEN, r"\{"))
 _CLOSING = frozenset((*_OPEN.values(), r"\}"))
 _OPENING_COMMANDS = (r"\begin", r"\langle", r"\lfloor", r"\lceil")
@@ -100,6 +101,9 @@ def split_top(text: str, separator: _Separator) -> tuple[list[str], list[str]]:
     """Split at separators outside all brackets; returns the parts and the separators between them."""
     if separator.alone.search(text) is None:
         return [text.strip()], []
+    if not _BRACKETS.search(text):
+        parts = [part.strip() for part in separator.alone.split(text)]
+        return parts, [found.strip() for found in separator.alone.findall(text)]
     parts, separators = [], []
     depth = start = 0
     for match in separator.or_bracket.finditer(text):
@@ -138,7 +142,8 @@ def parse(text: str) -> Answer | None:
 
 def plain_number(text: str) -> Scalar | None:
     """A number in digits, `-1,234.5` or `1e3`; `None` for everything else."""
-    if not (text[-1:].isdecimal() or text[-1:] == ".") or len(text) > 400:
+    first, last = text[:1], text[-1:]
+    if not (last.isdecimal() or last == ".") or not (first.isdecimal() or first in "+-.") or len(text) > 400:
         return None
     match = _NUMBER.fullmatch(text)
     if match is None:
@@ -365,6 +370,15 @@ def balanced(text: str) -> bool:
     return depth == 0
 
 
+def nesting(text: str) -> int:
+    """How deep brackets of all kinds are nested in a text."""
+    deepest = depth = 0
+    for bracket in _BRACKETS.findall(text):
+        depth = depth + 1 if bracket in _OPENING or bracket in _OPENING_COMMANDS else max(0, depth - 1)
+        deepest = max(deepest, depth)
+    return deepest
+
+
 def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) -> Answer:
     if operators in (("\\in",), ("\\to",)) and is_name(sides[0]):
         return _parse(sides[1], depth + 1)
@@ -430,7 +444,8 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
     if _WHOLE_WORDS.fullmatch(text):
         return Words(text)
     worded = _LETTERS.search(text) is not None
-    if worded and (match := _MULTIPLIED.match(text.removeprefix(r"\$").strip())) and (number := plain_number(match.group(1))):
+    match = _MULTIPLIED.match(text.removeprefix(r"\$").strip()) if worded else None
+    if match and (number := plain_number(match.group(1))):
         value = number.value * _MULTIPLES[match.group(2)]
         return Scalar(match.group(0), ("number", value), value)
     if text.endswith("‰") and (match := _PER_MILLE.fullmatch(text)):

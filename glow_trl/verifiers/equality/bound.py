@@ -15,15 +15,15 @@ _DECLARES = re.compile(
 )
 _NAMES = r"[a-zA-Z](?:_\d)?(?:\s*,\s*[a-zA-Z](?:_\d)?)*"
 _KIND = (
-    r"(?:an?|any|all|the|some|every|each|arbitrary|fixed|set|of|is|are|numbers?|values?|constants?|parameters?|positive|"
-    r"negative|non-?negative|non-?zero|reals?|integers?|naturals?|rationals?|complex|\\in|∈|in|"
+    r"(?:(?:an?|any|all|the|some|every|each|arbitrary|fixed|set|of|is|are|numbers?|values?|constants?|parameters?|positive|"
+    r"negative|non-?negative|non-?zero|reals?|integers?|naturals?|rationals?|complex|\\in|in)(?![a-zA-Z_])|∈|"
     r"\\(?:mathbb|mathbf|bf|Bbb)\s*\{?\s*[ZNRQC]\s*\}?(?:\s*[_^]\s*\{?(?:0|\+|\*|\\ast|\\geq?\s*0|>=\s*0|>\s*0)\}?)*|"
     r"[ℤℕℝℚℂ]|[ZNRQ](?![a-zA-Z]))"
 )
 _TAIL = re.compile(
     rf"""(?P<head>.*?\S)[\s,;.(]*
     (?: \b(?:for|where|with)\b\s* | \\forall\s* | (?<![a-zA-Z])(?={_NAMES}\s*(?:\\in|∈)) )
-    (?P<tail>(?:{_KIND}[\s,]*)*(?P<names>{_NAMES})?[\s,]*(?:{_KIND}[\s,]*)*)[\s.)]*""",
+    (?P<tail>(?:{_KIND}[\s,]*+)*+(?P<names>{_NAMES})?[\s,]*+(?:{_KIND}[\s,]*+)*+)[\s.)]*""",
     re.VERBOSE,
 )
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}")

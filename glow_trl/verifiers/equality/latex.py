@@ -86,7 +86,7 @@ _ENVIRONMENT = re.compile(r"\\begin\s*\{")
 _SPACING = re.compile(r"(?<!\\)(?:\\[,;: >]|~)")
 _NEGATIVE_SPACE = re.compile(r"\\!\s*")
 _BRACED_COMMA = re.compile(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
-_CURRENCY = re.compile(r"\\\$|(?:US|A|C)\$(?=\s*\d)")
+_CURRENCY = re.compile(r"\\\$|US\$(?=\s*\d)|A\$(?=\s*\d)|C\$(?=\s*\d)")
 _SHORT_FRACTION = re.compile(
     r"\\frac\s*(?:(\d|(?<=\s)[a-zA-Z])|\{([^{}]*)\})\s*(?:(\d)|(\\pi\b|[a-zA-Z])|\{([^{}]*)\})"
 )
@@ -117,7 +117,7 @@ _LETTER_IN_TEXT = re.compile(
     r"|\\text\s*\{(?![gmsLNJKVW]\s*\}|\s+[gmshdltACFJKLMNTVW]\s*\})\s*([a-zA-Z])\s*\}"
 )
 _LOGARITHM_BASE = re.compile(r"(?<![a-zA-Z])\\?log(\d+)\s*\(")
-_DOLLAR = re.compile(r"(?<!\\)\$")
+_DOLLAR = re.compile(r"\$(?<!\\\$)")
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})")
 _OPERATOR_NAME = re.compile(r"\\(?:operatorname|mathop)\*?\s*\{\s*([a-zA-Z]+)\s*\}")
 _PERCENT_WORDS = re.compile(
@@ -165,7 +165,7 @@ def unwrap(text: str) -> str:
                 )
                 if whole:
                     text = inside
-        for mark in _MARKS if text[:1] in "*_\"`" else ():
+        for mark in _MARKS if text[:1] in '*_"`' else ():
             if len(text) > 2 * len(mark) and text.startswith(mark) and text.endswith(mark):
                 text = text[len(mark) : -len(mark)]
         if text == before:
@@ -197,7 +197,7 @@ def normalize(text: str) -> str:
         text = _FORMATTING.sub("", text)
     if "_" in text and _UNDERSCORED.fullmatch(text):
         text = text.replace("_", "")
-    if "10" in text:
+    if "10" in text and "^" in text:
         text = _TIMES_TEN.sub(r" \\cdot ", text)
     if "C(" in text:
         text = _COMBINATIONS.sub(r"\\binom{\1}{\2}", text)
@@ -206,7 +206,7 @@ def normalize(text: str) -> str:
     else:
         if "$" in text:
             text = _CURRENCY.sub(r"\\$", text)
-        if "," in text:
+        if "{" in text and "," in text:
             text = _BRACED_COMMA.sub("", text)
     if "$" in text:
         text = _DOLLAR.sub("", text)

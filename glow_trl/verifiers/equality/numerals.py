@@ -23,9 +23,7 @@ MAX_WORDS = 12
 MAX_FACTORIAL = 60
 _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,15}(?:\.\d{1,15})?")
 _WORD = re.compile("[a-z]{3,}")
-_KEYWORDS = frozenset(
-    (*"squared cubed factorial negative minus square cube twice double".split(), *_PARTS, *_SMALL)
-)
+_KEYWORDS = frozenset((*"squared cubed factorial negative minus square cube twice double".split(), *_PARTS, *_SMALL))
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _MONTHS = "january february march april may june july august september october november december".split()
 _MONTH = r"(jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec|" + "|".join(_MONTHS) + r")\.?"

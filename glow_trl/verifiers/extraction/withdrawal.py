@@ -74,7 +74,5 @@ def withdrawn(before: str, after: str, following: str | None) -> bool:
     if dismissed(after) or (_said(_TAKING_BACK, before) and _TAKEN_BACK.search(before)):
         return True
     return (
-        following is not None
-        and _FIRST_TRY.search(before) is not None
-        and _IN_THE_END.search(following) is not None
+        following is not None and _FIRST_TRY.search(before) is not None and _IN_THE_END.search(following) is not None
     )

@@ -59,6 +59,19 @@ _IS_CORRECT = re.compile(
 )
 
 
+class _Compatible(dict):
+    """For `str.translate`: the plain form of each character, `B` for a full-width or bold one.
+
+    Normalizing a text as a whole takes quadratic time where many accents follow each other.
+    """
+
+    def __missing__(self, code: int) -> str:
+        return chr(code) if code < 128 else unicodedata.normalize("NFKC", chr(code))
+
+
+_COMPATIBLE = _Compatible()
+
+
 def gold_letter(gold: str, choices: tuple[str, ...] | None) -> str | None:
     """The letter of the gold answer, given as a letter, as `"(C) text"`, or as the text of one of the options."""
     text = unwrap(gold.strip())
@@ -129,7 +142,7 @@ def extract_choice(
     letters = "".join(chr(ord("A") + index) for index in range(min(26, len(choices)))) if choices else LETTERS
     text, prefix = final_part(completion)
     if not text.isascii():
-        text = unicodedata.normalize("NFKC", text)
+        text = text.translate(_COMPATIBLE)
     boxed = boxed_answer(text)
     if boxed.rule is not None:
         said = (boxed.answer or "", *boxed.others)

@@ -5,7 +5,7 @@ import re
 from ..equality.answers import parse
 from ..equality.comparison import contains, equal_texts
 from ..equality.latex import MAX_LENGTH, closing_brace
-from ..equality.shapes import Words
+from ..equality.shapes import Scalar, Words
 from ..extraction.boxes import Extraction, ending, final_part, is_exactly, last_boxes
 from ..extraction.final_answer import extract_math
 from ..extraction.statements import stated_answers
@@ -14,6 +14,7 @@ from .kind import Options, Undecided
 
 
 KIND = "math"
+MAX_NUMBER = 120  # a longer text is prose, and says no number as a whole
 
 _OPTION = re.compile(r"[^\w\-−–]*(?:\\?(?:text|math)\w*\s*\{\s*)?\(([A-H])\)")
 _LETTER = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(?([A-H])\)?\W*")
@@ -67,7 +68,9 @@ def _compare(prediction: str, extraction: Extraction, found: str, gold: str) -> 
     if "boxed" not in rule:
         # An answer in words, or with words in it: the text as a whole may be the answer.
         text = final_part(prediction)[0]
-        if text != found and len(text) <= MAX_LENGTH and equal_texts(text, gold):
+        wanted = parse(gold)
+        longest = MAX_NUMBER if isinstance(wanted, Scalar) and wanted.value is not None else MAX_LENGTH
+        if text != found and len(text) <= longest and equal_texts(text, gold):
             return Verdict(True, text, MATCH, KIND, "whole")
     if not isinstance(parse(gold), Words) and isinstance(answer, Words) and rule.endswith("whole"):
         return Verdict(False, None, NO_ANSWER, KIND, extraction.rule)

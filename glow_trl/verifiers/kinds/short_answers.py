@@ -38,6 +38,7 @@ _FUNCTION_WORDS = frozenset(
     """of in on at by to from for with and or not against versus vs near before after under over than like as is was
     were are who that without between during until since no via into through but nor except against""".split()
 )
+_SEVERAL_WORDS = re.compile(r"[\s.,]")
 _NOT_COUNTED = re.compile(
     r"\b(?:or|to|more|less|fewer|over|under|minus|plus|times|of|percent|squared|cubed|factorial|dozen|hundred|thousand|\w*illion|hal(?:f|ves)|"
     r"quarters?|thirds?|(?:four|fif|six|seven|eigh|nin|eleven|twelf|\w*teen|\w+tie|ten|\w*dred|\w*sand|\w*illion)ths?)\b"
@@ -94,7 +95,8 @@ def _forms(text: str, of_gold: bool) -> list[tuple[tuple[str, ...], frozenset[st
     """The phrase without each part that may be left out, and which ones were."""
     dropped: frozenset[str] = frozenset()
     texts = [(text, dropped)]
-    if (addition := (_ADDITION if of_gold else _PLAIN_ADDITION).search(text)) and addition.start() > 1:
+    addition = (_ADDITION if of_gold else _PLAIN_ADDITION).search(text) if text.endswith(")") else None
+    if addition and addition.start() > 1:
         text, dropped = text[: addition.start()].strip(), frozenset(("addition",))
         texts.append((text, dropped))
     for _ in range(4):
@@ -179,8 +181,7 @@ def _same_date(found: str, expected: str) -> bool:
 
 def _same_name(prediction: str, gold: str) -> bool:
     """Whether two names differ in initials, doubled letters or order: `J. Smith`, `Philip(p)`, `Smith, John`."""
-    one, other = _name(prediction), _name(gold)
-    if one is None or other is None:
+    if (one := _name(prediction)) is None or (other := _name(gold)) is None:
         return False
     if [_undoubled(word) for word in one] == [_undoubled(word) for word in other]:
         return True
@@ -194,7 +195,10 @@ def _same_name(prediction: str, gold: str) -> bool:
 
 def _name(text: str) -> list[str] | None:
     """The words of a name, in order, or `None` where it cannot be one."""
-    text = _TITLE.sub("", _ADDITION.sub("", text.strip()), count=1)
+    text = text.strip()
+    if not _SEVERAL_WORDS.search(text):
+        return None
+    text = _TITLE.sub("", _ADDITION.sub("", text) if text.endswith(")") else text, count=1)
     if text.count(",") == 1:
         last, _, first = text.partition(",")
         text = f"{first} {last}"

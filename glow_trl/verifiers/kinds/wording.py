@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 from ..equality.latex import unwrap
 
@@ -59,6 +60,7 @@ _ASCII_WORD = re.compile(r"(?<![\\a-z])[a-z]{3,}")
 _ORDINAL_ENDINGS = frozenset(("st", "nd", "rd", "th"))
 
 
+@lru_cache(maxsize=2048)
 def normalize_text(text: str) -> str:
     """The words of an answer in one form.
 
@@ -66,7 +68,8 @@ def normalize_text(text: str) -> str:
     numbers may be in words. What tells answers apart stays: digits with their points, signs and strokes (`1/2`,
     `3:30`), brackets, `#`, `+`, `%`. A bracket sequence loses its spaces, and `"(C)"` is `"C"`.
     """
-    text = _TEXT_COMMAND.sub(r"\1", unwrap(text)).strip() or text.strip()
+    bare = unwrap(text)
+    text = (_TEXT_COMMAND.sub(r"\1", bare) if "\\" in bare else bare).strip() or text.strip()
     if text and all(character in _BRACKETS or character.isspace() for character in text):
         return "".join(text.split())
     text = text.rstrip(".,;:!? \"'").lstrip(" \"'") or text
@@ -85,10 +88,13 @@ def has_other_words(text: str, expected: str) -> bool:
 
 def words(text: str) -> list[str]:
     """The words, numbers and symbols of a text, in the form in which they are compared."""
-    text = unicodedata.normalize("NFKC", text.translate(_CHARACTERS)).casefold()
-    if not text.isascii():
+    if text.isascii():
+        text = text.replace("`", "'").lower()
+    else:
+        text = unicodedata.normalize("NFKC", text.translate(_CHARACTERS)).casefold()
         text = unicodedata.normalize("NFC", _LATIN_ACCENT.sub("", unicodedata.normalize("NFD", text)))
-    text = _ABBREVIATED.sub(r"\1", text)
+    if "." in text:
+        text = _ABBREVIATED.sub(r"\1", text)
     tokens = list(_tokens(text))
     return _numerals(_without_fillers(tokens)) or tokens
 
