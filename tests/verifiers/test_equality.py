@@ -201,3 +201,9 @@ def test_near_misses_are_rejected(first, second):
 def test_generous_readings_hold_for_predictions_only(prediction, gold):
     assert verify(rf"\boxed{{{prediction}}}", gold).correct is True
     assert verify(rf"\boxed{{{gold}}}", prediction).correct is (prediction == "2 \\text{ or } 2")
+
+
+def test_equations_over_complex_numbers_are_compared():
+    gold = r"x^2=-2\sqrt{a}"
+    for factors, right in ((r"(x-i\sqrt{2\sqrt a})(x+i\sqrt{2\sqrt a})", True), (r"(x-i\sqrt a)(x+i\sqrt a)", False)):
+        assert verify(rf"\boxed{{{factors}=0}}", gold).correct is right

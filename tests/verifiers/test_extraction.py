@@ -83,6 +83,8 @@ def test_closing_is_read(completion):
 @pytest.mark.parametrize(
     "completion, gold",
     [
+        *(("**5**\n**7**", "7"), ("1. 5\n2. 7", "7"), ("Perhaps 5. Perhaps 7.", "7"), ("Answer: 5\nor 7", "5")),
+        *((r"\boxed{5 \text{ (or maybe 7)}}", "5"), (r"\boxed{5}, or rather 7", "5"), ("I'd say 5. If not, 7.", "7")),
         (r"The answer is \boxed{5} or \boxed{7}", "5"),
         (r"The answer is \boxed{5} or \boxed{7}", "7"),
         (r"\boxed{5} \boxed{7}", "7"),
@@ -165,6 +167,46 @@ def test_what_is_taken_back_does_not_count(completion):
         "42 is incorrect",
         '{"answer": 7, "answer": 42}',
         '{"answer": 7}\n{"answer": 42}',
+        *(r"We discard \boxed{42}.", r"anything but \boxed{42}", r"Never write \boxed{42}", r"~~\boxed{42}~~ 7"),
+        *(r"\boxed{42} does not satisfy the equation", r"\boxed{42}, which we reject.", r"\boxed{42} isn't it."),
+        *(r"Ce n'est pas \boxed{42}", r"Es ist nicht \boxed{42}", r"No es \boxed{42}", r"\boxed{42} is extraneous."),
+        r"\boxed{42} was just my first guess, I now have 7",
+        *(
+            r"\boxed{42} was a slip.",
+            r"\boxed{42} cannot hold.",
+            r"Replace \boxed{42} by 7.",
+            r"\boxed{42} is not acceptable",
+        ),
+        *(r"\boxed{42} should have been 7.", r"\boxed{42}. Could also be 7.", r"\boxed{42}. Sorry, I meant 7."),
+        *(
+            r"\boxed{42}. Ignore that.",
+            r"Ignore \boxed{42}.",
+            r"\boxed{42}. I take that back.",
+            r"\boxed{42} violates the rules",
+        ),
+        *(
+            r"\boxed{42}, hmm, that can't be right.",
+            r"\boxed{42} must be ruled out",
+            r"A flawed method gives \boxed{42}.",
+        ),
+        *(r"\boxed{42}, but no.", r"\boxed{42} doesn't add up", r"x ≠ \boxed{42}", r"答案不可能是\boxed{42}"),
+        *(
+            r"\boxed{42} seems fine at first but is wrong.",
+            r"\boxed{42}: incorrect",
+            r"\boxed{42} ✗",
+            r"\boxed{42} ist falsch.",
+        ),
+        *(
+            r"It is false that the answer is \boxed{42}.",
+            r"答案并非\boxed{42}",
+            r"\boxed{42} would be right if 7 were even.",
+        ),
+        *(
+            "42是错误的",
+            "<answer>42</answer> or <answer>7</answer>",
+            '[{"answer": 7}, {"answer": 42}]',
+            "- 7\n- 42",
+        ),
     ],
 )
 @pytest.mark.parametrize("kind", ["math", "text"])
@@ -179,10 +221,55 @@ def test_what_is_taken_back_does_not_win(completion, kind):
         r"\boxed{42} is correct",
         r"\boxed{42} is not wrong",
         r"\boxed{42} is right, and 41 is wrong",
+        *(r"\boxed{42}. No 7 here.", r"\boxed{42}, not 7", r"\boxed{42}, but 7 is prime too, as is 2."),
+        *(
+            r"We discard 7 and keep \boxed{42}.",
+            r"\boxed{42}. Actually, 42.0 exactly.",
+            r"\boxed{42} is the answer. Answer: 42",
+        ),
+        *(
+            r"\boxed{42}, which is the final answer; everything else is wrong.",
+            *(
+                r"\boxed{42} → done",
+                r"\boxed{42}. Or 42.0.",
+                r"\boxed{42}, as 7 is wrong",
+                "The answer is 42, so 7 is wrong.",
+            ),
+            "The answer is 42 to 1 decimal place.",
+            *(
+                r"7 violates the rules, so \boxed{42}.",
+                r"\boxed{42} fits, while 7 does not.",
+                r"Ignoring 7, \boxed{42}",
+            ),
+            *(r"\boxed{42}. Check: 6 * 7 = 42", r"I made no mistake: \boxed{42}", r"\boxed{42}. Don't take 7."),
+            r"Many students get 7. It is \boxed{42}.",
+            "The answer is 42, not 7.",
+            "The answer is 42. No other number works.",
+        ),
+        "\\boxed{42}\n\nProblem 2. What is 3 + 4? The answer is 7.",
     ],
 )
 def test_what_is_not_taken_back_counts(completion):
     assert verify(completion, "42").correct is True
+
+
+@pytest.mark.parametrize(
+    "cue",
+    [
+        "Update: 7",
+        "My bad, it's 7.",
+        "No, 7.",
+        "No wait, it is 7.",
+        "Correction: 7",
+        "Actually, it's 7.",
+        "Scratch that: 7",
+    ],
+)
+@pytest.mark.parametrize("said", [r"\boxed{42}. ", "The answer is 42. ", "Answer: 42? "])
+def test_what_another_answer_takes_the_place_of_does_not_win(said, cue):
+    """A second answer behind a box or statement, in its paragraph, is a hedge; the same one again is not."""
+    assert verify(said + cue, "42").correct is False
+    assert verify(said + cue.replace("7", "42"), "42").correct is True
 
 
 @pytest.mark.parametrize(
@@ -249,6 +336,14 @@ def test_words_around_a_value_are_passed_on():
 @pytest.mark.parametrize(
     "completion, gold",
     [
+        *(("The interval is (3, 4].", "(3,4]"), ("The point is (3, 4).", "(3,4)"), ("So the ratio is 3:4.", "3:4")),
+        *(
+            ("The area is 9π.", r"9\pi"),
+            ("Therefore y = 2x + 1.", "y=2x+1"),
+            ("5\n7", "5, 7"),
+            ("The set is {1, 2, 3}.", "1,2,3"),
+            ("5\n5", "5"),
+        ),
         ("Ann: 3, Bob: 15", "3, 15"),
         ("Ann: 3\nBob: 15", "15, 3"),
         (r"3 \text{ cups and } 15 \text{ plates}", "3,15"),
@@ -267,8 +362,23 @@ def test_labels_and_what_is_counted(completion, gold):
 )
 def test_an_identical_answer_matches(gold, kind):
     """Whatever the gold answer is, it matches itself, bare and as the only box."""
-    for completion in (gold, rf"\boxed{{{gold}}}", rf"$\boxed{{ {gold} }}$."):
+    for completion in (gold, rf"\boxed{{{gold}}}", rf"$\boxed{{ {gold} }}$.", f"The final answer is {gold}."):
         assert verify(completion, gold, kind).correct is True, completion
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "It is wrong that the answer is {",
+        r"Not \boxed{{}",
+        r"\boxed{7}. The answer is {",
+        "<think>{",
+    ]
+    + ["The answer is 7 or {"],
+)
+@pytest.mark.parametrize("kind", ["math", "text"])
+def test_what_is_said_beside_an_identical_answer_counts(completion, kind):
+    assert verify(completion, "{", kind).correct is False
 
 
 @pytest.mark.parametrize(
@@ -281,7 +391,20 @@ def test_an_identical_answer_matches(gold, kind):
             "B because (A) and (C) are wrong",
             "B; A is wrong",
             r"not \boxed{A} but \boxed{B}",
-            '{"answer": "B"}',
+            *(
+                '{"answer": "B"}',
+                '{"choice": "B"}',
+                "【答案】B",
+                "Correct answer - B",
+                "A is wrong, so B",
+                "option b",
+                "选项B正确",
+                "I'm confident it's B.",
+                "C is false; B",
+                "The answer is B, although C is close.",
+                "B or (B)",
+            ),
+            *("B. It can't be A or C", "B is right. A or C would be wrong", "B, because A and C are too large"),
             "```\nB\n```",
         ),
     ],
@@ -297,8 +420,28 @@ def test_more_ways_to_choose(completion):
         *("B (or C)", "B; C", "B/C", "B + C", "B and/or C", "B maybe C", "B? or C?", "B C", "B or not B", "not B"),
         *(
             "B或C",
-            "B、C",
-            "B还是C",
+            *(
+                "B、C",
+                "B还是C",
+                "(B)(C)",
+                "B. No, C.",
+                "B\u200bC",
+                "B, otherwise C",
+                "B? C?",
+                "B → C",
+                "B, but C is possible too",
+                "B unless C",
+                "B if x > 0, C otherwise",
+                "B y C",
+                "B (60%), C (40%)",
+                "Correct: B, C",
+                "B plus C",
+                "B was my guess but C is right",
+                "B? Not really. C",
+                "B选项错误",
+                "B is not right",
+                "B to D",
+            ),
             "选B或C",
             "不选B",
             "答案是B和C",

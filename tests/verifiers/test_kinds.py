@@ -47,6 +47,17 @@ def test_number_within_tolerance():
     assert verify("3 or 4", "3", "number", tolerance=0.5).correct is False
 
 
+def test_an_answer_that_a_judge_stumbles_over_is_an_error(monkeypatch):
+    """One answer ends no batch and no training."""
+
+    def stumble(prediction, require_boxed=False):
+        raise TypeError("no ordering relation is defined for complex numbers")
+
+    monkeypatch.setattr("glow_trl.verifiers.kinds.math.extract_math", stumble)
+    verdict = verify(r"\boxed{5}", "5")
+    assert (verdict.correct, verdict.reason, verdict.judged) == (False, "error", False)
+
+
 def test_batch_with_mixed_kinds():
     verdicts = verify_batch(
         ["The answer is 5", "B", "yes", "99.5", "x"],
@@ -77,6 +88,7 @@ def test_boxed_brackets_need_not_balance(prediction, gold, correct):
 
 
 SAME_TEXT = [
+    *(("July 4th, 1776", "4 July 1776"), ("June 5, 1990", "1990"), ("5 May 2001", "May 2001")),
     ("Café Müller", "cafe muller"),
     ("well-known fact", "Well known fact"),
     ("bread, butter and jam", "bread, butter, jam"),
@@ -109,6 +121,7 @@ SAME_TEXT = [
     ("?", "?"),
 ]
 OTHER_TEXT = [
+    *(("July 4, 1776", "4 June 1776"), ("July 1776", "July 4, 1776")),
     ("3/4", "34"),
     ("7.5 kg", "75 kg"),
     ("9:15", "915"),

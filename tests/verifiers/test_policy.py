@@ -8,7 +8,16 @@ from glow_trl.verifiers import verify_batch
 RULES = {
     "a pair is no number twice": (
         [(r"\frac12 \text{ or } 0.5", "0.5"), ("2 or 2", "2"), (r"\{1,1,2\}", r"\{1,2\}"), (r"\{3,3\}", r"\{3\}")],
-        [("5", "(5,5)"), ("(2,2)", "2"), ("1", "[1,1]"), ("2,2", "2"), ("7", "7,7"), ("1,1,2", "1,2")],
+        [
+            ("x=5,y=5", "5"),
+            ("0,0", "0"),
+            ("5", "(5,5)"),
+            ("(2,2)", "2"),
+            ("1", "[1,1]"),
+            ("2,2", "2"),
+            ("7", "7,7"),
+            ("1,1,2", "1,2"),
+        ],
     ),
     "a solved gold wants a solved answer": (
         [
@@ -41,19 +50,75 @@ RULES = {
             (r"\lfloor\frac{n}{100}\rfloor", r"\lfloor\frac{n}{101}\rfloor"),
             (r"\lfloor x\rfloor+1", r"\lceil x\rceil"),
             (r"\lceil x\rceil-1", r"\lfloor x\rfloor"),
+            (r"\lceil\frac{x}{300}\rceil", r"\lceil\frac{x}{301}\rceil"),
+        ],
+    ),
+    "factorials, binomials and what is rounded are compared to many digits": (
+        [
+            *(
+                ("(n+1)n!", "(n+1)!"),
+                (r"\frac{n}{n!}", r"\frac{1}{(n-1)!}"),
+                (r"\frac{n!}{k!(n-k)!}", r"\binom{n}{k}"),
+            ),
+            *(
+                (r"\frac{n}{7}\lfloor\frac{n}{3}\rfloor", r"\lfloor\frac n3\rfloor\frac n7"),
+                (r"\frac{(2n)!}{n!}", r"n!\binom{2n}{n}"),
+            ),
+        ],
+        [
+            ("(n+1)n!", "n!"),
+            (r"\binom{n}{k}", r"\binom{n}{k+1}"),
+            (r"\frac{n}{n!}", r"\frac{1}{n!}"),
+            ("(2n)!", "2n!"),
         ],
     ),
     "left sides count": (
-        [("BA=5", "AB=5"), ("(x,y)=(1,2)", "(y,x)=(2,1)"), (r"\sin\theta=\frac12", r"\frac12"), ("f(12)=5", "5")],
+        [
+            ("BA=5", "AB=5"),
+            ("(x,y)=(1,2)", "(y,x)=(2,1)"),
+            (r"\sin\theta=\frac12", r"\frac12"),
+            ("f(12)=5", "5"),
+            (r"-3", r"\Delta p=-3"),
+            (r"\text{radius}=2", "r=2"),
+            ("q=5,p=3", "(p,q)=(3,5)"),
+            (r"\overline{AB}=2", "AB=2"),
+        ],
         [
             *((r"\sin\theta=\frac12", r"\cos\theta=\frac12"), (r"\alpha-\beta=3", r"\alpha+\beta=3")),
             *(("f(12)=5", "f(13)=5"), ("AB=5", "AC=5"), (r"\angle ABC=30", r"\angle BAC=30"), ("a_n=2^n", "b_n=2^n")),
-            (r"\tan\alpha=2", r"\tan\beta=2"),
+            *(
+                (r"\tan\alpha=2", r"\tan\beta=2"),
+                ("|z|=2", "z=2"),
+                (r"\bar{X}=2", "X=2"),
+                (r"\text{radius}=2", "d=2"),
+                ("q=5,p=3", "(p,q)=(5,3)"),
+                ("f^{-1}(2)=5", "f(2)=5"),
+                (r"\frac{a}{b}=2", r"\frac{b}{a}=2"),
+            ),
         ],
     ),
     "bases": (
-        [("1F_{16}", "31"), ("12_8", "10"), ("110_2", "110"), ("101_b", "101_b")],
-        [("33_2", "33_4"), ("10_{12}", "10"), ("12_{3}", "12_{4}"), ("98_7", "98"), ("101_b", "101_c")],
+        [
+            ("1F_{16}", "31"),
+            ("AB_{16}", "171"),
+            (r"12_{\text{three}}", "5"),
+            ("(12)_3", "5"),
+            ("12 base 3", "5"),
+            ("0x1F", "31"),
+            ("12_8", "10"),
+            ("110_2", "110"),
+            ("101_b", "101_b"),
+        ],
+        [
+            ("33_2", "33_4"),
+            ("10_{12}", "10"),
+            ("12_{3}", "12_{4}"),
+            ("98_7", "98"),
+            ("AB_{12}", "131"),
+            (r"12_{\text{three}}", "6"),
+            ("0x1F", "1"),
+            ("101_b", "101_c"),
+        ],
     ),
     "times and dates": (
         [
@@ -67,36 +132,77 @@ RULES = {
             *(("5 m", "5"), (r"3\text{ s}", "3"), (r"2\text{ N}", "2"), (r"x=5\text{ m}", "5"), ("7 days", "1 week")),
             *((r"10\text{ m/s}", r"36\text{ km/h}"), ("6 ft 2 in", "74 inches"), ("50 cents", r"\$0.50")),
             *((r"5\text{ kg}\cdot\text{m/s}", "5"), ("2 hours and 30 minutes", "150 minutes"), ("12 dogs", "12 cats")),
+            *(
+                ("5元", "5"),
+                ("3厘米", "3"),
+                ("7 Mbps", "7"),
+                ("90º", "90"),
+                ("USD 7.50", "7.5"),
+                ("25 degrees Celsius", r"25^\circ C"),
+                ("9 ℃", "9"),
+            ),
             *((r"100\text{ cm}^2", r"0.01\text{ m}^2"), ("5 m", "5m")),
         ],
         [
             *((r"5\text{ kPa}", r"5\text{ MPa}"), (r"5\text{ mol}", r"5\text{ mmol}"), ("5 GHz", "5 MHz")),
             *(("5 cm", "5 cm^2"), ("5 m/s", "5 m/s^2"), ("£5", r"\$5"), (r"5^\circ C", r"5^\circ F"), ("5x", "5")),
-            *(("1 month", "30 days"), ("6 ft 2 in", "6")),
+            *(
+                ("1 month", "30 days"),
+                ("6 ft 2 in", "6"),
+                ("7 Mbps", "7 Gbps"),
+                ("8 Mb", "8 MB"),
+                ("3 light years", "3 km"),
+                ("3千米", "3米"),
+                ("3万", "3"),
+                ("3倍", "3"),
+            ),
         ],
     ),
     "words that change the value": (
         [
             *((r"\text{12 ways}", "12"), ("three fifths", "3/5"), ("negative five", "-5"), ("5 squared", "25")),
             *(("square root of 144", "12"), ("two and a half", "2.5"), ("one hundred and five", "105")),
-            (r"3\text{ tenths}", "0.3"),
+            *((r"3\text{ tenths}", "0.3"), ("5 out of 8", "5/8"), ("a dozen", "12")),
         ],
         [
             *((r"3\text{ tenths}", "3"), (r"5\text{ squared}", "5"), ("negative 12", "12"), ("at least 12", "12")),
             *(("half of 12", "12"), ("square root of 144", "144"), ("12 to 13", "12"), ("12 or more", "12")),
-            *(("5 hundredths", "500"), ("12 dozen", "12")),
+            *(
+                ("5 hundredths", "500"),
+                ("12 dozen", "12"),
+                ("5 doubled", "5"),
+                ("5 inverse", "5"),
+                ("5 below zero", "5"),
+                ("5 out of 8", "5"),
+            ),
         ],
     ),
     "the last digit": (
-        [("0.333333", "1/3"), ("0.666667", "2/3"), ("0.666666", "2/3"), (r"\frac{542}{3}", "180.67")]
+        [
+            ("0.333...", "1/3"),
+            (r"0.1666\ldots", "1/6"),
+            ("2.(27)", "25/11"),
+            ("0.333333", "1/3"),
+            ("0.666667", "2/3"),
+            ("0.666666", "2/3"),
+            (r"\frac{542}{3}", "180.67"),
+        ]
         + [(r"\frac{\sqrt3}{2}", "0.8660254037844386"), ("-0.333333", r"-\frac13")],
-        [("0.333334", "1/3"), ("0.666668", "2/3"), ("1.41421357", r"\sqrt2"), ("180.67", r"\frac{542}{3}")]
+        [
+            ("0.33...", "1/3"),
+            ("0.123...", "0.1233333"),
+            ("0.333334", "1/3"),
+            ("0.666668", "2/3"),
+            ("1.41421357", r"\sqrt2"),
+            ("180.67", r"\frac{542}{3}"),
+        ]
         + [(r"\frac{541}{3}", "180.67"), (r"\frac13", "0.33"), ("-0.333334", r"-\frac13")],
     ),
     "bound names and tails": (
         [
             *((r"f(x)=1 \text{ for all } x\in\mathbb{R}", "f(x)=1"), ("f(t)=t^2", "f(x)=x^2"), (r"n\pi", r"x=k\pi")),
             *((r"x=n\pi, n\in\mathbb{Z}", r"x = k\pi, k \in \mathbb Z"), ("x^3+C", "x^3+c")),
+            *((r"x=2\pi k, k\in\mathbb Z", r"x=2\pi n"), ("a=2k, k \\in \\mathbb{Z}", "a=2k")),
             *((r"\frac12\sin^2x+C", r"-\frac12\cos^2x+C"), (r"\ln|2x|+C", r"\ln|x|+C")),
         ],
         [
@@ -123,15 +229,30 @@ RULES = {
                 (r"\text{infinitely many}", r"\infty"),
                 ("1_000", "1000"),
             ),
+            *(("]1,3[", "(1,3)"), (r"]-\infty,2[\cup[3,4[", r"(-\infty,2)\cup[3,4)")),
+            *(
+                (r"\text{Ann: }18", "18"),
+                (r"\text{Ann: }3,\ \text{Bob: }5", "3, 5"),
+                (r"3\text{ cups and }5\text{ jars}", "3, 5"),
+            ),
             *((r"(\pm 1, 2)", "(1,2),(-1,2)"), ("[[1,2],[3,4]]", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}")),
             (r"\left\{ (a,b):ab\leq e^{3}\right\}", r" $\left\{ (a,b):ab\leq e^{3}\right\}$"),
         ],
-        [("negative infinity", r"\infty"), (r"\binom52", "5/2"), ("x**3", "x^2"), (r"-\text{(E)}", r"\text{(E)}")],
+        [
+            ("]1,3[", "[1,3]"),
+            (r"\text{not: }18", "18"),
+            (r"\text{Ann: }3, \text{Bob: }5", "3"),
+            ("negative infinity", r"\infty"),
+            (r"\binom52", "5/2"),
+            ("x**3", "x^2"),
+            (r"-\text{(E)}", r"\text{(E)}"),
+        ],
     ),
     "functions are compared by their values": (
         [
             *((r"\sin(90^\circ-x)", r"\cos x"), (r"\cos(\pi-x)", r"-\cos x"), (r"\arctan x", r"\tan^{-1} x")),
             *((r"\sin 3x", r"3\sin x-4\sin^3 x"), (r"\cos 36^\circ", r"\frac{1+\sqrt5}{4}"), ("|b-a|", "|a-b|")),
+            *(("(e^1-e^{-1})/2", "sinh(1)"), ("exp(2x)", "e^{2x}")),
             *((r"\sqrt{2+\sqrt3}", r"\frac{\sqrt6+\sqrt2}{2}"), (r"\log_2 x", r"\frac{\ln x}{\ln 2}")),
         ],
         [

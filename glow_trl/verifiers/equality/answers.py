@@ -8,7 +8,7 @@ from functools import lru_cache
 from .expression import GREEK, INFINITY, exact, negated, read
 from .intervals import without_points
 from .latex import MAX_LENGTH, closing_brace, normalize, unwrap
-from .numerals import date, plain_text, value_in_words
+from .numerals import SMALL, date, plain_text, value_in_words
 from .residues import approximate as approximate_value
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .units import changes_value, conversion, measure, split_unit
@@ -20,6 +20,7 @@ MAX_NESTING = 6
 
 _NUMBER = re.compile(r"([+-]?)\s*(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d{1,2}))?")
 _MIXED = re.compile(r"([+-]?)\s*(\d+)(?:\s+|\s*-\s*|\s+and\s+)(\d+)\s*/\s*(\d+)")
+_OUTWARD = re.compile(r"([\[\]])([^\[\]]*[,;][^\[\]]*)([\[\]])")  # ]1, 2[ is the open interval
 _THREE_DIGITS = re.compile(r"[, ]\d\d\d")
 _SPACED_COMMA = re.compile(r",\s")
 _THOUSANDS = re.compile(r"\d(?<![\d.,]\d)\d{0,2}(?:,\d{3})+(?![\d])(?!,\d)")
@@ -41,6 +42,7 @@ _NAME = re.compile(
         | \\text\s*\{[^{}]*\}(?:\s*\([a-zA-Z0-9, ]*\))?
         | \\(?:overline|overrightarrow|vec|angle|triangle|hat|bar|widehat)\s*\{?\s*\\?[a-zA-Z]+\s*\}?
         | \\(?:sin|cos|tan|cot|sec|csc)\s*\(?\s*\\?[a-zA-Z]+\s*\)?
+        | \\Delta\s*[a-zA-Z](?:_\w)?
         | m?\s*\\(?:angle|measuredangle)\s*[A-Za-z]+
         | \|\s*\\?[a-zA-Z]+\s*\|
         | [a-zA-Z](?:\s*[a-zA-Z])+                                                          # words
@@ -54,14 +56,18 @@ _NAME = re.compile(
 _WORD = re.compile(r"[a-zA-Z]{4,}")
 _LETTERS = re.compile("[a-zA-Z]")
 _SHORT_WORD = re.compile(r"(?<![a-zA-Z])(?:of|is|to|the|by|if|at|per|or|for|than)(?![a-zA-Z])")
-_BASED = re.compile(r"([+-]?)\s*([0-9a-zA-Z]+)_(?:\{\s*(\d+|[a-z]+)\s*\}|(\d+|[a-z]))")
+_BASED = re.compile(
+    r"([+-]?)\s*\(?([0-9a-zA-Z]+)\)?(?:_\s*(?:\{\s*\(?(?:\\text\s*\{)?\s*(?:base\s*)?(\d+|[a-z]+)\s*\)?[\s}]*\}|(\d+|[a-z]))"
+    r"|\s*(?:\\text\s*\{)?\s*\(?\s*(?:in\s+)?base[\s}]+(\d+|[a-z]+)[\s)}]*)"
+)
+_PROGRAMMED = re.compile(r"0(?:x[0-9a-fA-F]{2,12}|b[01]{2,40}|o[0-7]{2,16})")
 _REALS = re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R)|(?:the\s+)?(?:set\s+of\s+)?all\s+real\s+numbers|\\R", re.IGNORECASE)
 _REALS_WITHOUT = re.compile(r"(?:\\mathbb\s*\{?\s*R\s*\}?|\\R)\s*(?:-|\\setminus|\\backslash)\s*\\\{(.*)\\\}")
 _SET_BUILDER = re.compile(r"\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\s*\{?\s*R\s*\}?\s*)?(?:\\mid|\\vert|\\\||\||:)\s*(.+)")
 _ORDINAL = re.compile(r"([\d,]*\d)\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}*")
 _INFINITE = re.compile(r"([+-]?)\s*\\infty")
 _SCIENTIFIC = re.compile(r"([+-]?\d+\.\d+)\s*(?:\\cdot|\*)\s*10\s*\^\s*(?:\{\s*([+-]?\d{1,3})\s*\}|(\d))")
-_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*\{(\d+)\}")
+_REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*\{(\d+)\}|\((\d+)\))")
 _MULTIPLIED = re.compile(
     r"([+-]?[\d.,]*\d)\s*(?:\\text\s*\{\s*)?(hundred|thousand|million|billion|trillion|dozen)s?\s*\}?(?=\s|$)"
 )
@@ -168,6 +174,8 @@ def _parse(text: str, depth: int) -> Answer:
         return plain
     if depth > MAX_NESTING:
         return Scalar(text)
+    if text.startswith("]") or text.endswith("["):
+        text = _OUTWARD.sub(lambda found: "[("[found[1] == "]"] + found[2] + "])"[found[3] == "["], text)
     if text.startswith(r"\begin") and (match := _MATRIX.match(text)):
         return _matrix(match.group(1), text, depth) or Scalar(text)
     text = text.replace(r"\langle", "(").replace(r"\rangle", ")")
@@ -430,8 +438,9 @@ def _matrix(body: str, text: str, depth: int) -> Matrix | None:
 
 def _based(match: re.Match) -> Scalar | None:
     """A number written with its base, `1011_2`; the base may be a letter, as in `1011_b`."""
-    sign, digits, base = match.group(1), match.group(2), match.group(3) or match.group(4)
-    if not digits[0].isdigit() or len(digits) > 64:
+    sign, digits, base = match.group(1), match.group(2), match.group(3) or match.group(4) or match.group(5)
+    base = str(SMALL.get(base, base))
+    if len(digits) > 64 or not (digits[0].isdigit() or base == "16" and re.fullmatch(r"[A-F][0-9A-F]+", digits)):
         return None
     number = None
     if base.isdigit() and 2 <= int(base) <= 36 and all(int(digit, 36) < int(base) for digit in digits):
@@ -463,14 +472,16 @@ def _scalar(text: str, inside: Answer | None = None) -> Answer:
         return plain_number(match.group(1)) or Scalar(unitless)
     if "infty" in unitless and (match := _INFINITE.fullmatch(unitless)):
         return Scalar(unitless.removeprefix("+"), negated(INFINITY) if match.group(1) == "-" else INFINITY)
-    if "_" in unitless and (match := _BASED.fullmatch(unitless)) and (based := _based(match)):
+    if ("_" in unitless or "base" in unitless) and (match := _BASED.fullmatch(unitless)) and (based := _based(match)):
         return based
+    if worded and _PROGRAMMED.fullmatch(unitless):
+        return plain_number(str(int(unitless, 0))) or Scalar(unitless)
     if "10" in unitless and (match := _SCIENTIFIC.fullmatch(unitless)):
         mantissa, power = plain_number(match.group(1)), int(match.group(2) or match.group(3))
         value = mantissa.value * Fraction(10) ** power
         return Scalar(unitless, ("number", value), value, mantissa.decimals - power, percent, unit)
     if "." in unitless and (match := _REPEATING.fullmatch(unitless)):
-        whole, fixed, period = match.groups()
+        whole, fixed, period = match[1], match[2], match[3] or match[4]
         if len(fixed) + len(period) < 40:
             nines = int("9" * len(period)) * 10 ** len(fixed)
             value = int(whole or 0) + Fraction(int(fixed + period) - int(fixed or 0), nines)

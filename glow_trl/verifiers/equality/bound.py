@@ -22,7 +22,8 @@ _KIND = (
 )
 _TAIL = re.compile(
     rf"""(?P<head>.*?\S)[\s,;.(]*
-    (?: \b(?:for|where|with)\b\s* | \\forall\s* | (?<![a-zA-Z])(?={_NAMES}\s*(?:\\in|∈)) )
+    (?: \b(?:for|where|with)\b\s* | \\forall\s*
+      | (?<![a-zA-Z])(?!(?P<twice>[a-zA-Z])\s*,\s*(?P=twice)\s*(?:\\in|∈))(?={_NAMES}\s*(?:\\in|∈)) )
     (?P<tail>(?:{_KIND}[\s,]*+)*+(?P<names>{_NAMES})?[\s,]*+(?:{_KIND}[\s,]*+)*+)[\s.)]*""",
     re.VERBOSE,
 )

@@ -8,7 +8,7 @@ from . import bound, congruences, numeric, residues
 from .answers import balanced, has_variables, is_name, nesting, parse, plain_number
 from .expression import INFINITY, exact, free_names, has_numbers_side_by_side, negated, read
 from .intervals import intersection, is_backwards, merged
-from .latex import MAX_LENGTH, normalize
+from .latex import MAX_LENGTH, RECURRING, normalize
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .units import conversion, measure
 
@@ -23,10 +23,11 @@ MAX_NESTING = 12
 _FLOAT_NOISE = Fraction(1, 2**50)
 
 Algebra = Callable[[Answer, Answer], bool | None]
-_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,(?!0+$)\d+")
 _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
 _INSIGNIFICANT_SPACE = re.compile(r"(?<!\w)\s+|\s+(?!\w)")
-_DECORATION = re.compile(r"\\(?:overline|overrightarrow|vec|hat|bar|widehat)(?![a-z])")
+# The mean \\bar{x} is not x, but a segment \\overline{AB} is AB.
+_DECORATION = re.compile(r"\\(?:overrightarrow|vec)(?![a-z])|\\(?:overline|hat|bar|widehat)(?=[A-Z]{2})")
 _POINTS = re.compile(r"(\\angle)?([A-Z]{2,3})")
 _OPERATIONS = re.compile(
     r"\\(?:i*int|oint|sum|prod|lim|gcd|lcm|det|max|min|bigcup|bigcap|ldots|cdots|dots)(?![a-zA-Z])"
@@ -41,6 +42,9 @@ _LETTERS = re.compile(r"[a-zA-Z]")
 _DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
 _NO_SOLUTION = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"))
 _BARS = re.compile(r"\|\s*\\?[a-zA-Z]+\s*((?:[+-]\s*[\d./]+\s*)?)\|")
+_VARIABLE = re.compile(
+    r"(?:\\[a-z]+)?\\?[a-zA-Z]+'*(?:_\w+)?(?:\^-1)?(?:\([\w,+-]*\))?|\|\\?[a-zA-Z]+\||\\frac(?:[A-Za-z]\w*){2}|[A-Za-z]\w*(?:[:/][A-Za-z]\w*)+"
+)
 _INFINITE = Scalar(r"-\infty", negated(INFINITY)), Scalar(r"\infty", INFINITY)
 _DOLLARS = re.compile(r"^\$+([^$]*[^$\\\s])\s*\$+$")
 _SPACES = re.compile(r"(?<![a-zA-Z\d\\])\s+|\s+(?![a-zA-Z\d])")
@@ -118,6 +122,8 @@ def _unevaluated(prediction: str, gold: str) -> bool:
     """Whether an answer only says what is to be computed, an integral, a sum, a gcd, and the gold answer does not."""
     if "_" in prediction:
         prediction = _SUBSCRIPT.sub("", prediction)
+    if "dots" in prediction:
+        prediction = RECURRING.sub("", prediction)
     left = frozenset(_OPERATIONS.findall(prediction.rpartition("=")[2]))
     return bool(left) and not left <= frozenset(_OPERATIONS.findall(gold))
 
@@ -233,7 +239,13 @@ def _unordered(first, second, algebra: Algebra) -> bool | None:
 def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
     if isinstance(prediction, Named) and isinstance(gold, Named):
         names = _canonical_name(prediction.name), _canonical_name(gold.name)
-        if "" in names or names[0] == names[1] or not all(map(_is_variable, names)) or set(names) == {"y", "f(x)"}:
+        if (
+            "" in names
+            or names[0] == names[1]
+            or _is_initial(*names)
+            or not all(map(_is_variable, names))
+            or set(names) == {"y", "f(x)"}
+        ):
             return equal(_in_order_of(gold.name, prediction), gold.value, algebra)
         # y = 2x may be x = y/2: then each value has the other's name in it.
         values = prediction.value, gold.value
@@ -243,13 +255,20 @@ def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | N
         if None not in trees and not (names[1] in free_names(trees[0]) and names[0] in free_names(trees[1])):
             return False
     elif not isinstance(prediction, Relation) and not isinstance(gold, Relation):
+        prediction = _in_one(prediction, gold)
         return equal(*(side.value if isinstance(side, Named) else side for side in (prediction, gold)), algebra)
     relations = (Relation(side.sides, ("=",)) if isinstance(side, Named) else side for side in (prediction, gold))
     return _equal_relations(*relations, algebra)
 
 
+def _is_initial(one: str, other: str) -> bool:
+    """Whether one name is a word and the other its first letter: `radius = 2` and `r = 2`."""
+    short, long = sorted((one, other), key=len)
+    return len(short) == 1 and len(long) > 3 and long.isalpha() and long[0].lower() == short.lower()
+
+
 def _is_variable(name: str) -> bool:
-    return re.fullmatch(r"(?:\\[a-z]+)?\\?[a-zA-Z]+'*(?:_\w+)?(?:\([\w,+-]*\))?", name) is not None
+    return _VARIABLE.fullmatch(name) is not None
 
 
 def _canonical_name(name: str) -> str:
@@ -258,6 +277,17 @@ def _canonical_name(name: str) -> str:
     if match := _POINTS.fullmatch(name):
         name = (match.group(1) or "") + min(match.group(2), match.group(2)[::-1])
     return name
+
+
+def _in_one(prediction: Answer, gold: Answer) -> Answer:
+    """`q = 5, p = 3` as a pair for `(p, q) = (3, 5)`; any other answer as it is."""
+    if not isinstance(prediction, Several) or not isinstance(gold, Named) or not gold.name.startswith("("):
+        return prediction
+    values = {item.name: item.value for item in prediction.items if isinstance(item, Named)}
+    names = gold.name.strip("()").split(",")
+    if sorted(values) != sorted(names) or len(values) < len(prediction.items):
+        return prediction
+    return Several("()", tuple(values[name] for name in names))
 
 
 def _in_order_of(names: str, named: Named) -> Answer:
@@ -526,7 +556,8 @@ def _same_time(one: tuple[int, int, str], other: tuple[int, int, str]) -> bool:
 
 def _one_answer_twice(several: Several, predicted: bool) -> bool:
     """Whether a list may be one answer in several forms, as in `1/2, 0.5`: a pair (5, 5) is not, nor a list 5, 5."""
-    return predicted and several.brackets == "" and len({_text(item) for item in several.items}) > 1
+    names = {item.name for item in several.items if isinstance(item, Named)}
+    return predicted and several.brackets == "" and len(names) < 2 and len({_text(item) for item in several.items}) > 1
 
 
 def _text(answer: Answer) -> str:

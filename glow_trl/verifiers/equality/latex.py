@@ -38,9 +38,12 @@ _CHARACTERS = str.maketrans(
         "∜": r"\sqrt[4]",
         **{"⌊": r"\lfloor ", "⌋": r"\rfloor ", "⌈": r"\lceil ", "⌉": r"\rceil "},
         "÷": "/",
+        "⁄": "/",
+        "℃": r"^\circ C",
+        "℉": r"^\circ F",
         "≤": "<=",
         "≥": ">=",
-        "°": r"^\circ ",
+        **dict.fromkeys("°º˚", r"^\circ "),
     }
 )
 
@@ -108,7 +111,8 @@ _BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=[({\d])")
 _BARE_NAMES = re.compile(
     "|".join(
         rf"{name}(?<![\\a-zA-Z]{name})(?![a-zA-Z])"
-        for name in "pi infinity infty inf sin cos tan cot sec csc log ln arcsin arccos arctan".split()
+        for name in """pi infinity infty inf sin cos tan cot sec csc log ln arcsin arccos arctan sinh cosh tanh
+            exp""".split()
     )
 )
 # A letter behind a number may be a unit, `5\\text{ N}`; `12\\text{A}` is more likely a name.
@@ -129,6 +133,8 @@ _APPROXIMATELY = re.compile(
     r"^(?:(?:\\text\s*\{\s*)?(?:about|approximately|approx\.?|roughly|around)(?:\s*\}|\s(?!\w*\}))|\\approx(?![a-zA-Z])|\\sim(?![a-zA-Z])|~|≈)\s*",
     re.IGNORECASE,
 )
+# 0.333..., a digit three times and dots
+RECURRING = re.compile(r"(\.\d*?)(\d)\2\2+\s*(?:\.{3}|…|\\[lc]?dots(?![a-zA-Z]))")
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _ABOUT = frozenset("aArR\\~≈")  # about, roughly, \\approx, ...
 _MARKS = ("**", "__", "*", '"', "`")
@@ -188,9 +194,13 @@ def normalize(text: str) -> str:
     if len(text) > MAX_LENGTH:
         return text.strip()
     # Most rules begin with a plain search for what they need: that is much quicker than a pattern that finds nothing.
-    text = text.strip()
+    text = text.strip().replace("{:}", ":")
+    if text.startswith("$") and text.count("$") == 1:
+        text = "\\" + text  # $5
     if text.startswith("%"):
         text = _COMMENT.sub("", text)
+    if "." in text and ("dots" in text or "..." in text or "…" in text):
+        text = RECURRING.sub(r"\1(\2)", text)
     text = unwrap(text.translate(_CHARACTERS))
     if "**" in text and not text.endswith("**"):
         text = _POWER_SIGN.sub(lambda match: f"^{{{match[1] or match[2]}}}" if match[1] or match[2] else "^", text)

@@ -8,7 +8,7 @@ from fractions import Fraction
 _ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
     seventeen eighteen nineteen""".split()
 _TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-_SMALL = {**{word: n for n, word in enumerate(_ONES)}, **{word: 10 * n for n, word in enumerate(_TENS, 2)}}
+SMALL = {**{word: n for n, word in enumerate(_ONES)}, **{word: 10 * n for n, word in enumerate(_TENS, 2)}}
 _SCALES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _PARTS = {
     **{"half": 2, "halves": 2, "quarter": 4, "quarters": 4},
@@ -23,7 +23,9 @@ MAX_WORDS = 12
 MAX_FACTORIAL = 60
 _NUMBER = re.compile(r"\d{1,3}(?:,\d{3})+|\d{1,15}(?:\.\d{1,15})?")
 _WORD = re.compile("[a-z]{3,}")
-_KEYWORDS = frozenset((*"squared cubed factorial negative minus square cube twice double".split(), *_PARTS, *_SMALL))
+_KEYWORDS = frozenset(
+    (*"squared cubed factorial negative minus square cube twice double dozen out".split(), *_PARTS, *SMALL)
+)
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _MONTHS = "january february march april may june july august september october november december".split()
 _MONTH = r"(jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec|" + "|".join(_MONTHS) + r")\.?"
@@ -82,6 +84,11 @@ def _value(words: list[str]) -> Fraction | None:
         if words[: len(start)] == list(start):
             value = _value(words[len(start) :])
             return None if value is None else function(value)
+    if words == ["a", "dozen"]:
+        return Fraction(12)
+    if "out" in words and words[(at := words.index("out")) + 1 :][:1] == ["of"]:  # 1 out of 6
+        part, whole = _whole(words[:at]), _whole(words[at + 2 :])
+        return None if part is None or not whole or part > whole else part / whole
     if words and words[-1] in _SUFFIXES:
         value = _value(words[:-1])
         return None if value is None else _SUFFIXES[words[-1]](value)
@@ -114,6 +121,7 @@ _PREFIXES = {
 }
 _SUFFIXES = {
     "squared": lambda value: value**2,
+    "dozen": lambda value: value * 12,
     "cubed": lambda value: value**3,
     "factorial": lambda value: (
         Fraction(math.factorial(int(value))) if value.denominator == 1 and 0 <= value <= MAX_FACTORIAL else None
@@ -127,11 +135,11 @@ def _whole(words: list[str]) -> Fraction | None:
         return Fraction(words[0].replace(",", ""))
     total, current, previous = 0, 0, ""
     for word in words:
-        if word in _SMALL:
-            ones_behind_tens = previous in _TENS and 0 < _SMALL[word] < 10
+        if word in SMALL:
+            ones_behind_tens = previous in _TENS and 0 < SMALL[word] < 10
             if not ones_behind_tens and previous not in ("", "and", "hundred", *_SCALES):
                 return None
-            current += _SMALL[word]
+            current += SMALL[word]
         elif word == "hundred" and 0 < current < 10:
             current *= 100
         elif word in _SCALES and current:

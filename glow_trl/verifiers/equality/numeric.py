@@ -279,9 +279,11 @@ def _points(names: list[str], stepped: bool, summed: bool) -> Iterator[tuple[dic
         point = {}
         for name in names:
             if stepped and name[0] in INTEGERS:
-                number = mpmath.mpf(generator.randrange(1, 9 if summed else (40, 40, 10**6)[attempt % 3]))
+                number = _HERE.values.mpf(generator.randrange(1, 9 if summed else (40, 40, 10**6)[attempt % 3]))
             elif stepped and attempt % 4 < 2:
-                number = _HERE.values.mpf(generator.randrange(1, 400)) / generator.choice((1, 1, 2, 3, 4, 10))
+                number = _HERE.values.mpf(generator.randrange(1, (400, 400, 10**6)[attempt % 3])) / generator.choice(
+                    (1, 1, 2, 3, 4, 10)
+                )
             else:
                 number = _HERE.values.mpf(generator.randrange(1, 400)) / 101
             point[name] = number if positive or generator.random() < 0.5 else -number
@@ -302,11 +304,12 @@ def agree(one: tuple, other: tuple, steps: _Steps) -> bool | None:
     """Whether two trees have the same values wherever both have one; `None` if too few of them can be had.
 
     Variables stand for positive numbers first; where both sides are real for negative ones too, they must agree there
-    as well, so that `x` and `sqrt(x**2)` are different.
+    as well, so that `x` and `sqrt(x**2)` are different. Only trees with `i` are compared where they are not real.
     """
     used = operators(one) | operators(other)
     stepped, summed = bool(used.intersection(_STEPPED)), bool(used.intersection(("sum", "prod")))
-    names = sorted((free_names(one) | free_names(other)) - {r"\pi", "e", "i"})
+    free = free_names(one) | free_names(other)
+    names = sorted(free - {r"\pi", "e", "i"})
     if "\\infty" in names:
         return None
     agreed, needed = 0, POINTS * (5 if used.intersection(("floor", "ceil")) else 1) if names else 1
@@ -320,7 +323,7 @@ def agree(one: tuple, other: tuple, steps: _Steps) -> bool | None:
             if failed == TRIES // 2 and not agreed:
                 return None
             continue
-        if not positive and (_HERE.values.im(first) or _HERE.values.im(second)):
+        if not (positive and "i" in free) and names and (_HERE.values.im(first) or _HERE.values.im(second)):
             continue
         size = max(abs(first), abs(second))
         if abs(first - second) > tolerance * max(size, 1 if 0 in (first, second) else 0):
@@ -352,7 +355,7 @@ def proportional(one: tuple, other: tuple, steps: _Steps) -> bool | None:
         if abs(ratios[-1] - ratios[0]) > AGREEMENT * abs(ratios[0]) or _HERE.values.im(ratios[-1]) or not ratios[-1]:
             return None
         if len(ratios) == POINTS:
-            return bool(ratios[0] > 0)
+            return bool(_HERE.values.re(ratios[0]) > 0)
     return None
 
 

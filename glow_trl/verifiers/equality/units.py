@@ -85,7 +85,8 @@ _UNITS: dict[str, tuple[dict[str, int], dict[str, str]]] = {
     "radian": ({"radian": 1}, {"rad radian": "1"}),
     "sound": ({"decibel": 1}, {"dB decibel": "1"}),
     "light": ({"light": 1}, {"cd candela": "1", "lm lumen": "1", "lx lux": "1"}),
-    "data": ({"bit": 1}, {"bit": "1", "B byte": "8"}),
+    "data": ({"bit": 1}, {"bit b": "1", "B byte": "8"}),
+    "rate": ({"bit": 1, "time": -1}, {"bps": "1"}),
     "$": ({"$": 1}, {"$ dollar usd buck": "1", "cent ¢": "1/100", "dime": "1/10", "nickel": "1/20"}),
     "€": ({"€": 1}, {"€ euro eur": "1"}),
     "£": ({"£": 1}, {"£ gbp quid": "1", "pence": "1/100"}),
@@ -117,7 +118,7 @@ _PREFIX_NAMES = {
     "mega": "M",
     "giga": "G",
 }
-_PREFIXED = frozenset("m g s L l N J W V A Pa Hz mol eV cal Wh B bit Ω F T C K M t".split())
+_PREFIXED = frozenset("m g s L l N J W V A Pa Hz mol eV cal Wh B b bit bps Ω F T C K M t".split())
 _PREFIXED_NAMES = frozenset(
     """meter metre gram second liter litre newton joule watt volt amp ampere pascal hertz mole calorie byte bit
     ohm""".split()
@@ -157,12 +158,17 @@ _DEGREES = re.compile(r"\s*\^\\circ\s*(?:\\text\s*\{\s*([CF])\s*\}|([CF]))?\s*$"
 _WORDS = re.compile(r"(?<=[\d})!a-zA-Z])[\s.\-]*+((?:[a-zA-Z][a-zA-Z/.]*+\s*+)++)" + _POWER + r"\s*$")
 _COMMAND = re.compile(r"\\[a-zA-Z]*$")
 _JOINED = re.compile(r"\\text\s*\{([^{}]*)\}\s*(\^\s*-?\d)?\s*(\\cdot|/|\*)\s*\\text\s*\{")
-_CURRENCY_BEFORE = re.compile(r"^(-?)\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*")
+# Behind a number, but for words that change it: ten thousand, hundred, thousand, times, half, more, less, about ...
+_CHINESE = re.compile(
+    r"([+-]?[\d.,/]*\d)\s*(?:\\text\s*\{\s*)?((?!千(?![米克瓦帕])|[万亿百十])[元角分块钱个只条本张支枝件台辆座间套双副把根颗粒朵棵株头匹米厘毫微千克公斤吨升小时钟点秒天日周星期月年岁人名位次种组班页字题道里平方立度瓦帕]{1,5})\s*\}?"
+)
+_CURRENCY_BEFORE = re.compile(r"^(-?)\s*(\\\$|USD(?=\s*\d)|EUR(?=\s*\d)|GBP(?=\s*\d)|CNY(?=\s*\d)|[€£¥₹₽₩₪₫฿])\s*")
 _CURRENCY_AFTER = re.compile(r"\s*(\\\$|[€£¥₹₽₩₪₫฿])\s*$")
 # Nothing else ends a unit that is no power.
 _UNIT_ENDS = frozenset(string.ascii_letters + "/.}$€£¥₹₽₩₪₫฿")
 _CHANGING = frozenset(
-    """squared cubed factorial or to not than if when minus plus over times unless except but through thru between
+    """squared cubed doubled tripled quadrupled halved below above
+    inverse absolute factorial or to not than if when minus plus over times unless except but through thru between
     pi sqrt half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths seventh sevenths eighth
     eighths ninth ninths tenth tenths hundredth hundredths thousandth thousandths mod modulo base divided percent
     choose and hundred thousand million billion trillion dozen dozens score fewer least most half""".split()
@@ -171,6 +177,7 @@ _AREAS = {"square": 2, "sq": 2, "cubic": 3, "cu": 3}
 _POWERS = {"squared": 2, "cubed": 3}
 # Letters that are read as a unit where they are set apart from the number, `5 m`; others are variables.
 _SPACED_LETTERS = "mgshlKNJWVLAC"
+_SPELLED = re.compile(r"\bdegrees?\s+(celsius|fahrenheit|C|F)\b|\blight[ -]years?\b", re.IGNORECASE)
 _PER = re.compile(r"\bper\b")
 _GENERIC = frozenset(("", "unit", "units"))
 _MERIDIEM = re.compile(r"([ap])\.?\s?m\.?", re.IGNORECASE)
@@ -194,7 +201,10 @@ def measure(unit: str) -> Measure | None:
     dimensions: dict[str, int] = {}
     size, sign, area = Fraction(1), 1, 1
     pieces = (
-        (_PER.sub("/", unit) if "per" in unit else unit)
+        _SPELLED.sub(
+            lambda match: "deg" + match[1][0].upper() if match[1] else "lightyear",
+            _PER.sub("/", unit) if "per" in unit else unit,
+        )
         .replace("/", " / ")
         .replace("*", " ")
         .replace(r"\cdot", " ")
@@ -253,6 +263,8 @@ def split_unit(text: str) -> tuple[str, str]:
     text = text.strip()
     if len(text) > MAX_LENGTH:
         return text, ""
+    if not text.isascii() and (match := _CHINESE.fullmatch(text)):
+        return match.group(1), match.group(2)
     if text[-1:] not in _UNIT_ENDS and r"\text" not in text and "^" not in text and not _CURRENCY_BEFORE.match(text):
         return text, ""
     for _ in range(3 if text.count(r"\text") > 1 else 0):

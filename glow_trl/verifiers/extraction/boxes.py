@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from ..equality.latex import closing_brace
 from .fields import answer_field, without_fences
-from .withdrawal import WINDOW, dismissed, withdrawn
+from .withdrawal import WINDOW, dismissed, negated, withdrawn
 
 
 # Only this much of the end of a completion is searched for a closing; boxes are looked for in all of it.
@@ -17,7 +17,12 @@ MAX_TAG = 4000
 
 _SPECIAL = re.compile(r"<\|[a-z_0-9]{1,40}\|>|</s>|<eos>|<end_of_turn>")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
-_ONLY_BOX = re.compile(r"[\s$]*+(?:\\[\[(]\s*+)?\\boxed\s*\{")
+_MARKS = ("<think>", "<answer>", "<|", "~~", '"answer"')
+_WRONG = re.compile(r"\b(?:wrong|incorrect|mistaken|false)\b[^.]*$", re.IGNORECASE)
+_BOX_OPENS = re.compile(r"\\boxed\s*\{\s*$")
+_ANSWER_IS = re.compile(
+    r"((?:(?!\bansw|boxed|####)[^\n]){0,200}?)\b(?:the\s+)?(?:final\s+)?answer(?:\s+is)?\s*:?\s*", re.IGNORECASE
+)
 _BOX_END = re.compile(r"\s*\}[\s$.\\\])]*+")
 _BOX_JOINT = re.compile(
     r"""(?:[\s$.,;:&()\[\]{}]|\\(?:q?quad|text\s*\{[\s,]*(?:and|or)[\s,]*\})|\\[\\()\[\],;:!\s]|\b(?:and|or)\b)*+
@@ -44,6 +49,7 @@ _REVISION = re.compile(
     r"simplif\w*|equivalent\w*|that is|i\.e|in other words|approximately|rounded)\b|≈|\\approx|=",
     re.IGNORECASE,
 )
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}~~")
 _RUN = re.compile(r"\s\s\s")
 _RUNS = re.compile(r"([^\S\n]{3,})|(\n\s{2,}+)")
 
@@ -57,11 +63,13 @@ class Extraction:
         rule (`str` or `None`): how it was found.
         others (`tuple[str, ...]`): other final answers that the completion gives right beside it; it is for the
             verifier to find out whether they differ.
+        end (`int`): where the text goes on behind a box.
     """
 
     answer: str | None
     rule: str | None
     others: tuple[str, ...] = ()
+    end: int = 0
 
 
 NOTHING = Extraction(None, None)
@@ -102,8 +110,16 @@ def _final_text(completion: str) -> tuple[str, str]:
         end = text.rfind("</answer>")
         start = text.rfind("<answer>", max(0, end - MAX_TAG), end) if end >= 0 else -1
         if start >= 0:
-            text, prefix = text[start + len("<answer>") : end], prefix + "answer_tag:"
+            answer = text[start + len("<answer>") : end].strip()
+            last = text.rfind("</answer>", max(0, start - MAX_TAG), start)
+            another = text.rfind("<answer>", max(0, last - MAX_TAG), last) if last >= 0 else -1
+            if another >= 0 and nothing_between(text[last + len("</answer>") : start]):
+                other = text[another + len("<answer>") : last].strip()
+                answer = answer if other == answer else f"{other} or {answer}"
+            text, prefix = answer, prefix + "answer_tag:"
     text = text.strip()
+    if "~~" in text:
+        text = _STRUCK.sub(" ", text).strip()
     if "```" in text:
         text = without_fences(text)
     if (field := answer_field(text)) is not None:
@@ -125,18 +141,36 @@ def _without_withdrawn(text: str) -> str:
 
 
 def is_exactly(completion: str, gold: str, require_boxed: bool) -> bool:
-    """Whether a completion is the gold answer, letter for letter, bare or in its only box.
+    """Whether a completion is the gold answer, letter for letter: bare, behind "the answer is" or in its only box.
 
-    The braces of the gold answer need not balance.
+    The braces of the gold answer need not balance, and marks of formats in it are part of it.
     """
-    text, gold = _final_text(completion)[0], gold.strip()
-    if not gold:
-        return False
+    gold = gold.strip()
+    behind_thinking = completion.rpartition("</think>")[2].strip()
+    return gold in completion and any(
+        _ends_with(text, gold, require_boxed)
+        for text in dict.fromkeys((_final_text(completion)[0], behind_thinking))
+        if gold and all(text.count(mark) <= gold.count(mark) for mark in _MARKS)
+    )
+
+
+def _ends_with(text: str, gold: str, require_boxed: bool) -> bool:
     if text == gold and not require_boxed:
         return True
-    match = _ONLY_BOX.match(text)
-    rest = text[match.end() :].lstrip() if match else ""
-    return rest.startswith(gold) and _BOX_END.fullmatch(rest, len(gold)) is not None
+    start = len(text)
+    for _ in range(MAX_TRIES):
+        start = text.rfind(gold, 0, start + len(gold) - 1)
+        if start < 0 or _BOX_END.fullmatch(text, start + len(gold)):
+            break
+    if match := _BOX_OPENS.search(text[:start]) if start >= 0 else None:
+        before = text[: match.start()]
+        return "boxed" not in before and not withdrawn(before[-WINDOW:], "", None)
+    for end in ("", "."):
+        if not require_boxed and text.endswith(gold + end):
+            match = _ANSWER_IS.fullmatch(text[: len(text) - len(gold + end)])
+            if match and not negated(match[1]) and not _WRONG.search(match[1]):
+                return True
+    return False
 
 
 def ending(text: str) -> str:
@@ -176,7 +210,7 @@ def last_boxes(text: str) -> list[Box]:
 
 def _without_statement(content: str) -> str:
     """What a box says that holds a whole statement: `\\text{The answer is } 12`."""
-    if " or" in content:
+    if "or" in content:
         content = _ALTERNATIVE_IN_TEXT.sub(r" \1 ", content)  # 5\text{ or 6}
     match = _STATEMENT.match(content)
     if match is None:
@@ -200,6 +234,7 @@ def boxed_answer(text: str) -> Extraction:
     if not boxes:
         return NOTHING
     group = [boxes.pop()]
+    end = group[0].end
     while boxes:
         between = text[boxes[-1].end : group[0].start]
         if len(between) >= 60 or not _BOX_JOINT.fullmatch(between):
@@ -217,4 +252,4 @@ def boxed_answer(text: str) -> Extraction:
     if not all(contents):
         return Extraction(None, "boxed")
     rule = "boxed" if len(contents) == 1 else "boxed_several"
-    return Extraction(", ".join(contents), rule, tuple(others))
+    return Extraction(", ".join(contents), rule, tuple(others), end)

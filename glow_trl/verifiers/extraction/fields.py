@@ -10,10 +10,10 @@ MAX_OBJECTS = 16
 _FENCE_LINE = re.compile(
     r"^[ \t]*+```[ \t]*+(?:text|plaintext|latex|tex|math|json|markdown|md)?[ \t]*+$", re.MULTILINE
 )
-_KEY = re.compile(r"(?:final|correct)?[ _-]?(?:answer|result|solution)", re.IGNORECASE)
-_QUOTED_KEY = re.compile(r'"(?:final|correct)?[ _-]?(?:answer|result|solution)"\s*+:', re.IGNORECASE)
+_KEY = re.compile(r"(?:final|correct)?[ _-]?(?:answer|result|solution|choice)", re.IGNORECASE)
+_QUOTED_KEY = re.compile(rf'"{_KEY.pattern}"\s*+:', re.IGNORECASE)
 _LATEX_BACKSLASH = re.compile(r"(?<!\\)\\(?=[a-zA-Z]{2}|[()\[\]{}!,;:])")
-_SEPARATORS = " \n\t,"
+_SEPARATORS = " \n\t,[]"
 
 
 def without_fences(text: str) -> str:
@@ -24,7 +24,7 @@ def without_fences(text: str) -> str:
 
 def answer_field(text: str) -> str | None:
     """What the field `answer` holds of the JSON object that the text ends with; several differing ones with "or"."""
-    if not text.endswith("}") or not _QUOTED_KEY.search(text, max(0, len(text) - MAX_FIELD_TEXT)):
+    if not text.endswith(("}", "]")) or not _QUOTED_KEY.search(text, max(0, len(text) - MAX_FIELD_TEXT)):
         return None
     tail = _LATEX_BACKSLASH.sub(r"\\\\", text[-MAX_FIELD_TEXT:])
     start = tail.find("{")

@@ -4,7 +4,7 @@ import re
 
 from .boxes import NOTHING, Extraction, boxed_answer, ending, final_part
 from .phrases import enumerated
-from .statements import SENTENCE_END, consecutive, stated_answers
+from .statements import SENTENCE_END, consecutive, replacements, stated_answers
 from .values import BARE_LENGTH, looks_bare, value_of
 from .withdrawal import dismissed
 
@@ -12,6 +12,13 @@ from .withdrawal import dismissed
 SHORT_STATEMENT = 60
 
 _VALUE_END = re.compile(r"[\w)}\]$]++")
+_NUMBER_LINES = re.compile(
+    r"(?:\s*(?:[-*•]\s|\d{1,2}[.)]\s)?\s*\**(-?\d++(?:[.,]\d++)*+(?:/\d++)?)\.?\**[ \t]*(?:\n|$)){2,}"
+)
+_BULLETS = re.compile(r"^\s*(?:[-*•]\s+|\d{1,2}[.)]\s+)?|[*.]+\s*$")
+_ANOTHER_GUESS = re.compile(
+    r"\W*(?:or|perhaps|maybe|possibly|alternatively|otherwise|if\s+(?:not|that)\b[^,]{0,30},)", re.IGNORECASE
+)
 _BOLD = re.compile(r"\*\*([^*\n]{1,200})\*\*")
 _TAIL = re.compile(
     r"(?<=[\w)}\]$])[\s,]*+(?:\\text\s*\{\s*)?,?\s*\b(?:for|where|with)\s+(?:some|all|any|every|each|an?|the)?\s*(?:\w+\s+)?"
@@ -38,9 +45,15 @@ def extract_math(completion: str, require_boxed: bool = False) -> Extraction:
     if not text:
         return Extraction(None, prefix.rstrip(":") or None)
     found = boxed_answer(text)
+    others = [*found.others, *_values(replacements(text[found.end :]))] if found.answer else []
     if found.rule is None and not require_boxed:
         found = _unboxed(text)
-    return found if found.rule is None or not prefix else Extraction(found.answer, prefix + found.rule, found.others)
+        others = list(found.others)
+    return found if found.rule is None else Extraction(found.answer, prefix + found.rule, tuple(others))
+
+
+def _values(statements: list[str]) -> list[str]:
+    return [value for said in statements if (value := value_of(said, last=False)) is not None]
 
 
 def _unboxed(text: str) -> Extraction:
@@ -48,15 +61,18 @@ def _unboxed(text: str) -> Extraction:
     text = ending(text)
     statements = stated_answers(text)
     if statements:
-        said = statements[-1][2]
+        _, end, said = statements[-1]
         value = value_of(said, last=False)
         if value is not None:
-            others = (value_of(other, last=False) for other in consecutive(text, statements))
-            return Extraction(value, "answer_is", tuple(other for other in others if other is not None))
+            after = said[said.find(value) + len(value) :] + text[end:]
+            others = _values([*consecutive(text, statements), *replacements(after)])
+            return Extraction(value, "answer_is", tuple(others))
         if len(said) <= SHORT_STATEMENT:
             return Extraction(said, "answer_is")
+    elif short is not None and "\n" in text and _NUMBER_LINES.fullmatch(text):
+        return Extraction(", ".join(dict.fromkeys(_BULLETS.sub("", line) for line in text.split("\n"))), "whole")
     elif short is not None and (looks_bare(bare := _without_condition(text)) or _RESIDUES.fullmatch(bare)):
-        return Extraction(bare.lstrip("=≈ "), "whole")
+        return Extraction(bare.lstrip("=≈→⇒∴ "), "whole")
     elif short is not None and (listed := enumerated(text)):
         return Extraction(listed, "whole")
     if not _DECLINED.search(text[-BARE_LENGTH:]):
@@ -79,7 +95,9 @@ def _last_value(text: str) -> Extraction | None:
         return Extraction(value, "bold")
     for sentence in _last_sentences(text):
         if (value := value_of(sentence, last=True)) is not None:
-            return Extraction(value, "last_value")
+            before = text[: text.rfind(sentence)].rstrip(" .\n") if _ANOTHER_GUESS.match(sentence) else ""
+            guess = value_of(before.rsplit("\n", 1)[-1], last=True) if before else None
+            return Extraction(value, "last_value", () if guess is None else (guess,))
         if re.search(r"\w", sentence):
             return None
     return None

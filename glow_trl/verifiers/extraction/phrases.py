@@ -37,8 +37,9 @@ _BETWEEN = re.compile(
       |(?:more|less|fewer|greater)\s+than|(?:percent\s+)?of|to\s+the(?:\s+power(?:\s+of)?)?|[-–—])\s*+(?:the\s+)?""",
     re.VERBOSE | re.IGNORECASE,
 )
+_PLACES = re.compile(r"\s*+(?:decimals?|significant|d\.?p\.?|s\.?f\.?)\b", re.IGNORECASE)  # 5.2 to 1 decimal place
 _ITEM = re.compile(
-    rf"""\s*+(?:[^\W\d][\w .'-]{{0,40}}\s*:\s*)?
+    rf"""\s*+(?:(?!(?:not|no|at|wrong|incorrect|under|over|less|more|about)\b)[^\W\d][\w .'-]{{0,40}}\s*:\s*)?
         (?P<value>[-+−]?(?:\\?[$€£])?\d[\d.]*+(?:/\d++)?\s?(?:\\?%)?)
         (?!\s*(?:squared|cubed|factorial|percent|{_PARTS})\b)
         (?:\s*(?:\\text\w*\s*\{{[^{{}}]{{0,60}}\}}|\\[ ,]|[a-z][a-z'-]+)){{0,4}}\s*\.?\s*""",
@@ -70,19 +71,23 @@ def whole_phrases(sentence: str, found: list[Value]) -> list[Value]:
         if match := _AFTER.match(sentence, end):
             last = match.end()
         following = found[index + 1] if index + 1 < len(found) else None
-        if following and _BETWEEN.fullmatch(sentence[last : following[0]]):
+        if (
+            following
+            and _BETWEEN.fullmatch(sentence[last : following[0]])
+            and not _PLACES.match(sentence, following[1])
+        ):
             last = following[1]
         phrases.append((first, last, content if (first, last) == (start, end) else sentence[first:last].strip()))
     return phrases
 
 
-def enumerated(text: str) -> str | None:
+def enumerated(text: str, least: int = 2) -> str | None:
     """The values of a text that is nothing but several, with labels (`Ann: 3, Bob: 5`) or what is counted."""
     if len(text) > 400 or ":" not in text and not re.search(r"[a-z]{3}", text):
         return None
     parts = [part for part in _SEPARATOR.split(_AND_IN_TEXT.sub(r"\1} and ", text)) if part.strip()]
     items = [_ITEM.fullmatch(part) for part in parts]
-    if not 2 <= len(items) <= MAX_ITEMS:
+    if not least <= len(items) <= MAX_ITEMS:
         return None
     values = [item.group("value").strip() for item in items if item is not None]
     return ", ".join(values) if len(values) == len(items) else None

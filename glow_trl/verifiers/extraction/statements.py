@@ -3,7 +3,7 @@
 import re
 
 from .boxes import nothing_between
-from .withdrawal import dismissed, negated
+from .withdrawal import dismissed, negated, revised, same_paragraph
 
 
 MAX_STATEMENTS = 8
@@ -19,23 +19,27 @@ _STATEMENT = re.compile(
         (?:\s++(?:to|of|for|choice|option|here|then|in|with)\b[^.\n:=]{0,80}?)?
         \s*+(?:\*\*)?\s*+
         (?: (?=[$\\]|\d)
-          | (?:is|are|was|be|equals?|becomes?|(?:would|should|must|will)\ be|=|:|-->|→)\s*+(?:\*\*)?\s*+[:=]?
+          | (?:is|are|was|be|equals?|becomes?|(?:would|should|must|will)\ be|=|:|-->|→|(?<=\s)[-–—](?=\s))
+            \s*+(?:\*\*)?\s*+[:=]?
           | [)]\s*+: )
       | (?:^|\n)\s*+(?:\*\*)?(?:Ans|Final|Result|Solution)\s*+(?:\*\*)?\s*+[:=]
       | (?:^|\n)\s*+A\s*+:(?=\s|[\d$\\(+-])
       | r[ée]ponse\s*+(?:finale\s*+)?(?:est|:|=)
-      | (?:答案|答)\s*+(?:是|为|：|:)++
+      | (?:答案|答)\s*+(?:是|为|：|:|】)++
       | antwort\s*+(?:ist|lautet|:)
       | respuesta\s*+(?:es|:)
       | ответ\s*+:?
     )\s*+(?:\*\*)?\s*+""",
     re.VERBOSE | re.IGNORECASE,
 )
+_WRONG = re.compile(
+    r"\b(?:(?:wrong|incorrect|mistaken|false)(?:\s+that)?|whether)\s+(?:the\s+)?(?:final\s+|right\s+)?$", re.IGNORECASE
+)
 # Each statement has one of these, or is a line that begins with "A:".
 _SIGNS = ("####", "ans", "final", "result", "solution", "réponse", "reponse", "答", "antwort", "respuesta", "ответ")
 _LINE = re.compile(r"\n\s*+[aA]\s*+:")
 _FIRST_LINE = re.compile(r"\s*+[aA]\s*+:")
-_WRONG = re.compile(r"\b(?:wrong|incorrect|mistaken)\s+$", re.IGNORECASE)
+_TEXT = re.compile(r"\\(?:text|mbox)\w*\s*\{([^{}]*)\}")
 _BULLET = re.compile(r"(?:\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")
 _FIRST_WORD = re.compile(r"[^\s.,;]++|\S")
 _DISPLAYS = ((r"\[", r"\]"), ("$$", "$$"), (r"\(", r"\)"), (r"\begin", r"\end"))
@@ -105,3 +109,15 @@ def consecutive(text: str, statements: list[tuple[int, int, str]]) -> list[str]:
             break
         others.append(said)
     return others
+
+
+def replacements(after: str) -> list[str]:
+    """What the paragraph of an answer gives in its stead behind it: "No, it is 8.", "The answer is 8."."""
+    rest = same_paragraph(after)
+    if len(rest) < 4:
+        return []
+    if r"\text" in rest:
+        rest = _TEXT.sub(r" \1 ", rest)
+    found = [said for _, _, said in stated_answers(rest)]
+    said = revised(rest)
+    return found if said is None else [said[: _statement_end(said, 0)], *found]

@@ -17,7 +17,7 @@ _NUMBER = re.compile(
     r"""(?<![a-zA-Z0-9_.,\\^{])
         (?:[-+−–]\s*)?(?:\\?[$€£¥]\s*)?(?:[-−]\s*)?
         (?:(?:\d{1,3}(?:(?:,|\{,\}|,\\!|\ )\d{3})++(?!\d)|\d++)(?:[.,]\d++)?|[.,]\d++)
-        (?:\s*/\s*\d++(?![.,]?\d*\s*[/(]))?
+        (?:\s*/\s*\d++(?![.,]?\d*(?:\s*/|\()))?
         (?:\s*(?:\\?%|(?:percent|hundred|thousand|million|billion|trillion)\b))?""",
     re.VERBOSE,
 )
@@ -28,6 +28,13 @@ _COPULA = re.compile(
     re.IGNORECASE,
 )
 _IS = re.compile(r"(?:\b(?:is|are|equals)\b|=)\s*$", re.IGNORECASE)
+_SAID_OF_IT = re.compile(
+    r"(?:\b(?:is|are|equals|be)\b|=)[:\s]*((?:(?!\b(?:is|are|equals|be)\b|[=$\\])[^\n])+)$", re.IGNORECASE
+)
+# (3, 4], 3:4, 9 pi, 2x + 1
+_MORE_THAN_A_NUMBER = re.compile(
+    r"^[(\[{](?=.*\d)|^\d+(?::\d+)+\W*$|^[\d\s/]*(?:π|√|pi\b)|(?<![a-zA-Z])[a-zA-Z]\s*[-+*/^]\s*\S|\d[a-zA-Z]\s*[-+*/^]"
+)
 _UNSURE = re.compile(
     r"\b(?:could|might|may|maybe|perhaps|possibly|possible|either|alternatively|guess|guesses)\b", re.IGNORECASE
 )
@@ -107,6 +114,10 @@ def value_of(sentence: str, last: bool) -> str | None:
     sentence = sentence.strip().strip("*").strip()
     if looks_bare(sentence):
         return sentence
+    if last and (match := _SAID_OF_IT.search(sentence)) and _MORE_THAN_A_NUMBER.search(match[1]):
+        said = match[1].rstrip(".")
+        if looks_bare(said) and not negated(sentence[: match.start(1)]):
+            return said
     if not last and (listed := enumerated(sentence)):
         return listed
     found = values(sentence)

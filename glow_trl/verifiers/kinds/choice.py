@@ -5,7 +5,7 @@ import unicodedata
 
 from ..equality.latex import unwrap
 from ..extraction.boxes import boxed_answer, ending, final_part
-from ..extraction.statements import consecutive, stated_answers
+from ..extraction.statements import consecutive, replacements, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .kind import Options
 from .wording import normalize_text
@@ -13,18 +13,20 @@ from .wording import normalize_text
 
 KIND = "choice"
 MAX_STATEMENT = 500
+MAX_BESIDE = 100
 LETTERS = "ABCDEFGHIJ"
 
 _LEADING = re.compile(
     r"^\W*(?:(?i:for sure|definitely|clearly|probably|most likely|likely|surely|certainly|indeed|also|therefore|thus|"
-    r"simply|so|hence)\W+)?(?:(?:I|i)(?:\s+(?:would|will))?\s+(?i:think|believe|guess|say|choose|pick|select|go with)"
+    r"simply|so|hence)\W+)?(?:I(?:['’]m|\s+am)\s+(?i:\w+)(?:\s+that)?\s+)?"
+    r"(?:(?:I|i)(?:\s+(?:would|will))?\s+(?i:think|believe|guess|say|choose|pick|select|go with)"
     r"(?:\s+that)?\s+)?(?i:(?:it(?:['’]s| is| must be)\s+)?(?:the\s+)?(?:(?:option|choice|letter|answer)\s+)?)"
     r"[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
 )
-_ONE_LETTER = re.compile(r"\W*([a-z])\W*")
+_ONE_LETTER = re.compile(r"\W*(?:(?:option|choice|letter|answer)\s+)?\W*([a-z])\W*", re.ASCII)
 _REJECTED = re.compile(
-    r"^\W*(?:or\s+not\b|或不|也?不(?:对|正确|是(?:正确|答案|对))|也?错|(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
-    r"(?:wrong|incorrect|false|not|ruled|eliminated|out)\b|isn't|cannot|can't)",
+    r"^\W*(?:no\b|nope\b|not\s+really\b|or\s+not\b|或不|(?:选项|项)?是?错|也?不(?:对|正确|是(?:正确|答案|对))|也?错|(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
+    r"(?:wrong|incorrect|false|not|ruled|eliminated|out|distractor|trap|decoy)\b|was\s+(?:my|the|a)\s+(?:\w+\s+)?guess\b|≠|!=|isn't|cannot|can't)",
     re.I,
 )
 _PREDICATED = re.compile(
@@ -43,20 +45,41 @@ _ANOTHER = re.compile(
     r"|或者?|还是|和|与|及|\s(?=(?:\(?[A-Z]\)?[\s.]*){1,10}$))[\s,]*(?:maybe|perhaps|possibly|also|option|even|\s)*"
     r"[\[({*\s]*([A-Z])(?![a-zA-Z'’])"
 )
-_NOT_BUT = re.compile(r"^\W*(?:it(?:'s| is)\s+)?not\s+\W*[A-Z]\b[^\w\n]*(?:but|rather)\s+(?:rather\s+)?", re.I)
+_NOT_BUT = re.compile(
+    r"^\W*(?:(?:it(?:'s| is)\s+)?not\s+\W*[A-Z]\b[^\w\n]*(?:but|rather)\s+(?:rather\s+)?|[A-Z]\b\W*(?:is|was)\s+"
+    r"(?:wrong|incorrect|false|ruled\s+out|not\s+(?:right|correct))\W+(?:(?:so|thus|hence|therefore|then|but)\W+)?(?=[A-Z]\b))",
+    re.I,
+)
+# With nothing but these between letters, all of them are given
+_ONLY_LETTERS = re.compile(
+    r"(?:[\W_]|\b(?i:no|or|and|otherwise|else|then|wait|maybe|perhaps|possibly|probably|actually|also|even|option|choice|answer|"
+    r"the|it|is|s|could|be|might|if|vs|versus|plus|sorry|oops|hmm|to|et|y|o|ou|und|oder|или|и)\b|或者?|还是|和|\d{1,3}\s?%"
+    r"|(?<![a-zA-Z])[A-Z](?![a-zA-Z]))*+",
+)
+_LONE_LETTER = re.compile(r"(?<![a-zA-Z'’])[A-Z](?![a-zA-Z'’])")
+_INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
+# "A because it is red" names an option, "A red one" does not
+_ARTICLE = re.compile(r"(?:A|I)\s+(?!(?:because|since|as|is|and|or|not|but|for|due|given)\b)[a-z]")
 _CHOSEN = re.compile(
-    r"(?:(?<![不未])(?<!不[能应该可])选择?|正确(?:答案|选项)|答案选?)\s*(?:应?[是为]|：|:)?\s*[（(]?([A-Z])(?![a-zA-Z])"
+    r"(?:(?<![不未])(?<!不[能应该可])选[择项]?|正确(?:答案|选项)|答案选?)\s*(?:应?[是为]|：|:)?\s*[（(]?([A-Z])(?![a-zA-Z])"
 )
 _NEGATION = re.compile(
     r"(?:\bnot|n't|\bnever|\bnor|\bneither|不是|\bexcept|\brule out|\beliminate|\brather than|\binstead of)"
     r"\W*(?:\w+\W+){0,2}$",
     re.I,
 )
+_NEGATED_RUN = re.compile(
+    r"(?:\bnot|n['’]t|\bnever|\bnor|\bneither|\bexcept|\brather\s+than|\binstead\s+of|不是)\W*(?:[a-z]+\W+){0,2}?\(?[A-Z]\b"
+    r"(?:(?:\W|\b(?:or|and|nor)\b)*[A-Z]\b)*"
+)
 _GOLD_LETTER = re.compile(r"^\W*\(?([A-Za-z])\)?(?:\s*[.):,]|\s+\S|\W*$)")
 _IS_CORRECT = re.compile(
-    r"\(?\b([A-Z])\)?\s*(?:\([^)]*\)\s*)?(?:is|must be|would be|seems)\s+(?:the\s+)?(?:\w+\s+)?"
+    r"\(?\b([A-Z])\)?\s*(?:\([^)]*\)\s*)?(?:is|must be|would be|seems)\s+(?:the\s+)?(?:(?!not\b|never\b)\w+\s+)?"
     r"(?:correct|right|answer|best)\b"
 )
+# In the sentence of an answer, before its reason
+_HEDGING = re.compile(r"\b(?:or|if|unless|otherwise|might|may|possib\w+|perhaps|maybe)\b", re.IGNORECASE)
+_REASON = re.compile(r"\b(?:because|since|as|so|therefore|which|where|due|given)\b|[.!?](?=\s)")
 
 
 class _Compatible(dict):
@@ -106,7 +129,7 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
         match is None
         or match.group(1) not in letters
         or _REJECTED.match(said[match.end() :])
-        or re.match(r"(?:A|I)\s+[a-z]", said[match.start(1) :])
+        or _ARTICLE.match(said[match.start(1) :])
     ):
         text = _letter_of_text(said, choices) if choices else None
         if text is None and choices:
@@ -120,6 +143,17 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
         if _REJECTED.match(rest):
             break
         found.append(more.group(1))
+    if len(rest) > MAX_BESIDE or not _ONLY_LETTERS.fullmatch(rest):
+        rest = _REASON.split(rest[:MAX_BESIDE], maxsplit=1)[0]
+    if _ONLY_LETTERS.fullmatch(rest) or _HEDGING.search(rest):
+        rest = _NEGATED_RUN.sub("", rest)
+        found += [
+            other.group()
+            for other in _LONE_LETTER.finditer(rest)
+            if other.group() in letters
+            and not _REJECTED.match(rest[other.end() :])
+            and not _ARTICLE.match(rest[other.start() :])
+        ]
     return list(dict.fromkeys(found))
 
 
@@ -130,7 +164,8 @@ def _predicated(text: str, letters: str) -> list[str]:
         if _NEGATION.search(text[: match.start()]):
             continue
         run = next((run for run in _RUN.finditer(text) if run.start() < match.end() <= run.end() + 6), None)
-        named = _IN_RUN.findall(run.group(0)) if run else [letter for letter in match.groups() if letter]
+        said = text[match.start(match.lastindex or 0) :]
+        named = _IN_RUN.findall(run.group(0)) if run else _letters(said, letters, None) or [said[0]]
         found.extend(letter for letter in named if letter in letters)
     return list(dict.fromkeys(found))
 
@@ -142,10 +177,10 @@ def extract_choice(
     letters = "".join(chr(ord("A") + index) for index in range(min(26, len(choices)))) if choices else LETTERS
     text, prefix = final_part(completion)
     if not text.isascii():
-        text = text.translate(_COMPATIBLE)
+        text = _INVISIBLE.sub("", text.translate(_COMPATIBLE))
     boxed = boxed_answer(text)
     if boxed.rule is not None:
-        said = (boxed.answer or "", *boxed.others)
+        said = (boxed.answer or "", *boxed.others, *replacements(text[boxed.end :]))
         found = [letter for answer in said for letter in _letters(answer, letters, choices)]
         return list(dict.fromkeys(found)), prefix + boxed.rule
     if require_boxed or not text:

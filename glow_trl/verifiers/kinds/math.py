@@ -8,6 +8,7 @@ from ..equality.latex import MAX_LENGTH, closing_brace
 from ..equality.shapes import Scalar, Words
 from ..extraction.boxes import Extraction, ending, final_part, is_exactly, last_boxes
 from ..extraction.final_answer import extract_math
+from ..extraction.phrases import enumerated
 from ..extraction.statements import stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .kind import Options, Undecided
@@ -16,6 +17,7 @@ from .kind import Options, Undecided
 KIND = "math"
 MAX_NUMBER = 120  # a longer text is prose, and says no number as a whole
 
+_TEXT = re.compile(r"\\(?:text|mbox)\w*\s*\{([^{}]*)\}")
 _OPTION = re.compile(r"[^\w\-−–]*(?:\\?(?:text|math)\w*\s*\{\s*)?\(([A-H])\)")
 _LETTER = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(?([A-H])\)?\W*")
 
@@ -50,6 +52,14 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict | Undecided:
     return verdict
 
 
+def _without_labels(found: str) -> str | None:
+    """The values of `\\text{Ann: } 3, \\text{Bob: } 5`, or of `3\\text{ cups and }5\\text{ plates}`."""
+    if r"\text" not in found or len(found) > MAX_LENGTH:
+        return None
+    plain = _TEXT.sub(r" \1 ", found).replace("\\ ", " ")
+    return enumerated(" ".join(plain.split()), least=1 if ":" in plain else 2)
+
+
 def _compare(prediction: str, extraction: Extraction, found: str, gold: str) -> Verdict | Undecided:
     rule = extraction.rule or ""
     if any(equal_texts(other, found) is False for other in extraction.others):
@@ -59,6 +69,8 @@ def _compare(prediction: str, extraction: Extraction, found: str, gold: str) -> 
         return Verdict(True, found, MATCH, KIND, extraction.rule)
     # An option with its text, where the gold answer is nothing but a letter
     if (letter := _LETTER.fullmatch(gold)) and (option := _OPTION.match(found)) and option[1] == letter[1]:
+        return Verdict(True, found, MATCH, KIND, extraction.rule)
+    if (labelled := _without_labels(found)) and equal_texts(labelled, gold):
         return Verdict(True, found, MATCH, KIND, extraction.rule)
     if verdict is None:
         return Undecided(Verdict(False, found, MISMATCH, KIND, extraction.rule), (found, gold))

@@ -1,11 +1,12 @@
 """Which function judges which kind."""
 
 from collections.abc import Callable
+from functools import wraps
 
 from ...errors import UserError
 from ...stages.config import nearest
 from ...stages.dotted import is_dotted, load_dotted
-from ..verdict import MATCH, MISMATCH, Verdict
+from ..verdict import ERROR, MATCH, MISMATCH, Verdict
 from . import choice, math, number, text
 from .kind import Judge, Options, Undecided
 
@@ -36,9 +37,22 @@ class Registry:
         return judge
 
 
+def _unbroken(kind: str, judge: Judge) -> Judge:
+    """A judge of ours that never raises: an answer that it stumbles over is `error`, and ends no batch or run."""
+
+    @wraps(judge)
+    def judged(prediction: str, gold: str, options: Options) -> Verdict | Undecided:
+        try:
+            return judge(prediction, gold, options)
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+            return Verdict(False, None, ERROR, kind)
+
+    return judged
+
+
 KINDS = Registry()
 for module in (choice, math, number, text):
-    KINDS.add(module.KIND, module.judge)
+    KINDS.add(module.KIND, _unbroken(module.KIND, module.judge))
 
 
 def register_kind(name: str, function: Callable[[str, str, Options], Verdict | bool]) -> None:

@@ -50,7 +50,7 @@ _MONTHS = {
         """january february march april may june july august september october november december""".split(), start=1
     )
     for length in (3, 4, len(name))
-    if length != 4 or name == "september"
+    if length != 4 or len(name) == 4 or name == "september"
 }
 _WEEKDAYS = frozenset(f"{name}day" for name in "mon tues wednes thurs fri satur sun".split())
 _ISO_DATE = re.compile(r"(\d{4}) - (\d{1,2}) - (\d{1,2})")
