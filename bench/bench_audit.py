@@ -8,6 +8,7 @@ With `--distinct` no two completions are alike, as rollouts of a model that samp
 import argparse
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -37,6 +38,7 @@ def main() -> None:
         for file in sorted(Path(options.data).glob("traj_*.jsonl"))
         for line in file.open(encoding="utf-8")
     ]
+    random.Random(0).shuffle(rows)
     table = Table("rows", "seconds (at most 60)", "of the processors", "agreement with math-verify")
     with tempfile.TemporaryDirectory(prefix="bench_audit_") as name:
         source = Path(name) / "rows.jsonl"

@@ -48,7 +48,7 @@ def forget_what_was_parsed() -> None:
 
     readings = (answers.parse, expression.read, units.measure, wording.normalize_text)
     values = (numeric.agree, numeric.constant, numeric.proportional, numeric.is_constant)
-    images = (residues._images, residues._integer_root, residues._random_element)
+    images = (residues._images, residues._integer_root, residues._random_element, residues._factorial)
     for function in (*readings, *values, *images):
         function.cache_clear()
 

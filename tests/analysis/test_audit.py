@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from glow_trl.analysis.auditing.other_judges import final_text, math_verify_all
+from glow_trl.analysis.auditing.other_judges import _yes_or_no, final_text, math_verify_all
 from glow_trl.analysis.auditing.rates import Stratum, error_rates
 from glow_trl.data import read_jsonl, write_jsonl
 from glow_trl.generation import Engine, EngineConfig, Generation
@@ -278,3 +278,31 @@ def test_a_model_judges_the_sample_and_its_answers_are_kept(audited, monkeypatch
     assert json.loads((audited(ROWS, *model) / "results.json").read_text())["by_model"] is None
     assert len(YesMan.asked) == 5, "a row that was asked about is not asked about again"
     assert "label" in (out / "to_label.jsonl").read_text() and '"model": false' in (out / "to_label.jsonl").read_text()
+
+
+def test_a_real_model_is_asked_and_what_it_said_is_read_again(audited, tiny_model):
+    """One that has learned nothing says neither yes nor no. Each question is asked once, also where rows are alike."""
+    model = ("--model_name_or_path", tiny_model, "--max_new_tokens", 4, "--batch_size", 2)
+    out = audited([*ROWS, ROWS[0]], *model)
+    (answers,) = out.glob("answers-*.jsonl")
+    before = answers.read_bytes()
+    assert len(lines(answers)) == len(ROWS) and all(set(row) == {"key", "text"} for row in lines(answers))
+    results = json.loads((out / "results.json").read_text())
+    assert results["by_model"] is None and list(results["agreement"]) == ["ours, math-verify"]
+    assert audited([*ROWS, ROWS[0]], *model) and answers.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("Yes.", True),
+        ("**no**", False),
+        ("<think>yes or no?</think>\nNo", False),
+        ("Yes, there is no difference between them.", True),
+        ("There is no difference between them: yes", True),
+        ("I cannot know", None),
+        ("", None),
+    ],
+)
+def test_what_a_model_says_is_read(text, says):
+    assert _yes_or_no(text) is says

@@ -66,3 +66,14 @@ def test_rewards(tmp_path):
     options = ["--steps", 1, "--per_device_train_batch_size", 8, "--max_completion_length", 8]
     table = bench("bench_rewards.py", *options, folder=tmp_path)
     assert "share of the step" in table and "accuracy_reward" in table
+
+
+def test_audit(tmp_path, shared_data):
+    table = bench("bench_audit.py", "--rows", 50, "--workers", 1, "--distinct", "--data", shared_data, folder=tmp_path)
+    assert "│ 50 " in table and "%" in table
+
+
+def test_restated(tmp_path, shared_data):
+    """This one also counts: no problem is won in strict mode."""
+    table = bench("bench_restated.py", "--problems", 40, "--data", shared_data, folder=tmp_path)
+    assert "math-verify" in table and "│ strict      │ 0 of 40" in table

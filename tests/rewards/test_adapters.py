@@ -1,12 +1,11 @@
-"""The judgement in the signatures of other trainers, and with these themselves where they are installed."""
+"""The judgement in the signatures of other trainers, and called by these themselves."""
 
-import asyncio
-import importlib
 import inspect
 import json
+import os
 import subprocess
 import sys
-from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +14,8 @@ from glow_trl.rewards import accuracy_reward
 from glow_trl.rewards.adapters import compute_score, correct_answer, grade
 
 
+ROOT = Path(__file__).parents[2]
+ELSEWHERE = Path(os.environ.get("GLOW_TRL_ELSEWHERE") or Path(sys.prefix) / "elsewhere")
 PROBLEM = "Compute $7^2 + 24^2$."
 # (completion, gold answer, what else the row says, reward)
 ROWS = [
@@ -72,9 +73,58 @@ def test_importing_it_loads_no_torch():
     assert json.loads(result.stdout) == []
 
 
+def in_another_trainer(code: str) -> list:
+    """What `code` prints as JSON, in a process that can import the trainers that `make test` installs."""
+    if not ELSEWHERE.is_dir():
+        pytest.skip(f"the other trainers are not installed in {ELSEWHERE}; `make test` does it")
+    path = os.pathsep.join([str(ROOT), str(ELSEWHERE)])
+    environment = {**os.environ, "PYTHONPATH": path, "GLOW_TRL_PROBLEM": PROBLEM}
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert run.returncode == 0, run.stderr[-3000:]
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_verl_finds_and_calls_it():
+    """verl 0.9.1 itself: its loader of reward functions, with the settings of docs/use-elsewhere.md."""
+    code = r"""
+import json, os
+from omegaconf import OmegaConf
+from verl.trainer.ppo.reward import get_custom_reward_fn
+
+function = {"path": "pkg://glow_trl.rewards.adapters", "name": "compute_score"}
+function["reward_kwargs"] = {"restated": "strict"}
+score = get_custom_reward_fn(OmegaConf.create({"reward": {"custom_reward_function": function}}))
+row = {"data_source": "math", "ground_truth": "625", "extra_info": {"problem": os.environ["GLOW_TRL_PROBLEM"]}}
+print(json.dumps([score(solution_str=text, **row) for text in (r"\boxed{625}", r"\boxed{24^2+7^2}", "624")]))
+"""
+    assert in_another_trainer(code) == [1.0, 0.0, 0.0]
+
+
+def test_a_rubric_of_verifiers_scores_with_it():
+    """verifiers 0.1.14 itself, the rubric of docs/use-elsewhere.md."""
+    code = r"""
+import asyncio, json, os
+import verifiers as vf
+from glow_trl.rewards.adapters import correct_answer
+
+rubric = vf.Rubric(funcs=[correct_answer], weights=[1.0])
+rewards = []
+for text in (r"\boxed{625}", r"\boxed{7^2+24^2}", "624"):
+    state = vf.State(
+        prompt=[{"role": "user", "content": os.environ["GLOW_TRL_PROBLEM"]}],
+        completion=[{"role": "assistant", "content": text}],
+        answer="625", info={}, trajectory=[], timing={"total_ms": 0.0, "scoring_ms": 0.0}, task="",
+    )
+    asyncio.run(rubric.score_rollout(state))
+    rewards.append(state["reward"])
+print(json.dumps(rewards))
+"""
+    assert in_another_trainer(code) == [1.0, 0.0, 0.0]
+
+
 def test_the_signature_is_that_by_which_verl_calls_it():
     """Held to what verl 0.9.1's source does (reward_loop/reward_manager/naive.py): keywords only, and more of them
-    where there is a reward model; verl itself needs a GPU's stack and is not run here."""
+    where there is a reward model; its workers need a GPU's stack and are not run here."""
     first = list(inspect.signature(compute_score).parameters)[:4]
     assert first == ["data_source", "solution_str", "ground_truth", "extra_info"]
     score = compute_score(
@@ -96,23 +146,3 @@ def test_the_signature_is_that_by_which_a_rubric_calls_it():
     assert inspect.signature(correct_answer).return_annotation is float
     everything = {"state": {}, "task": None, "parser": object(), "info": {}, "answer": "625"}
     assert correct_answer(prompt=PROBLEM, completion=r"\boxed{625}", **everything) == 1.0
-
-
-def test_a_rubric_of_verifiers():
-    """With the real one where a version with rubrics is installed, such as 0.1.14; 0.4 has tasks in their place."""
-    vf = sys.modules.get("verifiers") or (importlib.import_module("verifiers") if find_spec("verifiers") else None)
-    if not hasattr(vf, "Rubric"):
-        pytest.skip("verifiers with rubrics is no dependency of the tests")
-    rubric = vf.Rubric(funcs=[correct_answer])
-    for text, reward in ((r"\boxed{625}", 1.0), (r"\boxed{7^2+24^2}", 0.0)):
-        completion = [{"role": "assistant", "content": text}]
-        state = vf.State(
-            prompt=[{"role": "user", "content": PROBLEM}],
-            completion=completion,
-            answer="625",
-            info={},
-            trajectory=[],
-            timing={},
-            task="",
-        )
-        assert asyncio.run(rubric._call_individual_reward_func(correct_answer, state)) == reward

@@ -14,7 +14,7 @@ from helpers.bad_inputs import GOOD, PREDICTIONS, QUESTIONS, REQUIRED, ROWS, Cas
 
 SEED, COUNT = 2026, 60
 # Commands that put rows aside which they cannot use, and go on with the rest
-REJECTING = ("collect", "label", "mix")
+REJECTING = ("collect", "label", "mix", "audit")
 DATA = {
     "collect": ("dataset_name", QUESTIONS, ("problem", "answer")),
     "label": ("dataset_name", ROWS, ("problem", "completion", "answer")),
@@ -23,6 +23,7 @@ DATA = {
     "grpo": ("dataset_name", QUESTIONS, ("problem", "answer")),
     "loss": ("dataset_name", ROWS, ("problem", "completion")),
     "annotate": ("dataset_name", ROWS, ("problem", "completion")),
+    "audit": ("source", ROWS, ("answer",)),
     "verify": ("file", PREDICTIONS, ("prediction", "gold")),
 }
 MODELS = {

@@ -115,6 +115,8 @@ EQUAL = [
     (r"9\pi\text{ cm}^2", r"9\pi"),
     (r"50^{\circ}", "50"),
     (r"\frac{25}{4}\text{ feet}", "6.25"),
+    (r"24 \mathrm{~km} / \mathrm{h}", "24"),
+    (r"7\,\mathrm{m}/\mathrm{s}^2", r"7 \text{ m/s}^2"),
 ]
 
 DIFFERENT = [

@@ -6,7 +6,7 @@ from fractions import Fraction
 
 from . import bound, congruences, numeric, residues
 from .answers import balanced, has_variables, is_name, nesting, parse, plain_number
-from .expression import INFINITY, exact, free_names, negated, read
+from .expression import INFINITY, exact, free_names, has_numbers_side_by_side, negated, read
 from .intervals import intersection, is_backwards, merged
 from .latex import MAX_LENGTH, RECURRING, normalize
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
@@ -596,7 +596,10 @@ def _equal_scalars(prediction: Scalar, gold: Scalar, algebra: Algebra) -> bool |
         return True
     if prediction.tree is None or gold.tree is None:
         broken = prediction.tree is None and (
-            not prediction.text or _BROKEN.search(prediction.text) or not balanced(prediction.text)
+            not prediction.text
+            or _BROKEN.search(prediction.text)
+            or not balanced(prediction.text)
+            or has_numbers_side_by_side(prediction.text)
         )
         return False if broken and gold.value is not None else algebra(prediction, gold)
     if gold.value is not None and _divides_by_zero(prediction.tree):

@@ -52,6 +52,10 @@ def negated(tree: tuple) -> tuple:
     return ("-", ("number", Fraction(0)), tree)
 
 
+class SideBySide(Unsupported):
+    """A number follows a value with nothing between them, as in `5 7`."""
+
+
 class _Reader:
     """Recursive descent from text to a tree of tuples: `("+", a, b)`, `("number", Fraction)`, `("name", str)`, ..."""
 
@@ -120,7 +124,7 @@ class _Reader:
                 tree = (operator, tree, right)
                 divided = operator == "/"
             elif self.kind == "number":
-                raise Unsupported("two numbers side by side")
+                raise SideBySide("two numbers side by side")
             elif self.kind == "letter" or self.token in _STARTS or (self.token == "|" and not self.bars):
                 if divided:
                     raise Unsupported("1/2x can be read in two ways")
@@ -304,6 +308,17 @@ def read(text: str) -> tuple | None:
         return _Reader(text).read()
     except (Unsupported, RecursionError, ZeroDivisionError):
         return None
+
+
+def has_numbers_side_by_side(text: str) -> bool:
+    """Whether a number follows a value with nothing between them: `5 7` is neither 12 nor 35, nor any other number."""
+    try:
+        _Reader(text).read()
+    except SideBySide:
+        return True
+    except (Unsupported, RecursionError, ZeroDivisionError):
+        pass
+    return False
 
 
 def free_names(tree: tuple) -> frozenset[str]:

@@ -120,6 +120,7 @@ _LETTER_IN_TEXT = re.compile(
     r"(?<![\d}])(?<![\d}] )\\text\s*\{\s*([a-zA-Z])\s*\}"
     r"|\\text\s*\{(?![gmsLNJKVW]\s*\}|\s+[gmshdltACFJKLMNTVW]\s*\})\s*([a-zA-Z])\s*\}"
 )
+_UNIT_PER_UNIT = re.compile(r"(?<=[\d}])(\s*\\text\s*\{[^{}]*)\}\s*/\s*\\text\s*\{([^{}]*\})")
 _LOGARITHM_BASE = re.compile(r"(?<![a-zA-Z])\\?log(\d+)\s*\(")
 _DOLLAR = re.compile(r"\$(?<!\\\$)")
 _DEGREES = re.compile(r"\^\s*(?:\\circ(?![a-zA-Z])|\{\s*\\circ\s*\})")
@@ -223,6 +224,7 @@ def normalize(text: str) -> str:
     if match := _ONLY.match(text):
         text = text[match.end() :]
     if r"\text" in text:
+        text = _UNIT_PER_UNIT.sub(r"\1 / \2", text)
         text = _LETTER_IN_TEXT.sub(lambda match: match[1] or match[2], text)
     if "log" in text:
         text = _LOGARITHM_BASE.sub(r"\\log_{\1}(", text)

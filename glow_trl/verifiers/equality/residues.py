@@ -17,6 +17,7 @@ from .expression import exact
 
 MAX_EXPONENT = 10**6
 MAX_RADICAND = 10**9
+MAX_COUNT = 10_000
 # Both are 3 modulo 4, so that -1 has no root modulo p, and i generates the field of p**2 elements a + b i.
 PRIMES = (2**61 - 1, 4611686018427387847)
 ROUNDING = 2.0**-50
@@ -76,6 +77,14 @@ def _integer_root(number: int, prime: int) -> Element:
         is_root = candidate * candidate % prime == factor % prime
         root = _multiply(root, (candidate, 0) if is_root else (0, candidate), prime)
     return _multiply(root, (math.isqrt(square) % prime, 0), prime)
+
+
+@lru_cache(maxsize=64)
+def _factorial(number: int, prime: int) -> int:
+    product = 1
+    for factor in range(2, number + 1):
+        product = product * factor % prime
+    return product
 
 
 def _multiply(x: Element, y: Element, prime: int) -> Element:
@@ -144,11 +153,34 @@ class _Image:
         value = exact(tree)
         if value is not None:
             return self.rational(value)
+        if operator in ("!", "binom") and (counted := self.counted(operator, *map(exact, tree[1:]))) is not None:
+            return counted, 0
         self.opaque = True
         if operator == "apply" and tree[1] in _TRIGONOMETRIC:
             return self.trigonometric(tree[1], tree[2])
         parts = (part if isinstance(part, str) else str(self.of(part)) for part in tree)
         return _random_element(" ".join(parts), prime)
+
+    def counted(self, operator: str, count: Fraction | None, chosen: Fraction | None = Fraction(0)) -> int | None:
+        """A factorial or binomial coefficient that is too large to be written."""
+        if (
+            count is None
+            or chosen is None
+            or count.denominator > 1
+            or chosen.denominator > 1
+            or count < 0
+            or chosen < 0
+        ):
+            return None
+        if operator == "binom" and chosen > count:
+            return 0
+        if count > MAX_COUNT:
+            return None
+        number = _factorial(int(count), self.prime)
+        if operator == "!":
+            return number
+        below = _factorial(int(chosen), self.prime) * _factorial(int(count - chosen), self.prime)
+        return number * pow(below, -1, self.prime) % self.prime
 
     def trigonometric(self, name: str, argument: tuple) -> Element:
         """Sine and cosine of an unknown angle: a random point of the circle, the other functions from these."""
