@@ -83,7 +83,13 @@ def test_closing_is_read(completion):
 @pytest.mark.parametrize(
     "completion, gold",
     [
-        *(("**5**\n**7**", "7"), ("1. 5\n2. 7", "7"), ("Perhaps 5. Perhaps 7.", "7"), ("Answer: 5\nor 7", "5")),
+        *(
+            ("Answer: 5. Alternatively, 7.", "5"),
+            ("**5**\n**7**", "7"),
+            ("1. 5\n2. 7", "7"),
+            ("Perhaps 5. Perhaps 7.", "7"),
+            ("Answer: 5\nor 7", "5"),
+        ),
         *((r"\boxed{5 \text{ (or maybe 7)}}", "5"), (r"\boxed{5}, or rather 7", "5"), ("I'd say 5. If not, 7.", "7")),
         (r"The answer is \boxed{5} or \boxed{7}", "5"),
         (r"The answer is \boxed{5} or \boxed{7}", "7"),
@@ -172,7 +178,8 @@ def test_what_is_taken_back_does_not_count(completion):
         *(r"Ce n'est pas \boxed{42}", r"Es ist nicht \boxed{42}", r"No es \boxed{42}", r"\boxed{42} is extraneous."),
         r"\boxed{42} was just my first guess, I now have 7",
         *(
-            r"\boxed{42} was a slip.",
+            r"\boxed{42} was a miscalculation.",
+            r"\boxed{42} would be too small",
             r"\boxed{42} cannot hold.",
             r"Replace \boxed{42} by 7.",
             r"\boxed{42} is not acceptable",
@@ -436,6 +443,7 @@ def test_more_ways_to_choose(completion):
                 "B (60%), C (40%)",
                 "Correct: B, C",
                 "B plus C",
+                "B; if not, C",
                 "B was my guess but C is right",
                 "B? Not really. C",
                 "B选项错误",

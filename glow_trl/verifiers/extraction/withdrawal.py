@@ -54,7 +54,7 @@ _DISMISSED = re.compile(
         (?: (?:which|that|this|it|the\s+former)?\s*
             (?:['’]s|is|was|would\s+be|seems|looks|turn(?:s|ed)\s+out(?:\s+to\s+be)?)\s+
             (?:(?!not\b|never\b)\w++\s+){{0,2}}?
-            (?:{_WRONG}|{_REJECTED}|an?\s+(?:mistake|slip|typo|error|blunder)\b
+            (?:{_WRONG}|{_REJECTED}|an?\s+(?:mistake|slip|typo|error|blunder|oversight|miscalculation)\b
               |not\s+(?:\w++\s+)?(?:correct|right|valid|acceptable|allowed|possible|it|the\s+(?:\w++\s+)?answer)\b)
             (?!\s+(?:to|that)\b)
           | (?:which|that|this|it)?\s*(?:(?:does|do|did)(?:n['’]t|\s+not)\s+
@@ -65,7 +65,7 @@ _DISMISSED = re.compile(
             | (?:cannot|can['’]t|could\s+not)\s+(?:hold|work|happen)\b
             | (?:(?:is|was)n['’]t|cannot\s+be|can['’]t\s+be)\s+(?:the\s+)?(?:\w++\s+)?(?:correct|right|true|answer)\b
             | was\s+(?:only\s+|just\s+)?(?:my|the|our|a)\s+(?:first|initial|old)\b
-            | (?:is|was)\s+(?:impossible|off\s+by|too\s+(?:big|small|large|high|low|many|few))\b(?!\s+to\b))
+            | (?:is|was|would\s+be)\s+(?:impossible|off\s+by|too\s+(?:big|small|large|high|low|many|few))\b(?!\s+to\b))
           | \(?(?:this\s+is\s+)?(?:{_WRONG}|not\s+(?:correct|really))\s*[).,;:!] | {_REJECT}\s+(?:that|this|it)\b
           | I\s+(?:take|withdraw)\s+(?:that|this|it)\b
           | (?:(?!(?:so|hence|thus|since|because|as|the|if|not|never|no|to|and|while|whereas|(?-i:[A-Z]))\b)[^\W\d]++
@@ -83,7 +83,8 @@ _FILLER = rf"(?:[^\w\n$\\+-]|\b(?:{'|'.join(_FILLER_WORDS)})\b)"
 _REVISED = re.compile(
     rf"""[\s$.,;:?!)}}\]*(—–-]*+
         (?: (?:no|nope)(?=\s*[,.;:!—–-]|\s+wait\b)
-          | (?:wait|oops|sorry|hmm|actually|correction|corrected|rather|edit|typo|or|more\s+precisely)\b
+          | (?:wait|oops|sorry|hmm|actually|correction|corrected|rather|edit|typo|or|alternatively|otherwise
+              |more\s+precisely)\b
           | (?:scratch\s+that|make\s+that|I\s+mean|on\s+second\s+thoughts?|should\s+(?:be|have\s+been)
               |(?:could|might|may)\s+(?:also\s+)?be)\b
           | [=-]>|→|\\to\b|\\rightarrow\b

@@ -69,8 +69,8 @@ _NEGATION = re.compile(
     re.I,
 )
 _NEGATED_RUN = re.compile(
-    r"(?:\bnot|n['’]t|\bnever|\bnor|\bneither|\bexcept|\brather\s+than|\binstead\s+of|不是)\W*(?:[a-z]+\W+){0,2}?\(?[A-Z]\b"
-    r"(?:(?:\W|\b(?:or|and|nor)\b)*[A-Z]\b)*"
+    r"(?:(?<!\bif )\bnot|n['’]t|\bnever|\bnor|\bneither|\bexcept|\brather\s+than|\binstead\s+of|不是)\W*"
+    r"(?:[a-z]+\W+){0,2}?\(?[A-Z]\b(?:(?:\W|\b(?:or|and|nor)\b)*[A-Z]\b)*"
 )
 _GOLD_LETTER = re.compile(r"^\W*\(?([A-Za-z])\)?(?:\s*[.):,]|\s+\S|\W*$)")
 _IS_CORRECT = re.compile(
