@@ -3,7 +3,7 @@
 import re
 
 from ..extraction.boxes import boxed_answer, ending, final_part, is_exactly
-from ..extraction.statements import consecutive, stated_answers
+from ..extraction.statements import consecutive, replacements, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .kind import Options
 from .short_answers import MAX_LENGTH as LONG
@@ -38,7 +38,8 @@ def extract_text(completion: str, require_boxed: bool = False) -> tuple[list[str
     text, prefix = final_part(completion)
     boxed = boxed_answer(text)
     if boxed.rule is not None:
-        return [boxed.answer or ""], prefix + boxed.rule, list(boxed.others)
+        others = [*boxed.others, *replacements(text[boxed.end :])]
+        return [boxed.answer or ""], prefix + boxed.rule, [_statement(other) for other in others]
     if require_boxed or not text:
         return [], prefix.rstrip(":") or None, []
     candidates = [text] if len(text) <= MAX_ANSWER else []
