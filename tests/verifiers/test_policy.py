@@ -72,6 +72,21 @@ RULES = {
             ("(2n)!", "2n!"),
         ],
     ),
+    "a fraction takes one sign without braces": (
+        [
+            *((r"\frac\pi2", r"\frac{\pi}{2}"), (r"\frac \pi 4", r"\pi/4"), (r"e^{\frac\pi4}", r"e^{\pi/4}")),
+            *((r"\frac x\pi", r"\frac{x}{\pi}"), (r"\frac\alpha\beta", r"\alpha/\beta"), (r"\frac12", "0.5")),
+        ],
+        [(r"\frac\pi2", r"\frac{2}{\pi}"), (r"\frac\pi24", r"\frac{\pi}{24}"), (r"\frac\pi3", r"\frac{\pi}{2}")],
+    ),
+    "what stands beside a number multiplies it, or is a proper fraction, or makes it none": (
+        [(r"5\frac12", "5.5"), ("2[x+1]", "2x+2"), ("5(7)", "35")],
+        [(r"5\frac{14}{2}", "12"), ("5 [7]", "12"), (r"5\quad 7", "12"), ("5 7", "57")],
+    ),
+    "all real numbers are an interval": (
+        [(r"\text{all real numbers}", r"\mathbb{R}"), ("All reals", r"(-\infty,\infty)")],
+        [(r"\text{all real numbers}", r"(0,\infty)"), (r"\text{no real numbers}", r"\mathbb{R}")],
+    ),
     "left sides count": (
         [
             ("BA=5", "AB=5"),

@@ -61,7 +61,10 @@ _BASED = re.compile(
     r"|\s*(?:\\text\s*\{)?\s*\(?\s*(?:in\s+)?base[\s}]+(\d+|[a-z]+)[\s)}]*)"
 )
 _PROGRAMMED = re.compile(r"0(?:x[0-9a-fA-F]{2,12}|b[01]{2,40}|o[0-7]{2,16})")
-_REALS = re.compile(r"\\mathbb\s*(?:\{\s*R\s*\}|R)|(?:the\s+)?(?:set\s+of\s+)?all\s+real\s+numbers|\\R", re.IGNORECASE)
+_REALS = re.compile(
+    r"\\mathbb\s*(?:\{\s*R\s*\}|R)|(?:\\text\s*\{\s*)?(?:the\s+)?(?:set\s+of\s+)?all\s+real(?:s|\s+numbers)\s*\}?|\\R",
+    re.IGNORECASE,
+)
 _REALS_WITHOUT = re.compile(r"(?:\\mathbb\s*\{?\s*R\s*\}?|\\R)\s*(?:-|\\setminus|\\backslash)\s*\\\{(.*)\\\}")
 _SET_BUILDER = re.compile(r"\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\s*\{?\s*R\s*\}?\s*)?(?:\\mid|\\vert|\\\||\||:)\s*(.+)")
 _ORDINAL = re.compile(r"([\d,]*\d)\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}*")
@@ -179,6 +182,8 @@ def _parse(text: str, depth: int) -> Answer:
     if text.startswith(r"\begin") and (match := _MATRIX.match(text)):
         return _matrix(match.group(1), text, depth) or Scalar(text)
     text = text.replace(r"\langle", "(").replace(r"\rangle", ")")
+    if (text.startswith("\\") or "real" in text.lower()) and _REALS.fullmatch(text):
+        return _parse(r"(-\infty, \infty)", depth + 1)
     if (said := _said(text, depth)) is not None:
         return said
 
@@ -189,8 +194,6 @@ def _parse(text: str, depth: int) -> Answer:
         return _relation(tuple(sides), tuple(operators), depth)
     if text == r"\emptyset":
         return Several("{}", ())
-    if (text.startswith("\\") or "real" in text.lower()) and _REALS.fullmatch(text):
-        return _parse(r"(-\infty, \infty)", depth + 1)
     if bracketed := _bracketed(text, depth):
         return bracketed
     if match := text.startswith("\\") and _REALS_WITHOUT.fullmatch(text):

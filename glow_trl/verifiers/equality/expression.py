@@ -35,7 +35,8 @@ _ROUNDED = {r"\lfloor": ("floor", r"\rfloor"), r"\lceil": ("ceil", r"\rceil")}
 _SERIES = {r"\sum": "sum", r"\prod": "prod"}
 _CIRCLE = re.compile(r"\s*\\circ(?![a-zA-Z])")
 DEGREE = ("/", ("name", r"\pi"), ("number", Fraction(180)))
-_STARTS = {"(", "{", r"\frac", r"\sqrt", r"\pi", r"\binom", *_ROUNDED, *_SERIES} | GREEK | _FUNCTIONS
+_SIGNS = GREEK | {r"\pi"}
+_STARTS = {"(", "{", "[", r"\frac", r"\sqrt", r"\pi", r"\binom", *_ROUNDED, *_SERIES} | GREEK | _FUNCTIONS
 _SUBSCRIPT = re.compile(r"\s*_\s*(?:\{\s*([a-zA-Z0-9]+(?:[+-]\d+)?)\s*\}|([a-zA-Z0-9]))")
 _FUNCTION_LETTERS = frozenset("fghpquvCDEFGHPQRTVW")
 _CLOSING = {"(": ")", "{": "}", "[": "]"}
@@ -171,10 +172,15 @@ class _Reader:
         self.expect(closing)
         return tree
 
-    def braced(self) -> tuple:
-        if self.token != "{":
+    def argument(self) -> tuple:
+        """What a fraction or binomial takes: a group, or one sign, as in `\\frac\\pi2`."""
+        if self.token == "{":
+            return self.group()
+        token = self.token
+        if self.kind == "number" and len(token) > 1 or self.kind not in ("number", "letter") and token not in _SIGNS:
             raise Unsupported("fraction or binomial without braces")
-        return self.group()
+        self.advance()
+        return ("number", Fraction(int(token))) if token.isdecimal() else ("name", token)
 
     def base(self) -> tuple:
         kind, token = self.kind, self.token
@@ -187,7 +193,7 @@ class _Reader:
                 if top[0] == bottom[0] == "number" and top[1] < bottom[1] and top[1].denominator == 1:
                     return ("+", tree, fraction)
                 if top[0] == bottom[0] == "number":
-                    raise Unsupported("neither a mixed number nor a product")
+                    raise SideBySide("neither a mixed number nor a product")
                 return ("*", tree, fraction)
             return tree
         if token in ("(", "{", "["):
@@ -209,7 +215,7 @@ class _Reader:
             return self.series()
         if token == r"\frac":
             self.advance()
-            return ("/", self.braced(), self.braced())
+            return ("/", self.argument(), self.argument())
         if token == r"\sqrt":
             self.advance()
             if self.token == "[":
@@ -220,7 +226,7 @@ class _Reader:
             return ("name", token)
         if token == r"\binom":
             self.advance()
-            return ("binom", self.braced(), self.braced())
+            return ("binom", self.argument(), self.argument())
         if token in _FUNCTIONS:
             return self.function()
         if kind == "letter" or token in GREEK:
