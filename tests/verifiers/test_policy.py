@@ -83,6 +83,24 @@ RULES = {
         [(r"5\frac12", "5.5"), ("2[x+1]", "2x+2"), ("5(7)", "35")],
         [(r"5\frac{14}{2}", "12"), ("5 [7]", "12"), (r"5\quad 7", "12"), ("5 7", "57")],
     ),
+    "infinity is no number, and there are two": (
+        [
+            *(("positive infinity", r"\infty"), (r"\text{negative infinity}", r"-\infty")),
+            ("infinitely many", r"\infty"),
+        ],
+        [
+            *((r"\infty-\infty", "0"), (r"\frac{\infty}{\infty}", "1"), (r"\text{negative infinity}", r"\infty")),
+            (r"\infty", "-1"),
+        ],
+    ),
+    "a mark between thousands is none of the number": (
+        [("1'234", "1234"), ("12'345'678.5", "12345678.5")],
+        [("1'234", "1.234"), ("1'23", "123"), ("f'(2)", "f(2)")],
+    ),
+    "a derivative is another function": (
+        [("f'(2)", "f'(2)"), (r"f^{\prime}(2)", "f'(2)"), ("2y'", "y'+y'")],
+        [("f'(2)", "f(2)"), ("y''", "y'"), ("y'+1", "y+1"), (r"f^\prime(x)", "f(x)")],
+    ),
     "all real numbers are an interval": (
         [(r"\text{all real numbers}", r"\mathbb{R}"), ("All reals", r"(-\infty,\infty)")],
         [(r"\text{all real numbers}", r"(0,\infty)"), (r"\text{no real numbers}", r"\mathbb{R}")],

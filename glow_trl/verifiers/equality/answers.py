@@ -82,7 +82,7 @@ _PAIRS += [{one, other} for one in ("lb", "lbs", "pound", "pounds") for other in
 _PER_MILLE = re.compile(r"(-?\d{1,9}(?:\.\d{1,9})?)\s*‰")
 _SLASHED_DATE = re.compile(r"\d{1,2}/\d{1,2}/\d{4}")
 _INFINITE_WORDS = re.compile(
-    r"(?:positive\s+|plus\s+|(negative\s+|minus\s+|-))?(?:infinity|infinite|infinitely\s+many)"
+    r"(?:positive\s+|plus\s+|(negative\s+|minus\s+|-))?(?:infinity|\\infty|infinite|infinitely\s+many)"
     r"(?:\s+(?:solutions?|many|number|values?|points?))?",
     re.IGNORECASE,
 )
@@ -222,7 +222,9 @@ def _said(text: str, depth: int) -> Answer | None:
         return Words(day)
     if "/" in text and _SLASHED_DATE.fullmatch(text):
         return Words(text)
-    if "infinit" in text.lower() and (infinite := _INFINITE_WORDS.fullmatch(plain_text(text))) is not None:
+    if ("infinit" in text.lower() or "infty" in text) and (
+        infinite := _INFINITE_WORDS.fullmatch(plain_text(text))
+    ) is not None:
         return _scalar(("-" if infinite.group(1) else "") + r"\infty")
     if compound := _compound(text):
         return compound

@@ -90,6 +90,7 @@ _SPACING = re.compile(r"(?<!\\)(?:\\[,;: >]|~)")
 _NEGATIVE_SPACE = re.compile(r"\\!\s*")
 _BRACED_COMMA = re.compile(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
 _CURRENCY = re.compile(r"\\\$|US\$(?=\s*\d)|A\$(?=\s*\d)|C\$(?=\s*\d)")
+_PRIME = re.compile(r"\s*\^\s*(?:\{\s*(?:\\prime\s*)+\}|\\prime(?![a-zA-Z]))")
 _SHORT_FRACTION = re.compile(
     r"\\frac\s*(?:(\d|(?<=\s)[a-zA-Z])|\{([^{}]*)\})\s*(?:(\d)|(\\pi\b|[a-zA-Z])|\{([^{}]*)\})"
 )
@@ -103,7 +104,7 @@ _COLOR = re.compile(
 )
 _POWER_SIGN = re.compile(r"(?<=[\w)}\]])\s?\*\*\s?(?:(\d+|[a-zA-Z])|\((-?\d+)\)|(?=[({]))")
 _TIMES_TEN = re.compile(r"(?<=\d)\s*[xX]\s*(?=10\s*\^)")
-_UNDERSCORED = re.compile(r"\d{1,3}(?:_\d{3})+(?:\.\d+)?")
+_MARKED_THOUSANDS = re.compile(r"\d{1,3}(?:(?:_\d{3})+|(?:'\d{3})+)(?:\.\d+)?")
 _ONLY = re.compile(r"^(?:\\text\s*\{\s*only\s*\}|only\s)\s*", re.IGNORECASE)
 _COMMENT = re.compile(r"^%[^\n]*\n")
 _BARE_ROOT = re.compile(r"(?<![\\a-zA-Z])sqrt\s*(?=[({\d])")
@@ -206,8 +207,8 @@ def normalize(text: str) -> str:
         text = _POWER_SIGN.sub(lambda match: f"^{{{match[1] or match[2]}}}" if match[1] or match[2] else "^", text)
     if "**" in text or "__" in text or "`" in text:
         text = _FORMATTING.sub("", text)
-    if "_" in text and _UNDERSCORED.fullmatch(text):
-        text = text.replace("_", "")
+    if ("_" in text or "'" in text) and _MARKED_THOUSANDS.fullmatch(text):
+        text = text.replace("_", "").replace("'", "")
     if "10" in text and "^" in text:
         text = _TIMES_TEN.sub(r" \\cdot ", text)
     if "C(" in text:
@@ -252,6 +253,8 @@ def _one_spelling(text: str) -> str:
     text = _SPACING.sub(" ", text)
     if r"\operatorname" in text or r"\mathop" in text:
         text = _OPERATOR_NAME.sub(r"\\\1 ", text)
+    if r"\prime" in text:
+        text = _PRIME.sub(lambda match: "'" * match[0].count("p"), text)
     text = _COMMAND.sub(lambda match: _MATH_COMMANDS.get(match[1], match[0]), text)
     if r"\circ" in text:
         text = _DEGREES.sub(r"^\\circ ", text)
