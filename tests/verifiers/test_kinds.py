@@ -45,6 +45,9 @@ def test_number_within_tolerance():
     assert verify("0.01", "0", "number", tolerance=0.1).correct is True
     assert verify(r"\boxed{\sqrt{2}}", "1.414", "number", tolerance=0.001).correct is True
     assert verify("3 or 4", "3", "number", tolerance=0.5).correct is False
+    assert verify(r"50\%", "0.5", "number", tolerance=0.01).correct is True
+    assert verify("50%", "50", "number").correct is True
+    assert verify("50%", "5", "number", tolerance=0.1).correct is False
 
 
 def test_an_answer_that_a_judge_stumbles_over_is_an_error(monkeypatch):
@@ -88,6 +91,10 @@ def test_boxed_brackets_need_not_balance(prediction, gold, correct):
 
 
 SAME_TEXT = [
+    ("Peru and Chile", "Chile and Peru"),
+    ("red, green and blue", "blue, red, and green"),
+    ("Long Road Home", "(The) Long Road Home"),
+    ("Tower Bridge", "(The Old) Tower Bridge"),
     *(("July 4th, 1776", "4 July 1776"), ("June 5, 1990", "1990"), ("5 May 2001", "May 2001")),
     ("Café Müller", "cafe muller"),
     ("well-known fact", "Well known fact"),
@@ -168,6 +175,9 @@ OTHER_TEXT = [
     ("IT", "Information Technology"),
     ("Rome", "Rome, Paris"),
     ("apple pear", "apple fig pear"),
+    ("Peru and Chile", "Chile and Bolivia"),
+    ("Chile", "Chile and Peru"),
+    ("guilty", "(not) guilty"),
 ]
 
 

@@ -101,6 +101,26 @@ RULES = {
         [("f'(2)", "f'(2)"), (r"f^{\prime}(2)", "f'(2)"), ("2y'", "y'+y'")],
         [("f'(2)", "f(2)"), ("y''", "y'"), ("y'+1", "y+1"), (r"f^\prime(x)", "f(x)")],
     ),
+    "a logarithm without a base may be the natural one": (
+        [(r"\log 3", r"\ln 3"), (r"2\log x", r"\ln x^2"), (r"x + \log(x+1)", r"\ln(x+1) + x")],
+        [(r"\log_2 3", r"\ln 3"), (r"\log 3", r"\ln 4"), (r"\log_{10} 3", r"\ln 3"), (r"\log 1000", r"\ln 3")],
+    ),
+    "signs in a tuple are chosen one by one": (
+        [(r"(\pm 1, \pm 2)", "(1,2),(1,-2),(-1,2),(-1,-2)"), (r"(\pm 1, 5)", "(1,5),(-1,5)")],
+        [(r"(\pm 1, \pm 2)", "(1,2),(-1,-2)"), (r"(\pm 1, \pm 2)", "(1,2)")],
+    ),
+    "an equation is solved by what it says of its other name": (
+        [(r"\frac{6}{x}", "xy=6"), (r"\frac{5-x}{2}", "x+2y=5"), (r"\frac{1}{x+1}", "y(x+1)=1")],
+        [(r"\frac{x}{6}", "xy=6"), (r"\frac{6}{x}", "x+y=6")],
+    ),
+    "what is not drawn, and sizes, are no part of an answer": (
+        [(r"\phantom{9}7", "7"), (r"\scriptsize 7", "7"), (r"{\small 7}", "7"), (r"7\hphantom{0}", "7")],
+        [(r"\phantom{7}", "7"), (r"\phantom{7}8", "7"), (r"7\phantom{0}", "70")],
+    ),
+    "an ordinal may say of what": (
+        [("15", "15th day"), (r"15^{\text{th}}", "15th Day"), ("3rd floor", "3")],
+        [("15", "15th root"), ("3rd power", "3"), ("15", "16th day")],
+    ),
     "all real numbers are an interval": (
         [(r"\text{all real numbers}", r"\mathbb{R}"), ("All reals", r"(-\infty,\infty)")],
         [(r"\text{all real numbers}", r"(0,\infty)"), (r"\text{no real numbers}", r"\mathbb{R}")],

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from fractions import Fraction
 from functools import lru_cache
+from itertools import product
 
 from .expression import GREEK, INFINITY, exact, negated, read
 from .intervals import without_points
@@ -15,6 +16,8 @@ from .units import changes_value, conversion, measure, split_unit
 
 
 MAX_ITEMS = 64
+# Signs that are chosen one by one in a tuple
+MAX_SIGNS = 3
 MAX_NESTING = 6
 
 
@@ -67,7 +70,11 @@ _REALS = re.compile(
 )
 _REALS_WITHOUT = re.compile(r"(?:\\mathbb\s*\{?\s*R\s*\}?|\\R)\s*(?:-|\\setminus|\\backslash)\s*\\\{(.*)\\\}")
 _SET_BUILDER = re.compile(r"\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\s*\{?\s*R\s*\}?\s*)?(?:\\mid|\\vert|\\\||\||:)\s*(.+)")
-_ORDINAL = re.compile(r"([\d,]*\d)\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}*")
+_ORDINAL = re.compile(
+    r"([\d,]*\d)\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}*"
+    r"(?:\s+(?:day|week|month|year|century|grade|floor|place|term|row)\s*\}?)?",
+    re.IGNORECASE,
+)
 _INFINITE = re.compile(r"([+-]?)\s*\\infty")
 _SCIENTIFIC = re.compile(r"([+-]?\d+\.\d+)\s*(?:\\cdot|\*)\s*10\s*\^\s*(?:\{\s*([+-]?\d{1,3})\s*\}|(\d))")
 _REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*\{(\d+)\}|\((\d+)\))")
@@ -348,8 +355,15 @@ def _bracketed(text: str, depth: int) -> Answer | None:
     if opening == "{" and (match := _SET_BUILDER.fullmatch(inner)):
         return _parse(match.group(2), depth + 1)
     parts, separators = split_top(inner, _COMMA)
-    if separators and brackets == "()" and inner.count(r"\pm") == 1 and r"\mp" not in inner:
-        return Several("", tuple(_parse(text.replace(r"\pm", sign), depth + 1) for sign in ("+", "-")))
+    if separators and brackets == "()" and 0 < (count := inner.count(r"\pm")) <= MAX_SIGNS and r"\mp" not in inner:
+        pieces = text.split(r"\pm")
+        return Several(
+            "",
+            tuple(
+                _parse(pieces[0] + "".join(map("".join, zip(signs, pieces[1:], strict=True))), depth + 1)
+                for signs in product("+-", repeat=count)
+            ),
+        )
     if separators and _SPACED_COMMA.search(inner) and _THOUSANDS.search(inner):
         parts, separators = split_top(_drop_thousands(inner), _COMMA)
     if not inner.strip():

@@ -45,6 +45,7 @@ _BARS = re.compile(r"\|\s*\\?[a-zA-Z]+\s*((?:[+-]\s*[\d./]+\s*)?)\|")
 _VARIABLE = re.compile(
     r"(?:\\[a-z]+)?\\?[a-zA-Z]+'*(?:_\w+)?(?:\^-1)?(?:\([\w,+-]*\))?|\|\\?[a-zA-Z]+\||\\frac(?:[A-Za-z]\w*){2}|[A-Za-z]\w*(?:[:/][A-Za-z]\w*)+"
 )
+_LOGARITHM = re.compile(r"(?<![a-zA-Z\\])\\?log(?![a-zA-Z\d])(?!\s*_)")
 _PRIMES = re.compile(r"[^\s']?'+")
 _INFINITE = Scalar(r"-\infty", negated(INFINITY)), Scalar(r"\infty", INFINITY)
 _DOLLARS = re.compile(r"^\$+([^$]*[^$\\\s])\s*\$+$")
@@ -81,6 +82,9 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
         return verdict
     if verdict is None and nesting(prediction) > MAX_NESTING:
         return False
+    if "log" in prediction and "ln" in gold and "log" not in gold:  # without a base it may be the natural one
+        prediction = _LOGARITHM.sub(r"\\ln ", prediction)
+        verdict = _equal_texts(prediction, gold, _no_algebra)
     if "mod" in gold or "mod" in prediction:
         classes = congruences.classes(prediction), congruences.classes(gold)
         if None in classes and any(side is not None and side[3] for side in classes) and _is_number(prediction, gold):
@@ -256,6 +260,9 @@ def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | N
         if None not in trees and not (names[1] in free_names(trees[0]) and names[0] in free_names(trees[1])):
             return False
     elif not isinstance(prediction, Relation) and not isinstance(gold, Relation):
+        if isinstance(gold, Named) and isinstance(prediction, Scalar) and len(gold.name) > 1:
+            if _solves(prediction, Relation(gold.sides, ("=",))):
+                return True  # 6/x for xy = 6
         prediction = _in_one(prediction, gold)
         return equal(*(side.value if isinstance(side, Named) else side for side in (prediction, gold)), algebra)
     relations = (Relation(side.sides, ("=",)) if isinstance(side, Named) else side for side in (prediction, gold))
@@ -337,7 +344,11 @@ def _solves(value: Scalar, equation: Relation) -> bool:
     if difference is None or value.tree is None:
         return False
     names = free_names(difference) - free_names(value.tree) - {r"\pi", "e", "i"}
-    return len(names) == 1 and residues.ratio(difference, ("-", ("name", *names), value.tree)) is not None
+    if len(names) != 1:
+        return False
+    name = ("name", *names)
+    cleared = ("-", ("*", name, value.tree[2]), value.tree[1]) if value.tree[0] == "/" else ("-", name, value.tree)
+    return residues.ratio(difference, cleared) is not None
 
 
 def _has_unsolved(answer: Answer) -> bool:

@@ -74,7 +74,7 @@ _MATH_COMMANDS = {
     **dict.fromkeys(
         """left right mleft mright middle big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr Biggl Biggr displaystyle
         textstyle limits nolimits hfill bf rm boldsymbol bm mathbf mathsf mathcal centering large Large nonumber
-        tiny""".split(),
+        tiny scriptsize footnotesize small normalsize LARGE huge Huge""".split(),
         "",
     ),
     **dict.fromkeys(("quad", "qquad", "thinspace", "enspace", "enskip", "space"), " "),
@@ -90,6 +90,7 @@ _SPACING = re.compile(r"(?<!\\)(?:\\[,;: >]|~)")
 _NEGATIVE_SPACE = re.compile(r"\\!\s*")
 _BRACED_COMMA = re.compile(r"(?<=\d)\s*(?:\{\s*,\s*\}|,\s*\\!|\\,)\s*(?=\d{3}(?!\d))")
 _CURRENCY = re.compile(r"\\\$|US\$(?=\s*\d)|A\$(?=\s*\d)|C\$(?=\s*\d)")
+_PHANTOM = re.compile(r"\\[hv]?phantom\s*\{[^{}]*\}")
 _PRIME = re.compile(r"\s*\^\s*(?:\{\s*(?:\\prime\s*)+\}|\\prime(?![a-zA-Z]))")
 _SHORT_FRACTION = re.compile(
     r"\\frac\s*(?:(\d|(?<=\s)[a-zA-Z])|\{([^{}]*)\})\s*(?:(\d)|(\\pi\b|[a-zA-Z])|\{([^{}]*)\})"
@@ -253,6 +254,8 @@ def _one_spelling(text: str) -> str:
     text = _SPACING.sub(" ", text)
     if r"\operatorname" in text or r"\mathop" in text:
         text = _OPERATOR_NAME.sub(r"\\\1 ", text)
+    if "phantom" in text:
+        text = _PHANTOM.sub("", text)
     if r"\prime" in text:
         text = _PRIME.sub(lambda match: "'" * match[0].count("p"), text)
     text = _COMMAND.sub(lambda match: _MATH_COMMANDS.get(match[1], match[0]), text)

@@ -35,7 +35,9 @@ _STATEMENT = re.compile(
     re.IGNORECASE,
 )
 _TEXT = re.compile(r"\\(?:text|mbox)\w*\s*\{([^{}]*)\}")
-_ALTERNATIVE_IN_TEXT = re.compile(r"\\(?:text|mbox)\w*\s*\{([^{}]*\bor\b[^{}]*[\w(][^{}]*)\}")
+_ALTERNATIVE_IN_TEXT = re.compile(
+    r"\\(?:text|mbox)\w*\s*\{([^{}]*\b(?:or|alternatively|maybe|perhaps|possibly)\b[^{}]*[\w(][^{}]*)\}"
+)
 _VALUE_IN_BOX = re.compile(r"\s*+[^\s(]++")
 _FILLER = re.compile(
     r"(?:(?:the|my|our|a|an|so|thus|therefore|hence|then|and|is|that|final|correct|right|best|most|likely|possible|"
@@ -210,7 +212,7 @@ def last_boxes(text: str) -> list[Box]:
 
 def _without_statement(content: str) -> str:
     """What a box says that holds a whole statement: `\\text{The answer is } 12`."""
-    if "or" in content:
+    if "text" in content or "mbox" in content:
         content = _ALTERNATIVE_IN_TEXT.sub(r" \1 ", content)  # 5\text{ or 6}
     match = _STATEMENT.match(content)
     if match is None:

@@ -15,15 +15,22 @@ KIND = "number"
 
 
 def _number(text: str) -> Fraction | None:
+    return next(iter(_numbers(text)), None)
+
+
+def _numbers(text: str) -> list[Fraction]:
+    """What a text may say: of `50\\%`, 50 and 0.5."""
     answer = parse(text)
     while isinstance(answer, Named):
         answer = answer.value
     if not isinstance(answer, Scalar):
-        return None
+        return []
     if answer.value is None and answer.tree is not None:
         approximation = residues.approximate(answer.tree)
-        return None if approximation is None else Fraction(approximation[0])
-    return answer.value
+        return [] if approximation is None else [Fraction(approximation[0])]
+    if answer.value is None:
+        return []
+    return [answer.value, answer.value / 100] if answer.percent else [answer.value]
 
 
 def judge(prediction: str, gold: str, options: Options) -> Verdict:
@@ -32,12 +39,12 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict:
     if expected is None:
         return Verdict(None, None, BAD_GOLD, KIND)
     extraction = extract_math(prediction, options.require_boxed)
-    value = _number(extraction.answer) if extraction.answer else None
-    if value is None:
+    values = _numbers(extraction.answer) if extraction.answer else []
+    if not values:
         return Verdict(False, extraction.answer, NO_ANSWER, KIND, extraction.rule)
     tolerance = Fraction(options.tolerance or 0)
     allowed = tolerance * abs(expected) if expected else tolerance
-    if any((other := _number(text)) is None or abs(other - value) > allowed for text in extraction.others):
+    if any((other := _number(text)) is None or abs(other - values[0]) > allowed for text in extraction.others):
         return Verdict(False, extraction.answer, HEDGED, KIND, extraction.rule)
-    correct = abs(value - expected) <= allowed
+    correct = any(abs(value - expected) <= allowed for value in values)
     return Verdict(correct, extraction.answer, MATCH if correct else MISMATCH, KIND, extraction.rule)

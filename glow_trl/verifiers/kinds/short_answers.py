@@ -16,6 +16,8 @@ _CLOSED = frozenset("yes no true false valid invalid none unknown".split())
 _OR = re.compile(r"\s+or\s+")
 _ADDITION = re.compile(r"\s*\([^()]*\)$")
 _PLAIN_ADDITION = re.compile(r"\((?!\s*(?:or|and|not|no|maybe|perhaps|possibly|either)\b)[a-z0-9][^()]*\)$")
+_LEADING_ADDITION = re.compile(r"\((?!\s*(?:or|and|not|no|non|un|maybe|perhaps|possibly|either)\b)[^()]*\)\s+(?=\w)")
+_AND = re.compile(r"\s*,?\s+and\s+|\s*,\s+")
 _PREPOSITION = re.compile(r"(?:in|on|at|from|among|by|to|with|of|for|as)\s+", re.IGNORECASE)
 _TITLE = re.compile(
     r"(?:sir|dr|mr|mrs|ms|lord|lady|dame|king|queen|prince|princess|emperor|empress|pope|president|prime minister|"
@@ -74,12 +76,21 @@ def same_answer(prediction: str, gold: str) -> bool:
     if len(alternatives) > 1 and all(re.search(r"[^\W\d_]{2}", part) for part in alternatives):
         return any(same_answer(prediction, part) for part in alternatives)
     return (
-        (_is_count_of(found, expected) and " and " not in gold and gold[1:] == gold[1:].lower())
+        _same_list(prediction, gold)
+        or (_is_count_of(found, expected) and " and " not in gold and gold[1:] == gold[1:].lower())
         or _same_phrase(prediction, gold)
         or _same_name(prediction, gold)
         or _is_acronym(prediction, gold)
         or _is_acronym(gold, prediction)
     )
+
+
+def _same_list(prediction: str, gold: str) -> bool:
+    """Whether two lists of words with an "and" have the same members, in whatever order."""
+    if " and " not in prediction or " and " not in gold:
+        return False
+    one, other = (sorted(map(normalize_text, _AND.split(text.strip()))) for text in (prediction, gold))
+    return one == other and all(one)
 
 
 def _same_phrase(prediction: str, gold: str) -> bool:
@@ -98,6 +109,9 @@ def _forms(text: str, of_gold: bool) -> list[tuple[tuple[str, ...], frozenset[st
     addition = (_ADDITION if of_gold else _PLAIN_ADDITION).search(text) if text.endswith(")") else None
     if addition and addition.start() > 1:
         text, dropped = text[: addition.start()].strip(), frozenset(("addition",))
+        texts.append((text, dropped))
+    if of_gold and (match := _LEADING_ADDITION.match(text)):
+        text, dropped = text[match.end() :], dropped | {"addition"}
         texts.append((text, dropped))
     for _ in range(4):
         bare = text[match.end() :] if (match := _ARTICLE.match(text)) else text
