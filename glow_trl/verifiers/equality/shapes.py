@@ -1,5 +1,6 @@
 """The shapes of answers: number, expression, list, tuple, interval, relation, matrix or words."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -63,3 +64,5 @@ class Matrix:
 
 
 Answer = Scalar | Words | Several | Relation | Named | Matrix
+# Whether two answers are equal, by computer algebra; `None` where that is not asked
+Algebra = Callable[[Answer, Answer], bool | None]
