@@ -129,9 +129,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = {item.name: getattr(config, item.name) for item in dataclasses.fields(config)}
     models, output_dir = options.pop("models"), options.pop("output_dir")
     for model in models if config.engine in ENGINES else ():
-        check_exists(model)
         check_model_files(model)
     with stage_run(settings, output_dir, recomputes=True) as run:
+        for model in models if config.engine in ENGINES else ():
+            check_exists(model)
         run.start()
         found = compare_entropy(models, output_dir, Console(stderr=True), **options)
         write_json(run.output_dir / "entropy.json", found)

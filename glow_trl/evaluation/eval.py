@@ -38,9 +38,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     config: EvalConfig = settings.config
     benchmarks = config.resolve()
     folder = config.checkpoint_folder()
-    if config.engine in ENGINES and not config.is_remote:
-        # Before the Hub is asked for the benchmarks
-        check_exists(config.model_name_or_path)
     facts = {"benchmarks": {item.name: _data_facts(item) for item in benchmarks}}
     kinds = [item.kind for item in benchmarks if item.kind]
     inputs = [folder, *own_code([config.engine, *kinds], "engine, kind")]
@@ -49,6 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     with stage_run(settings, config.output_dir, inputs, depends_on=facts, reopens=config.rescore) as run:
         results = read_json(run.output_dir / "results.json") if run.is_complete else None
         if results is None:
+            if config.engine in ENGINES and not config.is_remote:
+                # Before the Hub is asked for the benchmarks
+                check_exists(config.model_name_or_path)
             run.start()
             results = evaluate(config, console=Console(stderr=True))
             run.complete()

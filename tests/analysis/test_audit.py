@@ -133,7 +133,7 @@ def test_rows_that_are_alike_are_one_question_to_a_person_but_no_sample_by_thems
 
 def test_what_is_written_is_an_input_of_the_other_stages(audited, glow_trl, tmp_path):
     """Rows whose gold answer is unusable have no label, as `label` would reject them."""
-    rows = ROWS[:4] + [{"problem": "?", "completion": "5", "answer": gold, "is_correct": True} for gold in ":{"]
+    rows = ROWS[:4] + [{"problem": "?", "completion": "5", "answer": gold, "is_correct": True} for gold in (":", "\\")]
     again = audited(rows) / "relabelled.jsonl"
     assert [row["is_correct"] for row in lines(again)] == [True, False, False, True, None, None]
     for stage, rejected in (("label", 2), ("mix", 2)):

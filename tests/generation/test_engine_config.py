@@ -93,7 +93,7 @@ def test_only_what_decides_the_completions_binds_a_run():
             EvalConfig,
             {},
             {"benchmarks", "only", "limit", "on_bad_gold", "in_domain", "k_values", "majority", "rescore"}
-            | {"entropy", "entropy_questions"},
+            | {"entropy", "entropy_questions", "restated"},
         ),
     ],
 )

@@ -123,12 +123,13 @@ def strays() -> list[str]:
     while True:
         left = []
         for process in psutil.Process().children(recursive=True):
-            if process.status() == psutil.STATUS_ZOMBIE:
+            # It may be gone by now
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.status() != psutil.STATUS_ZOMBIE:
+                    left.append(process)
                 # Orphans are this process's children
-                if process.ppid() == os.getpid():
+                elif process.ppid() == os.getpid():
                     ended(process.pid)
-            else:
-                left.append(process)
         if not left or time.monotonic() > deadline:
             break
         time.sleep(0.005)

@@ -1,8 +1,5 @@
 """An answer that only restates the question earns nothing; one that is right stays so."""
 
-import os
-from pathlib import Path
-
 import pytest
 
 from glow_trl.data import read_jsonl
@@ -11,8 +8,6 @@ from glow_trl.rewards import accuracy_reward
 from glow_trl.verifiers import VerifierPool, verify, verify_batch
 from glow_trl.verifiers.restated import MODES, restates, without_copies
 
-
-DATA = Path(os.environ.get("GLOW_TRL_DATA") or "no data")
 
 # Copies: (question, what is copied, gold answer)
 COPIES = [
@@ -150,9 +145,8 @@ def test_the_reward_reads_prompts_in_both_forms():
     assert accuracy_reward([completion], ["625"], prompts=[parts]) == [0.0]
 
 
-@pytest.mark.skipif(not DATA.is_dir(), reason="the real data are elsewhere")
 @pytest.mark.parametrize("strict", [False, True])
-def test_no_real_answer_is_a_copy(strict):
+def test_no_real_answer_is_a_copy(strict, shared_data):
     """Gold answers and right answers of models to real problems."""
     mode = "strict" if strict else "reject"
     for name, column in (
@@ -160,7 +154,7 @@ def test_no_real_answer_is_a_copy(strict):
         ("qa_olympiadbench_math_en", "answer"),
         ("traj_math100_qwen_n8", "gold"),
     ):
-        rows = [row for _, row in read_jsonl(DATA / f"{name}.jsonl")]
+        rows = [row for _, row in read_jsonl(shared_data / f"{name}.jsonl")]
         texts = [row.get("completion") or rf"\boxed{{{row[column]}}}" for row in rows]
         with VerifierPool() as pool:
             verdicts = pool.verify_batch(texts, [row[column] for row in rows])
