@@ -68,7 +68,7 @@ class AuditConfig(EngineConfig):
             What an answer is worth that only restates the question: `"reject"`, it is wrong;
             `"strict"`, so for one that is lightly edited; `"accept"`, it counts.
         timeout (`float`, *optional*, defaults to `5.0`):
-            Wall-clock limit of one comparison, in seconds.
+            Limit of one comparison, in seconds of the processor.
         workers (`int`, *optional*):
             Number of verifier processes; by default the number of cores.
         limit (`int`, *optional*):
@@ -93,7 +93,7 @@ class AuditConfig(EngineConfig):
         "Answers that only restate the question: accept, reject or strict.",
         choices=["accept", "reject", "strict"],
     )
-    timeout: float = setting(5.0, "Wall-clock limit of one comparison, in seconds.")
+    timeout: float = setting(5.0, "Limit of one comparison, in seconds of the processor.")
     workers: int | None = setting(None, "Number of verifier processes.", changeable=True)
     limit: int | None = setting(None, "Number of rows to use at most.")
     per_cell: int = setting(30, "Rows of the sample from each cell.")
