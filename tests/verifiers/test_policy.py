@@ -121,6 +121,13 @@ RULES = {
         [("15", "15th day"), (r"15^{\text{th}}", "15th Day"), ("3rd floor", "3")],
         [("15", "15th root"), ("3rd power", "3"), ("15", "16th day")],
     ),
+    "a second value in words makes a hedge": (
+        [(r"5\text{ apples}", "5"), (r"5\text{ or }5.0", "5")],
+        [
+            *((r"5\text{ (alternatively 6)}", "5"), (r"5\text{ or 6}", "5"), (r"5\text{ (maybe 6)}", "5")),
+            *((r"5\text{, possibly 6}", "6"), (r"5\text{ (or perhaps 6)}", "5")),
+        ],
+    ),
     "all real numbers are an interval": (
         [(r"\text{all real numbers}", r"\mathbb{R}"), ("All reals", r"(-\infty,\infty)")],
         [(r"\text{all real numbers}", r"(0,\infty)"), (r"\text{no real numbers}", r"\mathbb{R}")],
