@@ -38,7 +38,13 @@ SMALL = {
             "num_key_value_heads": 2,
         },
     },
-    "sft": {"max_steps": 10, "per_device_train_batch_size": 16, "save_steps": 2, "warmup_steps": 0},
+    "sft": {
+        "max_steps": 10,
+        "per_device_train_batch_size": 16,
+        "save_steps": 2,
+        "logging_steps": 1,
+        "warmup_steps": 0,
+    },
     "grpo": {"max_steps": 3, "per_device_train_batch_size": 32, "max_completion_length": 12, "save_steps": 1},
     "eval": {"num_samples": 2, "max_new_tokens": 12},
 }
