@@ -22,6 +22,7 @@ class Interruption:
     def __init__(self) -> None:
         self.number: int | None = None
         self._over = False
+        self._was_lost = False
 
     def __enter__(self) -> "Interruption":
         self._handlers: dict[int, Any] = {}
@@ -44,9 +45,10 @@ class Interruption:
 
     def _handle(self, number: int, frame: Any) -> None:
         # Whoever stops it may do so twice, as a launcher does after Ctrl-C. A user who insists gets their way
-        if self._over or (self.number is not None and number != signal.SIGINT):
+        if self._over or (self.number is not None and number != signal.SIGINT and not self._was_lost):
             return
         self.number = self.number or number
+        self._was_lost = False
         raise KeyboardInterrupt
 
     def _unraisable(self, unraisable: Any) -> None:
@@ -54,6 +56,7 @@ class Interruption:
         if not issubclass(unraisable.exc_type, KeyboardInterrupt):
             self._hook(unraisable)
             return
+        self._was_lost = True
         threading.Thread(target=self._interrupt_again, daemon=True).start()
 
     def _interrupt_again(self) -> None:
@@ -61,4 +64,5 @@ class Interruption:
         # Nothing, if what it was raised in has ended meanwhile
         if not self._over:
             with contextlib.suppress(ProcessLookupError):
-                signal.pthread_kill(self._thread, signal.SIGINT)
+                # The signal that came: the other may be one that is ignored
+                signal.pthread_kill(self._thread, self.number or signal.SIGINT)

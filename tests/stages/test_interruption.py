@@ -44,8 +44,9 @@ def test_an_error_that_an_interruption_became_is_an_interruption(capsys):
     assert "failed to import" not in capsys.readouterr().err
 
 
-def test_an_interruption_in_a_finalizer_is_not_lost(capsys):
-    """Python cannot raise there, and only says so."""
+@pytest.mark.parametrize("ctrl_c", [signal.default_int_handler, signal.SIG_IGN], ids=["default", "ignored"])
+def test_an_interruption_in_a_finalizer_is_not_lost(ctrl_c, capsys):
+    """Python cannot raise there, and only says so. Nor is it lost where Ctrl-C is ignored, as in the background."""
 
     class Thing:
         pass
@@ -58,7 +59,11 @@ def test_an_interruption_in_a_finalizer_is_not_lost(capsys):
         while True:
             time.sleep(0.01)
 
-    assert guarded(main) == 143
+    kept = signal.signal(signal.SIGINT, ctrl_c)
+    try:
+        assert guarded(main) == 143
+    finally:
+        signal.signal(signal.SIGINT, kept)
     assert "Exception ignored" not in capsys.readouterr().err
 
 
