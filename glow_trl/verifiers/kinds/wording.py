@@ -182,6 +182,8 @@ def _number_at(tokens: list[str], position: int) -> tuple[int | None, int]:
                 break
         else:
             value = _TENS.get(token) or _NUMBERS.get(token) or _ORDINALS.get(token)
+            if 11 <= group < 21 and end == position + 1 and (value or 0) > 9 and token not in _ORDINALS:
+                total, group = group * 100, 0  # nineteen sixty-nine
             if value is None and token != "zero" or not _fits(group, value or 0, end > position):
                 break
             group += value or 0
