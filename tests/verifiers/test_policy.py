@@ -263,12 +263,26 @@ RULES = {
             *((r"f(x)=1 \text{ for all } x\in\mathbb{R}", "f(x)=1"), ("f(t)=t^2", "f(x)=x^2"), (r"n\pi", r"x=k\pi")),
             *((r"x=n\pi, n\in\mathbb{Z}", r"x = k\pi, k \in \mathbb Z"), ("x^3+C", "x^3+c")),
             *((r"x=2\pi k, k\in\mathbb Z", r"x=2\pi n"), ("a=2k, k \\in \\mathbb{Z}", "a=2k")),
+            *(
+                ("f(t)=at", r"f(x)=kx \text{ where } k \text{ is a constant}"),
+                ("bx+a", r"cx+d \text{ for all real } c, d"),
+            ),
+            *(("(0,0),(s,3s)", r"(0,0) \text{ and } (k,3k) \text{ for } k\in\mathbb{Z}"),),
+            *((r"3^k", r"3^m, m\ge 0"), (r"3^k \text{ with } k\ge 1", r"3^n \text{ for } n>0")),
+            *((r"(k-1,k+1), k\in\mathbb{Z}", r"(n,n+2), n\in\mathbb{Z}"), (r"x=1-k\pi", r"x=1+k\pi, k\in\mathbb{Z}")),
+            (r"f(x)=1 \text{ for all } x\in\mathbb{R}, \text{ and } f(x)=x", "f(x)=1, f(x)=x"),
             *((r"\frac12\sin^2x+C", r"-\frac12\cos^2x+C"), (r"\ln|2x|+C", r"\ln|x|+C")),
         ],
         [
             *((r"x=n\pi", r"x=2k\pi"), ("f(x)=x", "f(y)=y+1"), ("2a", "2b"), ("x^2+C", "x^3+C"), ("R^2", "r^2")),
             *((r"x=k\pi, k\in\mathbb{N}", r"x=k\pi, k\in\mathbb{Z}"), (r"k\pi", r"n\pi"), ("f(x)=x", "g(x)=x")),
-            *(("nC", "nc"), ("11a+c", "7=11a+c")),
+            *(("nC", "nc"), ("11a+c", "7=11a+c"), ("f(x)=ax^2", r"f(x)=kx \text{ where } k \text{ is a constant}")),
+            *((r"3^k, k\ge 2", r"3^m, m\ge 1"), ("3^k", "3^m"), (r"x=2-k\pi", r"x=1+k\pi, k\in\mathbb{Z}")),
+            *(
+                (r"(k,k+1), k\in\mathbb{Z}", r"(n,n+2), n\in\mathbb{Z}"),
+                (r"2k+1, k\in\mathbb{Z}", r"2k, k\in\mathbb{Z}"),
+            ),
+            *((r"(2k,k), k\in\mathbb{Z}", r"(k,2k)"), (r"f(x)=x \text{ for } x\ge 0", "f(x)=x")),
         ],
     ),
     "residue classes": (
@@ -276,8 +290,16 @@ RULES = {
             (r"x\equiv 3\pmod{7}", r"x \equiv 10 \pmod 7"),
             ("congruent to 1 or 4 modulo 5", r"n = 5k+1 \text{ or } n=5k+4"),
             (r"n\equiv 1\pmod 2", r"n \equiv 1, 3 \pmod 4"),
+            (r"n\equiv 1\pmod 8 \text{ or } n\equiv 7 \pmod 8", r"n \equiv \pm 1 \pmod 8"),
+            *((r"\text{all multiples of }7", r"7 \mid n"), ("n is odd", "n=2k+1"), (r"\text{even integers}", "n=2k")),
         ],
-        [(r"n\equiv 2\pmod 4", r"n\equiv 3\pmod 4"), (r"x\equiv 2 \pmod 5", r"y\equiv 2\pmod 5"), ("5k+1", "10k+1")],
+        [
+            *((r"n\equiv 1\pmod 8 \text{ or } n\equiv 7 \pmod 9", r"n \equiv \pm 1 \pmod 8"), ("7 \\nmid n", "7|n")),
+            *((r"\text{all multiples of }7", r"14 \mid n"), (r"\text{multiples of }7", "7"), ("n is odd", "n=2k")),
+            (r"n\equiv 2\pmod 4", r"n\equiv 3\pmod 4"),
+            (r"x\equiv 2 \pmod 5", r"y\equiv 2\pmod 5"),
+            ("5k+1", "10k+1"),
+        ],
     ),
     "spellings": (
         [

@@ -144,6 +144,12 @@ _UNION = _Separator(r"\\cup")
 _WITHOUT = _Separator(r"\\setminus(?![a-zA-Z])|\\backslash(?![a-zA-Z])")
 
 
+def split_relation(text: str) -> tuple[list[str], list[str]]:
+    """The sides of a relation, and the operators between them: `=`, `<`, `!=` and the like."""
+    sides, operators = split_top(text, _RELATION)
+    return sides, [_OPERATOR_NAMES.get(operator, operator) for operator in operators]
+
+
 @lru_cache(maxsize=2048)
 def parse(text: str) -> Answer | None:
     """The answer that `text` states, or `None` if it is empty."""
@@ -302,6 +308,8 @@ def _listed(text: str, depth: int) -> Answer | None:
     solved = all(isinstance(item, Relation | Named) for item in items)
     if solved and any(isinstance(item, Relation) for item in items) and (word := _AND_OR.search(text)):
         return Several(word.group(0), tuple(items))  # x < 1 or x > 2
+    if any(isinstance(item, Relation) and item.operators == ("!=",) for item in items):
+        return Several("and", tuple(items))  # 0 < x < 2, x != 1
     return Several("", _without_bare_lists(items))
 
 

@@ -2,12 +2,12 @@
 
 import re
 
-from . import bound, congruences, numeric, residues
+from . import bound, congruences, described, numeric, piecewise, residues
 from .answers import nesting, parse, plain_number
 from .expression import free_names, read
-from .intervals import intersection, is_backwards, merged
+from .intervals import closed_in_integers, intersection, is_backwards, merged, without_points
 from .latex import MAX_LENGTH, RECURRING, normalize
-from .relations import FLIPPED, as_interval, difference_of, has_unsolved, is_solved, solves, without_bars
+from .relations import FLIPPED, REAL_LINE, as_interval, difference_of, has_unsolved, is_solved, solves, without_bars
 from .scalars import equal_numbers, equal_scalars
 from .shapes import Algebra, Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .times import HALVES, same_time, time_of
@@ -33,7 +33,14 @@ _POINT = re.compile(r"\.(?:(?<!\d\.)|(?!\d))")
 _SUBSCRIPT = re.compile(r"_\s*\{[^{}]*\}")
 _LETTERS = re.compile(r"[a-zA-Z]")
 _DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
-_NO_SOLUTION = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"))
+_SOUGHT = (
+    r"(?:(?:real|positive|integer|natural|valid|possible|prime|rational)s? )*(?:solutions?|integers?|functions?|"
+    r"numbers?|values?|pairs?|triples?|triplets?|tuples?|polynomials?|primes?|sequences?|answers?)(?: [a-z])?"
+)
+_NO_SOLUTION = re.compile(
+    rf"none(?: exists?)?|empty set|(?:there )?(?:is |are |exists? )?no (?:such )?{_SOUGHT}(?: exists?)?|"
+    rf"(?:such )?{_SOUGHT} (?:does|do) not exist"
+)
 _VARIABLE = re.compile(
     r"(?:\\[a-z]+)?\\?[a-zA-Z]+'*(?:_\w+)?(?:\^-1)?(?:\([\w,+-]*\))?|\|\\?[a-zA-Z]+\||\\frac(?:[A-Za-z]\w*){2}|[A-Za-z]\w*(?:[:/][A-Za-z]\w*)+"
 )
@@ -58,6 +65,9 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
         return equal_numbers(*numbers)
     if len(prediction) > MAX_LENGTH or len(gold) > MAX_LENGTH:
         return normalize(prediction) == normalize(gold)
+    described_sets = ["", ""]
+    if "text" in prediction + gold or " " in prediction + gold or "|" in gold:
+        (prediction, described_sets[0]), (gold, described_sets[1]) = map(described.in_symbols, (prediction, gold))
     (prediction, names, one_set), (gold, other_names, other_set) = (
         bound.without_tail(prediction),
         bound.without_tail(gold),
@@ -65,8 +75,11 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
     if one_set and other_set and one_set != other_set:
         return False
     verdict = _equal_texts(prediction, gold, _no_algebra)
-    if verdict is True or verdict is False and not _LETTERS.search(gold):
+    if verdict is True or verdict is False and not _LETTERS.search(prediction + gold):
         return verdict
+    sets = {one_set, other_set, *described_sets}
+    if not sets.isdisjoint(("Z", "N")) and _same_integers(prediction, gold):
+        return True
     if verdict is None and nesting(prediction) > MAX_NESTING:
         return False
     if "log" in prediction and "ln" in gold and "log" not in gold:  # without a base it may be the natural one
@@ -78,8 +91,19 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
             return False
         if None not in classes and (classes[0][3] or classes[1][3]):
             return congruences.equal(*classes)
-    if (other := bound.renamed(prediction, gold, names | other_names)) is not None:
-        return _equal_texts(other, gold, algebra)
+    declared = names | other_names
+    readings = [prediction, *bound.renamings(prediction, gold, declared)]
+    verdicts = [_equal_texts(other, gold, algebra) for other in readings[1:]]
+    if True in verdicts:
+        return True
+    if "Z" in (one_set, other_set) and any(
+        _equal_texts(other, gold, _no_algebra) for reading in readings for other in bound.shifted(reading, declared)
+    ):
+        return True
+    if verdicts:
+        return None if None in verdicts else False
+    if (by_cases := piecewise.equal(prediction, gold)) is not None:
+        return by_cases
     if bound.equal_up_to_constant(prediction, gold):
         return True
     return _equal_texts(prediction, gold, algebra) if verdict is None and algebra is not _no_algebra else verdict
@@ -96,6 +120,16 @@ def _without_dollars(text: str) -> str:
 
 def _is_number(*texts: str) -> bool:
     return any(isinstance(answer := parse(text), Scalar) and answer.value is not None for text in texts)
+
+
+def _same_integers(prediction: str, gold: str) -> bool:
+    """Whether two intervals have the same integers: `n > 2` and `n >= 3`."""
+    sides = [parse(text) for text in (prediction, gold)]
+    named = [as_interval(side) if isinstance(side, Relation) else ("", side) for side in sides]
+    if None in named or len({name for name, _ in named} - {""}) > 1:
+        return False
+    one, other = (closed_in_integers(side) for _, side in named)
+    return one is not None and other is not None and equal(one, other) is True
 
 
 def _equal_texts(prediction: str, gold: str, algebra: Algebra) -> bool | None:
@@ -160,10 +194,25 @@ def equal(prediction: Answer, gold: Answer, algebra: Algebra = _no_algebra) -> b
     return equal_scalars(prediction, gold, algebra)
 
 
+def _punctured(items: tuple) -> Several | None:
+    """`-1 < x < 1, x != 0` as a union; `None` where nothing is said of what x is not."""
+    excluded = [item for item in items if isinstance(item, Relation) and item.operators == ("!=",)]
+    intervals = [as_interval(item) for item in items if isinstance(item, Relation) and item not in excluded]
+    points = [parse(item.sides[1]) for item in excluded]
+    if not excluded or None in intervals or None in points or len(excluded) + len(intervals) < len(items):
+        return None
+    if len({name for name, _ in intervals} | {item.sides[0].replace(" ", "") for item in excluded}) > 1:
+        return None
+    whole = intersection([interval for _, interval in intervals] or [REAL_LINE])
+    return None if whole is None else without_points(whole, Several("{}", tuple(points)))
+
+
 def _solved(answer: Answer) -> Answer:
     """`x < 1 or x > 2` as a union, `x > 1 and x < 2` as an interval; anything else as it is."""
     if not isinstance(answer, Several) or answer.brackets not in ("and", "or"):
         return answer
+    if answer.brackets == "and" and (punctured := _punctured(answer.items)) is not None:
+        return punctured
     either = answer.brackets == "or"
     intervals = [
         (item.name, Several("{}", (item.value,)))
@@ -239,6 +288,8 @@ def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | N
             or set(names) == {"y", "f(x)"}
         ):
             return equal(_in_order_of(gold.name, prediction), gold.value, algebra)
+        if tuple(map(_bare, prediction.sides)) == tuple(map(_bare, reversed(gold.sides))):
+            return True  # AB = CD
         # y = 2x may be x = y/2: then each value has the other's name in it.
         values = prediction.value, gold.value
         if not all(isinstance(value, Scalar) and value.value is None for value in values):
@@ -254,6 +305,10 @@ def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | N
         return equal(*(side.value if isinstance(side, Named) else side for side in (prediction, gold)), algebra)
     relations = (Relation(side.sides, ("=",)) if isinstance(side, Named) else side for side in (prediction, gold))
     return _equal_relations(*relations, algebra)
+
+
+def _bare(text: str) -> str:
+    return _canonical_name("".join(text.split()))
 
 
 def _is_initial(one: str, other: str) -> bool:
@@ -318,6 +373,8 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
         return False
     if is_solved(gold) and not is_solved(prediction):
         return False
+    if (bars := without_bars(gold)) is not None and (interval := as_interval(prediction)) is not None:
+        return equal(interval[1], bars, algebra)
     intervals = as_interval(prediction), as_interval(gold)
     if None not in intervals:
         (name, one), (other_name, other) = intervals
@@ -358,15 +415,21 @@ def _plain_words(answer: Answer) -> str:
     return text.lower() if len(text) > 1 else text
 
 
+def _is_none(words: str) -> bool:
+    return _NO_SOLUTION.fullmatch(words) is not None
+
+
 def _equal_words(prediction: Answer, gold: Answer) -> bool | None:
     if isinstance(prediction, Several | Matrix) or isinstance(gold, Several | Matrix):
         empty, words = (prediction, gold) if isinstance(gold, Words) else (gold, prediction)
         if isinstance(empty, Several) and empty.items and all(isinstance(item, Words) for item in empty.items):
             parts = [part for part in _JOINTS.split(_text(words)) if part]
             return _unordered(tuple(map(Words, parts)), empty.items, _no_algebra)
-        return isinstance(empty, Several) and not empty.items and _plain_words(words) in _NO_SOLUTION
-    one, other = (_SYNONYMS.get(words, words) for words in (_plain_words(prediction), _plain_words(gold)))
-    if one in _NO_SOLUTION and other in _NO_SOLUTION:
+        return isinstance(empty, Several) and not empty.items and _is_none(_plain_words(words))
+    one, other = (
+        _SYNONYMS.get(words, words).removeprefix("all ") for words in (_plain_words(prediction), _plain_words(gold))
+    )
+    if _is_none(one) and _is_none(other):
         return True
     return bool(one) and (one == other or one.replace(" ", "") == other.replace(" ", ""))
 
