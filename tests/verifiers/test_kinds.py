@@ -144,9 +144,26 @@ SAME_TEXT = [
         ("no", "Usually, no"),
     ),
     *(("turin italy", "Turin"), ("the 5th century BC", "5th century BCE"), ("It was shot in Turin.", "Turin")),
+    *(("France's Marie Curie", "Marie Curie"), ("two dozen", "24"), ("three quarters", "3/4"), ("e-mail", "email")),
+    *(
+        ("salt, oil & vinegar", "oil, vinegar and salt"),
+        ("from 1889 to 1914", "1889–1914"),
+        ("14 million people", "14 million"),
+    ),
+    *(
+        ("Lorient, France", "France"),
+        ("1968", "late 1968"),
+        ("Peter I of Russia (Peter the Great)", "Peter the Great"),
+    ),
     *(("the poet Rumi", "Rumi"), ("Lake Como", "Como Lake"), ("Rachmaninof", "Rachmaninoff")),
 ]
 OTHER_TEXT = [
+    *(
+        ("Prize in Physics", "Prize"),
+        ("Nobel Prize in Physics", "Nobel Prize"),
+        ("two thirds", "3/2"),
+        ("Spain, France", "France"),
+    ),
     *(("Lyon, Rome", "Lyon"), ("Spain, France", "Spain"), ("Lyon and Rome", "Lyon"), ("Lyon, Italy", "Lyon, France")),
     *(("It was not Ada Byron", "Ada Byron"), ("It might be Ada Byron", "Ada Byron")),
     *(

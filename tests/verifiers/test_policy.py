@@ -301,6 +301,89 @@ RULES = {
             ("5k+1", "10k+1"),
         ],
     ),
+    "described sets": (
+        [
+            *((r"\text{powers of five}", "5^m"), (r"n=5^k, k\in\mathbb{N}_0", r"\text{all powers of }5")),
+            *((r"\text{all integers greater than }6", r"n\ge 7"), (r"\text{all integers } n\ge 7", r"n\ge 7")),
+            *(
+                (r"n>6", r"n\ge 7 \text{ where } n \text{ is an integer}"),
+                (r"\text{all positive integers}", r"\mathbb{Z}^+"),
+            ),
+            *((r"\text{all real numbers at least }6", r"[6,\infty)"), (r"\text{The only solution is } n=7", "n=7")),
+            *(
+                (r"\text{No such function exists.}", r"\text{no solution}"),
+                (r"\text{there are no such primes}", "none"),
+            ),
+            *((r"\text{all odd squares}", r"\text{odd squares}"), ("AB=CD", "CD=AB")),
+            *(("-3\\le t\\le 3", r"|t|\le 3"), ("(0,2)\\cup(2,5)", r"0<x<5, x\ne 2")),
+        ],
+        [
+            *((r"\text{powers of five}", "5"), (r"\text{powers of five}", "3^k"), (r"n>6", r"n\ge 7")),
+            *(
+                (r"\text{all integers greater than }6", r"n\ge 6"),
+                (r"\text{all real numbers greater than }6", r"n\ge 7"),
+            ),
+            *((r"\text{all integers}", r"\mathbb{N}"), (r"\text{No such function exists.}", "0")),
+            *(("-3<t<3", r"|t|\le 3"), ("(0,5)", r"0<x<5, x\ne 2"), ("AB=CE", "CD=AB")),
+        ],
+    ),
+    "cases": (
+        [
+            (r"\begin{cases} x & x\ge 0\\ -x & x<0\end{cases}", "|x|"),
+            (
+                r"\begin{cases} \frac{n}{2} & n \text{ even}\\ \frac{n-1}{2} & n\text{ odd}\end{cases}",
+                r"\lfloor n/2\rfloor",
+            ),
+            (
+                r"\frac{n}{2} \text{ if } n \text{ is even}, \frac{n-1}{2} \text{ if } n \text{ is odd}",
+                r"\lfloor n/2\rfloor",
+            ),
+            (
+                r"4 \text{ if } n \text{ is even}, 1 \text{ otherwise}",
+                r"\begin{cases}1 & n\text{ odd}\\ 4 & n\text{ even}\end{cases}",
+            ),
+        ],
+        [
+            (r"\begin{cases} x & x\ge 1\\ -x & x<1\end{cases}", "|x|"),
+            (
+                r"\frac{n}{2} \text{ if } n \text{ is odd}, \frac{n-1}{2} \text{ if } n \text{ is even}",
+                r"\lfloor n/2\rfloor",
+            ),
+            (r"4 \text{ if } n \text{ is even}, 1 \text{ otherwise}", "4"),
+        ],
+    ),
+    "tuples in other words": (
+        [
+            *(
+                (r"(1,2,4) \text{ and all permutations}", "(1,2,4),(1,4,2),(2,1,4),(2,4,1),(4,1,2),(4,2,1)"),
+                ("a=b=c=2", "(2,2,2)"),
+            ),
+            *(
+                (r"(1,2,4) \text{ and its cyclic permutations}", "(1,2,4),(2,4,1),(4,1,2)"),
+                (r"\pm(3,4)", "(3,4),(-3,-4)"),
+            ),
+            *((r"x=\pm 3, y=1", "(3,1),(-3,1)"), (r"\{2,4,\ldots,20\}", r"\{2, 4, \dots, 20\}")),
+            *(
+                (r"x\in\mathbb{R}, x\ne 4", r"\mathbb{R}\setminus\{4\}"),
+                (r"\text{all real numbers except 4}", r"x\ne 4"),
+            ),
+            *(("(m,m+1), m \\text{ integer}", r"(n,n+1), n\in\mathbb{Z}"), (r"f\equiv 3", "f(x)=3")),
+        ],
+        [
+            *((r"(1,2,4) \text{ and its cyclic permutations}", "(1,2,4),(1,4,2),(2,1,4),(2,4,1),(4,1,2),(4,2,1)"),),
+            *(
+                ("a=b=c=2", "(2,2,3)"),
+                ("a=b=2", "(2,2,2)"),
+                (r"\pm(3,4)", "(3,4),(3,-4)"),
+                (r"x=\pm 3, y=1", "(1,3),(1,-3)"),
+            ),
+            *(
+                (r"\{2,4,\ldots,20\}", r"\{2, 4, \dots, 22\}"),
+                (r"\text{all real numbers except 4}", r"x\ne 5"),
+                (r"f\equiv 3", "f(x)=4"),
+            ),
+        ],
+    ),
     "spellings": (
         [
             *((r"\textcolor{red}{7}", "7"), (r"{\color{red}7}", "7"), (r"\underline{\frac12}", "0.5")),

@@ -209,6 +209,11 @@ def _parse(text: str, depth: int) -> Answer:
         return Several("{}", ())
     if bracketed := _bracketed(text, depth):
         return bracketed
+    if text[:1] in "+-" and text[1:2] == "(" and isinstance(several := _bracketed(text[1:], depth), Several):
+        sign = text[0].replace("+", "")
+        inner = split_top(text[2:-1], _COMMA)[0]
+        if several.brackets == "()" and len(inner) == len(several.items):
+            return Several("()", tuple(_parse(f"{sign}({item})" if sign else item, depth + 1) for item in inner))
     if match := text.startswith("\\") and _REALS_WITHOUT.fullmatch(text):
         text = rf"(-\infty, \infty) \setminus \{{{match.group(1)}\}}"
     if "\\" in text:

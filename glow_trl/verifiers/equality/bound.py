@@ -13,7 +13,7 @@ from .latex import normalize
 _SETS = {"integer": "Z", "natural": "N", "real": "R", "rational": "Q", "complex": "C"}
 _DECLARES = re.compile(
     r"\\geq?(?![a-z])|>|≥|\\forall|\\in(?![a-z])|∈|"
-    + "|".join(rf"{word}\b(?<!\w{word})" for word in "for where with arbitrary constant".split())
+    + "|".join(rf"{word}\b(?<!\w{word})" for word in "for where with arbitrary constant integer integers".split())
 )
 _NAMES = r"[a-zA-Z](?:_\d)?(?:\s*,\s*[a-zA-Z](?:_\d)?)*"
 _KIND = (
@@ -22,10 +22,11 @@ _KIND = (
     r"\\(?:mathbb|mathbf|bf|Bbb)\s*\{?\s*[ZNRQC]\s*\}?(?:\s*[_^]\s*\{?(?:0|\+|\*|\\ast|\\geq?\s*0|>=\s*0|>\s*0)\}?)*|"
     r"[ℤℕℝℚℂ]|[ZNRQ](?![a-zA-Z]))"
 )
+_MEMBER = r"(?:\\in|∈|(?:(?:is|are|an?|any|positive|real)\s+)*(?:integers?|constants?)\b)"
 _TAIL = re.compile(
     rf"""(?P<head>.*?\S)[\s,;.(]*
     (?: \b(?:for|where|with)\b\s* | \\forall\s*
-      | (?<![a-zA-Z])(?!(?P<twice>[a-zA-Z])\s*,\s*(?P=twice)\s*(?:\\in|∈))(?={_NAMES}\s*(?:\\in|∈)) )
+      | (?<![a-zA-Z])(?!(?P<twice>[a-zA-Z])\s*,\s*(?P=twice)\s*(?:\\in|∈))(?={_NAMES}\s*{_MEMBER}) )
     (?P<tail>(?:{_KIND}[\s,]*+)*+(?P<names>{_NAMES})?[\s,]*+(?:{_KIND}[\s,]*+)*+)[\s.)]*""",
     re.VERBOSE,
 )

@@ -1,6 +1,8 @@
 """Whether two answers are equal: structure here, leaves by exact arithmetic, what is left by computer algebra."""
 
+import math
 import re
+from itertools import product
 
 from . import bound, congruences, described, numeric, piecewise, residues
 from .answers import nesting, parse, plain_number
@@ -26,6 +28,8 @@ _OPERATIONS = re.compile(
     r"\\(?:i*int|oint|sum|prod|lim|gcd|lcm|det|max|min|bigcup|bigcap|ldots|cdots|dots)(?![a-zA-Z])"
     r"|\\begin\s*\{[vV]matrix\}|(?<![a-zA-Z\\])(?:gcd|lcm|GCD|LCM|max|min)\s*\("
 )
+_DOTS = re.compile(r"\\[lc]?dots")
+_CHAIN = re.compile(r"\s*[a-zA-Z](?:_\w)?(?:\s*=\s*[a-zA-Z](?:_\w)?)+\s*=\s*([^=,]{1,40})")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _PUNCTUATION = re.compile(r"[^\w\s+\-*/^=<>%.]")
 _TO_SPACES = {code: " " for code in range(128) if _PUNCTUATION.match(chr(code))}
@@ -102,6 +106,10 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
         return True
     if verdicts:
         return None if None in verdicts else False
+    if (chain := _CHAIN.fullmatch(prediction)) and (value := parse(chain[1])) is not None:  # x = y = 1 for (1, 1)
+        wanted = other.value if isinstance(other := parse(gold), Named) else other
+        if isinstance(wanted, Several) and wanted.brackets == "()" and len(wanted.items) == prediction.count("="):
+            return equal(Several("()", (value,) * len(wanted.items)), wanted)
     if (by_cases := piecewise.equal(prediction, gold)) is not None:
         return by_cases
     if bound.equal_up_to_constant(prediction, gold):
@@ -150,8 +158,11 @@ def _unevaluated(prediction: str, gold: str) -> bool:
         prediction = _SUBSCRIPT.sub("", prediction)
     if "dots" in prediction:
         prediction = RECURRING.sub("", prediction)
-    left = frozenset(_OPERATIONS.findall(prediction.rpartition("=")[2]))
-    return bool(left) and not left <= frozenset(_OPERATIONS.findall(gold))
+    left, there = (
+        frozenset(_DOTS.sub("dots", found) for found in _OPERATIONS.findall(text))
+        for text in (prediction.rpartition("=")[2], gold)
+    )
+    return bool(left) and not left <= there
 
 
 def _with_decimal_comma(prediction: str, gold: str, one: Answer, other: Answer, algebra: Algebra) -> bool | None:
@@ -197,11 +208,15 @@ def equal(prediction: Answer, gold: Answer, algebra: Algebra = _no_algebra) -> b
 def _punctured(items: tuple) -> Several | None:
     """`-1 < x < 1, x != 0` as a union; `None` where nothing is said of what x is not."""
     excluded = [item for item in items if isinstance(item, Relation) and item.operators == ("!=",)]
-    intervals = [as_interval(item) for item in items if isinstance(item, Relation) and item not in excluded]
+    intervals = [
+        ("", item) if isinstance(item, Several) else as_interval(item) if isinstance(item, Relation) else None
+        for item in items
+        if item not in excluded
+    ]
     points = [parse(item.sides[1]) for item in excluded]
-    if not excluded or None in intervals or None in points or len(excluded) + len(intervals) < len(items):
+    if not excluded or None in intervals or None in points:
         return None
-    if len({name for name, _ in intervals} | {item.sides[0].replace(" ", "") for item in excluded}) > 1:
+    if len({name for name, _ in intervals if name} | {item.sides[0].replace(" ", "") for item in excluded}) > 1:
         return None
     whole = intersection([interval for _, interval in intervals] or [REAL_LINE])
     return None if whole is None else without_points(whole, Several("{}", tuple(points)))
@@ -503,6 +518,8 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
         one, other = (
             _without_repeats(side.items) if side.brackets == "{}" else side.items for side in (prediction, gold)
         )
+        if (tuples := _as_tuples(prediction)) and all(isinstance(i, Several) and i.brackets == "()" for i in other):
+            return _unordered(tuples, other, algebra)
         named = [all(isinstance(item, Named) for item in side) for side in (one, other)]
         different = len({item.name for item in other}) > 1 if named[1] else False
         if different and not any(isinstance(item, Named) for item in one):
@@ -513,6 +530,17 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
     if brackets == {"", "[]"} and len(one) != 2:
         return _unordered(one, other, algebra)
     return False
+
+
+def _as_tuples(answer: Several) -> tuple[Several, ...] | None:
+    """`x = 2 or -2, y = 0`, as from `x = \\pm 2, y = 0`, as pairs; `None` where no name has several values."""
+    named = [item for item in answer.items if isinstance(item, Named)]
+    if len(named) < len(answer.items) or len({item.name for item in named}) < len(named):
+        return None
+    values = [item.value.items if isinstance(item.value, Several) else (item.value,) for item in named]
+    if max(map(len, values), default=1) == 1 or math.prod(map(len, values)) > 16:
+        return None
+    return tuple(Several("()", items) for items in product(*values))
 
 
 def _is_extended(union: Several) -> bool:

@@ -1,6 +1,7 @@
 """What words describe, as a formula: "all multiples of 3", "powers of two", "integers greater than 2"."""
 
 import re
+from itertools import permutations
 
 from .numerals import SMALL
 
@@ -8,7 +9,7 @@ from .numerals import SMALL
 MAX_LENGTH = 200
 
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}")
-_HINT = re.compile(r"[a-z]{3} |\||\\mid|\b(?:even|odd)\b")
+_HINT = re.compile(r"\\mathbb|\\equiv|[a-z]{3} |\||\\mid|\b(?:even|odd)\b")
 _ANNOUNCED = re.compile(
     r"(?:thus |so |hence )?(?:the )?(?:only |final |possible |general |desired |required |such )*"
     r"(?:solutions?|answers?|values?|functions?|pairs?|triples?|polynomials?|numbers?|integers?)"
@@ -35,6 +36,14 @@ _COMPARISONS = {
 }
 _COMPARED = re.compile(rf"({'|'.join(sorted(_COMPARISONS, key=len, reverse=True))}) (-?\d{{1,9}}|[a-z]+)")
 _DIVIDES = re.compile(r"(\d{1,6})\s*(?:\\mid|\||∣)\s*([a-zA-Z])")
+_PERMUTED = re.compile(
+    r"(?:\(?[a-z](?:,\s*[a-z])+\)?\s*=\s*)?(\([^()]{3,60}\))[\s,]*(?:and|or|with|up to)?[\s(]*"
+    r"(?:(?:all|its|their|any|the|other|of|(?P<cyclic>cyclic)) )*"
+    r"permutations?(?: thereof| of (?:it|them|this))?[\s).]*"
+)
+_CONSTANT = re.compile(r"([fgh])\s*\\equiv\s*(-?\d+)")
+_EXCEPT = re.compile(r"(?:except|other than|excluding|but)(?: for)? (-?\d[\d\s,/.-]*(?:(?:and|or) -?[\d/.]+)?)")
+_AND = re.compile(r",?\s*(?:and|or)\s*")
 _NATURALS = re.compile(
     r"(?:[a-z]\s*\\in\s*)?\\mathbb\s*\{?\s*(?:Z\s*\}?\s*(?:\^\s*\{?\s*\+\s*\}?|_\s*\{?\s*(?:\+|>\s*0)\s*\}?)"
     r"|N\s*\}?(?:\s*\^\s*\{?[+*]\}?)?)"
@@ -46,6 +55,16 @@ def _digits(word: str) -> str | None:
     return word if word.lstrip("-").isdigit() else str(SMALL[word]) if word in SMALL else None
 
 
+def _orders(tuple_text: str, cyclic: bool) -> str:
+    """All orders of a tuple with up to four members, as a list; `""` for a longer one."""
+    items = [item.strip() for item in tuple_text.strip("()").split(",")]
+    if not 1 < len(items) <= 4:
+        return ""
+    turned = [items[start:] + items[:start] for start in range(len(items))]
+    orders = turned if cyclic else map(list, permutations(items))
+    return ", ".join(dict.fromkeys(f"({', '.join(order)})" for order in orders))
+
+
 def in_symbols(text: str) -> tuple[str, str]:
     """A text with what its words describe as a formula, and the set that they name, "Z", "N" or "" for none."""
     if len(text) > MAX_LENGTH or not _HINT.search(text):
@@ -53,6 +72,10 @@ def in_symbols(text: str) -> tuple[str, str]:
     flat = " ".join(_TEXT.sub(r" \1 ", text.replace("$", " ")).split()).rstrip(" .")
     if match := _DIVIDES.fullmatch(flat):
         return rf"{match[2]} \equiv 0 \pmod{{{match[1]}}}", "Z"
+    if (match := _PERMUTED.fullmatch(flat)) and (orders := _orders(match[1], match["cyclic"] is not None)):
+        return orders, ""
+    if match := _CONSTANT.fullmatch(flat):
+        return f"{match[1]}(x) = {match[2]}", ""
     if _NATURALS.fullmatch(flat):
         return r"\mathbb{N}", ""
     announced = _ANNOUNCED.match(flat)
@@ -72,11 +95,13 @@ def in_symbols(text: str) -> tuple[str, str]:
     if found := _POWER.fullmatch(rest):
         base = _digits(found["base"]) or found["base"]
         if len(base) == 1 or base.isdigit():
-            return (f"{name} = " if name else "") + f"{base}^{{k}}", "Z"
+            return (f"{name} = " if name else "") + f"{base}^{{k}} with constant k", ""
     if kind and (found := _COMPARED.fullmatch(rest)) and (bound := _digits(found[2])):
         upper, closed = _COMPARISONS[found[1]]
         interval = rf"(-\infty, {bound}{'])'[not closed]}" if upper else rf"{'[('[not closed]}{bound}, \infty)"
         return interval, domain
+    if (found := _EXCEPT.fullmatch(rest)) and "real" in kind:
+        return rf"\mathbb{{R}} \setminus \{{{_AND.sub(', ', found[1])}\}}", ""
     if kind and not rest and not name:
         number_set = {"N": "N", "Z": "Z"}.get(domain, "R" if "real" in kind else "")
         return (rf"\mathbb{{{number_set}}}", "") if number_set and not match["before"] else (text, "")

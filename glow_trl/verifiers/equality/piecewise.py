@@ -18,7 +18,7 @@ MIN_POINTS = 4
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}")
 _CASES = re.compile(r"(?:[^=]*=)?\s*\\begin\s*\{cases\}(.*)\\end\s*\{cases\}\s*\.?", re.DOTALL)
 _ROW = re.compile(r"\\\\(?:\s*\[[^\]]*\])?")
-_IF = re.compile(r"\s*,?\s*\b(?:if|when|for|where)\b\s*(?!all\b|every\b|any\b)|\s*,?\s*\b(?=otherwise\b|else\b)")
+_IF = re.compile(r"\s*,?\s*\b(?:if|when|for|where)\b\s*(?!all\b|every\b|any\b)|[\s,]+(?=otherwise\b|else\b)")
 _JOINT = re.compile(r"\s*(?:,\s*and\b|,\s*or\b|\band\b|\bor\b|;|,)\s*")
 _ELSE = re.compile(r"\s*(?:otherwise|else)\W*")
 _PARITY = re.compile(r"\s*(?:all\s+)?([a-zA-Z])?\s*(?:is\s+)?(?:an?\s+)?(even|odd)\s*([a-zA-Z])?\W*")
@@ -66,7 +66,8 @@ def _branches(text: str) -> Branches | None:
             found.append((rest[0], ""))
         found[-1] = (found[-1][0], pieces[-1])
     found = [
-        (value.strip(" ,;.").rpartition("=")[2], _IF.sub(" ", condition).strip(" ,;.")) for value, condition in found
+        (value.strip(" ,;.").rpartition("=")[2], _IF.sub(" ", " " + condition).strip(" ,;."))
+        for value, condition in found
     ]
     return found if len(found) > 1 and all(value and condition for value, condition in found) else None
 

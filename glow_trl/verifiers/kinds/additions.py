@@ -47,6 +47,8 @@ _APPOSITION = re.compile(
 )
 _COUNTED = re.compile(r"([-+]?\d[\d.]*)((?: [a-z]{3,})*)")
 _EPITHET = re.compile(r"the [A-Z][a-z]+")  # Alexander the Great
+_TOWN = re.compile(r"[A-Z][\w.'-]*(?: [A-Z][\w.'-]*){0,3} ?, ")
+_POSSESSIVE = re.compile(r"(?:the )?[A-Z]\w*(?: [A-Z]\w*)*(?:'s|s') ", re.IGNORECASE)  # France's Marie Curie
 _LAST = re.compile(r"\w+ \w+.* (?:in|at) (?:the )?$")
 _PASSIVE = re.compile(r"\bby\b")  # whoever did it may be the answer as well
 _PLACES = frozenset(
@@ -137,6 +139,10 @@ def _only_surrounds(before: str, after: str, gold: str) -> bool:
             and len(rest.split()) > 1
         ):
             return gold[:1].isupper() or after.rstrip().endswith(".")
+    elif _POSSESSIVE.fullmatch(before):
+        return not rest and gold[:1].isupper()
+    elif not rest and _TOWN.fullmatch(before) and is_place(gold):
+        return not is_place(before.rstrip(" ,"))
     elif not _COPULA.search(before) and (rest or not _LAST.search(before)):
         return False
     if not rest:
@@ -144,14 +150,15 @@ def _only_surrounds(before: str, after: str, gold: str) -> bool:
     modifier = _MODIFIER.fullmatch(rest)
     if modifier is None:
         return _APPOSITION.fullmatch(rest) is not None
-    # "Alice in Wonderland" is another name than "Alice", "Bank of America" another than "Bank"
-    described = quoted or " " in gold.strip() or rest.startswith(",") or not modifier["rest"][:1].isupper()
-    return described or _COPULA.search(before) is not None
+    if quoted or rest.startswith(",") or _COPULA.search(before) or not modifier["rest"][:1].isupper():
+        return True
+    # "Alice in Wonderland" is another name than "Alice", "Nobel Prize in Physics" another than "Nobel Prize"
+    return " " in gold.strip() and (rest.split()[0] not in ("in", "of", "for") or is_place(modifier["rest"]))
 
 
 _BOUNDS = re.compile(
     r"\b(?:n?or|to|than|least|most|over|under|between|nearly|almost|before|after|until|since|up|above|below|minus|"
-    r"plus|times|squared|cubed|factorial|dozens?|hundreds?|thousands?|\w*illions?|half|halves|thirds?|quarters?|\w+ths?|"
+    r"plus|times|squared|cubed|factorial|dozens|hundreds|thousands|\w*illions|half|halves|thirds?|quarters?|\w+ths?|"
     r"first|second|last|both|percent|per|point|base|mod|modulo|old(?=-)|power|root)\b|[%/*^+=<>#:$€£]",
     re.IGNORECASE,
 )

@@ -5,8 +5,10 @@ have no other words.
 """
 
 import re
+from fractions import Fraction
 
 from ..equality.answers import parse
+from ..equality.numerals import value_in_words
 from ..equality.scalars import equal_scalars
 from ..equality.shapes import Scalar
 from ..equality.units import measure
@@ -43,6 +45,7 @@ _CLASSIFIER = re.compile(
     re.IGNORECASE,
 )
 _ARTICLE = re.compile(r"^(?:the|an?)\s+", re.IGNORECASE)
+_PART_OF_TIME = re.compile(r"(?:early|mid|late)[\s-]+(?=\d|\w+ century)", re.IGNORECASE)
 _LEADS = {"preposition": _PREPOSITION, "title": _TITLE, "classifier": _CLASSIFIER}
 _SPELLINGS = {"saint": "st", "mount": "mt", "versus": "vs", "junior": "jr", "senior": "sr"}
 _ROMAN = re.compile(r"(?=[ivx]{2})x{0,3}(?:ix|iv|v?i{0,3})")
@@ -59,6 +62,7 @@ _SHORT_FORMS = {
     "uk": "united kingdom",
     **dict.fromkeys(("nyc", "new york city"), "new york"),
 }
+_FROM = re.compile(r"^(?:from|between) (?=\d)")
 _RANGE = re.compile(r"(?<=\d) (?:to|until|till|through) (?=\d)")
 _IRREGULAR = dict(
     pair.split("/")
@@ -66,6 +70,8 @@ _IRREGULAR = dict(
 )
 _AMERICAN = {"our": "or", "tre": "ter", "yse": "yze", "ise": "ize", "isation": "ization", "grey": "gray"}
 _BRITISH = re.compile(r"(?<=[a-z]{2})(?:our|tre|yse|ise|isation)$|^grey$")
+_FRACTION = re.compile(r"\d{1,9}/[1-9]\d{0,8}")
+_JOINTS = re.compile(r"[ \-/]")
 _DECIMAL = re.compile(r"-?\d+(?:\.\d+)?")
 # Words of institutions and places: what is added in their midst makes another one of them
 _NOT_PERSONS = frozenset(
@@ -130,8 +136,13 @@ def same_answer(prediction: str, gold: str) -> bool:
     if len(alternatives) > 1 and all(re.search(r"[^\W\d_]{2}", part) for part in alternatives):
         return any(same_answer(prediction, part) for part in alternatives)
     addition = _ADDITION.search(prediction.strip())
-    if addition and _is_acronym(gold, prediction.strip()[: addition.start()]):
-        return True
+    if addition:
+        head, added = prediction.strip()[: addition.start()], addition[0].strip(" ()")
+        if _is_acronym(gold, head) or normalize_text(added) == expected and _restates(added, head):
+            return True
+    joined, other = _JOINTS.sub("", found), _JOINTS.sub("", expected)
+    if joined == other and joined.isalpha() and len(joined) > 3:
+        return True  # e-mail
     return (
         _same_list(prediction, gold)
         or _is_full_name(prediction, gold)
@@ -150,6 +161,7 @@ def same_answer(prediction: str, gold: str) -> bool:
 
 def _same_list(prediction: str, gold: str) -> bool:
     """Whether two lists of words with an "and" have the same members, in whatever order."""
+    prediction, gold = (text.replace(" & ", " and ") for text in (prediction, gold))
     if " and " not in prediction or " and " not in gold:
         return False
     one, other = (sorted(map(normalize_text, _AND.split(text.strip()))) for text in (prediction, gold))
@@ -179,6 +191,9 @@ def _forms(text: str, of_gold: bool) -> list[tuple[tuple[str, ...], frozenset[st
         texts.append((text, dropped))
     if of_gold and (match := _LEADING_ADDITION.match(text)):
         text, dropped = text[match.end() :], dropped | {"addition"}
+        texts.append((text, dropped))
+    if of_gold and (match := _PART_OF_TIME.match(_ARTICLE.sub("", text))):
+        text, dropped = _ARTICLE.sub("", text)[match.end() :], dropped | {"part"}
         texts.append((text, dropped))
     for _ in range(4):
         bare = text[match.end() :] if (match := _ARTICLE.match(text)) else text
@@ -234,6 +249,7 @@ def _described_name(text: str) -> str | None:
 def _spelling(text: str) -> tuple[str, ...]:
     """The words of a phrase, with usual abbreviations, Roman numerals and a plural in the end in one spelling."""
     text = _RANGE.sub(" - ", normalize_text(text))
+    text = _FROM.sub("", text) if " - " in text else text
     text = _ERA.sub(lambda match: _ERAS[match[0]], text)
     text = _ORDINAL_WAR.sub(r"world war \1", _INITIAL_WAR.sub("world war ", text))
     found = _SHORT_FORMS.get(text, text).split()
@@ -275,7 +291,16 @@ def _is_count_of(found: str, expected: str) -> bool:
 
 def _same_value(prediction: str, gold: str) -> bool:
     """Whether two decimals or two amounts with their units are equal: `36.0` and `36`, `1,500 m` and `1.5 km`."""
-    if not (any(map(str.isdigit, prediction)) and any(map(str.isdigit, gold))):
+    digits = [any(map(str.isdigit, text)) for text in (prediction, gold)]
+    if digits.count(True) == 1:  # two thirds
+        said, written = (gold, prediction) if digits[0] else (prediction, gold)
+        value = value_in_words(said.strip().lower().replace("-", " "))
+        return (
+            value is not None
+            and _FRACTION.fullmatch(written.strip()) is not None
+            and value == Fraction(written.strip())
+        )
+    if True not in digits:
         return False
     one, other = parse(prediction.strip().rstrip(".")), parse(gold.strip().rstrip("."))
     if not (isinstance(one, Scalar) and isinstance(other, Scalar)) or None in (one.value, other.value):

@@ -44,7 +44,7 @@ _TENS = {
     for value, name in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
 }
 MAX_DIGITS = 100
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _ORDINALS = {
     **{name: value for value, name in enumerate("first second third fourth fifth sixth seventh".split(), start=1)},
     **{name: value for value, name in enumerate("eighth ninth tenth eleventh twelfth".split(), start=8)},
