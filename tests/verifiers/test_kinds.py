@@ -155,6 +155,7 @@ SAME_TEXT = [
         ("1968", "late 1968"),
         ("Peter I of Russia (Peter the Great)", "Peter the Great"),
     ),
+    *(("Albert, Prince of Monaco", "Albert"), ("King Otto II of Germany", "Otto II"), ("knives", "knife")),
     *(("the poet Rumi", "Rumi"), ("Lake Como", "Como Lake"), ("Rachmaninof", "Rachmaninoff")),
 ]
 OTHER_TEXT = [
@@ -164,6 +165,7 @@ OTHER_TEXT = [
         ("two thirds", "3/2"),
         ("Spain, France", "France"),
     ),
+    *(("none of them", "none"), ("rice, which is grown in the valley", "valley"), ("Ada, Countess and Byron", "Ada")),
     *(("Lyon, Rome", "Lyon"), ("Spain, France", "Spain"), ("Lyon and Rome", "Lyon"), ("Lyon, Italy", "Lyon, France")),
     *(("It was not Ada Byron", "Ada Byron"), ("It might be Ada Byron", "Ada Byron")),
     *(

@@ -314,6 +314,11 @@ RULES = {
                 (r"\text{No such function exists.}", r"\text{no solution}"),
                 (r"\text{there are no such primes}", "none"),
             ),
+            *(
+                (r"\text{The least value is }7", "7"),
+                (r"\text{all } n\ge 7", r"n\ge 7"),
+                (r"x\ne 0, 4", r"\mathbb{R}\setminus\{0,4\}"),
+            ),
             *((r"\text{all odd squares}", r"\text{odd squares}"), ("AB=CD", "CD=AB")),
             *(("-3\\le t\\le 3", r"|t|\le 3"), ("(0,2)\\cup(2,5)", r"0<x<5, x\ne 2")),
         ],
@@ -322,6 +327,11 @@ RULES = {
             *(
                 (r"\text{all integers greater than }6", r"n\ge 6"),
                 (r"\text{all real numbers greater than }6", r"n\ge 7"),
+            ),
+            *(
+                (r"\text{all odd } n\ge 7", r"n\ge 7"),
+                (r"\text{the least value is not }7", "7"),
+                ("f(x)=kx", r"f(x)=kx, k\ge 0"),
             ),
             *((r"\text{all integers}", r"\mathbb{N}"), (r"\text{No such function exists.}", "0")),
             *(("-3<t<3", r"|t|\le 3"), ("(0,5)", r"0<x<5, x\ne 2"), ("AB=CE", "CD=AB")),

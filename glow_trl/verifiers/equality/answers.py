@@ -314,6 +314,8 @@ def _listed(text: str, depth: int) -> Answer | None:
     if solved and any(isinstance(item, Relation) for item in items) and (word := _AND_OR.search(text)):
         return Several(word.group(0), tuple(items))  # x < 1 or x > 2
     if any(isinstance(item, Relation) and item.operators == ("!=",) for item in items):
+        if isinstance(items[0], Relation) and all(isinstance(item, Scalar) for item in items[1:]):  # x != 0, 1
+            items[1:] = [Relation((items[0].sides[0], item.text), items[0].operators) for item in items[1:]]
         return Several("and", tuple(items))  # 0 < x < 2, x != 1
     return Several("", _without_bare_lists(items))
 

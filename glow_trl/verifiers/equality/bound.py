@@ -64,7 +64,11 @@ def without_tail(text: str) -> tuple[str, frozenset[str], str]:
     flat, inner = _INNER.subn("", flat)
     if inner:
         nothing = (flat, frozenset(), "")
-    if (bounded := _BOUNDED.fullmatch(flat)) and bounded["name"] in letters(bounded["head"].partition("=")[2] or flat):
+    if (
+        (bounded := _BOUNDED.fullmatch(flat))
+        and bounded["name"] in letters(bounded["head"].partition("=")[2] or flat)
+        and "(" not in bounded["head"].partition("=")[0]
+    ):
         least = int(bounded["bound"]) + (bounded["operator"] == ">")
         return bounded["head"], frozenset(bounded["name"]), "N" if least in (0, 1) else f"N{least}"
     match = _TAIL.fullmatch(flat)

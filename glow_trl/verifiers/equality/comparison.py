@@ -42,7 +42,7 @@ _SOUGHT = (
     r"numbers?|values?|pairs?|triples?|triplets?|tuples?|polynomials?|primes?|sequences?|answers?)(?: [a-z])?"
 )
 _NO_SOLUTION = re.compile(
-    rf"none(?: exists?)?|empty set|(?:there )?(?:is |are |exists? )?no (?:such )?{_SOUGHT}(?: exists?)?|"
+    rf"none(?: exists?)?|(?:the )?empty set|(?:there )?(?:is |are |exists? )?no (?:such )?{_SOUGHT}(?: exists?)?|"
     rf"(?:such )?{_SOUGHT} (?:does|do) not exist"
 )
 _VARIABLE = re.compile(

@@ -11,7 +11,7 @@ MAX_LENGTH = 200
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}")
 _HINT = re.compile(r"\\mathbb|\\equiv|[a-z]{3} |\||\\mid|\b(?:even|odd)\b")
 _ANNOUNCED = re.compile(
-    r"(?:thus |so |hence )?(?:the )?(?:only |final |possible |general |desired |required |such )*"
+    r"(?:thus |so |hence )?(?:the )?(?:[a-z]+ ){0,4}"
     r"(?:solutions?|answers?|values?|functions?|pairs?|triples?|polynomials?|numbers?|integers?)"
     r"(?: sets?)?(?: (?:to|of) the (?:equation|problem|system))?"
     r" (?:is|are)(?: given by| of the form| exactly)?[: ]\s*",
@@ -43,6 +43,7 @@ _PERMUTED = re.compile(
 )
 _CONSTANT = re.compile(r"([fgh])\s*\\equiv\s*(-?\d+)")
 _EXCEPT = re.compile(r"(?:except|other than|excluding|but)(?: for)? (-?\d[\d\s,/.-]*(?:(?:and|or) -?[\d/.]+)?)")
+_WORD = re.compile(r"(?<![a-zA-Z\\])[a-zA-Z]{2}")
 _AND = re.compile(r",?\s*(?:and|or)\s*")
 _NATURALS = re.compile(
     r"(?:[a-z]\s*\\in\s*)?\\mathbb\s*\{?\s*(?:Z\s*\}?\s*(?:\^\s*\{?\s*\+\s*\}?|_\s*\{?\s*(?:\+|>\s*0)\s*\}?)"
@@ -105,8 +106,15 @@ def in_symbols(text: str) -> tuple[str, str]:
     if kind and not rest and not name:
         number_set = {"N": "N", "Z": "Z"}.get(domain, "R" if "real" in kind else "")
         return (rf"\mathbb{{{number_set}}}", "") if number_set and not match["before"] else (text, "")
-    if match and match.end() and (kind or announced) and name and _RELATION.match(rest):
+    if (
+        match
+        and match.end()
+        and (kind or announced or said.startswith(("all ", "any ", "every ")))
+        and name
+        and not match["before"]
+        and _RELATION.match(rest)
+    ):
         return f"{name} {rest}", domain
-    if announced and _RELATION.search(said):
+    if announced and (_RELATION.search(said) or not _WORD.search(said)):
         return said, ""
     return text, ""

@@ -26,7 +26,12 @@ _NOT_BUT = re.compile(
 _JOINED = re.compile(r"(?:\band|&|\bplus|\bas well as|\balong with|\bwith)\s*$", re.IGNORECASE)
 _JOINS = re.compile(r"[\s,;]*(?:and\b|&|plus\b|as well as\b|along with\b|[/+\-–—]|'s?\b)", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"(?<=[a-z\d]{2})[.!?]\s+[A-Z]")
-_LEAD = re.compile(r"(?:(?:the|an?|in|on|at|by|from|all)\s+)*", re.IGNORECASE)
+TITLES = (
+    r"sir|dr|mr|mrs|ms|lord|lady|dame|king|queen|prince|princess|emperor|empress|pope|president|prime minister|"
+    r"justice|judge|professor|prof|reverend|rev|captain|capt|general|gen|colonel|col|senator|governor|doctor|vice president|"
+    r"chancellor"
+)
+_LEAD = re.compile(rf"(?:(?:the|an?|in|on|at|by|from|all|(?:{TITLES})\.?)\s+)*", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?:the|an?)\s", re.IGNORECASE)
 _COPULA = re.compile(
     r"(?:^|\s)(?:is|was|are|were|be|been|it's|that's|called|named|titled|as|by|:)\s+(?:the\s+|an?\s+|in\s+|on\s+|at\s+)*$|:\s*$",
@@ -43,13 +48,15 @@ _MODIFIER = re.compile(
     re.DOTALL,
 )
 _APPOSITION = re.compile(
-    r"\s*,\s*(?:the|an?|his|her|its|their)\s+\S+\s+\S.*|\s*,\s*[a-z]\w*\s+(?:of|in|for|from)\s+\S.*", re.DOTALL
+    r"\s*,\s*(?:(?:the|an?|his|her|its|their)\s+\S+\s+\S.*|"
+    rf"(?:[a-z]\w*|(?i:duke|duchess|earl|baron|{TITLES}))\s+(?:of|in|for|from)\s+\S.*)",
+    re.DOTALL,
 )
 _COUNTED = re.compile(r"([-+]?\d[\d.]*)((?: [a-z]{3,})*)")
 _EPITHET = re.compile(r"the [A-Z][a-z]+")  # Alexander the Great
 _TOWN = re.compile(r"[A-Z][\w.'-]*(?: [A-Z][\w.'-]*){0,3} ?, ")
 _POSSESSIVE = re.compile(r"(?:the )?[A-Z]\w*(?: [A-Z]\w*)*(?:'s|s') ", re.IGNORECASE)  # France's Marie Curie
-_LAST = re.compile(r"\w+ \w+.* (?:in|at) (?:the )?$")
+_LAST = re.compile(r"\w+ \w+(?:(?! which | who |,).)* (?:in|at) (?:the )?$")
 _PASSIVE = re.compile(r"\bby\b")  # whoever did it may be the answer as well
 _PLACES = frozenset(
     """alabama alaska arizona arkansas california colorado connecticut delaware florida georgia hawaii idaho
@@ -143,7 +150,7 @@ def _only_surrounds(before: str, after: str, gold: str) -> bool:
         return not rest and gold[:1].isupper()
     elif not rest and _TOWN.fullmatch(before) and is_place(gold):
         return not is_place(before.rstrip(" ,"))
-    elif not _COPULA.search(before) and (rest or not _LAST.search(before)):
+    elif not _COPULA.search(before) and (rest or not _LAST.match(before)):
         return False
     if not rest:
         return True

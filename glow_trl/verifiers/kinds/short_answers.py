@@ -12,7 +12,7 @@ from ..equality.numerals import value_in_words
 from ..equality.scalars import equal_scalars
 from ..equality.shapes import Scalar
 from ..equality.units import measure
-from .additions import is_place, without_place
+from .additions import TITLES, is_place, without_place
 from .dates import same_date
 from .wording import normalize_text, words
 
@@ -20,19 +20,14 @@ from .wording import normalize_text, words
 MAX_LENGTH = 200
 MAX_WORDS = 12
 
-_CLOSED = frozenset("yes no true false valid invalid none unknown".split())
+CLOSED = frozenset("yes no true false valid invalid none unknown".split())
 _OR = re.compile(r"\s+or\s+")
 _ADDITION = re.compile(r"\s*\([^()]*\)$")
 _PLAIN_ADDITION = re.compile(r"\((?!\s*(?:or|and|not|no|maybe|perhaps|possibly|either)\b)[a-z0-9][^()]*\)$")
 _LEADING_ADDITION = re.compile(r"\((?!\s*(?:or|and|not|no|non|un|maybe|perhaps|possibly|either)\b)[^()]*\)\s+(?=\w)")
 _AND = re.compile(r"\s*,?\s+and\s+|\s*,\s+")
 _PREPOSITION = re.compile(r"(?:in|on|at|from|among|by|to|with|of|for|as)\s+", re.IGNORECASE)
-_TITLE = re.compile(
-    r"(?:sir|dr|mr|mrs|ms|lord|lady|dame|king|queen|prince|princess|emperor|empress|pope|president|prime minister|"
-    r"justice|judge|professor|prof|reverend|rev|captain|capt|general|gen|colonel|col|senator|governor|doctor|"
-    r"vice president|chancellor)\.?\s+(?!of\b)",
-    re.IGNORECASE,
-)
+_TITLE = re.compile(rf"(?:{TITLES})\.?\s+(?!of\b)", re.IGNORECASE)
 # Words that say what kind of thing bears the name, without which it is named as well
 _DESIGNATION = re.compile(
     r"^(?:(?:mount|mt\.?|river|uss|hms|rms|fc|afc|all)\s+)|,?\s+(?:inc|corp|corporation|company|co|ltd|limited|plc|llc|f\.?c|"
@@ -72,7 +67,7 @@ _AMERICAN = {"our": "or", "tre": "ter", "yse": "yze", "ise": "ize", "isation": "
 _BRITISH = re.compile(r"(?<=[a-z]{2})(?:our|tre|yse|ise|isation)$|^grey$")
 _FRACTION = re.compile(r"\d{1,9}/[1-9]\d{0,8}")
 _JOINTS = re.compile(r"[ \-/]")
-_DECIMAL = re.compile(r"-?\d+(?:\.\d+)?")
+_DECIMAL = re.compile(r"-?\d+(?:\.\d+)?(?: (?:hundred|thousand|[mbtr]+illion))?")
 # Words of institutions and places: what is added in their midst makes another one of them
 _NOT_PERSONS = frozenset(
     """national international united north south east west northern southern eastern western new central great royal
@@ -130,7 +125,7 @@ def same_answer(prediction: str, gold: str) -> bool:
         return True
     if _same_value(prediction, gold) or _spelling(prediction) == _spelling(gold):
         return True
-    if len(expected) == 1 or expected in _CLOSED or found in _CLOSED or not any(c.isalpha() for c in expected):
+    if len(expected) == 1 or expected in CLOSED or found in CLOSED or not any(c.isalpha() for c in expected):
         return False
     alternatives = _OR.split(gold)
     if len(alternatives) > 1 and all(re.search(r"[^\W\d_]{2}", part) for part in alternatives):
@@ -274,8 +269,10 @@ def _british(word: str) -> str:
 def _singular(word: str) -> str:
     if word in _IRREGULAR:
         return _IRREGULAR[word]
-    if len(word) > 4 and word.endswith("ves"):
-        return word[:-3] + "f"
+    if len(word) > 4 and word.endswith(("ves", "fe")):
+        return word.removesuffix("e") if word.endswith("fe") else word[:-3] + "f"
+    if len(word) > 5 and word.endswith("oes"):
+        return word[:-2]
     if len(word) > 6 and word.endswith("ion") and not word.endswith(("tion", "sion")):
         return word[:-2] + "a"  # mitochondrion
     if len(word) < 4 or not word.endswith("s") or word.endswith(("ss", "us", "is")):

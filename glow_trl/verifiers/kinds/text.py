@@ -7,8 +7,8 @@ from ..extraction.statements import consecutive, replacements, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .additions import gives
 from .kind import Options
+from .short_answers import CLOSED, same_answer
 from .short_answers import MAX_LENGTH as LONG
-from .short_answers import same_answer
 from .wording import has_other_words, normalize_text
 
 
@@ -99,7 +99,8 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict:
             continue
         if same_answer(candidate, gold):
             return Verdict(True, candidate, MATCH, KIND, rule)
-    if _begins_with(candidates[0], expected) or len(candidates[0]) <= LONG and gives(candidates[0], gold):
+    bounded = len(candidates[0]) <= LONG and expected not in CLOSED
+    if _begins_with(candidates[0], expected) or bounded and gives(candidates[0], gold):
         return Verdict(True, candidates[0], MATCH, KIND, rule)
     parts = _ALTERNATIVES.split(candidates[0])
     hedged = len(parts) > 1 and any(normalize_text(part) == expected for part in parts)
