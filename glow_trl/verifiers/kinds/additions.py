@@ -28,8 +28,8 @@ _JOINS = re.compile(r"[\s,;]*(?:and\b|&|plus\b|as well as\b|along with\b|[/+\-â€
 _SENTENCE_END = re.compile(r"(?<=[a-z\d]{2})[.!?]\s+[A-Z]")
 TITLES = (
     r"sir|dr|mr|mrs|ms|lord|lady|dame|king|queen|prince|princess|emperor|empress|pope|president|prime minister|"
-    r"justice|judge|professor|prof|reverend|rev|captain|capt|general|gen|colonel|col|senator|governor|doctor|vice president|"
-    r"chancellor"
+    r"justice|judge|professor|prof|reverend|rev|captain|capt|general|gen|colonel|col|senator|governor|doctor|"
+    r"vice president|chancellor"
 )
 _LEAD = re.compile(rf"(?:(?:the|an?|in|on|at|by|from|all|(?:{TITLES})\.?)\s+)*", re.IGNORECASE)
 _ARTICLE = re.compile(r"(?:the|an?)\s", re.IGNORECASE)
