@@ -5,7 +5,8 @@ import re
 from itertools import product
 
 from . import bound, congruences, described, numeric, piecewise, residues
-from .answers import nesting, parse, plain_number
+from .amounts import plain_number
+from .answers import nesting, parse
 from .expression import free_names, read
 from .intervals import closed_in_integers, intersection, is_backwards, merged, without_points
 from .latex import MAX_LENGTH, RECURRING, normalize
@@ -14,6 +15,7 @@ from .scalars import equal_numbers, equal_scalars
 from .shapes import Algebra, Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .times import HALVES, same_time, time_of
 from .units import measure
+from .words import is_none, plain_words, same_words
 
 
 # What is nested deeper and not read here takes the computer algebra seconds to minutes: it is not equal.
@@ -31,20 +33,9 @@ _OPERATIONS = re.compile(
 _DOTS = re.compile(r"\\[lc]?dots")
 _CHAIN = re.compile(r"\s*[a-zA-Z](?:_\w)?(?:\s*=\s*[a-zA-Z](?:_\w)?)+\s*=\s*([^=,]{1,40})")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_PUNCTUATION = re.compile(r"[^\w\s+\-*/^=<>%.]")
-_TO_SPACES = {code: " " for code in range(128) if _PUNCTUATION.match(chr(code))}
-_POINT = re.compile(r"\.(?:(?<!\d\.)|(?!\d))")
 _SUBSCRIPT = re.compile(r"_\s*\{[^{}]*\}")
 _LETTERS = re.compile(r"[a-zA-Z]")
 _DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
-_SOUGHT = (
-    r"(?:(?:real|positive|integer|natural|valid|possible|prime|rational)s? )*(?:solutions?|integers?|functions?|"
-    r"numbers?|values?|pairs?|triples?|triplets?|tuples?|polynomials?|primes?|sequences?|answers?)(?: [a-z])?"
-)
-_NO_SOLUTION = re.compile(
-    rf"none(?: exists?)?|(?:the )?empty set|(?:there )?(?:is |are |exists? )?no (?:such )?{_SOUGHT}(?: exists?)?|"
-    rf"(?:such )?{_SOUGHT} (?:does|do) not exist"
-)
 _VARIABLE = re.compile(
     r"(?:\\[a-z]+)?\\?[a-zA-Z]+'*(?:_\w+)?(?:\^-1)?(?:\([\w,+-]*\))?|\|\\?[a-zA-Z]+\||\\frac(?:[A-Za-z]\w*){2}|[A-Za-z]\w*(?:[:/][A-Za-z]\w*)+"
 )
@@ -52,7 +43,6 @@ _LOGARITHM = re.compile(r"(?<![a-zA-Z\\])\\?log(?![a-zA-Z\d])(?!\s*_)")
 _DOLLARS = re.compile(r"^\$+([^$]*[^$\\\s])\s*\$+$")
 _SPACES = re.compile(r"(?<![a-zA-Z\d\\])\s+|\s+(?![a-zA-Z\d])")
 _JOINTS = re.compile(r"\s*(?:,|;|\b(?:and|or)\b)\s*")
-_SYNONYMS = {"dne": "does not exist", "doesn t exist": "does not exist"}
 
 
 def _no_algebra(prediction: Answer, gold: Answer) -> bool | None:
@@ -419,34 +409,14 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
     return algebra(prediction, gold)
 
 
-def _plain_words(answer: Answer) -> str:
-    text = answer.text if isinstance(answer, Words | Scalar) else ""
-    if r"\text" in text:
-        text = _TEXT.sub(r" \1 ", text)
-    text = text.translate(_TO_SPACES) if text.isascii() else _PUNCTUATION.sub(" ", text)
-    if "." in text:
-        text = _POINT.sub(" ", text)
-    text = " ".join(text.split())
-    return text.lower() if len(text) > 1 else text
-
-
-def _is_none(words: str) -> bool:
-    return _NO_SOLUTION.fullmatch(words) is not None
-
-
 def _equal_words(prediction: Answer, gold: Answer) -> bool | None:
     if isinstance(prediction, Several | Matrix) or isinstance(gold, Several | Matrix):
         empty, words = (prediction, gold) if isinstance(gold, Words) else (gold, prediction)
         if isinstance(empty, Several) and empty.items and all(isinstance(item, Words) for item in empty.items):
             parts = [part for part in _JOINTS.split(_text(words)) if part]
             return _unordered(tuple(map(Words, parts)), empty.items, _no_algebra)
-        return isinstance(empty, Several) and not empty.items and _is_none(_plain_words(words))
-    one, other = (
-        _SYNONYMS.get(words, words).removeprefix("all ") for words in (_plain_words(prediction), _plain_words(gold))
-    )
-    if _is_none(one) and _is_none(other):
-        return True
-    return bool(one) and (one == other or one.replace(" ", "") == other.replace(" ", ""))
+        return isinstance(empty, Several) and not empty.items and is_none(plain_words(words))
+    return same_words(prediction, gold)
 
 
 def _equal_matrices(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
