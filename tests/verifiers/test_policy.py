@@ -362,6 +362,22 @@ RULES = {
             (r"4 \text{ if } n \text{ is even}, 1 \text{ otherwise}", "4"),
         ],
     ),
+    "words": (
+        [
+            *(
+                (r"\text{Petrova}", r"\text{Petrova served in the first game}"),
+                (r"\text{the squares}", r"\text{squares}"),
+            ),
+            *(("Friday", r"\text{on Friday}"), (r"\text{Ada Byron}", r"\text{Ada King Byron}")),
+        ],
+        [
+            *(
+                (r"\text{Ivanova}", r"\text{Petrova served in the first game}"),
+                (r"\text{game}", r"\text{Petrova served in the first game}"),
+            ),
+            *(("Friday", r"\text{not on Friday}"), (r"\text{rectangles}", r"\text{squares}"), ("0=0", "x=0")),
+        ],
+    ),
     "tuples in other words": (
         [
             *(

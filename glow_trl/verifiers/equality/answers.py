@@ -356,6 +356,8 @@ def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) ->
     if set(operators) == {"="} and len(sides) > 2 and not is_name(sides[0]) and is_name(sides[-2]):
         sides = sides[-2:]  # 1 = y = x = 0
     if set(operators) == {"="} and (is_name(sides[0]) or not any(has_variables(side) for side in sides)):
+        if not is_name(sides[0]) and len(set(sides)) == 1:
+            return Relation(sides, operators)  # 0 = 0 says nothing
         # Of x = 1/3 = 0.333 the last value counts, of x = 1/3 \\approx 0.333 the exact one.
         if not approximate and not is_name(sides[0]) and _contradicts(sides):
             return Relation(sides, operators)  # 7 = 5
