@@ -165,6 +165,7 @@ OTHER_TEXT = [
         ("two thirds", "3/2"),
         ("Spain, France", "France"),
     ),
+    *(("by 1990", "1990"), ("Greater Lorient", "Lorient"), ("Byron was long thought to be ill", "Byron")),
     *(("none of them", "none"), ("rice, which is grown in the valley", "valley"), ("Ada, Countess and Byron", "Ada")),
     *(("Lyon, Rome", "Lyon"), ("Spain, France", "Spain"), ("Lyon and Rome", "Lyon"), ("Lyon, Italy", "Lyon, France")),
     *(("It was not Ada Byron", "Ada Byron"), ("It might be Ada Byron", "Ada Byron")),

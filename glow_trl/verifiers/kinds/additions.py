@@ -17,7 +17,8 @@ _DENIED = re.compile(
     r"could|would|should|possibly|probably|believed?|said|supposedly|allegedly|unless|until|but|however|although|though|"
     r"if|false(?:ly)?|incorrect(?:ly)?|wrong(?:ly)?|myth|non|half|almost|versus|vs|than|least|most|before|after|over|"
     r"under|against|between|unknown|unclear|cannot|nothing|nobody|no one|lacks?|fail(?:s|ed)?|"
-    r"de(?:ny|nies|nied)|refused|bce?|ago|similar|another|other)\b",
+    r"de(?:ny|nies|nied)|refused|bce?|ago|similar|another|other|thought|considered|rul(?:ed|es)|rumou?red|suspected|supposed|"
+    r"assumed|claimed|reputed|too|lost|longer|hardly|barely|guess(?:ed)?)\b",
     re.IGNORECASE,
 )
 _NOT_BUT = re.compile(

@@ -13,6 +13,8 @@ _MONTHS = {
 }
 _WEEKDAYS = frozenset(f"{name}day" for name in "mon tues wednes thurs fri satur sun".split())
 _ISO_DATE = re.compile(r"(\d{4}) - (\d{1,2}) - (\d{1,2})")
+# By 1990 is not in 1990, and the 1990s are not 1990
+_BOUNDING = frozenset("s by since until till from to through".split())
 _DAY = re.compile(r"(\d{1,2})(?:th)?")
 _YEAR = re.compile(r"1\d{3}|20\d{2}")
 
@@ -49,7 +51,7 @@ def same_date(found: str, expected: str) -> bool:
 
 def gives_date(words: list[str], expected: str) -> bool:
     """Whether a sentence, given as its words, has one date and no other number, and that is the expected one."""
-    if _date(expected) is None or "s" in words:  # 1960s
+    if _date(expected) is None or not _BOUNDING.isdisjoint(words):
         return False
     where = [index for index, word in enumerate(words) if word in _MONTHS or any(map(str.isdigit, word))]
     return bool(where) and same_date(" ".join(words[where[0] : where[-1] + 1]), expected)

@@ -95,7 +95,7 @@ _FORMULA = re.compile(r"(?=\D*\d)(?:[A-Z][a-z]?\d{0,3}){2,6}")
 _NOT_FIRST = frozenset(
     """san santa saint st el la los las le de del di van von der den al bin port fort mount mt lake cape baja
     equatorial upper lower inner outer big little old young super anti non polar ice black white red blue green golden
-    silver brown grey gray wild vice deputy""".split()
+    silver brown grey gray wild vice deputy greater downtown""".split()
 )
 _ORDINAL = re.compile(r"(\d{1,2})th")
 _MOVABLE = frozenset("river lake mt fc afc".split())
