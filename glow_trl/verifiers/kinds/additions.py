@@ -21,6 +21,9 @@ _DENIED = re.compile(
     r"assumed|claimed|reputed|too|lost|longer|hardly|barely|guess(?:ed)?)\b",
     re.IGNORECASE,
 )
+_OTHER_SCRIPT = re.compile(
+    "[\u0590-\u1cff\u2e80-\ud7ff]"
+)  # what denies is known here in English
 _NOT_BUT = re.compile(
     r"(?:it (?:is|was) )?not (?P<other>[^,.;]+?),? but (?:rather )?(?P<said>[^,.;]+)\.?", re.IGNORECASE
 )
@@ -94,6 +97,8 @@ def gives(prediction: str, gold: str) -> bool:
     """Whether a prediction gives the gold answer within a description or one sentence, and no other answer."""
     expected = normalize_text(gold)
     found = prediction.strip()
+    if _OTHER_SCRIPT.search(found):
+        return False
     if corrected := _NOT_BUT.fullmatch(found):
         return normalize_text(corrected["said"]) == expected
     if len(found.split()) <= MAX_PIECES // 2 and "\n" not in found and not _DENIED.search(found):
