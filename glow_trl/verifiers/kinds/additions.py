@@ -21,9 +21,7 @@ _DENIED = re.compile(
     r"assumed|claimed|reputed|too|lost|longer|hardly|barely|guess(?:ed)?)\b",
     re.IGNORECASE,
 )
-_OTHER_SCRIPT = re.compile(
-    "[\u0590-\u1cff\u2e80-\ud7ff]"
-)  # what denies is known here in English
+_OTHER_SCRIPT = re.compile("[\u0590-\u1cff\u2e80-\ud7ff]")  # what denies is known here in English
 _NOT_BUT = re.compile(
     r"(?:it (?:is|was) )?not (?P<other>[^,.;]+?),? but (?:rather )?(?P<said>[^,.;]+)\.?", re.IGNORECASE
 )
