@@ -263,12 +263,26 @@ RULES = {
             *((r"f(x)=1 \text{ for all } x\in\mathbb{R}", "f(x)=1"), ("f(t)=t^2", "f(x)=x^2"), (r"n\pi", r"x=k\pi")),
             *((r"x=n\pi, n\in\mathbb{Z}", r"x = k\pi, k \in \mathbb Z"), ("x^3+C", "x^3+c")),
             *((r"x=2\pi k, k\in\mathbb Z", r"x=2\pi n"), ("a=2k, k \\in \\mathbb{Z}", "a=2k")),
+            *(
+                ("f(t)=at", r"f(x)=kx \text{ where } k \text{ is a constant}"),
+                ("bx+a", r"cx+d \text{ for all real } c, d"),
+            ),
+            *(("(0,0),(s,3s)", r"(0,0) \text{ and } (k,3k) \text{ for } k\in\mathbb{Z}"),),
+            *((r"3^k", r"3^m, m\ge 0"), (r"3^k \text{ with } k\ge 1", r"3^n \text{ for } n>0")),
+            *((r"(k-1,k+1), k\in\mathbb{Z}", r"(n,n+2), n\in\mathbb{Z}"), (r"x=1-k\pi", r"x=1+k\pi, k\in\mathbb{Z}")),
+            (r"f(x)=1 \text{ for all } x\in\mathbb{R}, \text{ and } f(x)=x", "f(x)=1, f(x)=x"),
             *((r"\frac12\sin^2x+C", r"-\frac12\cos^2x+C"), (r"\ln|2x|+C", r"\ln|x|+C")),
         ],
         [
             *((r"x=n\pi", r"x=2k\pi"), ("f(x)=x", "f(y)=y+1"), ("2a", "2b"), ("x^2+C", "x^3+C"), ("R^2", "r^2")),
             *((r"x=k\pi, k\in\mathbb{N}", r"x=k\pi, k\in\mathbb{Z}"), (r"k\pi", r"n\pi"), ("f(x)=x", "g(x)=x")),
-            *(("nC", "nc"), ("11a+c", "7=11a+c")),
+            *(("nC", "nc"), ("11a+c", "7=11a+c"), ("f(x)=ax^2", r"f(x)=kx \text{ where } k \text{ is a constant}")),
+            *((r"3^k, k\ge 2", r"3^m, m\ge 1"), ("3^k", "3^m"), (r"x=2-k\pi", r"x=1+k\pi, k\in\mathbb{Z}")),
+            *(
+                (r"(k,k+1), k\in\mathbb{Z}", r"(n,n+2), n\in\mathbb{Z}"),
+                (r"2k+1, k\in\mathbb{Z}", r"2k, k\in\mathbb{Z}"),
+            ),
+            *((r"(2k,k), k\in\mathbb{Z}", r"(k,2k)"), (r"f(x)=x \text{ for } x\ge 0", "f(x)=x")),
         ],
     ),
     "residue classes": (
@@ -276,8 +290,125 @@ RULES = {
             (r"x\equiv 3\pmod{7}", r"x \equiv 10 \pmod 7"),
             ("congruent to 1 or 4 modulo 5", r"n = 5k+1 \text{ or } n=5k+4"),
             (r"n\equiv 1\pmod 2", r"n \equiv 1, 3 \pmod 4"),
+            (r"n\equiv 1\pmod 8 \text{ or } n\equiv 7 \pmod 8", r"n \equiv \pm 1 \pmod 8"),
+            *((r"\text{all multiples of }7", r"7 \mid n"), ("n is odd", "n=2k+1"), (r"\text{even integers}", "n=2k")),
         ],
-        [(r"n\equiv 2\pmod 4", r"n\equiv 3\pmod 4"), (r"x\equiv 2 \pmod 5", r"y\equiv 2\pmod 5"), ("5k+1", "10k+1")],
+        [
+            *((r"n\equiv 1\pmod 8 \text{ or } n\equiv 7 \pmod 9", r"n \equiv \pm 1 \pmod 8"), ("7 \\nmid n", "7|n")),
+            *((r"\text{all multiples of }7", r"14 \mid n"), (r"\text{multiples of }7", "7"), ("n is odd", "n=2k")),
+            (r"n\equiv 2\pmod 4", r"n\equiv 3\pmod 4"),
+            (r"x\equiv 2 \pmod 5", r"y\equiv 2\pmod 5"),
+            ("5k+1", "10k+1"),
+        ],
+    ),
+    "described sets": (
+        [
+            *((r"\text{powers of five}", "5^m"), (r"n=5^k, k\in\mathbb{N}_0", r"\text{all powers of }5")),
+            *((r"\text{all integers greater than }6", r"n\ge 7"), (r"\text{all integers } n\ge 7", r"n\ge 7")),
+            *(
+                (r"n>6", r"n\ge 7 \text{ where } n \text{ is an integer}"),
+                (r"\text{all positive integers}", r"\mathbb{Z}^+"),
+            ),
+            *((r"\text{all real numbers at least }6", r"[6,\infty)"), (r"\text{The only solution is } n=7", "n=7")),
+            *(
+                (r"\text{No such function exists.}", r"\text{no solution}"),
+                (r"\text{there are no such primes}", "none"),
+            ),
+            *(
+                (r"\text{The least value is }7", "7"),
+                (r"\text{all } n\ge 7", r"n\ge 7"),
+                (r"x\ne 0, 4", r"\mathbb{R}\setminus\{0,4\}"),
+            ),
+            *((r"\text{all odd squares}", r"\text{odd squares}"), ("AB=CD", "CD=AB")),
+            *(("-3\\le t\\le 3", r"|t|\le 3"), ("(0,2)\\cup(2,5)", r"0<x<5, x\ne 2")),
+        ],
+        [
+            *((r"\text{powers of five}", "5"), (r"\text{powers of five}", "3^k"), (r"n>6", r"n\ge 7")),
+            *(
+                (r"\text{all integers greater than }6", r"n\ge 6"),
+                (r"\text{all real numbers greater than }6", r"n\ge 7"),
+            ),
+            *(
+                (r"\text{all odd } n\ge 7", r"n\ge 7"),
+                (r"\text{the least value is not }7", "7"),
+                ("f(x)=kx", r"f(x)=kx, k\ge 0"),
+            ),
+            *((r"\text{all integers}", r"\mathbb{N}"), (r"\text{No such function exists.}", "0")),
+            *(("-3<t<3", r"|t|\le 3"), ("(0,5)", r"0<x<5, x\ne 2"), ("AB=CE", "CD=AB")),
+        ],
+    ),
+    "cases": (
+        [
+            (r"\begin{cases} x & x\ge 0\\ -x & x<0\end{cases}", "|x|"),
+            (
+                r"\begin{cases} \frac{n}{2} & n \text{ even}\\ \frac{n-1}{2} & n\text{ odd}\end{cases}",
+                r"\lfloor n/2\rfloor",
+            ),
+            (
+                r"\frac{n}{2} \text{ if } n \text{ is even}, \frac{n-1}{2} \text{ if } n \text{ is odd}",
+                r"\lfloor n/2\rfloor",
+            ),
+            (
+                r"4 \text{ if } n \text{ is even}, 1 \text{ otherwise}",
+                r"\begin{cases}1 & n\text{ odd}\\ 4 & n\text{ even}\end{cases}",
+            ),
+        ],
+        [
+            (r"\begin{cases} x & x\ge 1\\ -x & x<1\end{cases}", "|x|"),
+            (
+                r"\frac{n}{2} \text{ if } n \text{ is odd}, \frac{n-1}{2} \text{ if } n \text{ is even}",
+                r"\lfloor n/2\rfloor",
+            ),
+            (r"4 \text{ if } n \text{ is even}, 1 \text{ otherwise}", "4"),
+        ],
+    ),
+    "words": (
+        [
+            *(
+                (r"\text{Petrova}", r"\text{Petrova served in the first game}"),
+                (r"\text{the squares}", r"\text{squares}"),
+            ),
+            *(("Friday", r"\text{on Friday}"), (r"\text{Ada Byron}", r"\text{Ada King Byron}")),
+        ],
+        [
+            *(
+                (r"\text{Ivanova}", r"\text{Petrova served in the first game}"),
+                (r"\text{game}", r"\text{Petrova served in the first game}"),
+            ),
+            *(("Friday", r"\text{not on Friday}"), (r"\text{rectangles}", r"\text{squares}"), ("0=0", "x=0")),
+        ],
+    ),
+    "tuples in other words": (
+        [
+            *(
+                (r"(1,2,4) \text{ and all permutations}", "(1,2,4),(1,4,2),(2,1,4),(2,4,1),(4,1,2),(4,2,1)"),
+                ("a=b=c=2", "(2,2,2)"),
+            ),
+            *(
+                (r"(1,2,4) \text{ and its cyclic permutations}", "(1,2,4),(2,4,1),(4,1,2)"),
+                (r"\pm(3,4)", "(3,4),(-3,-4)"),
+            ),
+            *((r"x=\pm 3, y=1", "(3,1),(-3,1)"), (r"\{2,4,\ldots,20\}", r"\{2, 4, \dots, 20\}")),
+            *(
+                (r"x\in\mathbb{R}, x\ne 4", r"\mathbb{R}\setminus\{4\}"),
+                (r"\text{all real numbers except 4}", r"x\ne 4"),
+            ),
+            *(("(m,m+1), m \\text{ integer}", r"(n,n+1), n\in\mathbb{Z}"), (r"f\equiv 3", "f(x)=3")),
+        ],
+        [
+            *((r"(1,2,4) \text{ and its cyclic permutations}", "(1,2,4),(1,4,2),(2,1,4),(2,4,1),(4,1,2),(4,2,1)"),),
+            *(
+                ("a=b=c=2", "(2,2,3)"),
+                ("a=b=2", "(2,2,2)"),
+                (r"\pm(3,4)", "(3,4),(3,-4)"),
+                (r"x=\pm 3, y=1", "(1,3),(1,-3)"),
+            ),
+            *(
+                (r"\{2,4,\ldots,20\}", r"\{2, 4, \dots, 22\}"),
+                (r"\text{all real numbers except 4}", r"x\ne 5"),
+                (r"f\equiv 3", "f(x)=4"),
+            ),
+        ],
     ),
     "spellings": (
         [

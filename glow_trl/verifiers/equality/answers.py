@@ -2,17 +2,16 @@
 
 import re
 from collections.abc import Iterable
-from fractions import Fraction
 from functools import lru_cache
 from itertools import product
 
-from .expression import GREEK, INFINITY, exact, negated, read
+from .amounts import COMMANDS_AND_NAMES, TEXT, WHOLE_WORDS, WORD, compound_amount, plain_number, scalar
+from .expression import GREEK, read
 from .intervals import without_points
 from .latex import MAX_LENGTH, closing_brace, normalize, unwrap
-from .numerals import SMALL, date, plain_text, value_in_words
+from .numerals import date, plain_text, value_in_words
 from .residues import approximate as approximate_value
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words
-from .units import changes_value, conversion, measure, split_unit
 
 
 MAX_ITEMS = 64
@@ -21,8 +20,6 @@ MAX_SIGNS = 3
 MAX_NESTING = 6
 
 
-_NUMBER = re.compile(r"([+-]?)\s*(?:(\d{1,3}(?:,\d{3})+|\d+)(?:\.(\d*))?|\.(\d+))(?:[eE]([+-]?\d{1,2}))?")
-_MIXED = re.compile(r"([+-]?)\s*(\d+)(?:\s+|\s*-\s*|\s+and\s+)(\d+)\s*/\s*(\d+)")
 _OUTWARD = re.compile(r"([\[\]])([^\[\]]*[,;][^\[\]]*)([\[\]])")  # ]1, 2[ is the open interval
 _THREE_DIGITS = re.compile(r"[, ]\d\d\d")
 _SPACED_COMMA = re.compile(r",\s")
@@ -56,47 +53,19 @@ _NAME = re.compile(
     )$""",
     re.VERBOSE,
 )
-_WORD = re.compile(r"[a-zA-Z]{4,}")
-_LETTERS = re.compile("[a-zA-Z]")
-_SHORT_WORD = re.compile(r"(?<![a-zA-Z])(?:of|is|to|the|by|if|at|per|or|for|than)(?![a-zA-Z])")
-_BASED = re.compile(
-    r"([+-]?)\s*\(?([0-9a-zA-Z]+)\)?(?:_\s*(?:\{\s*\(?(?:\\text\s*\{)?\s*(?:base\s*)?(\d+|[a-z]+)\s*\)?[\s}]*\}|(\d+|[a-z]))"
-    r"|\s*(?:\\text\s*\{)?\s*\(?\s*(?:in\s+)?base[\s}]+(\d+|[a-z]+)[\s)}]*)"
-)
-_PROGRAMMED = re.compile(r"0(?:x[0-9a-fA-F]{2,12}|b[01]{2,40}|o[0-7]{2,16})")
 _REALS = re.compile(
     r"\\mathbb\s*(?:\{\s*R\s*\}|R)|(?:\\text\s*\{\s*)?(?:the\s+)?(?:set\s+of\s+)?all\s+real(?:s|\s+numbers)\s*\}?|\\R",
     re.IGNORECASE,
 )
 _REALS_WITHOUT = re.compile(r"(?:\\mathbb\s*\{?\s*R\s*\}?|\\R)\s*(?:-|\\setminus|\\backslash)\s*\\\{(.*)\\\}")
 _SET_BUILDER = re.compile(r"\s*([a-zA-Z])\s*(?:\\in\s*\\mathbb\s*\{?\s*R\s*\}?\s*)?(?:\\mid|\\vert|\\\||\||:)\s*(.+)")
-_ORDINAL = re.compile(
-    r"([\d,]*\d)\s*(?:\^\s*)?\{?\s*(?:\\text\s*\{\s*)?(?:st|nd|rd|th)\s*\}*"
-    r"(?:\s+(?:day|week|month|year|century|grade|floor|place|term|row)\s*\}?)?",
-    re.IGNORECASE,
-)
-_INFINITE = re.compile(r"([+-]?)\s*\\infty")
-_SCIENTIFIC = re.compile(r"([+-]?\d+\.\d+)\s*(?:\\cdot|\*)\s*10\s*\^\s*(?:\{\s*([+-]?\d{1,3})\s*\}|(\d))")
-_REPEATING = re.compile(r"(\d*)\.(\d*)(?:\\(?:overline|bar|dot)\s*\{(\d+)\}|\((\d+)\))")
-_MULTIPLIED = re.compile(
-    r"([+-]?[\d.,]*\d)\s*(?:\\text\s*\{\s*)?(hundred|thousand|million|billion|trillion|dozen)s?\s*\}?(?=\s|$)"
-)
-_WHOLE_WORDS = re.compile(r"[A-Z][a-z]{2,}|(?:yes|no|odd|true)", re.ASCII)
-_COUNTED = re.compile(r"([+-]?[\d.,/ ]*\d)\s+([a-zA-Z][a-zA-Z'\-]+(?:\s+[a-zA-Z'\-]{2,}){0,4})")
-_COMPOUND = re.compile(r"(\d{1,6})\s*([a-zA-Z]+)\.?,?\s*(?:and\s+)?(\d{1,6}(?:\.\d{1,6})?)\s*([a-zA-Z]+)\.?")
-_PAIRS = [{one, other} for one in ("ft", "foot", "feet") for other in ("in", "inch", "inches")]
-_PAIRS += [{one, other} for one in ("lb", "lbs", "pound", "pounds") for other in ("oz", "ounce", "ounces")]
-_PER_MILLE = re.compile(r"(-?\d{1,9}(?:\.\d{1,9})?)\s*‰")
 _SLASHED_DATE = re.compile(r"\d{1,2}/\d{1,2}/\d{4}")
 _INFINITE_WORDS = re.compile(
     r"(?:positive\s+|plus\s+|(negative\s+|minus\s+|-))?(?:infinity|\\infty|infinite|infinitely\s+many)"
     r"(?:\s+(?:solutions?|many|number|values?|points?))?",
     re.IGNORECASE,
 )
-_MULTIPLES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
-_COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
 _GREEK = re.compile(rf"(?:{'|'.join(map(re.escape, sorted(GREEK)))})(?![a-zA-Z])")
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _OPEN = {"(": ")", "[": "]", "{": "}"}
 _BRACKETS = re.compile(r"[()\[\]{}]|\\(?:begin|end|langle|rangle|lfloor|rfloor|lceil|rceil)")
 _OPENING = frozenset((*_OPEN, r"\{"))
@@ -144,6 +113,12 @@ _UNION = _Separator(r"\\cup")
 _WITHOUT = _Separator(r"\\setminus(?![a-zA-Z])|\\backslash(?![a-zA-Z])")
 
 
+def split_relation(text: str) -> tuple[list[str], list[str]]:
+    """The sides of a relation, and the operators between them: `=`, `<`, `!=` and the like."""
+    sides, operators = split_top(text, _RELATION)
+    return sides, [_OPERATOR_NAMES.get(operator, operator) for operator in operators]
+
+
 @lru_cache(maxsize=2048)
 def parse(text: str) -> Answer | None:
     """The answer that `text` states, or `None` if it is empty."""
@@ -154,27 +129,6 @@ def parse(text: str) -> Answer | None:
     if len(text) > MAX_LENGTH:
         return Words(text)
     return _parse(text, 0) if text else None
-
-
-def plain_number(text: str) -> Scalar | None:
-    """A number in digits, `-1,234.5` or `1e3`; `None` for everything else."""
-    first, last = text[:1], text[-1:]
-    if not (last.isdecimal() or last == ".") or not (first.isdecimal() or first in "+-.") or len(text) > 400:
-        return None
-    match = _NUMBER.fullmatch(text)
-    if match is None:
-        return None
-    sign, whole, decimals, only_decimals, exponent = match.groups()
-    whole = (whole or "0").replace(",", "")
-    decimals = only_decimals or decimals or ""
-    value = Fraction(int(whole + decimals), 10 ** len(decimals))
-    if sign == "-":
-        value = -value
-    written = f"{sign.replace('+', '')}{whole}" + (f".{decimals}" if decimals else "")
-    if exponent:
-        value *= Fraction(10) ** int(exponent)
-        return Scalar(rf"{written} \cdot 10^{{{exponent}}}", ("number", value), value)
-    return Scalar(written, ("number", value), value, len(decimals))
 
 
 def _parse(text: str, depth: int) -> Answer:
@@ -203,13 +157,18 @@ def _parse(text: str, depth: int) -> Answer:
         return Several("{}", ())
     if bracketed := _bracketed(text, depth):
         return bracketed
+    if text[:1] in "+-" and text[1:2] == "(" and isinstance(several := _bracketed(text[1:], depth), Several):
+        sign = text[0].replace("+", "")
+        inner = split_top(text[2:-1], _COMMA)[0]
+        if several.brackets == "()" and len(inner) == len(several.items):
+            return Several("()", tuple(_parse(f"{sign}({item})" if sign else item, depth + 1) for item in inner))
     if match := text.startswith("\\") and _REALS_WITHOUT.fullmatch(text):
         text = rf"(-\infty, \infty) \setminus \{{{match.group(1)}\}}"
     if "\\" in text:
         parts, separators = split_top(text, _WITHOUT)
         if len(parts) == 2 and all(parts):
             whole, points = (_parse(part, depth + 1) for part in parts)
-            return without_points(whole, points) or _scalar(text)
+            return without_points(whole, points) or scalar(text)
         parts, separators = split_top(text, _UNION)
         if separators and all(parts):
             return Several("U", tuple(_parse(part, depth + 1) for part in parts))
@@ -218,7 +177,7 @@ def _parse(text: str, depth: int) -> Answer:
     parts, separators = split_top(text, _COLON) if ":" in text else ([], [])
     if separators and all(parts) and len(parts) <= 4:
         return Several(":", tuple(_parse(part, depth + 1) for part in parts))
-    return _scalar(text)
+    return scalar(text)
 
 
 def _said(text: str, depth: int) -> Answer | None:
@@ -232,39 +191,16 @@ def _said(text: str, depth: int) -> Answer | None:
     if ("infinit" in text.lower() or "infty" in text) and (
         infinite := _INFINITE_WORDS.fullmatch(plain_text(text))
     ) is not None:
-        return _scalar(("-" if infinite.group(1) else "") + r"\infty")
-    if compound := _compound(text):
+        return scalar(("-" if infinite.group(1) else "") + r"\infty")
+    if compound := compound_amount(text):
         return compound
-    if (words := _TEXT.fullmatch(text)) is not None:
+    if (words := TEXT.fullmatch(text)) is not None:
         inner = unwrap(words.group(1))
-        if not _WORD.search(inner) and not _WHOLE_WORDS.fullmatch(inner):
+        if not WORD.search(inner) and not WHOLE_WORDS.fullmatch(inner):
             return _parse(inner, depth + 1)
-        counted = _scalar(inner) if inner[:1].isdigit() else None
+        counted = scalar(inner) if inner[:1].isdigit() else None
         return counted if isinstance(counted, Scalar) and counted.value is not None else Words(inner)
     return None
-
-
-def _compound(text: str) -> Scalar | None:
-    """`1 hour 30 minutes` as minutes, `6 ft 2 in` as inches: the larger unit first, then less than one of it."""
-    if len(text) > 100 or not (text[:1].isdigit() or text.startswith(("\\text", "~"))):
-        return None
-    found = _COMPOUND.fullmatch(plain_text(text))
-    if found is None:
-        return None
-    whole, first, rest, second = found.groups()
-    factor = conversion(first, second)
-    one, other = measure(first), measure(second)
-    if (
-        None in (factor, one, other)
-        or dict(one[0]).keys() & {"time", "year", "$"} == set()
-        and {first, second} not in _PAIRS
-    ):
-        return None
-    amount = Fraction(rest)
-    if factor <= amount or factor <= 1:
-        return None
-    value = int(whole) * factor + amount
-    return Scalar(str(value), ("number", value), value, unit=second)
 
 
 def _listed(text: str, depth: int) -> Answer | None:
@@ -283,7 +219,7 @@ def _listed(text: str, depth: int) -> Answer | None:
         return None if joined == text or len(parts) > MAX_ITEMS else _parse(joined, depth + 1)
     if len(parts) == 1:
         return _parse(parts[0], depth + 1)
-    prose = len(_WORD.findall(text)) > 3 * len(parts)
+    prose = len(WORD.findall(text)) > 3 * len(parts)
     items = []
     for part in parts:
         items.append(_parse(part, depth + 1))
@@ -302,6 +238,10 @@ def _listed(text: str, depth: int) -> Answer | None:
     solved = all(isinstance(item, Relation | Named) for item in items)
     if solved and any(isinstance(item, Relation) for item in items) and (word := _AND_OR.search(text)):
         return Several(word.group(0), tuple(items))  # x < 1 or x > 2
+    if any(isinstance(item, Relation) and item.operators == ("!=",) for item in items):
+        if isinstance(items[0], Relation) and all(isinstance(item, Scalar) for item in items[1:]):  # x != 0, 1
+            items[1:] = [Relation((items[0].sides[0], item.text), items[0].operators) for item in items[1:]]
+        return Several("and", tuple(items))  # 0 < x < 2, x != 1
     return Several("", _without_bare_lists(items))
 
 
@@ -374,7 +314,7 @@ def _bracketed(text: str, depth: int) -> Answer | None:
             return item if isinstance(item, Several) else Several("{}", (item,))
         if brackets in ("()", "[]") and not re.search(r"[<>=]", inner):
             inside = _parse(inner, depth + 1)
-            return inside if isinstance(inside, Several | Words) or opening == "[" else _scalar(text, inside)
+            return inside if isinstance(inside, Several | Words) or opening == "[" else scalar(text, inside)
         return _parse(inner, depth + 1) if brackets == "()" and "=" in inner else None
     if len(parts) > MAX_ITEMS or not all(parts):
         return None
@@ -416,6 +356,8 @@ def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) ->
     if set(operators) == {"="} and len(sides) > 2 and not is_name(sides[0]) and is_name(sides[-2]):
         sides = sides[-2:]  # 1 = y = x = 0
     if set(operators) == {"="} and (is_name(sides[0]) or not any(has_variables(side) for side in sides)):
+        if not is_name(sides[0]) and len(set(sides)) == 1:
+            return Relation(sides, operators)  # 0 = 0 says nothing
         # Of x = 1/3 = 0.333 the last value counts, of x = 1/3 \\approx 0.333 the exact one.
         if not approximate and not is_name(sides[0]) and _contradicts(sides):
             return Relation(sides, operators)  # 7 = 5
@@ -441,8 +383,8 @@ def is_name(text: str) -> bool:
 
 def has_variables(text: str) -> bool:
     """Whether there are letters in `text`, Latin or Greek, that may stand for unknown quantities."""
-    text = _TEXT.sub("", text)
-    return _GREEK.search(text) is not None or re.search(r"[a-zA-Z]", _COMMANDS_AND_NAMES.sub("", text)) is not None
+    text = TEXT.sub("", text)
+    return _GREEK.search(text) is not None or re.search(r"[a-zA-Z]", COMMANDS_AND_NAMES.sub("", text)) is not None
 
 
 def _matrix(body: str, text: str, depth: int) -> Matrix | None:
@@ -453,74 +395,3 @@ def _matrix(body: str, text: str, depth: int) -> Matrix | None:
         return None
     cells = tuple(tuple(_parse(cell, depth + 1) for cell in row.split("&")) for row in rows)
     return Matrix(cells, text) if cells and len({len(row) for row in cells}) == 1 else None
-
-
-def _based(match: re.Match) -> Scalar | None:
-    """A number written with its base, `1011_2`; the base may be a letter, as in `1011_b`."""
-    sign, digits, base = match.group(1), match.group(2), match.group(3) or match.group(4) or match.group(5)
-    base = str(SMALL.get(base, base))
-    if len(digits) > 64 or not (digits[0].isdigit() or base == "16" and re.fullmatch(r"[A-F][0-9A-F]+", digits)):
-        return None
-    number = None
-    if base.isdigit() and 2 <= int(base) <= 36 and all(int(digit, 36) < int(base) for digit in digits):
-        number = Fraction(int(sign + digits, int(base)))
-    tree = ("number", number) if number is not None else None
-    return Scalar(match.group(0), tree, number, digits=sign.replace("+", "") + digits, base=base)
-
-
-def _scalar(text: str, inside: Answer | None = None) -> Answer:
-    if _WHOLE_WORDS.fullmatch(text):
-        return Words(text)
-    worded = _LETTERS.search(text) is not None
-    match = _MULTIPLIED.match(text.removeprefix(r"\$").strip()) if worded else None
-    if match and (number := plain_number(match.group(1))):
-        value = number.value * _MULTIPLES[match.group(2)]
-        return Scalar(match.group(0), ("number", value), value)
-    if text.endswith("‰") and (match := _PER_MILLE.fullmatch(text)):
-        value = Fraction(match.group(1)) / 1000
-        return Scalar(text, ("number", value), value)
-    unitless, unit = split_unit(text)
-    percent = unitless.endswith("%")
-    if percent:
-        unitless = unitless.rstrip("% ").strip()
-    if unitless != text:
-        plain = plain_number(unitless)
-        if plain is not None:
-            return Scalar(plain.text, plain.tree, plain.value, plain.decimals, percent, unit)
-    if worded and (match := _ORDINAL.fullmatch(unitless)):
-        return plain_number(match.group(1)) or Scalar(unitless)
-    if "infty" in unitless and (match := _INFINITE.fullmatch(unitless)):
-        return Scalar(unitless.removeprefix("+"), negated(INFINITY) if match.group(1) == "-" else INFINITY)
-    if ("_" in unitless or "base" in unitless) and (match := _BASED.fullmatch(unitless)) and (based := _based(match)):
-        return based
-    if worded and _PROGRAMMED.fullmatch(unitless):
-        return plain_number(str(int(unitless, 0))) or Scalar(unitless)
-    if "10" in unitless and (match := _SCIENTIFIC.fullmatch(unitless)):
-        mantissa, power = plain_number(match.group(1)), int(match.group(2) or match.group(3))
-        value = mantissa.value * Fraction(10) ** power
-        return Scalar(unitless, ("number", value), value, mantissa.decimals - power, percent, unit)
-    if "." in unitless and (match := _REPEATING.fullmatch(unitless)):
-        whole, fixed, period = match[1], match[2], match[3] or match[4]
-        if len(fixed) + len(period) < 40:
-            nines = int("9" * len(period)) * 10 ** len(fixed)
-            value = int(whole or 0) + Fraction(int(fixed + period) - int(fixed or 0), nines)
-            return Scalar(unitless, ("number", value), value, 0, percent, unit)
-    if "/" in unitless and (match := _MIXED.fullmatch(unitless)):
-        sign, whole, top, bottom = match.groups()
-        if int(bottom) and int(top) < int(bottom) and len(unitless) < 100:
-            value = int(whole) + Fraction(int(top), int(bottom))
-            value = -value if sign == "-" else value
-            return Scalar(rf"{sign}{whole}\frac{{{top}}}{{{bottom}}}", ("number", value), value, 0, percent, unit)
-    if worded and (match := _COUNTED.fullmatch(unitless)):
-        words = match.group(2).lower().split()
-        number = _scalar(match.group(1).strip())
-        if isinstance(number, Scalar) and number.value is not None and not changes_value(match.group(2)):
-            value = number.value * _MULTIPLES.get(words[0], 1)
-            return Scalar(number.text, ("number", value), value, 0, percent, unit)
-    if worded:
-        bare = _TEXT.sub(r" \1 ", unitless) if r"\text" in unitless else unitless
-        bare = _COMMANDS_AND_NAMES.sub(" ", bare)
-        if _WORD.search(bare) or _SHORT_WORD.search(bare):
-            return Words(text)
-    tree = read(unitless)
-    return Scalar(unitless, tree, exact(tree) if tree is not None else None, 0, percent, unit)

@@ -1,6 +1,8 @@
 """Names that an answer binds itself: `f(x) = x` is `f(z) = z`, `x = k pi` is `n pi`, `x^2 + C` is `x^2 + c`."""
 
 import re
+from collections.abc import Iterator
+from itertools import permutations
 
 from . import numeric
 from .answers import is_name
@@ -10,8 +12,8 @@ from .latex import normalize
 
 _SETS = {"integer": "Z", "natural": "N", "real": "R", "rational": "Q", "complex": "C"}
 _DECLARES = re.compile(
-    r"\\forall|\\in(?![a-z])|∈|"
-    + "|".join(rf"{word}\b(?<!\w{word})" for word in "for where with arbitrary constant".split())
+    r"\\geq?(?![a-z])|>|≥|\\forall|\\in(?![a-z])|∈|"
+    + "|".join(rf"{word}\b(?<!\w{word})" for word in "for where with arbitrary constant integer integers".split())
 )
 _NAMES = r"[a-zA-Z](?:_\d)?(?:\s*,\s*[a-zA-Z](?:_\d)?)*"
 _KIND = (
@@ -20,21 +22,34 @@ _KIND = (
     r"\\(?:mathbb|mathbf|bf|Bbb)\s*\{?\s*[ZNRQC]\s*\}?(?:\s*[_^]\s*\{?(?:0|\+|\*|\\ast|\\geq?\s*0|>=\s*0|>\s*0)\}?)*|"
     r"[ℤℕℝℚℂ]|[ZNRQ](?![a-zA-Z]))"
 )
+_MEMBER = r"(?:\\in|∈|(?:(?:is|are|an?|any|positive|real)\s+)*(?:integers?|constants?)\b)"
 _TAIL = re.compile(
     rf"""(?P<head>.*?\S)[\s,;.(]*
     (?: \b(?:for|where|with)\b\s* | \\forall\s*
-      | (?<![a-zA-Z])(?!(?P<twice>[a-zA-Z])\s*,\s*(?P=twice)\s*(?:\\in|∈))(?={_NAMES}\s*(?:\\in|∈)) )
+      | (?<![a-zA-Z])(?!(?P<twice>[a-zA-Z])\s*,\s*(?P=twice)\s*(?:\\in|∈))(?={_NAMES}\s*{_MEMBER}) )
     (?P<tail>(?:{_KIND}[\s,]*+)*+(?P<names>{_NAMES})?[\s,]*+(?:{_KIND}[\s,]*+)*+)[\s.)]*""",
     re.VERBOSE,
 )
+# "2^k with k >= 1": the least value of a parameter
+_BOUNDED = re.compile(
+    r"(?P<head>.*?\S)[\s,;.(]+(?:(?:for|where|with)\s+)?(?:(?:all|any|every|some|each|an?|the)\s+)*"
+    r"(?:(?:natural|integers?|numbers?)\s+)*"
+    r"(?P<name>[knmtljs])\s*(?P<operator>>=|>|\\geq?(?![a-z])|≥)\s*(?P<bound>\d{1,3})[\s.)]*"
+)
+# "f(x) = 1 for all x in Z, and f(x) = x"
+_INNER = re.compile(
+    r"\s*,?\s*\b(?:for all|for every|for any)\s+(?:real|integers?)?\s*[a-z]"
+    r"(?:\s*(?:\\in|∈)\s*\\mathbb\s*\{?\s*[ZNRQ]\s*\}?)?(?=\s*[,;]?\s*(?:(?:and|or)(?![a-z])|[a-zA-Z]\([a-z]\)\s*=))"
+)
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}")
-_LETTER = re.compile(r"\\(?:text|mathrm|operatorname)\s*\{[^{}]*\}|\\[a-zA-Z]+|([a-zA-Z])")
+_LETTER = re.compile(r"\b(?:and|or|mod)\b|\\(?:text|mathrm|operatorname)\s*\{[^{}]*\}|\\[a-zA-Z]+|([a-zA-Z])")
 _FUNCTION = re.compile(r"([a-zA-Z](?:_\d)?)\s*(?:\(\s*([a-z])\s*\)|_\s*\{?\s*([a-z])\s*\}?)\s*=(.+)", re.DOTALL)
 _UNKNOWN = re.compile(r"\s*(?:[xyztuwn]|\\(?:theta|alpha|beta|varphi|phi)|\([^()=]*(?:\([a-z]\)[^()=]*)*\))\s*=")
 _PARAMETERS = frozenset("kntmljs")
 _CONSTANTS = frozenset("cC")
 _ADDEND = re.compile(r"[+-]\s*[cC](?![a-zA-Z])|(?<![a-zA-Z\\\d])[cC]\s*[+-]")
 MAX_LENGTH = 300
+MAX_RENAMED = 3
 
 
 def without_tail(text: str) -> tuple[str, frozenset[str], str]:
@@ -46,6 +61,16 @@ def without_tail(text: str) -> tuple[str, frozenset[str], str]:
     if len(text) > MAX_LENGTH or not _DECLARES.search(text):
         return nothing
     flat = " ".join(_TEXT.sub(r" \1 ", text.replace("$", " ")).replace(r"\quad", " ").replace(r"\,", " ").split())
+    flat, inner = _INNER.subn("", flat)
+    if inner:
+        nothing = (flat, frozenset(), "")
+    if (
+        (bounded := _BOUNDED.fullmatch(flat))
+        and bounded["name"] in letters(bounded["head"].partition("=")[2] or flat)
+        and "(" not in bounded["head"].partition("=")[0]
+    ):
+        least = int(bounded["bound"]) + (bounded["operator"] == ">")
+        return bounded["head"], frozenset(bounded["name"]), "N" if least in (0, 1) else f"N{least}"
     match = _TAIL.fullmatch(flat)
     if match is None or not match["tail"].strip() or match["head"].count("(") < match["head"].count(")"):
         return nothing
@@ -70,28 +95,38 @@ def rename(text: str, old: str, new: str) -> str:
     return _LETTER.sub(lambda match: new if match[1] == old else match[0], text)
 
 
-def renamed(prediction: str, gold: str, declared: frozenset[str]) -> str | None:
-    """The prediction with the gold answer's name for what both bind, `None` if they bind nothing to rename."""
+def renamings(prediction: str, gold: str, declared: frozenset[str]) -> Iterator[str]:
+    """The prediction with the gold answer's names for what both bind; nothing if they bind nothing to rename."""
     there = letters(gold)
     if not there and "=" not in gold:
-        return None
+        return
     here = letters(prediction)
     one, other = _FUNCTION.fullmatch(prediction.strip()), _FUNCTION.fullmatch(gold.strip())
     if one and other and one[1] == other[1]:
         old, new = one[2] or one[3], other[2] or other[3]
-        same_form = (one[2] is None) == (other[2] is None)
-        return rename(prediction, old, new) if same_form and old != new and new not in here else None
-    only_here, only_there = here - there, there - here
+        if old != new and (one[2] is None) == (other[2] is None) and new not in here:
+            prediction = rename(prediction, old, new)
+            here = letters(prediction)
+            yield prediction
     names = letters(gold.partition("=")[0]) if _UNKNOWN.match(gold) else set()
-    only_there -= names
-    if len(only_here) != 1 or len(only_there) != 1:
-        return None
-    (old,), (new,) = only_here, only_there
-    constants = {old, new} == _CONSTANTS and (_ADDEND.search(prediction) or _ADDEND.search(gold))
-    parameters = {old, new} <= _PARAMETERS and (bool(names) or bool({old, new} & declared))
-    if constants or parameters or {old, new} & declared and names:
-        return rename(prediction, old, new)
-    return None
+    only_here, only_there = here - there, there - here - names
+    if not 0 < len(only_here) == len(only_there) <= MAX_RENAMED:
+        return
+    constants = _ADDEND.search(prediction) or _ADDEND.search(gold)
+    for order in permutations(sorted(only_there)):
+        pairs = [{old, new} for old, new in zip(sorted(only_here), order, strict=True)]
+        if all(pair & declared or pair == _CONSTANTS and constants or pair <= _PARAMETERS and names for pair in pairs):
+            text = prediction
+            for old, new in zip(sorted(only_here), order, strict=True):
+                text = rename(text, old, new)
+            yield text
+
+
+def shifted(text: str, declared: frozenset[str]) -> Iterator[str]:
+    """A family over all integers with its parameter shifted or turned around: `n - 1` or `-n` for `n`."""
+    for name in sorted(letters(text) & (declared | _PARAMETERS)):
+        for other in (f"({name}+1)", f"({name}-1)", f"(-{name})", f"({name}+2)", f"({name}-2)"):
+            yield rename(text, name, other)
 
 
 _ADDED = re.compile(r"(.*\S)\s*\+\s*([cCkK])", re.DOTALL)

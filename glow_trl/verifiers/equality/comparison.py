@@ -1,17 +1,21 @@
 """Whether two answers are equal: structure here, leaves by exact arithmetic, what is left by computer algebra."""
 
+import math
 import re
+from itertools import product
 
-from . import bound, congruences, numeric, residues
-from .answers import nesting, parse, plain_number
+from . import bound, congruences, described, numeric, piecewise, residues
+from .amounts import plain_number
+from .answers import nesting, parse
 from .expression import free_names, read
-from .intervals import intersection, is_backwards, merged
+from .intervals import closed_in_integers, intersection, is_backwards, merged, without_points
 from .latex import MAX_LENGTH, RECURRING, normalize
-from .relations import FLIPPED, as_interval, difference_of, has_unsolved, is_solved, solves, without_bars
+from .relations import FLIPPED, REAL_LINE, as_interval, difference_of, has_unsolved, is_solved, solves, without_bars
 from .scalars import equal_numbers, equal_scalars
 from .shapes import Algebra, Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .times import HALVES, same_time, time_of
 from .units import measure
+from .words import is_none, plain_words, same_words
 
 
 # What is nested deeper and not read here takes the computer algebra seconds to minutes: it is not equal.
@@ -26,14 +30,12 @@ _OPERATIONS = re.compile(
     r"\\(?:i*int|oint|sum|prod|lim|gcd|lcm|det|max|min|bigcup|bigcap|ldots|cdots|dots)(?![a-zA-Z])"
     r"|\\begin\s*\{[vV]matrix\}|(?<![a-zA-Z\\])(?:gcd|lcm|GCD|LCM|max|min)\s*\("
 )
+_DOTS = re.compile(r"\\[lc]?dots")
+_CHAIN = re.compile(r"\s*[a-zA-Z](?:_\w)?(?:\s*=\s*[a-zA-Z](?:_\w)?)+\s*=\s*([^=,]{1,40})")
 _TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_PUNCTUATION = re.compile(r"[^\w\s+\-*/^=<>%.]")
-_TO_SPACES = {code: " " for code in range(128) if _PUNCTUATION.match(chr(code))}
-_POINT = re.compile(r"\.(?:(?<!\d\.)|(?!\d))")
 _SUBSCRIPT = re.compile(r"_\s*\{[^{}]*\}")
 _LETTERS = re.compile(r"[a-zA-Z]")
 _DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
-_NO_SOLUTION = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "none", "empty set"))
 _VARIABLE = re.compile(
     r"(?:\\[a-z]+)?\\?[a-zA-Z]+'*(?:_\w+)?(?:\^-1)?(?:\([\w,+-]*\))?|\|\\?[a-zA-Z]+\||\\frac(?:[A-Za-z]\w*){2}|[A-Za-z]\w*(?:[:/][A-Za-z]\w*)+"
 )
@@ -41,7 +43,6 @@ _LOGARITHM = re.compile(r"(?<![a-zA-Z\\])\\?log(?![a-zA-Z\d])(?!\s*_)")
 _DOLLARS = re.compile(r"^\$+([^$]*[^$\\\s])\s*\$+$")
 _SPACES = re.compile(r"(?<![a-zA-Z\d\\])\s+|\s+(?![a-zA-Z\d])")
 _JOINTS = re.compile(r"\s*(?:,|;|\b(?:and|or)\b)\s*")
-_SYNONYMS = {"dne": "does not exist", "doesn t exist": "does not exist"}
 
 
 def _no_algebra(prediction: Answer, gold: Answer) -> bool | None:
@@ -58,6 +59,9 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
         return equal_numbers(*numbers)
     if len(prediction) > MAX_LENGTH or len(gold) > MAX_LENGTH:
         return normalize(prediction) == normalize(gold)
+    described_sets = ["", ""]
+    if "text" in prediction + gold or " " in prediction + gold or "|" in gold:
+        (prediction, described_sets[0]), (gold, described_sets[1]) = map(described.in_symbols, (prediction, gold))
     (prediction, names, one_set), (gold, other_names, other_set) = (
         bound.without_tail(prediction),
         bound.without_tail(gold),
@@ -65,8 +69,11 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
     if one_set and other_set and one_set != other_set:
         return False
     verdict = _equal_texts(prediction, gold, _no_algebra)
-    if verdict is True or verdict is False and not _LETTERS.search(gold):
+    if verdict is True or verdict is False and not _LETTERS.search(prediction + gold):
         return verdict
+    sets = {one_set, other_set, *described_sets}
+    if not sets.isdisjoint(("Z", "N")) and _same_integers(prediction, gold):
+        return True
     if verdict is None and nesting(prediction) > MAX_NESTING:
         return False
     if "log" in prediction and "ln" in gold and "log" not in gold:  # without a base it may be the natural one
@@ -78,8 +85,23 @@ def equal_texts(prediction: str, gold: str, algebra: Algebra = _no_algebra) -> b
             return False
         if None not in classes and (classes[0][3] or classes[1][3]):
             return congruences.equal(*classes)
-    if (other := bound.renamed(prediction, gold, names | other_names)) is not None:
-        return _equal_texts(other, gold, algebra)
+    declared = names | other_names
+    readings = [prediction, *bound.renamings(prediction, gold, declared)]
+    verdicts = [_equal_texts(other, gold, algebra) for other in readings[1:]]
+    if True in verdicts:
+        return True
+    if "Z" in (one_set, other_set) and any(
+        _equal_texts(other, gold, _no_algebra) for reading in readings for other in bound.shifted(reading, declared)
+    ):
+        return True
+    if verdicts:
+        return None if None in verdicts else False
+    if (chain := _CHAIN.fullmatch(prediction)) and (value := parse(chain[1])) is not None:  # x = y = 1 for (1, 1)
+        wanted = other.value if isinstance(other := parse(gold), Named) else other
+        if isinstance(wanted, Several) and wanted.brackets == "()" and len(wanted.items) == prediction.count("="):
+            return equal(Several("()", (value,) * len(wanted.items)), wanted)
+    if (by_cases := piecewise.equal(prediction, gold)) is not None:
+        return by_cases
     if bound.equal_up_to_constant(prediction, gold):
         return True
     return _equal_texts(prediction, gold, algebra) if verdict is None and algebra is not _no_algebra else verdict
@@ -96,6 +118,16 @@ def _without_dollars(text: str) -> str:
 
 def _is_number(*texts: str) -> bool:
     return any(isinstance(answer := parse(text), Scalar) and answer.value is not None for text in texts)
+
+
+def _same_integers(prediction: str, gold: str) -> bool:
+    """Whether two intervals have the same integers: `n > 2` and `n >= 3`."""
+    sides = [parse(text) for text in (prediction, gold)]
+    named = [as_interval(side) if isinstance(side, Relation) else ("", side) for side in sides]
+    if None in named or len({name for name, _ in named} - {""}) > 1:
+        return False
+    one, other = (closed_in_integers(side) for _, side in named)
+    return one is not None and other is not None and equal(one, other) is True
 
 
 def _equal_texts(prediction: str, gold: str, algebra: Algebra) -> bool | None:
@@ -116,8 +148,11 @@ def _unevaluated(prediction: str, gold: str) -> bool:
         prediction = _SUBSCRIPT.sub("", prediction)
     if "dots" in prediction:
         prediction = RECURRING.sub("", prediction)
-    left = frozenset(_OPERATIONS.findall(prediction.rpartition("=")[2]))
-    return bool(left) and not left <= frozenset(_OPERATIONS.findall(gold))
+    left, there = (
+        frozenset(_DOTS.sub("dots", found) for found in _OPERATIONS.findall(text))
+        for text in (prediction.rpartition("=")[2], gold)
+    )
+    return bool(left) and not left <= there
 
 
 def _with_decimal_comma(prediction: str, gold: str, one: Answer, other: Answer, algebra: Algebra) -> bool | None:
@@ -160,10 +195,29 @@ def equal(prediction: Answer, gold: Answer, algebra: Algebra = _no_algebra) -> b
     return equal_scalars(prediction, gold, algebra)
 
 
+def _punctured(items: tuple) -> Several | None:
+    """`-1 < x < 1, x != 0` as a union; `None` where nothing is said of what x is not."""
+    excluded = [item for item in items if isinstance(item, Relation) and item.operators == ("!=",)]
+    intervals = [
+        ("", item) if isinstance(item, Several) else as_interval(item) if isinstance(item, Relation) else None
+        for item in items
+        if item not in excluded
+    ]
+    points = [parse(item.sides[1]) for item in excluded]
+    if not excluded or None in intervals or None in points:
+        return None
+    if len({name for name, _ in intervals if name} | {item.sides[0].replace(" ", "") for item in excluded}) > 1:
+        return None
+    whole = intersection([interval for _, interval in intervals] or [REAL_LINE])
+    return None if whole is None else without_points(whole, Several("{}", tuple(points)))
+
+
 def _solved(answer: Answer) -> Answer:
     """`x < 1 or x > 2` as a union, `x > 1 and x < 2` as an interval; anything else as it is."""
     if not isinstance(answer, Several) or answer.brackets not in ("and", "or"):
         return answer
+    if answer.brackets == "and" and (punctured := _punctured(answer.items)) is not None:
+        return punctured
     either = answer.brackets == "or"
     intervals = [
         (item.name, Several("{}", (item.value,)))
@@ -239,6 +293,8 @@ def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | N
             or set(names) == {"y", "f(x)"}
         ):
             return equal(_in_order_of(gold.name, prediction), gold.value, algebra)
+        if tuple(map(_bare, prediction.sides)) == tuple(map(_bare, reversed(gold.sides))):
+            return True  # AB = CD
         # y = 2x may be x = y/2: then each value has the other's name in it.
         values = prediction.value, gold.value
         if not all(isinstance(value, Scalar) and value.value is None for value in values):
@@ -254,6 +310,10 @@ def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | N
         return equal(*(side.value if isinstance(side, Named) else side for side in (prediction, gold)), algebra)
     relations = (Relation(side.sides, ("=",)) if isinstance(side, Named) else side for side in (prediction, gold))
     return _equal_relations(*relations, algebra)
+
+
+def _bare(text: str) -> str:
+    return _canonical_name("".join(text.split()))
 
 
 def _is_initial(one: str, other: str) -> bool:
@@ -318,6 +378,8 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
         return False
     if is_solved(gold) and not is_solved(prediction):
         return False
+    if (bars := without_bars(gold)) is not None and (interval := as_interval(prediction)) is not None:
+        return equal(interval[1], bars, algebra)
     intervals = as_interval(prediction), as_interval(gold)
     if None not in intervals:
         (name, one), (other_name, other) = intervals
@@ -347,28 +409,14 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
     return algebra(prediction, gold)
 
 
-def _plain_words(answer: Answer) -> str:
-    text = answer.text if isinstance(answer, Words | Scalar) else ""
-    if r"\text" in text:
-        text = _TEXT.sub(r" \1 ", text)
-    text = text.translate(_TO_SPACES) if text.isascii() else _PUNCTUATION.sub(" ", text)
-    if "." in text:
-        text = _POINT.sub(" ", text)
-    text = " ".join(text.split())
-    return text.lower() if len(text) > 1 else text
-
-
 def _equal_words(prediction: Answer, gold: Answer) -> bool | None:
     if isinstance(prediction, Several | Matrix) or isinstance(gold, Several | Matrix):
         empty, words = (prediction, gold) if isinstance(gold, Words) else (gold, prediction)
         if isinstance(empty, Several) and empty.items and all(isinstance(item, Words) for item in empty.items):
             parts = [part for part in _JOINTS.split(_text(words)) if part]
             return _unordered(tuple(map(Words, parts)), empty.items, _no_algebra)
-        return isinstance(empty, Several) and not empty.items and _plain_words(words) in _NO_SOLUTION
-    one, other = (_SYNONYMS.get(words, words) for words in (_plain_words(prediction), _plain_words(gold)))
-    if one in _NO_SOLUTION and other in _NO_SOLUTION:
-        return True
-    return bool(one) and (one == other or one.replace(" ", "") == other.replace(" ", ""))
+        return isinstance(empty, Several) and not empty.items and is_none(plain_words(words))
+    return same_words(prediction, gold)
 
 
 def _equal_matrices(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
@@ -440,6 +488,8 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
         one, other = (
             _without_repeats(side.items) if side.brackets == "{}" else side.items for side in (prediction, gold)
         )
+        if (tuples := _as_tuples(prediction)) and all(isinstance(i, Several) and i.brackets == "()" for i in other):
+            return _unordered(tuples, other, algebra)
         named = [all(isinstance(item, Named) for item in side) for side in (one, other)]
         different = len({item.name for item in other}) > 1 if named[1] else False
         if different and not any(isinstance(item, Named) for item in one):
@@ -450,6 +500,17 @@ def _equal_several(prediction: Answer, gold: Answer, algebra: Algebra) -> bool |
     if brackets == {"", "[]"} and len(one) != 2:
         return _unordered(one, other, algebra)
     return False
+
+
+def _as_tuples(answer: Several) -> tuple[Several, ...] | None:
+    """`x = 2 or -2, y = 0`, as from `x = \\pm 2, y = 0`, as pairs; `None` where no name has several values."""
+    named = [item for item in answer.items if isinstance(item, Named)]
+    if len(named) < len(answer.items) or len({item.name for item in named}) < len(named):
+        return None
+    values = [item.value.items if isinstance(item.value, Several) else (item.value,) for item in named]
+    if max(map(len, values), default=1) == 1 or math.prod(map(len, values)) > 16:
+        return None
+    return tuple(Several("()", items) for items in product(*values))
 
 
 def _is_extended(union: Several) -> bool:

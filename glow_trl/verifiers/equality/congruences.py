@@ -12,6 +12,8 @@ _CONGRUENT = re.compile(
     rf"{_RESIDUES}[\s,]*{_MODULUS}[\s.]*"
 )
 _PROGRESSION = re.compile(r"(?:([a-zA-Z])\s*=\s*)?(\d{1,6})\s*([a-zA-Z])\s*(?:([+-])\s*(\d{1,6}))?")
+_PLUS_MINUS = re.compile(r"((?:\\equiv|≡)\s*)\\pm\s*(\d+)")
+_JOINT = re.compile(r"\s*(?:,?\s*\b(?:or|and)\b|[,;])\s*")
 MAX_LENGTH = 200
 MAX_MODULUS = 10**6
 
@@ -23,6 +25,13 @@ def classes(text: str) -> Classes | None:
     if len(text) > MAX_LENGTH:
         return None
     text = " ".join(_TEXT.sub(r" \1 ", text).replace("$", " ").split())
+    text = _PLUS_MINUS.sub(r"\1\2, -\2", text)
+    several = [_CONGRUENT.fullmatch(part) for part in _JOINT.split(text)] if text.count("mod") > 1 else []
+    if several and None not in several:
+        found = [classes(part[0]) for part in several]
+        if None in found or len({part[:2] for part in found}) > 1:
+            return None
+        return found[0][0], found[0][1], frozenset().union(*(part[2] for part in found)), True
     if match := _CONGRUENT.fullmatch(text):
         modulus = int(match[3])
         found = {int(residue) % modulus for residue in re.findall(r"-?\d+", match[2])} if modulus else None

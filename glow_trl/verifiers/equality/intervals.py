@@ -1,5 +1,6 @@
 """Unions of intervals with rational ends, in one normal form."""
 
+import math
 from fractions import Fraction
 
 from .expression import INFINITY, negated
@@ -98,3 +99,18 @@ def intersection(parts: list[Several]) -> Several | None:
     highest = min(range(len(parts)), key=lambda index: intervals[index][1])
     brackets = parts[lowest].brackets[0] + parts[highest].brackets[1]
     return Several(brackets, (parts[lowest].items[0], parts[highest].items[1]))
+
+
+def closed_in_integers(answer: Answer | None) -> Several | None:
+    """An interval with rational ends, with the first and last integer in it as its ends; `None` for anything else."""
+    ends = _interval(answer) if isinstance(answer, Several) else None
+    if ends is None:
+        return None
+    (low, low_side), (high, high_side) = ends
+    first = low if low[0] else (0, Fraction(math.floor(low[1]) + 1 if low_side else math.ceil(low[1])))
+    last = high if high[0] else (0, Fraction(math.ceil(high[1]) - 1 if high_side else math.floor(high[1])))
+    items = tuple(
+        original if infinite else Scalar(str(number), ("number", number), number)
+        for original, (infinite, number) in zip(answer.items, (first, last), strict=True)
+    )
+    return Several("(["[not first[0]] + ")]"[not last[0]], items)

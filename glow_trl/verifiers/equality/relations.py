@@ -11,6 +11,7 @@ from .shapes import Answer, Relation, Scalar, Several
 FLIPPED = {">": "<", ">=": "<="}
 _BARS = re.compile(r"\|\s*\\?[a-zA-Z]+\s*((?:[+-]\s*[\d./]+\s*)?)\|")
 _INFINITE = Scalar(r"-\infty", negated(INFINITY)), Scalar(r"\infty", INFINITY)
+REAL_LINE = Several("()", _INFINITE)
 
 
 def as_interval(relation: Relation) -> tuple[str, Several] | None:

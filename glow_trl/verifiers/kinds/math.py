@@ -5,13 +5,16 @@ import re
 from ..equality.answers import parse
 from ..equality.comparison import contains, equal_texts
 from ..equality.latex import MAX_LENGTH, closing_brace
+from ..equality.numerals import plain_text
 from ..equality.shapes import Scalar, Words
 from ..extraction.boxes import Extraction, ending, final_part, is_exactly, last_boxes
 from ..extraction.final_answer import extract_math
 from ..extraction.phrases import enumerated
 from ..extraction.statements import stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
+from .additions import gives
 from .kind import Options, Undecided
+from .short_answers import same_answer
 
 
 KIND = "math"
@@ -60,6 +63,11 @@ def _without_labels(found: str) -> str | None:
     return enumerated(" ".join(plain.split()), least=1 if ":" in plain else 2)
 
 
+def _says_in_words(found: str, gold: str) -> bool:
+    """Whether an answer says what a gold answer in words says, or what it says in a sentence about it."""
+    return len(gold) > 2 and (same_answer(found, gold) or len(gold.split()) > 3 and gives(gold, found))
+
+
 def _compare(prediction: str, extraction: Extraction, found: str, gold: str) -> Verdict | Undecided:
     rule = extraction.rule or ""
     if any(equal_texts(other, found) is False for other in extraction.others):
@@ -71,6 +79,8 @@ def _compare(prediction: str, extraction: Extraction, found: str, gold: str) -> 
     if (letter := _LETTER.fullmatch(gold)) and (option := _OPTION.match(found)) and option[1] == letter[1]:
         return Verdict(True, found, MATCH, KIND, extraction.rule)
     if (labelled := _without_labels(found)) and equal_texts(labelled, gold):
+        return Verdict(True, found, MATCH, KIND, extraction.rule)
+    if isinstance(parse(gold), Words) and _says_in_words(plain_text(found), plain_text(gold)):
         return Verdict(True, found, MATCH, KIND, extraction.rule)
     if verdict is None:
         return Undecided(Verdict(False, found, MISMATCH, KIND, extraction.rule), (found, gold))

@@ -5,9 +5,10 @@ import re
 from ..extraction.boxes import boxed_answer, ending, final_part, is_exactly
 from ..extraction.statements import consecutive, replacements, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
+from .additions import gives
 from .kind import Options
+from .short_answers import CLOSED, same_answer
 from .short_answers import MAX_LENGTH as LONG
-from .short_answers import same_answer
 from .wording import has_other_words, normalize_text
 
 
@@ -17,6 +18,8 @@ MAX_ANSWER = 2000
 _BRACKETS = frozenset("()[]{}<>")
 _WIDEST_BOX = re.compile(r"\\boxed\s*\{([\\()\[\]{}<> \t]{1,200})\}")
 _NUMBER = re.compile(r"[-+]?[\d,]*\.?\d+")
+_YES_OR_NO = re.compile(r"\W*(yes|no)\b\W*[,.;:—–]", re.IGNORECASE)
+_OPPOSITES = {"yes": "no|not|never", "no": "yes"}
 _ALTERNATIVES = re.compile(r"\s+(?:or|and)\s+|\s*[,/]\s*")
 
 
@@ -63,6 +66,16 @@ def _boxed_brackets(completion: str) -> str | None:
     return boxes[-1].replace("\\", "").strip() if boxes else None
 
 
+def _begins_with(text: str, expected: str) -> bool:
+    """Whether a text says "Yes, ..." for a gold yes, and takes nothing back."""
+    if expected not in _OPPOSITES or len(text) > LONG:
+        return False
+    said = _YES_OR_NO.match(text)
+    if said is None or said[1].lower() != expected:
+        return False
+    return not re.search(rf"\b(?:{_OPPOSITES[expected]}|but|however|actually|wait|although)\b", text, re.IGNORECASE)
+
+
 def judge(prediction: str, gold: str, options: Options) -> Verdict:
     """Judge one completion against one gold text."""
     expected = normalize_text(gold)
@@ -86,6 +99,9 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict:
             continue
         if same_answer(candidate, gold):
             return Verdict(True, candidate, MATCH, KIND, rule)
+    bounded = len(candidates[0]) <= LONG and expected not in CLOSED
+    if _begins_with(candidates[0], expected) or bounded and gives(candidates[0], gold):
+        return Verdict(True, candidates[0], MATCH, KIND, rule)
     parts = _ALTERNATIVES.split(candidates[0])
     hedged = len(parts) > 1 and any(normalize_text(part) == expected for part in parts)
     return Verdict(False, candidates[0], HEDGED if hedged else MISMATCH, KIND, rule)

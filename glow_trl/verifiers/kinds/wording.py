@@ -44,7 +44,7 @@ _TENS = {
     for value, name in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), start=2)
 }
 MAX_DIGITS = 100
-_SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES = {"dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _ORDINALS = {
     **{name: value for value, name in enumerate("first second third fourth fifth sixth seventh".split(), start=1)},
     **{name: value for value, name in enumerate("eighth ninth tenth eleventh twelfth".split(), start=8)},
@@ -182,6 +182,8 @@ def _number_at(tokens: list[str], position: int) -> tuple[int | None, int]:
                 break
         else:
             value = _TENS.get(token) or _NUMBERS.get(token) or _ORDINALS.get(token)
+            if 11 <= group < 21 and end == position + 1 and (value or 0) > 9 and token not in _ORDINALS:
+                total, group = group * 100, 0  # nineteen sixty-nine
             if value is None and token != "zero" or not _fits(group, value or 0, end > position):
                 break
             group += value or 0
