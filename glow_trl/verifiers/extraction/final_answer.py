@@ -2,11 +2,11 @@
 
 import re
 
+from .assertion import taken_back
 from .boxes import NOTHING, Extraction, boxed_answer, ending, final_part
 from .phrases import enumerated
 from .statements import SENTENCE_END, consecutive, replacements, stated_answers
 from .values import BARE_LENGTH, looks_bare, value_of
-from .withdrawal import dismissed
 
 
 SHORT_STATEMENT = 60
@@ -79,7 +79,7 @@ def _unboxed(text: str) -> Extraction:
         found = _last_value(text)
         if found is not None:
             return found
-    if short is None or any(dismissed(short[match.end() :]) for match in _VALUE_END.finditer(short)):
+    if short is None or any(taken_back(short[match.end() :]) for match in _VALUE_END.finditer(short)):
         return NOTHING
     return Extraction(short, "whole")
 

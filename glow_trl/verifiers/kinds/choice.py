@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 from ..equality.latex import unwrap
+from ..extraction.assertion import held_back, taken_back
 from ..extraction.boxes import boxed_answer, ending, final_part
 from ..extraction.statements import consecutive, replacements, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
@@ -24,11 +25,6 @@ _LEADING = re.compile(
     r"[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
 )
 _ONE_LETTER = re.compile(r"\W*(?:(?:option|choice|letter|answer)\s+)?\W*([a-z])\W*", re.ASCII)
-_REJECTED = re.compile(
-    r"^\W*(?:no\b|nope\b|not\s+really\b|or\s+not\b|或不|(?:选项|项)?是?错|也?不(?:对|正确|是(?:正确|答案|对))|也?错|(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
-    r"(?:wrong|incorrect|false|not|ruled|eliminated|out|distractor|trap|decoy)\b|was\s+(?:my|the|a)\s+(?:\w+\s+)?guess\b|≠|!=|isn't|cannot|can't)",
-    re.I,
-)
 _PREDICATED = re.compile(
     r"(?:\b(?:is|are|be|was|choose|chose|pick|select|go\s+with)|:)\s*(?:\*\*)?(?:(?:option|choice|answer)\s+)?"
     r"(?:\(([A-Z])\)|([B-HJ-Z])(?![\w'’])|(A)(?=[.,;!?)]|$))"
@@ -62,11 +58,6 @@ _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
 _ARTICLE = re.compile(r"(?:A|I)\s+(?!(?:because|since|as|is|and|or|not|but|for|due|given)\b)[a-z]")
 _CHOSEN = re.compile(
     r"(?:(?<![不未])(?<!不[能应该可])选[择项]?|正确(?:答案|选项)|答案选?)\s*(?:应?[是为]|：|:)?\s*[（(]?([A-Z])(?![a-zA-Z])"
-)
-_NEGATION = re.compile(
-    r"(?:\bnot|n't|\bnever|\bnor|\bneither|不是|\bexcept|\brule out|\beliminate|\brather than|\binstead of)"
-    r"\W*(?:\w+\W+){0,2}$",
-    re.I,
 )
 _NEGATED_RUN = re.compile(
     r"(?:(?<!\bif )\bnot|n['’]t|\bnever|\bnor|\bneither|\bexcept|\brather\s+than|\binstead\s+of|不是)\W*"
@@ -128,7 +119,7 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
     if (
         match is None
         or match.group(1) not in letters
-        or _REJECTED.match(said[match.end() :])
+        or taken_back(said[match.end() :])
         or _ARTICLE.match(said[match.start(1) :])
     ):
         text = _letter_of_text(said, choices) if choices else None
@@ -140,7 +131,7 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
     rest = said[match.end() :]
     while (more := _ANOTHER.match(rest)) is not None and more.group(1) in letters:
         rest = rest[more.end() :]
-        if _REJECTED.match(rest):
+        if taken_back(rest.lstrip("?")):
             break
         found.append(more.group(1))
     if len(rest) > MAX_BESIDE or not _ONLY_LETTERS.fullmatch(rest):
@@ -151,7 +142,7 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
             other.group()
             for other in _LONE_LETTER.finditer(rest)
             if other.group() in letters
-            and not _REJECTED.match(rest[other.end() :])
+            and not taken_back(rest[other.end() :])
             and not _ARTICLE.match(rest[other.start() :])
         ]
     return list(dict.fromkeys(found))
@@ -161,7 +152,7 @@ def _predicated(text: str, letters: str) -> list[str]:
     """The letters that a sentence says something of, with those that are joined to them by "and" or "or"."""
     found: list[str] = []
     for match in _PREDICATED.finditer(text):
-        if _NEGATION.search(text[: match.start()]):
+        if held_back(text[: match.start()]):
             continue
         run = next((run for run in _RUN.finditer(text) if run.start() < match.end() <= run.end() + 6), None)
         said = text[match.start(match.lastindex or 0) :]

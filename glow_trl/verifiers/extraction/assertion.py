@@ -1,0 +1,160 @@
+"""Whether an answer is asserted, or denied, supposed, asked, or said by others.
+
+A sentence is written with one letter for each word, its class (`n` for a negation, `s` for a verb of saying): small
+grammars over these letters tell what a sentence does with the answer behind it, and the next ones with that before
+them. The words of all languages share the classes.
+"""
+
+import re
+
+from .word_classes import classes, tokens
+
+
+MAX_BEFORE = 300
+MAX_AFTER = 300
+
+_SENTENCE_END = re.compile(r"(?<!\bi\.e)(?<!\be\.g)[.!?](?=\s)|[。！？]|(?<![:,：，\s])\s*\n\s*(?!\s|\\\[|\$\$)")
+_THE_COUNT = re.compile(r"u[^b.;k]*b")  # the number of wrong answers is
+_INVERTED = re.compile(r"\W*(?:had|were)\b", re.IGNORECASE)
+_ALTERNATIVE = re.compile(r"v,?\|")
+_DENIED = re.compile(
+    r"""(?: n[yf]*(?:b[fraAzhyTL]{0,5}|[fhraAzyTL]{0,5}|mg?b.{0,3})
+          | n[yfpomMhO1gT]{0,4}(?:[sRP]|r(?=[hT]))[^v;]*
+          | n[^v,;]{0,3}R[^v;]*
+          | w[^v,;:&p]{0,7}:?f* | w:
+          | x[fhyTaA]{0,3}z?[fyTaA]{0,2} | xh[^v,;e]*b.{0,4} | [xX]h?$ )$""",
+    re.VERBOSE,
+)
+_SAID_BY_OTHERS = re.compile(
+    r"""(?: [oO][^k;:v]{0,8}[sSP] | O[yzfo]{0,3}e | O[^vk;,]{0,6}[mM] | [oO]y*A$ | [oO1]y*[mM]y*[esabA]
+          | [^p]y*[mM]y*s | (?:^|[^pF])S | (?:^|[^p])[yt]*P | p[yt]*P[^v;,&]*$ | p[yt]*ts
+          | d[fzT]{0,2}[oO] | Q[fz]{0,1}A | A[fz]{1,3}[oO] | f?C[^v;]{0,6} )[^k;]*$""",
+    re.VERBOSE,
+)
+_SUPPOSED = re.compile(r"(?: M[ynz]{0,3}g?b[^v,;&]{0,5} | mgb[^v,;&]{0,5} | Y[^v;]* | q[^;]* )$", re.VERBOSE)
+_CONDITION = re.compile(r"(?:i(?!p[^mb]*[eb])|D)[^k;]*$")
+_FIRST_TRY = re.compile(r"t[fz]?[aApPs][^k;c]*$|t[^k;c]{0,3}P[^k;c]*$")
+_IN_THE_END = re.compile(r"\b(?:final|finally|correct\w*|actual\w*|real|really|right|but|however|instead|now)\b", re.I)
+
+
+def _before(text: str) -> str:
+    """The classes of the words that lead to an answer, in its sentence behind the last "so" or "but"."""
+    text = text[-MAX_BEFORE:].replace(r"\$", "")
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    text = text[ends[-1] :] if ends else text
+    opened = max(text.rfind(r"\("), text.rfind(r"\["), text.rfind("$") if text.count("$") % 2 else -1)
+    if opened < max(text.rfind(r"\)"), text.rfind(r"\]")):
+        opened = -1
+    inside = "" if opened < 0 else classes(text[opened + 1 :]).replace("v", "")
+    inverted = _INVERTED.match(text)  # had the coin been fair
+    words = ("i" if inverted else "") + classes(text if opened < 0 else text[:opened]) + inside
+    words = _ALTERNATIVE.sub("", _THE_COUNT.sub("ub", words))
+    words = words[max(words.rfind("k"), words.rfind(";")) + 1 :]
+    concluded = words.rfind("c")  # what would follow from a condition is no conclusion
+    return words if "i" in words[:concluded] and "m" in words else words[concluded + 1 :]
+
+
+def held_back(before: str, after: str = "") -> bool:
+    """Whether a sentence denies, supposes or asks what stands between `before` and `after`, or says it of others."""
+    words = _before(before)
+    if _DENIED.search(words) or _SUPPOSED.search(words):
+        return True
+    # "The student wrote 42 letters" tells what they wrote.
+    if _SAID_BY_OTHERS.search(words) and not (words[-1] in "sA" and _COUNTED.match(after)):
+        return True
+    return _CONDITION.search(words) is not None and not _CONFIRMED.search(classes(same_paragraph(after)))
+
+
+# What an answer is called behind it: nothing ("..., which is"), "it", "this answer", "my answer"
+_SUBJECT = r"(?:h[zuF]?|[hf]+[tz]?[aA])"
+_START = r"(?:^|[.,;:!?k&c])[ykcf]*"
+_END = r"(?=[.,;!?]|$)"
+_REFUTED = re.compile(
+    rf"""{_START}{_SUBJECT}?[ymMfgt]*b[fyzmMhrk&aATO1]{{0,5}}[wx](?!T|h[^b]|f?h)
+       | {_START}{_SUBJECT}?[ymMfgt]*w(?=[.,;!?k]|$)
+       | (?:^|{_START}{_SUBJECT})[ymMfgt]*b?[yf]*n+[fyzhb]{{0,3}}(?:r|[fh]z?[aA]{_END})
+       | (?:^|{_START}{_SUBJECT})[ymMfTb]*X
+       | {_START}(?:{_SUBJECT}?[py]+[mMfTy]*|{_SUBJECT}[mMfTbyg]*|^[mMfTbyg]*|)x(?=[.,;!?]|h|$)
+       | {_START}[cky]*p[^v.,]{{0,4}}w
+       | {_START}D | ^b[fyz1]{{0,3}}C | ^mgb | ^bH[^.;vp]*[oO1mMi] | ^[^.;!?vK]{{0,10}}i
+       | ^,?[|cfh&]*[fyzw]{{0,4}}[oO][mMyfz]{{0,3}}[sSPA]{_END} | ^,?[sS]f*[oO]
+       | ^h?b[yf]*t | ^h?f*p?f*mb[^.;v]{{0,8}}i | ^[.,!?]*[kyf]*n(?=[.!?]|$) | ^,?\|n
+       | {_START}{_SUBJECT}?y*nb{_END} | (?:^|{_START}h)y*bnh?{_END}
+    """,
+    re.VERBOSE,
+)
+_SAID_ANEW = re.compile(
+    rf"{_START}(?:h|[hf]+[tzry]{{0,2}}[aA])(?:[mMfykT]*[be]|[fyk]*(?:mg|g)b)[yfk]*(?=v{_END})|{_START}p[yf]*R(?=v{_END})"
+)
+_CONFIRMED = re.compile(rf"{_START}{_SUBJECT}[yfm]*b[fyz]{{0,3}}[rA]|^[.,!]*[yf]*r{_END}")
+_DOUBTED = re.compile(r"[.!?,]*[k,]*W")
+_COUNTED = re.compile(
+    r"\s*(?:[a-z]{3,})\b(?<!\bfor)(?<!\bthat)(?<!\bbut)(?<!\band)(?<!\bwhich)(?<!\bbecause)(?<!\bthe)"
+)
+_QUESTION = re.compile(r"[kyc,]*(?:[mMb]|H)")
+_ASKED = re.compile(r"^[^.!;v]{0,6}\?(?![.,!?]*[yfh]*b?[rcy])")
+
+_FILLER_WORDS = """no not wait actually it that this s is was should must be have been the my final right correct let
+    me check recheck again recompute more precisely rather to just maybe perhaps even correction corrected real true
+    answer value result sorry I we now get mean meant make think of course but so""".split()
+_FILLER = rf"(?:[^\w\n$\\+-]|\b(?:{'|'.join(_FILLER_WORDS)})\b)"
+_REVISED = re.compile(
+    rf"""[\s$.,;:?!)}}\]*(—–-]*+
+        (?: (?:no|nope)(?=\s*[,.;:!—–-]|\s+wait\b)
+          | (?:wait|oops|sorry|hmm|actually|correction|corrected|rather|edit|typo|or|alternatively|otherwise
+              |more\s+precisely)\b
+          | (?:scratch\s+that|make\s+that|I\s+mean|on\s+second\s+thoughts?|should\s+(?:be|have\s+been)
+              |(?:could|might|may)\s+(?:also\s+)?be)\b
+          | [=-]>|→|\\to\b|\\rightarrow\b
+          | (?:but|yet|however|though)\b(?={_FILLER}*?\b(?:s|is|be)\b) )
+        {_FILLER}*+(?=[$\\+\d-]|\(?[A-J]\b)
+      | [^\d$\\\n:]{{1,60}}?(?:(?<!check)(?<!note)(?<!hint)\s*:|\bit(?:['’]s|\s+is))\s+(?=[$+-]?\d[\d.,/]*\$?\W*\Z)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+# A weak model may run on into a next problem; it goes on with this one where it begins with a doubt.
+_NEXT_PROBLEM = re.compile(
+    r"\n\s*\n(?!\W*(?:wait|actually|but|however|hmm|no|nope|correction|edit|update|hang|hold|oops|sorry|on\s+second|i|this|that"
+    r"|my)\b)|\n\s*(?:problem|question|exercise|input|q)\b",
+    re.IGNORECASE,
+)
+
+
+def same_paragraph(after: str) -> str:
+    """What is said of an answer behind it: in its own paragraph, and where a next one goes back to it."""
+    return _NEXT_PROBLEM.split(after[:MAX_AFTER], maxsplit=1)[0]
+
+
+def revised(after: str) -> str | None:
+    """What is said in the stead of an answer right behind it: `8` of ". No, wait, it is 8."."""
+    if match := _REVISED.match(after):
+        return after[match.end() :]
+    words, starts = tokens(after)
+    return after[starts[match.end()] :] if (match := _SAID_ANEW.search(words)) else None
+
+
+def taken_back(after: str) -> bool:
+    """Whether what `after` follows is refuted by it, or asked, or only so on a condition."""
+    rest = same_paragraph(after)
+    words = classes(rest)
+    if _REFUTED.search(words):
+        return True
+    return (
+        (_ASKED.match(words) or _DOUBTED.match(words)) is not None
+        and not _CONFIRMED.search(words)
+        and revised(rest) is None
+    )
+
+
+def asserted(text: str, start: int, end: int, following: str | None) -> bool:
+    """Whether the answer from `start` to `end` is asserted by the words around it.
+
+    `following` is what stands between it and a next answer, `None` if there is none: a first attempt is only taken
+    back by what is called final, right or the like.
+    """
+    before = text[max(0, start - MAX_BEFORE) : start]
+    after = text[end : end + MAX_AFTER]
+    if held_back(before, after) or taken_back(after):
+        return False
+    if _QUESTION.match(_before(before)) and re.match(r"[^.!?\n]*\?", after):
+        return False
+    return not (following and _FIRST_TRY.search(_before(before)) and _IN_THE_END.search(following))
