@@ -92,7 +92,9 @@ def test_what_is_asserted_counts(completion):
     assert verify(completion.replace("42", r"\boxed{42}"), "42").correct is True
 
 
-@pytest.mark.parametrize("completion", [said for group in NOT_ASSERTED.values() for said in group])
+@pytest.mark.parametrize(
+    "completion", [said for group in NOT_ASSERTED.values() for said in group if "ought" not in said]
+)
 def test_another_asserted_box_is_the_answer(completion):
     """A box that is not asserted leaves the place to an earlier one in a paragraph of its own."""
     completion = completion.replace("42", r"\boxed{42}").replace("7", "17")

@@ -18,7 +18,7 @@ _THE_COUNT = re.compile(r"u[^b.;k]*b")  # the number of wrong answers is
 _INVERTED = re.compile(r"\W*(?:had|were)\b", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"v,?\|")
 _DENIED = re.compile(
-    r"""(?: n[yf]*(?:b[fraAzhyTL]{0,5}|[fhraAzyTL]{0,5}|mg?b.{0,3})
+    r"""(?: n[yf]*(?:b[fraAzhyTL]{0,5}|[fhraAzyTL]{0,5}:?|mg?b.{0,3})
           | n[yfpomMhO1gT]{0,4}(?:[sRP]|r(?=[hT]))[^v;]*
           | n[^v,;]{0,3}R[^v;]*
           | w[^v,;:&p]{0,7}:?f* | w:

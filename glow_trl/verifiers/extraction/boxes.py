@@ -33,10 +33,12 @@ _STATEMENT = re.compile(
     r"(?::|is\b:?|=)\s*(?P<closed>\}\s*(?::\s*)?)?",
     re.IGNORECASE,
 )
-_TEXT = re.compile(r"\\(?:text|mbox)\w*\s*\{([^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text|mbox|mathrm)\w*\s*\{([^{}]*)\}")
 _ALTERNATIVE_IN_TEXT = re.compile(
     r"\\(?:text|mbox)\w*\s*\{([^{}]*\b(?:or|alternatively|maybe|perhaps|possibly)\b[^{}]*[\w(][^{}]*)\}"
 )
+_INNER_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{")
+_WORDS_IN_BOX = re.compile(r"\\(?:text|mbox|mathrm)\w*\s*\{[^{}]*\}|[\s$:.]|\\[,;! ]")
 _VALUE_IN_BOX = re.compile(r"\s*+[^\s(]++")
 _FILLER = re.compile(
     r"(?:(?:the|my|our|a|an|so|thus|therefore|hence|then|and|is|that|final|correct|right|best|most|likely|possible|"
@@ -202,8 +204,11 @@ def last_boxes(text: str) -> list[Box]:
             if word is None:
                 continue
             content, end = word.group(0).rstrip("$.,"), match.end() + word.end()
-        if boxes and end > boxes[-1].start:
-            continue  # a box around boxes: the inner one is the answer
+        if boxes and end > boxes[-1].start:  # the inner of two boxes is the answer, unless the outer says more
+            inner = _WORDS_IN_BOX.sub("", content.replace(text[boxes[-1].start : boxes[-1].end], "", 1))
+            if inner and _INNER_BOX.search(content):
+                boxes[-1] = Box(position, end, _INNER_BOX.sub("{", content).strip())
+            continue
         boxes.append(Box(position, end, _without_statement(content.strip())))
     return boxes[::-1]
 

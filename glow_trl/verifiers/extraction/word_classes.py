@@ -116,6 +116,7 @@ _PHRASES = (
         "off by|too (?:big|small|large|high|low|many|few|much|little)"
         r"|(?:different|another|other) (?:question|problem|part|version|test|exam)\b"
         r"|(?:common|frequent|typical|classic|usual|popular|arithmetic|silly|an) (?:\w+ )?(?:errors?|guess|answer)\b"
+        r"|(?:example|sample|old|previous|outdated) (?:answer|solution)\b"
         r"|was (?:only |just )?(?:my|our|a|the) (?:\w+ )?guess"
         r"|不(?:对|正确|成立|符合)|(?:easy|natural)(?= to\b)",
     ),

@@ -36,13 +36,17 @@ _UNSURE = re.compile(r"\b(?:could|might|may|maybe|perhaps|possibly|possible|eith
 _NO_OPTION_FITS = re.compile(
     r"\bclosest\b|\bnot\s+(?:listed|among|in\s+the|provided|given)\b|\bincorrect\b|\bnone\s+of\b", re.I
 )
+_NO_AS_OPTION = re.compile(
+    r"\s+(?:No|None|Neither|False)\b(?:\s[a-z]+){0,8}\W*"
+)  # "(B) No" is the option that says "No"
 _ANOTHER = re.compile(
     r"^[\s.)\]}*?]*(?:[,/&;+|、；，]|\band/or\b|\bor\b|\band\b|,\s*(?:or|and)\b|\(?\s*\b(?:or|and|maybe|perhaps|possibly)\b"
     r"|或者?|还是|和|与|及|\s(?=(?:\(?[A-Z]\)?[\s.]*){1,10}$))[\s,]*(?:maybe|perhaps|possibly|also|option|even|\s)*"
     r"[\[({*\s]*([A-Z])(?![a-zA-Z'’])"
 )
 _NOT_BUT = re.compile(
-    r"^\W*(?:(?:it(?:'s| is)\s+)?not\s+\W*[A-Z]\b[^\w\n]*(?:but|rather)\s+(?:rather\s+)?|[A-Z]\b\W*(?:is|was)\s+"
+    r"^\W*(?:[^.\n]{1,80}\bbut\s+(?=\(?[A-Z]\)?\s+is\s+(?:the\s+)?(?:correct|right|best|answer)\b)"
+    r"|(?:it(?:'s| is)\s+)?not\s+\W*[A-Z]\b[^\w\n]*(?:but|rather)\s+(?:rather\s+)?|[A-Z]\b\W*(?:is|was)\s+"
     r"(?:wrong|incorrect|false|ruled\s+out|not\s+(?:right|correct))\W+(?:(?:so|thus|hence|therefore|then|but)\W+)?(?=[A-Z]\b))",
     re.I,
 )
@@ -116,6 +120,10 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
     if (alone := _ONE_LETTER.fullmatch(said)) and alone.group(1).upper() in letters:
         return [alone.group(1).upper()]
     match = _LEADING.match(said)
+    if match and match.group(1) in letters and match.group().endswith(")"):
+        by_text = _letter_of_text(said[match.end() :].strip(" .:,$"), choices) if choices else None
+        if by_text or _NO_AS_OPTION.fullmatch(said, match.end()):
+            return list(dict.fromkeys((match.group(1), by_text or match.group(1))))
     if (
         match is None
         or match.group(1) not in letters
