@@ -14,25 +14,25 @@ MAX_BEFORE = 300
 MAX_AFTER = 300
 
 _SENTENCE_END = re.compile(r"(?<!\bi\.e)(?<!\be\.g)[.!?](?=\s)|[。！？]|(?<![:,：，\s])\s*\n\s*(?!\s|\\\[|\$\$)")
-_THE_COUNT = re.compile(r"u[^b.;k]*b")  # the number of wrong answers is
+_THE_COUNT = re.compile(r"u[^.;k]*b")  # the number of wrong answers is
 _INVERTED = re.compile(r"\W*(?:had|were)\b", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"v,?\|")
 _DENIED = re.compile(
-    r"""(?: n[yf]*(?:b[fraAzhyTL]{0,5}|[fhraAzyTL]{0,5}:?|mg?b.{0,3})
+    r"""(?: n[yf]*(?:b[fraAzhyTL]{0,5}|[fhraAyTL]{0,4}z?[haA]{0,2}[T:]?|mg?b.{0,3})
           | n[yfpomMhO1gT]{0,4}(?:[sRP]|r(?=[hT]))[^v;]*
-          | n[^v,;]{0,3}R[^v;]*
-          | w[^v,;:&p]{0,7}:?f* | w:
+          | n[^v,;]{0,3}R[^v;]* | [nx][fy]{0,2}z{0,2}h[^v;,&c]*b.{0,3}
+          | w[^v,;:&p]{0,7}:?f* | w[:,]
           | x[fhyTaA]{0,3}z?[fyTaA]{0,2} | xh[^v,;e]*b.{0,4} | [xX]h?$ )$""",
     re.VERBOSE,
 )
 _SAID_BY_OTHERS = re.compile(
     r"""(?: [oO][^k;:v]{0,8}[sSP] | O[yzfo]{0,3}e | O[^vk;,]{0,6}[mM] | [oO]y*A$ | [oO1]y*[mM]y*[esabA]
           | [^p]y*[mM]y*s | (?:^|[^pF])S | (?:^|[^p])[yt]*P | p[yt]*P[^v;,&]*$ | p[yt]*ts
-          | d[fzT]{0,2}[oO] | Q[fz]{0,1}A | A[fz]{1,3}[oO] | f?C[^v;]{0,6} )[^k;]*$""",
+          | d[fzT]{0,2}[oO] | Q[fz]{0,1}A | A[fz]{1,3}[oO] | (?:^|[^p])C[^v;]{0,6} | [LG][^kc;]*mb | ^x[^kc;]*m )[^k;]*$""",
     re.VERBOSE,
 )
 _SUPPOSED = re.compile(r"(?: M[ynz]{0,3}g?b[^v,;&]{0,5} | mgb[^v,;&]{0,5} | Y[^v;]* | q[^;]* )$", re.VERBOSE)
-_CONDITION = re.compile(r"(?:i(?!p[^mb]*[eb])|D)[^k;]*$")
+_CONDITION = re.compile(r"(?:i(?![p1o][^m]*[egbp])|D)[^k;]*$")
 _FIRST_TRY = re.compile(r"t[fz]?[aApPs][^k;c]*$|t[^k;c]{0,3}P[^k;c]*$")
 _IN_THE_END = re.compile(r"\b(?:final|finally|correct\w*|actual\w*|real|really|right|but|however|instead|now)\b", re.I)
 
@@ -66,17 +66,22 @@ def held_back(before: str, after: str = "") -> bool:
 
 
 # What an answer is called behind it: nothing ("..., which is"), "it", "this answer", "my answer"
-_SUBJECT = r"(?:h[zuF]?|[hf]+[tz]?[aA])"
-_START = r"(?:^|[.,;:!?k&c])[ykcf]*"
+_SUBJECT = r"(?:h[zuF]?|[hf]+[tz]?[aA]z?)"
+_START = r"(?:^|[.,;:!?k&c])[ykcf]*(?:p[yzfmsT]{1,4})?"
 _END = r"(?=[.,;!?]|$)"
 _REFUTED = re.compile(
-    rf"""{_START}{_SUBJECT}?[ymMfgt]*b[fyzmMhrk&aATO1]{{0,5}}[wx](?!T|h[^b]|f?h)
+    rf"""{_START}{_SUBJECT}?[ymMfgt]*[bge][fyzemMhrk&auATO1]{{0,5}}w(?!T|h[^b]|f?h)
+       | (?:^|{_START}{_SUBJECT})[ymMfgt]*b[fyzmMhrk&aATO1]{{0,5}}x(?!T|h[^b]|f?h)
+       | {_START}Lb[fy]{{0,2}}w | ^[zey]{{1,2}}f{{1,2}}w
+       | {_START}[hf]+[rzyt]{{0,2}}[aA][mfyk]*b[fyk1av]{{0,3}}G{_END}
+       | {_START}b[yf]*n+[fyzh]{{0,3}}(?:r|f?z?[aA]{_END})
        | {_START}{_SUBJECT}?[ymMfgt]*w(?=[.,;!?k]|$)
        | (?:^|{_START}{_SUBJECT})[ymMfgt]*b?[yf]*n+[fyzhb]{{0,3}}(?:r|[fh]z?[aA]{_END})
-       | (?:^|{_START}{_SUBJECT})[ymMfTb]*X
-       | {_START}(?:{_SUBJECT}?[py]+[mMfTy]*|{_SUBJECT}[mMfTbyg]*|^[mMfTbyg]*|)x(?=[.,;!?]|h|$)
+       | {_START}{_SUBJECT}?[ymMfTb]*X
+       | {_START}(?:{_SUBJECT}?[py]+[mMfTy]*|{_SUBJECT}[mMfTbyg]*|^[mMfTbyg]*|)x(?={_END}|h|H)
+       | (?:^|[.!?])[yk]*x[fh]?z?{_END} | Z
        | {_START}[cky]*p[^v.,]{{0,4}}w
-       | {_START}D | ^b[fyz1]{{0,3}}C | ^mgb | ^bH[^.;vp]*[oO1mMi] | ^[^.;!?vK]{{0,10}}i
+       | {_START}D | ^b[fyz1]{{0,3}}C | ^mgb | ^,?bH[^.;vp]*[oO1mMi] | ^[^.;!?vK]{{0,10}}i(?!p[zse]y)
        | ^,?[|cfh&]*[fyzw]{{0,4}}[oO][mMyfz]{{0,3}}[sSPA]{_END} | ^,?[sS]f*[oO]
        | ^h?b[yf]*t | ^h?f*p?f*mb[^.;v]{{0,8}}i | ^[.,!?]*[kyf]*n(?=[.!?]|$) | ^,?\|n
        | {_START}{_SUBJECT}?y*nb{_END} | (?:^|{_START}h)y*bnh?{_END}
@@ -84,15 +89,15 @@ _REFUTED = re.compile(
     re.VERBOSE,
 )
 _SAID_ANEW = re.compile(
-    rf"{_START}(?:h|[hf]+[tzry]{{0,2}}[aA])(?:[mMfykT]*[be]|[fyk]*(?:mg|g)b)[yfk]*(?=v{_END})|{_START}p[yf]*R(?=v{_END})"
+    rf"{_START}(?:h|[hf]+[tzry]{{0,2}}[aA])(?:[mMfykT]*[be]|[fyk]*(?:mg|g)b)[yfk]*(?=v(?:k|{_END}))|{_START}p[yf]*R(?=v{_END})|{_START}z?j[^.v]*[eb][yf]*(?=v{_END})"
 )
-_CONFIRMED = re.compile(rf"{_START}{_SUBJECT}[yfm]*b[fyz]{{0,3}}[rA]|^[.,!]*[yf]*r{_END}")
+_CONFIRMED = re.compile(rf"{_START}{_SUBJECT}[yfm]*b[fyz]{{0,3}}[rA]|^[.,!]*[yf]*r{_END}|J")
 _DOUBTED = re.compile(r"[.!?,]*[k,]*W")
 _COUNTED = re.compile(
     r"\s*(?:[a-z]{3,})\b(?<!\bfor)(?<!\bthat)(?<!\bbut)(?<!\band)(?<!\bwhich)(?<!\bbecause)(?<!\bthe)"
 )
 _QUESTION = re.compile(r"[kyc,]*(?:[mMb]|H)")
-_ASKED = re.compile(r"^[^.!;v]{0,6}\?(?![.,!?]*[yfh]*b?[rcy])")
+_ASKED = re.compile(r"^[^.!;v]{0,6}\?(?![.,!?]*(?:J|[yfh]*b?r(?=[.,;!?]|$)))")
 
 _FILLER_WORDS = """no not wait actually it that this s is was should must be have been the my final right correct let
     me check recheck again recompute more precisely rather to just maybe perhaps even correction corrected real true
@@ -135,7 +140,7 @@ def revised(after: str) -> str | None:
 def taken_back(after: str) -> bool:
     """Whether what `after` follows is refuted by it, or asked, or only so on a condition."""
     rest = same_paragraph(after)
-    words = classes(rest)
+    words = classes(rest).replace(",k,", "")
     if _REFUTED.search(words):
         return True
     return (

@@ -9,12 +9,13 @@ _WORDS = {
     "n": """not never no nor neither cannot refuse refuses unlikely hesitate disagree none nobody nothing without
         hardly nope nicht kein keine keinen nie nein non pas jamais ningún nunca jamás não nem не нет ни никогда ≠
         \\ne \\neq != 不是 不为 不等于 没 没有 并不 并非 绝非 绝不 不可能 不应 不应该 不会 不能 ない""",
-    "j": "fix fixed fixing correcting corrected avoid avoiding avoided repairing spotted",
+    "j": """fix fixed fixing correcting corrected avoid avoiding avoided repairing spotted adding including
+        accounting correction""",
     "r": """right correct true valid acceptable accepted allowed permitted possible accurate work works worked fit
         fits hold holds satisfy satisfies solve solves check count add match matches richtig korrekt wahr vrai
         vraie exact correcto correcta cierto certo correto correta corretto corretta vero верно правильно
         правильный 正确 对 成立 符合 正しい""",
-    "R": "case way chance mean means meant imply implies follow follows evidence reason longer",
+    "R": "case way chance mean means meant imply implies follow follows evidence reason longer circumstances",
     # what is said to be the answer, and what else an answer may be called
     "A": """answer answers solution guess conclusion response reasoning approach method derivation argument logic
         attempt réponse antwort lösung respuesta resposta risposta solución ответ 答案""",
@@ -33,13 +34,14 @@ _WORDS = {
     "o": """student students friend friends teacher professor colleague classmate neighbor neighbour brother sister
         textbook book author he she they guy partner opponent tutor wikipedia internet website forum calculator
         model chatgpt ai assistant reviewer intuition freund schüler ami amis élève élèves amigo amigos alumno
-        estudiante aluno amico studente studenti друг ученик 同学 学生 朋友 别人 老师 他 她 有人""",
-    "O": """someone somebody people person everyone everybody anybody anyone solver solvers beginner beginners
-        novice novices some many most several few leute manche jemand einige viele alguien algunos muchos alguns
-        muitos alguém alcuni molti qualcuno certains quelqu'un beaucoup некоторые многие кто-то""",
+        estudiante aluno amico studente studenti друг ученик 同学 学生 朋友 别人 老师 他 她 有人 chatbot blog
+        edition hint wolfram""",
+    "O": """someone somebody everyone everybody anybody anyone solver solvers beginner beginners novice novices
+        some many most several few leute manche jemand einige viele alguien algunos muchos alguns muitos alguém
+        alcuni molti qualcuno certains quelqu'un beaucoup некоторые многие кто-то uno""",
     "1": "one you man",
     "p": "I we let ich wir je j'ai nous yo noi я мы 我 我们",
-    "F": "problem question statement theorem formula lemma equation definition identity table graph hint",
+    "F": "problem question statement theorem formula lemma equation definition identity table graph",
     "d": "according laut selon según segundo secondo согласно",
     # conclusions, contrasts, joints
     "c": """so therefore thus hence consequently accordingly daher somit donc entonces portanto quindi значит итак
@@ -53,23 +55,26 @@ _WORDS = {
         become becomes seem seems look looks remains 是 为""",
     "e": """get gets got obtain obtains obtained find finds found give gives gave giving leave leaves leaving left
         yield yields lead leads led produce produces reach reaches reached arrive arrives end ends made make makes
-        得 得到""",
+        得 得到 contains contain erhält erhalten obtient obtenons получим ergibt""",
     "g": "have has had having",
-    "s": """say saying said tell told write writes wrote writing put puts pick picks picked choose chooses chose
-        report reports reported reply replied think thinking believe claim claiming conclude concludes concluded
-        announce declare suggest suggests suggested propose proposes expect expects swear bet guessed call offer
-        argue insist suspect mark marked box dire disent sagen sagte schreiben decir dicen dijo dizer disse dicono
-        penser croire glauben denken говорят сказал скажет думают 说 写 认为 觉得 以为 猜""",
+    "s": """say saying tell write writes wrote writing put puts pick picks picked choose chooses chose report
+        reports reported reply replied think thinking believe claim claiming conclude concludes concluded announce
+        declare suggest suggests suggested propose proposes expect expects swear bet guessed call offer argue
+        insist suspect mark marked box dire disent sagen sagte schreiben decir dicen dijo dizer disse dicono penser
+        croire glauben denken говорят сказал скажет думают 说 写 认为 觉得 以为 猜 lists listed meinen zu-sagen
+        répondent répondre antworten antwortet responden responder respondem rispondono rispondere diriam direbbero
+        dirían diraient скажут отвечают ответить 会得到 会得 得出 glaube direi""",
     "S": """says thinks claims believes guesses insists argues asserts swears maintains alleges suspects sagt
-        behauptet denkt glaubt meint dit pense croit dice cree piensa diz acha pensa говорит думает считает""",
-    "P": "thought believed claimed argued insisted suspected dachte glaubte pensaba",
+        behauptet denkt glaubt meint dit pense croit dice cree piensa diz acha pensa говорит думает считает said
+        told claimed""",
+    "P": "thought believed argued insisted suspected dachte glaubte pensaba almost-wrote",
     "C": """claim suggestion hypothesis conjecture candidate proposal rumor rumour proposed alleged so-called
         purported hypothetical distractor decoy""",
     "H": "what",
     "K": "because since denn weil puisque porque perché потому 因为",
     "W": "wait oops hmm sorry",
     "X": "ignores forgets overlooks neglects misses omits fails fail failed miscounts",
-    "w": "✗ ✘ ❌ 错 误 错误 間違 間違い 誤り 違います",
+    "w": "✗ ✘ ❌ 错 误 错误 間違 間違い 誤り 違います 忘 不然 漏",
     "x": "排除 舍去",
     "t": "first initial initially originally previously earlier previous original old",
     "f": """the a an my our your of in at for with by as do does did final finally der die ein eine dass le la les
@@ -77,17 +82,19 @@ _WORDS = {
         quite very su seine votre ought""",
     "h": "it that this these those which das dies ce cela ça c'est eso esto isso isto questo это 这 那 此 该",
     "T": "to zu для",
+    "J": "yes yeah indeed exactly oui ja sí да 是的",
+    "G": "less more larger smaller greater higher lower bigger fewer different",
     "L": "other others another there everything anything remaining rest",
     "u": "number probability chance fraction percentage percent count amount proportion product average ways",
     "y": """also only still then even often sometimes always too rather likely probably certainly definitely
-        clearly obviously surely well""",
+        clearly obviously surely well please almost nearly""",
 }
 _CLASS = {word: letter for letter, words in _WORDS.items() for word in words.split()}
 _STEMS = (
     # errors; what is done with them; what an answer does that is one
     (
         "w",
-        r"""(?:wrong|incorrec|mista[ck]|erron|err(?:eu?r|ad[oa])|naiv|careless|hast[iy]|tempt|mislead|misread|miscalc|misprint
+        r"""(?:wrong|incorrec|mista[ck]|erron|err(?:eu?r|ad[oa])|naiv|careless|mis(?:typ|count|appl|interp|concep|underst|judg)|forgot|overlooked|missed|dropped|hast[iy]|tempt|mislead|misread|miscalc|misprint
         |fals(?:[aeo]?|ch|ely)$|fehler|flaw|fallac|bogus|invalid|untrue|inaccura|faux|fausse|equivocad|mal$|sbagl|невер
         |неправ|ошиб|trap$|pitfall|blunder|slip|typo|oversight|fool|absurd|nonsens|impossib|extraneous|spurious
         |premature|sloppy|sloppil|lazy|lazily|superficial|kidding|joking|refuted|disprov|debunk
@@ -105,7 +112,18 @@ _STEM = tuple((letter, re.compile(pattern, re.VERBOSE)) for letter, pattern in _
 # Several words of one class
 _PHRASES = (
     ("z", "false (?:positive|negative|alarm)s?"),
-    ("f", "if and only if|(?:even|as) if|nothing but|none other than|no (?:less|more) than|没错|不错"),
+    ("Z", r"count\w* (?:\w+ ){0,4}twice|twice counted"),
+    ("i", "provided that|in case|as long as"),
+    (
+        "P",
+        "(?:almost|nearly) (?:wrote|said|answered|put|chose|picked|concluded)"
+        "|(?:going|about|inclined) to (?:say|answer|write)",
+    ),
+    (
+        "f",
+        "if and only if|(?:can(?:'t|not)|could(?:n't| not)) be anything (?:but|other than)|(?:even|as) if|nothing but"
+        "|none other than|no (?:less|more) than|没错|不错",
+    ),
     (
         "x",
         "(?:rather|other) than|instead of|opposed to|anything (?:but|except)|(?:far|different) from"
@@ -114,15 +132,17 @@ _PHRASES = (
     (
         "w",
         "off by|too (?:big|small|large|high|low|many|few|much|little)"
-        r"|(?:different|another|other) (?:question|problem|part|version|test|exam)\b"
+        r"|(?:different|another|other) (?:question|problem|part|case|version|test|exam|exercise)\b"
+        r"|une? (?:error|erreur|errore)|um erro|ein fehler"
         r"|(?:common|frequent|typical|classic|usual|popular|arithmetic|silly|an) (?:\w+ )?(?:errors?|guess|answer)\b"
         r"|(?:example|sample|old|previous|outdated) (?:answer|solution)\b"
         r"|was (?:only |just )?(?:my|our|a|the) (?:\w+ )?guess"
-        r"|不(?:对|正确|成立|符合)|(?:easy|natural)(?= to\b)",
+        r"|不(?:对|正确|成立|符合)|(?:easy|natural)(?= to (?:say|answer|think|conclude|guess|assume|believe)\b)",
     ),
     ("u", "(?:number|sum|how many) of"),
     ("b", "(?:turn|prove)(?:s|d|ed)? (?:out to be|to be|out)"),
-    ("W", "h[oa](?:ld|ng) on"),
+    ("W", r"h[oa](?:ld|ng) on|let me (?:re\w+|think again)"),
+    ("s", "c[ao]me up with"),
     ("t", r"used to(?= \w)|at first"),
     ("k", "in (?:fact|reality|truth)"),
 )
@@ -139,8 +159,12 @@ _TOKEN = re.compile(
 _MARKS = str.maketrans("。，；：！？、—–-()", ".,;:!?,,,,,,")
 
 
+_ELIDED = re.compile(r"^(?:n|d|l|qu|s)'(?=\w{3})")
+
+
 def _class_of(word: str) -> str:
-    lower = word if word == "I" else word.lower().replace("’", "'").removeprefix("n'")
+    lower = word if word == "I" else word.lower().replace("’", "'")
+    lower = _ELIDED.sub("", lower)
     if letter := _CLASS.get(lower):
         return letter
     if lower.endswith("n't"):
@@ -151,13 +175,17 @@ def _class_of(word: str) -> str:
         if ending == "s":
             return "Q" if letter in "oO1z" else letter + "b"  # the student's, that's
         return letter + {"d": "m", "m": "b", "re": "b"}.get(ending, "")
+    if lower.endswith(("amos", "emos", "imos", "iamo")):
+        return "p"  # multiplicamos, moltiplichiamo
+    if lower.endswith("s") and _CLASS.get(lower[:-1]) == "o":
+        return "o"
     for letter, pattern in _STEM:
         if pattern.match(lower):
             return letter
     return "y" if lower.endswith("ly") else "z"
 
 
-_ERROR_UNDONE = re.compile(r"[nj][fzaALyh]{0,2}[wxX]")  # no mistake, not wrong, fixing the error, never ignores
+_ERROR_UNDONE = re.compile(r"[nj][fzaALyhe]{0,2}[wxXZ]")  # no mistake, not wrong, fixing the error, never ignores
 
 
 def tokens(text: str) -> tuple[str, list[int]]:
