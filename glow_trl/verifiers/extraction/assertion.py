@@ -19,21 +19,25 @@ _INVERTED = re.compile(r"\W*(?:had|were)\b", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"v,?\|")
 _DENIED = re.compile(
     r"""(?: n[yf]*(?:b[fraAzhyTL]{0,5}|[fhraAyTL]{0,4}z?[haA]{0,2}[T:]?|mg?b.{0,3})
-          | n[yfpomMhO1gT]{0,4}(?:[sRP]|r(?=[hT]))[^v;]*
+          | n[yfpomMhO1gT]{0,4}(?:[sERP]|r(?=[hT]))[^v;]*
           | n[^v,;]{0,3}R[^v;]* | [nx][fy]{0,2}z{0,2}h[^v;,&c]*b.{0,3}
           | w[^v,;:&p]{0,7}:?f* | w[:,]
           | x[fhyTaA]{0,3}z?[fyTaA]{0,2} | xh[^v,;e]*b.{0,4} | [xX]h?$ )$""",
     re.VERBOSE,
 )
 _SAID_BY_OTHERS = re.compile(
-    r"""(?: [oO][^k;:v]{0,8}[sSP] | O[yzfo]{0,3}e | O[^vk;,]{0,6}[mM] | [oO]y*A$ | [oO1]y*[mM]y*[esabA]
-          | [^p]y*[mM]y*s | (?:^|[^pF])S | (?:^|[^p])[yt]*P | p[yt]*P[^v;,&]*$ | p[yt]*ts
-          | d[fzT]{0,2}[oO] | Q[fz]{0,1}A | A[fz]{1,3}[oO] | (?:^|[^p])C[^v;]{0,6} | [LG][^kc;]*mb | ^x[^kc;]*m )[^k;]*$""",
+    r"""(?: [oON][^k;:v]{0,8}[sSP] | [oON1]y*[mM]y*[sA] | [oO]y*[mM]?y*[AE]$ | [^p]y*[mM]y*(?:s|E$)
+          | (?:^|[^pFv])S | (?:^|[^p])[yt]*P | p[yt]*P[^v;,&]*$ | p[yt]*ts
+          | d[fzT]{0,2}[oO] | Q[fz]{0,1}A | A[fz]{1,3}[oO] | (?:^|[^p])C[^v;]{0,6} )[^k;]*$""",
     re.VERBOSE,
 )
-_SUPPOSED = re.compile(r"(?: M[ynz]{0,3}g?b[^v,;&]{0,5} | mgb[^v,;&]{0,5} | Y[^v;]* | q[^;]* )$", re.VERBOSE)
-_CONDITION = re.compile(r"(?:i(?![p1o][^m]*[egbp])|D)[^k;]*$")
-_FIRST_TRY = re.compile(r"t[fz]?[aApPs][^k;c]*$|t[^k;c]{0,3}P[^k;c]*$")
+# What others get, or what one would get elsewhere, and on a condition
+_GOT_ELSEWHERE = re.compile(
+    r"(?:O[yzfo]{0,3}e|O[^vk;,]{0,6}[mM]|[oO1]y*[mM]y*[eba]|M[ynz]{0,3}g?b[fyahAT]{0,5}$|mgb[^v,;&]{0,5}$|[LG][^kc;]*mb|^x[^kc;]*m|i(?![p1oN][^m]*[egbp])|D)[^k;]*$"
+)
+_SUPPOSED = re.compile(r"(?: Y[^v;]* | q[^;]* )$", re.VERBOSE)
+_COMPUTED = re.compile(r"(?:[=<>≡≈]|\\(?:equiv|approx|leq?|geq?|cong|sim))[\s$\\(&]*$")
+_FIRST_TRY = re.compile(r"2[^k;c]*$|t[fz]?[aApPs][^k;c]*$|t[^k;c]{0,3}P[^k;c]*$")
 _IN_THE_END = re.compile(r"\b(?:final|finally|correct\w*|actual\w*|real|really|right|but|however|instead|now)\b", re.I)
 
 
@@ -57,12 +61,19 @@ def _before(text: str) -> str:
 def held_back(before: str, after: str = "") -> bool:
     """Whether a sentence denies, supposes or asks what stands between `before` and `after`, or says it of others."""
     words = _before(before)
+    computed = _COMPUTED.search(before) is not None  # if a book costs 6 dollars, 7 would cost 6 * 7 =
+    if computed:
+        words = words[words.rfind("K") + 1 :]
     if _DENIED.search(words) or _SUPPOSED.search(words):
         return True
     # "The student wrote 42 letters" tells what they wrote.
-    if _SAID_BY_OTHERS.search(words) and not (words[-1] in "sA" and _COUNTED.match(after)):
+    if _SAID_BY_OTHERS.search(words) and not (words[-1] in "sAE" and _COUNTED.match(after)):
         return True
-    return _CONDITION.search(words) is not None and not _CONFIRMED.search(classes(same_paragraph(after)))
+    return (
+        not computed
+        and _GOT_ELSEWHERE.search(words) is not None
+        and not _CONFIRMED.search(classes(same_paragraph(after)))
+    )
 
 
 # What an answer is called behind it: nothing ("..., which is"), "it", "this answer", "my answer"
@@ -72,7 +83,7 @@ _END = r"(?=[.,;!?]|$)"
 _REFUTED = re.compile(
     rf"""{_START}{_SUBJECT}?[ymMfgt]*[bge][fyzemMhrk&auATO1]{{0,5}}w(?!T|h[^b]|f?h)
        | (?:^|{_START}{_SUBJECT})[ymMfgt]*b[fyzmMhrk&aATO1]{{0,5}}x(?!T|h[^b]|f?h)
-       | {_START}Lb[fy]{{0,2}}w | ^[zey]{{1,2}}f{{1,2}}w
+       | {_START}Vb[fy]{{0,2}}w | ^[zey]{{1,2}}f{{1,2}}w
        | {_START}[hf]+[rzyt]{{0,2}}[aA][mfyk]*b[fyk1av]{{0,3}}G{_END}
        | {_START}b[yf]*n+[fyzh]{{0,3}}(?:r|f?z?[aA]{_END})
        | {_START}{_SUBJECT}?[ymMfgt]*w(?=[.,;!?k]|$)
@@ -81,9 +92,9 @@ _REFUTED = re.compile(
        | {_START}(?:{_SUBJECT}?[py]+[mMfTy]*|{_SUBJECT}[mMfTbyg]*|^[mMfTbyg]*|)x(?={_END}|h|H)
        | (?:^|[.!?])[yk]*x[fh]?z?{_END} | Z
        | {_START}[cky]*p[^v.,]{{0,4}}w
-       | {_START}D | ^b[fyz1]{{0,3}}C | ^mgb | ^,?bH[^.;vp]*[oO1mMi] | ^[^.;!?vK]{{0,10}}i(?!p[zse]y)
-       | ^,?[|cfh&]*[fyzw]{{0,4}}[oO][mMyfz]{{0,3}}[sSPA]{_END} | ^,?[sS]f*[oO]
-       | ^h?b[yf]*t | ^h?f*p?f*mb[^.;v]{{0,8}}i | ^[.,!?]*[kyf]*n(?=[.!?]|$) | ^,?\|n
+       | {_START}D | ^b[fyz1]{{0,3}}C | ^mgb | ^,?bH[^.;vp]*[oON1mMi]
+       | ^,?[|cfh&]*[fyzw]{{0,4}}[oON][mMyfz]{{0,3}}[sSPA]{_END} | ^,?[sS]f*[oO]
+       | ^h?b[yf]*2 | ^h?f*p?f*mb[^.;v]{{0,8}}i | ^[.,!?]*[ky]*n(?=[.!?]|$) | ^,?\|n
        | {_START}{_SUBJECT}?y*nb{_END} | (?:^|{_START}h)y*bnh?{_END}
     """,
     re.VERBOSE,
@@ -91,6 +102,7 @@ _REFUTED = re.compile(
 _SAID_ANEW = re.compile(
     rf"{_START}(?:h|[hf]+[tzry]{{0,2}}[aA])(?:[mMfykT]*[be]|[fyk]*(?:mg|g)b)[yfk]*(?=v(?:k|{_END}))|{_START}p[yf]*R(?=v{_END})|{_START}z?j[^.v]*[eb][yf]*(?=v{_END})"
 )
+_ON_CONDITION = re.compile(r"[^.;!?vK]{0,10}i(?!p[zse]y)")
 _CONFIRMED = re.compile(rf"{_START}{_SUBJECT}[yfm]*b[fyz]{{0,3}}[rA]|^[.,!]*[yf]*r{_END}|J")
 _DOUBTED = re.compile(r"[.!?,]*[k,]*W")
 _COUNTED = re.compile(
@@ -137,11 +149,11 @@ def revised(after: str) -> str | None:
     return after[starts[match.end()] :] if (match := _SAID_ANEW.search(words)) else None
 
 
-def taken_back(after: str) -> bool:
-    """Whether what `after` follows is refuted by it, or asked, or only so on a condition."""
+def taken_back(after: str, before: str = "") -> bool:
+    """Whether what stands between `before` and `after` is refuted by what follows, or asked, or so on a condition."""
     rest = same_paragraph(after)
     words = classes(rest).replace(",k,", "")
-    if _REFUTED.search(words):
+    if _REFUTED.search(words) or (_ON_CONDITION.match(words) and not _COMPUTED.search(before)):
         return True
     return (
         (_ASKED.match(words) or _DOUBTED.match(words)) is not None
@@ -158,7 +170,7 @@ def asserted(text: str, start: int, end: int, following: str | None) -> bool:
     """
     before = text[max(0, start - MAX_BEFORE) : start]
     after = text[end : end + MAX_AFTER]
-    if held_back(before, after) or taken_back(after):
+    if held_back(before, after) or taken_back(after, before):
         return False
     if _QUESTION.match(_before(before)) and re.match(r"[^.!?\n]*\?", after):
         return False

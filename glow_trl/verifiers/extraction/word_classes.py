@@ -32,10 +32,9 @@ _WORDS = {
     "q": "whether wonder wondering ob ли 是否 か",
     # persons and things other than the writer, some of them, anyone, the writer, the problem
     "o": """student students friend friends teacher professor colleague classmate neighbor neighbour brother sister
-        textbook book author he she they guy partner opponent tutor wikipedia internet website forum calculator
-        model chatgpt ai assistant reviewer intuition freund schüler ami amis élève élèves amigo amigos alumno
-        estudiante aluno amico studente studenti друг ученик 同学 学生 朋友 别人 老师 他 她 有人 chatbot blog
-        edition hint wolfram""",
+        textbook book author guy partner opponent tutor wikipedia internet website forum calculator model chatgpt
+        ai assistant reviewer intuition freund schüler ami amis élève élèves amigo amigos alumno estudiante aluno
+        amico studente studenti друг ученик 同学 学生 朋友 别人 老师 他 她 有人 chatbot blog edition hint wolfram""",
     "O": """someone somebody everyone everybody anybody anyone solver solvers beginner beginners novice novices
         some many most several few leute manche jemand einige viele alguien algunos muchos alguns muitos alguém
         alcuni molti qualcuno certains quelqu'un beaucoup некоторые многие кто-то uno""",
@@ -55,25 +54,25 @@ _WORDS = {
         become becomes seem seems look looks remains 是 为""",
     "e": """get gets got obtain obtains obtained find finds found give gives gave giving leave leaves leaving left
         yield yields lead leads led produce produces reach reaches reached arrive arrives end ends made make makes
-        得 得到 contains contain erhält erhalten obtient obtenons получим ergibt""",
+        得 得到 contains contain erhält erhalten obtient obtenons получим ergibt making""",
     "g": "have has had having",
-    "s": """say saying tell write writes wrote writing put puts pick picks picked choose chooses chose report
-        reports reported reply replied think thinking believe claim claiming conclude concludes concluded announce
-        declare suggest suggests suggested propose proposes expect expects swear bet guessed call offer argue
-        insist suspect mark marked box dire disent sagen sagte schreiben decir dicen dijo dizer disse dicono penser
-        croire glauben denken говорят сказал скажет думают 说 写 认为 觉得 以为 猜 lists listed meinen zu-sagen
-        répondent répondre antworten antwortet responden responder respondem rispondono rispondere diriam direbbero
-        dirían diraient скажут отвечают ответить 会得到 会得 得出 glaube direi""",
+    "s": """say saying tell reply replied think thinking believe claim claiming conclude concludes concluded
+        announce declare suggest suggests suggested propose proposes swear bet guessed argue insist suspect dire
+        disent sagen sagte schreiben decir dicen dijo dizer disse dicono penser croire glauben denken говорят
+        сказал скажет думают 说 写 认为 觉得 以为 猜 meinen zu-sagen répondent répondre antworten antwortet
+        responden responder respondem rispondono rispondere diriam direbbero dirían diraient скажут отвечают
+        ответить 会得到 会得 得出 glaube direi told""",
+    "E": """write writes wrote writing put puts pick picks picked choose chooses chose report reports reported call
+        offer mark marked box list lists listed""",
     "S": """says thinks claims believes guesses insists argues asserts swears maintains alleges suspects sagt
-        behauptet denkt glaubt meint dit pense croit dice cree piensa diz acha pensa говорит думает считает said
-        told claimed""",
+        behauptet denkt glaubt meint dit pense croit cree piensa diz acha pensa говорит думает считает said claimed""",
     "P": "thought believed argued insisted suspected dachte glaubte pensaba almost-wrote",
-    "C": """claim suggestion hypothesis conjecture candidate proposal rumor rumour proposed alleged so-called
-        purported hypothetical distractor decoy""",
+    "C": """claim suggestion hypothesis conjecture proposal rumor rumour proposed alleged so-called purported
+        hypothetical distractor decoy""",
     "H": "what",
     "K": "because since denn weil puisque porque perché потому 因为",
     "W": "wait oops hmm sorry",
-    "X": "ignores forgets overlooks neglects misses omits fails fail failed miscounts",
+    "X": "ignores forgets overlooks neglects omits fails fail failed miscounts",
     "w": "✗ ✘ ❌ 错 误 错误 間違 間違い 誤り 違います 忘 不然 漏",
     "x": "排除 舍去",
     "t": "first initial initially originally previously earlier previous original old",
@@ -84,7 +83,9 @@ _WORDS = {
     "T": "to zu для",
     "J": "yes yeah indeed exactly oui ja sí да 是的",
     "G": "less more larger smaller greater higher lower bigger fewer different",
-    "L": "other others another there everything anything remaining rest",
+    "V": "there",
+    "N": "he she they",
+    "L": "other others another everything anything remaining rest",
     "u": "number probability chance fraction percentage percent count amount proportion product average ways",
     "y": """also only still then even often sometimes always too rather likely probably certainly definitely
         clearly obviously surely well please almost nearly""",
@@ -94,7 +95,7 @@ _STEMS = (
     # errors; what is done with them; what an answer does that is one
     (
         "w",
-        r"""(?:wrong|incorrec|mista[ck]|erron|err(?:eu?r|ad[oa])|naiv|careless|mis(?:typ|count|appl|interp|concep|underst|judg)|forgot|overlooked|missed|dropped|hast[iy]|tempt|mislead|misread|miscalc|misprint
+        r"""(?:wrong|incorrec|mista[ck]|erron|err(?:eu?r|ad[oa])|naiv|careless|mis(?:typ|count|appl|interp|concep|underst|judg)|forgot|overlooked|hast[iy]|tempt|mislead|misread|miscalc|misprint
         |fals(?:[aeo]?|ch|ely)$|fehler|flaw|fallac|bogus|invalid|untrue|inaccura|faux|fausse|equivocad|mal$|sbagl|невер
         |неправ|ошиб|trap$|pitfall|blunder|slip|typo|oversight|fool|absurd|nonsens|impossib|extraneous|spurious
         |premature|sloppy|sloppil|lazy|lazily|superficial|kidding|joking|refuted|disprov|debunk
@@ -111,7 +112,8 @@ _STEMS = (
 _STEM = tuple((letter, re.compile(pattern, re.VERBOSE)) for letter, pattern in _STEMS)
 # Several words of one class
 _PHRASES = (
-    ("z", "false (?:positive|negative|alarm)s?"),
+    ("S", "dice que"),
+    ("z", "mistakes|errors|false (?:positive|negative|alarm)s?"),
     ("Z", r"count\w* (?:\w+ ){0,4}twice|twice counted"),
     ("i", "provided that|in case|as long as"),
     (
@@ -133,7 +135,7 @@ _PHRASES = (
         "w",
         "off by|too (?:big|small|large|high|low|many|few|much|little)"
         r"|(?:different|another|other) (?:question|problem|part|case|version|test|exam|exercise)\b"
-        r"|une? (?:error|erreur|errore)|um erro|ein fehler"
+        r"|(?:(?<=\bI\s)|(?<=\bwe\s))(?:missed|dropped|lost|omitted)\b|une? (?:error|erreur|errore)|um erro|ein fehler"
         r"|(?:common|frequent|typical|classic|usual|popular|arithmetic|silly|an) (?:\w+ )?(?:errors?|guess|answer)\b"
         r"|(?:example|sample|old|previous|outdated) (?:answer|solution)\b"
         r"|was (?:only |just )?(?:my|our|a|the) (?:\w+ )?guess"
@@ -141,6 +143,11 @@ _PHRASES = (
     ),
     ("u", "(?:number|sum|how many) of"),
     ("b", "(?:turn|prove)(?:s|d|ed)? (?:out to be|to be|out)"),
+    (
+        "2",
+        "(?:my|our|an?) (?:first|initial|old|original|previous) "
+        "(?:guess|try|attempt|thought|idea|answer|draft|instinct)",
+    ),
     ("W", r"h[oa](?:ld|ng) on|let me (?:re\w+|think again)"),
     ("s", "c[ao]me up with"),
     ("t", r"used to(?= \w)|at first"),
@@ -148,7 +155,7 @@ _PHRASES = (
 )
 _CJK = sorted((word for word in _CLASS if "\u3040" <= word[0] <= "\u9fff"), key=len, reverse=True)
 _TOKEN = re.compile(
-    "|".join(f"(?P<{letter}{index}>{said})".replace(" ", r"\s+") for index, (letter, said) in enumerate(_PHRASES))
+    "|".join(f"(?P<c{letter}_{index}>{said})".replace(" ", r"\s+") for index, (letter, said) in enumerate(_PHRASES))
     + r"|(?P<value>\$\$[^$]+\$\$|\$[^$]+\$|\\\(.+?\\\)|\\\[.+?\\\]|\\boxed\s*\{(?:[^{}]|\{[^{}]*\})*\}"
     r"|\d[\d.,]*(?<![.,])|\([A-J]\)|(?<![a-zA-Z])(?-i:[B-HJ-Z])(?![a-zA-Z'’])"
     r"|(?<![a-zA-Z])(?-i:A)(?=\W*(?:$|\b(?:is|are|was|and|or|nor|but)\b)))"
@@ -198,7 +205,7 @@ def tokens(text: str) -> tuple[str, list[int]]:
         elif kind == "value":
             letters = "v"
         elif kind != "word":
-            letters = kind[0]
+            letters = kind[1]
         elif said == "I" or len(said) > 1 or not said.isascii() or said in "a=":
             letters = _class_of(said)
         else:
