@@ -14,26 +14,27 @@ MAX_BEFORE = 300
 MAX_AFTER = 300
 
 _SENTENCE_END = re.compile(r"(?<!\bi\.e)(?<!\be\.g)[.!?](?=\s)|[。！？]|(?<![:,：，\s])\s*\n\s*(?!\s|\\\[|\$\$)")
-_THE_COUNT = re.compile(r"u[^.;k]*b")  # the number of wrong answers is
+_THE_COUNT = re.compile(r"u[^.;kc]*b")  # the number of wrong answers is
 _INVERTED = re.compile(r"\W*(?:had|were)\b", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"v,?\|")
 _DENIED = re.compile(
     r"""(?: n[yf]*(?:b[fraAzhyTL]{0,5}|[fhraAyTL]{0,4}z?[haA]{0,2}[T:]?|mg?b.{0,3})
           | n[yfpomMhO1gT]{0,4}(?:[sERP]|r(?=[hT]))[^v;]*
           | n[^v,;]{0,3}R[^v;]* | [nx][fy]{0,2}z{0,2}h[^v;,&c]*b.{0,3}
-          | w[^v,;:&p]{0,7}:?f* | w[:,]
+          | (?<!b)w[^v,;:&]{0,9}:?f* | bw[^v,;:&p]{0,7} | w[:,] | xb[fh]* | n[fy]*[hA]bf* | n[yfmM]*[eg]f*
+          | [aAh]b[yf]*Gz
           | x[fhyTaA]{0,3}z?[fyTaA]{0,2} | xh[^v,;e]*b.{0,4} | [xX]h?$ )$""",
     re.VERBOSE,
 )
 _SAID_BY_OTHERS = re.compile(
-    r"""(?: [oON][^k;:v]{0,8}[sSP] | [oON1]y*[mM]y*[sA] | [oO]y*[mM]?y*[AE]$ | [^p]y*[mM]y*(?:s|E$)
+    r"""(?: [oON][^k;:v]{0,8}[sSP] | [oON1]y*[mM]y*[sA] | [oO][fy]*[mM]?y*[AE]$ | [^p]y*[mM]y*(?:s|E$)
           | (?:^|[^pFv])S | (?:^|[^p])[yt]*P | p[yt]*P[^v;,&]*$ | p[yt]*ts
           | d[fzT]{0,2}[oO] | Q[fz]{0,1}A | A[fz]{1,3}[oO] | (?:^|[^p])C[^v;]{0,6} )[^k;]*$""",
     re.VERBOSE,
 )
 # What others get, or what one would get elsewhere, and on a condition
 _GOT_ELSEWHERE = re.compile(
-    r"(?:O[yzfo]{0,3}e|O[^vk;,]{0,6}[mM]|[oO1]y*[mM]y*[eba]|M[ynz]{0,3}g?b[fyahAT]{0,5}$|mgb[^v,;&]{0,5}$|[LG][^kc;]*mb|^x[^kc;]*m|i(?![p1oN][^m]*[egbp])|D)[^k;]*$"
+    r"(?:O[yzfo]{0,3}e|O[^vk;,]{0,6}[mM]|[oO1]y*[mM]y*[eba]|M[ynz]{0,3}g?b[fyahAT]{0,5}$|mgb[^v,;&]{0,5}$|[LG][^kc;]*mb|^x[^kc;]*m|i(?![p1oN][^m]*$)|D)[^k;]*$"
 )
 _SUPPOSED = re.compile(r"(?: Y[^v;]* | q[^;]* )$", re.VERBOSE)
 _COMPUTED = re.compile(r"(?:[=<>≡≈]|\\(?:equiv|approx|leq?|geq?|cong|sim))[\s$\\(&]*$")
@@ -52,7 +53,7 @@ def _before(text: str) -> str:
     inside = "" if opened < 0 else classes(text[opened + 1 :]).replace("v", "")
     inverted = _INVERTED.match(text)  # had the coin been fair
     words = ("i" if inverted else "") + classes(text if opened < 0 else text[:opened]) + inside
-    words = _ALTERNATIVE.sub("", _THE_COUNT.sub("ub", words))
+    words = _ALTERNATIVE.sub("", _THE_COUNT.sub("ub", words)).replace("ik", "i")
     words = words[max(words.rfind("k"), words.rfind(";")) + 1 :]
     concluded = words.rfind("c")  # what would follow from a condition is no conclusion
     return words if "i" in words[:concluded] and "m" in words else words[concluded + 1 :]
@@ -78,23 +79,25 @@ def held_back(before: str, after: str = "") -> bool:
 
 # What an answer is called behind it: nothing ("..., which is"), "it", "this answer", "my answer"
 _SUBJECT = r"(?:h[zuF]?|[hf]+[tz]?[aA]z?)"
-_START = r"(?:^|[.,;:!?k&c])[ykcf]*(?:p[yzfmsT]{1,4})?"
+_START = r"(?:^|(?<!v),|[.;:!?k&c])[ykcf]*(?:p[yzfmsT]{1,4})?"
 _END = r"(?=[.,;!?]|$)"
 _REFUTED = re.compile(
-    rf"""{_START}{_SUBJECT}?[ymMfgt]*[bge][fyzemMhrk&auATO1]{{0,5}}w(?!T|h[^b]|f?h)
-       | (?:^|{_START}{_SUBJECT})[ymMfgt]*b[fyzmMhrk&aATO1]{{0,5}}x(?!T|h[^b]|f?h)
-       | {_START}Vb[fy]{{0,2}}w | ^[zey]{{1,2}}f{{1,2}}w
+    rf"""{_START}{_SUBJECT}?[ymMfgt]*[bge][fyzemMhrk&auATO1]{{0,5}}[w3](?!T|h[^b]|f?h)
+       | (?:^|(?<!c){_SUBJECT})[ymMfgt]*b[fyzmMhrk&aATO1]{{0,5}}x(?!T|h[^b]|f?h)
+       | {_START}Vb[fy]{{0,2}}[w3] | ^[zey]{{1,2}}f{{1,2}}w
        | {_START}[hf]+[rzyt]{{0,2}}[aA][mfyk]*b[fyk1av]{{0,3}}G{_END}
        | {_START}b[yf]*n+[fyzh]{{0,3}}(?:r|f?z?[aA]{_END})
        | {_START}{_SUBJECT}?[ymMfgt]*w(?=[.,;!?k]|$)
-       | (?:^|{_START}{_SUBJECT})[ymMfgt]*b?[yf]*n+[fyzhb]{{0,3}}(?:r|[fh]z?[aA]{_END})
+       | (?:^|{_START}{_SUBJECT})[ymMfgt]*[beg]?[yf]*n+[fyzhbe]{{0,3}}(?:r|[fh]z?[aA]{_END})
        | {_START}{_SUBJECT}?[ymMfTb]*X
-       | {_START}(?:{_SUBJECT}?[py]+[mMfTy]*|{_SUBJECT}[mMfTbyg]*|^[mMfTbyg]*|)x(?={_END}|h|H)
+       | {_START}(?:{_SUBJECT}?[py]+[mMfTy]*|(?<!c){_SUBJECT}[mMfTbyg]*|^[mMfTbyg]*|)x(?={_END}|h|H)
        | (?:^|[.!?])[yk]*x[fh]?z?{_END} | Z
-       | {_START}[cky]*p[^v.,]{{0,4}}w
-       | {_START}D | ^b[fyz1]{{0,3}}C | ^mgb | ^,?bH[^.;vp]*[oON1mMi]
+       | {_START}[cky]*p[^v.,iqK]{{0,8}}[w3]
+       | {_START}D(?![^.;]*m) | {_START}p[bgyf]*Y | ^byf*A | ^b[fyzG]{{0,4}}B | (?:^|[.!?])[yk]*fn[zs]h
+       | {_START}hr[yf]*n
+       | (?:^|[.!?])[fzy]{{1,4}},?h[ymMf]*b(?:w|n[fyz]{{0,2}}r) | ^b[fyz1]{{0,3}}C | ^mgb | ^,?bH[^.;vp]*[oON1mMiw]
        | ^,?[|cfh&]*[fyzw]{{0,4}}[oON][mMyfz]{{0,3}}[sSPA]{_END} | ^,?[sS]f*[oO]
-       | ^h?b[yf]*2 | ^h?f*p?f*mb[^.;v]{{0,8}}i | ^[.,!?]*[ky]*n(?=[.!?]|$) | ^,?\|n
+       | ^h?b[yf]*2 | ^h?f*p?f*mb[^.;v]{{0,8}}i | ^[.,!?]*[ky]*n(?=[.!?]|$) | ^,?\|[yY]*n
        | {_START}{_SUBJECT}?y*nb{_END} | (?:^|{_START}h)y*bnh?{_END}
     """,
     re.VERBOSE,

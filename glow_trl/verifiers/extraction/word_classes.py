@@ -14,7 +14,7 @@ _WORDS = {
     "r": """right correct true valid acceptable accepted allowed permitted possible accurate work works worked fit
         fits hold holds satisfy satisfies solve solves check count add match matches richtig korrekt wahr vrai
         vraie exact correcto correcta cierto certo correto correta corretto corretta vero верно правильно
-        правильный 正确 对 成立 符合 正しい""",
+        правильный 正确 对 成立 符合 正しい sense stimmt""",
     "R": "case way chance mean means meant imply implies follow follows evidence reason longer circumstances",
     # what is said to be the answer, and what else an answer may be called
     "A": """answer answers solution guess conclusion response reasoning approach method derivation argument logic
@@ -46,12 +46,12 @@ _WORDS = {
     "c": """so therefore thus hence consequently accordingly daher somit donc entonces portanto quindi значит итак
         所以 因此 故 \\implies \\Rightarrow \\therefore""",
     "k": """but however yet actually really fact reality instead whereas while nonetheless aber sondern jedoch
-        tatsächlich mais cependant pero sino però ma но однако 但 但是 而是 其实 实际上""",
+        tatsächlich mais cependant pero sino però ma но однако 但 但是 而是 其实 实际上 mas""",
     "&": "and which und et и",
     "|": "or oder ou или 或",
     # to be, to get, to say: an "s" adds the third person, "P" is past
     "b": """is are be was were been being equal equals = est ist sind war es era é está estava è было будет lautet
-        become becomes seem seems look looks remains 是 为""",
+        become becomes seem seems look looks remains 是 为 seemed am""",
     "e": """get gets got obtain obtains obtained find finds found give gives gave giving leave leaves leaving left
         yield yields lead leads led produce produces reach reaches reached arrive arrives end ends made make makes
         得 得到 contains contain erhält erhalten obtient obtenons получим ergibt making""",
@@ -61,7 +61,8 @@ _WORDS = {
         disent sagen sagte schreiben decir dicen dijo dizer disse dicono penser croire glauben denken говорят
         сказал скажет думают 说 写 认为 觉得 以为 猜 meinen zu-sagen répondent répondre antworten antwortet
         responden responder respondem rispondono rispondere diriam direbbero dirían diraient скажут отвечают
-        ответить 会得到 会得 得出 glaube direi told""",
+        ответить 会得到 会得 得出 glaube direi told pensent croient piensan creen pensano credono acham pensam
+        считают""",
     "E": """write writes wrote writing put puts pick picks picked choose chooses chose report reports reported call
         offer mark marked box list lists listed""",
     "S": """says thinks claims believes guesses insists argues asserts swears maintains alleges suspects sagt
@@ -75,7 +76,7 @@ _WORDS = {
     "X": "ignores forgets overlooks neglects omits fails fail failed miscounts",
     "w": "✗ ✘ ❌ 错 误 错误 間違 間違い 誤り 違います 忘 不然 漏",
     "x": "排除 舍去",
-    "t": "first initial initially originally previously earlier previous original old",
+    "t": "first initial initially originally previously earlier previous original old 一开始 起初 最初",
     "f": """the a an my our your of in at for with by as do does did final finally der die ein eine dass le la les
         un une que el los o os um uma il lo che di de du à al в на что here will can must shall should just 's
         quite very su seine votre ought""",
@@ -83,6 +84,8 @@ _WORDS = {
     "T": "to zu для",
     "J": "yes yeah indeed exactly oui ja sí да 是的",
     "G": "less more larger smaller greater higher lower bigger fewer different",
+    "B": "bound bounds estimate example heuristic",
+    "3": "error",
     "V": "there",
     "N": "he she they",
     "L": "other others another everything anything remaining rest",
@@ -97,14 +100,14 @@ _STEMS = (
         "w",
         r"""(?:wrong|incorrec|mista[ck]|erron|err(?:eu?r|ad[oa])|naiv|careless|mis(?:typ|count|appl|interp|concep|underst|judg)|forgot|overlooked|hast[iy]|tempt|mislead|misread|miscalc|misprint
         |fals(?:[aeo]?|ch|ely)$|fehler|flaw|fallac|bogus|invalid|untrue|inaccura|faux|fausse|equivocad|mal$|sbagl|невер
-        |неправ|ошиб|trap$|pitfall|blunder|slip|typo|oversight|fool|absurd|nonsens|impossib|extraneous|spurious
+        |неправ|ошиб|trap$|pitfall|blunder|slip|typo|oversight|fool|absurd|inconsisten|nonsens|impossib|extraneous|spurious
         |premature|sloppy|sloppil|lazy|lazily|superficial|kidding|joking|refuted|disprov|debunk
         |placeholder|dummy|nope$)""",
     ),
     (
         "x",
         r"""(?:reject|discard|exclud|eliminat|disregard|dismiss|ignor|forget|forgot|scratch|replac|retract|withdr|abandon
-        |revok|deny|denie|disput|doubt|strike|unlike|beware|delete|verwer|rejet|rechaz|descart|scart
+        |revok|deny|denie|disput|doubt|strike|cancel|unlike|beware|delete|verwer|rejet|rechaz|descart|scart
         |отверг|statt$|anstatt|вместо)""",
     ),
     ("X", r"(?:contradict|violat|overcount|undercount|double-?count)"),
@@ -113,9 +116,15 @@ _STEM = tuple((letter, re.compile(pattern, re.VERBOSE)) for letter, pattern in _
 # Several words of one class
 _PHRASES = (
     ("S", "dice que"),
+    ("n", "not as if"),
+    ("Y", "no idea|not (?:\\w+ )?(?:sure|certain|convinced|confident)|(?:just|only) guessing"),
     ("z", "mistakes|errors|false (?:positive|negative|alarm)s?"),
-    ("Z", r"count\w* (?:\w+ ){0,4}twice|twice counted"),
-    ("i", "provided that|in case|as long as"),
+    (
+        "Z",
+        r"count\w* (?:\w+ ){0,4}twice|twice counted|was (?:my|the|our) answer|used to be (?:my|the|our)"
+        r"|(?:(?<=\bI\s)|(?<=\bwe\s))(?:should have|still (?:need|have) to|(?:also )?need to|must also)\b",
+    ),
+    ("i", "provided that|in (?:the )?case|as long as"),
     (
         "P",
         "(?:almost|nearly) (?:wrote|said|answered|put|chose|picked|concluded)"
@@ -138,7 +147,7 @@ _PHRASES = (
         r"|(?:(?<=\bI\s)|(?<=\bwe\s))(?:missed|dropped|lost|omitted)\b|une? (?:error|erreur|errore)|um erro|ein fehler"
         r"|(?:common|frequent|typical|classic|usual|popular|arithmetic|silly|an) (?:\w+ )?(?:errors?|guess|answer)\b"
         r"|(?:example|sample|old|previous|outdated) (?:answer|solution)\b"
-        r"|was (?:only |just )?(?:my|our|a|the) (?:\w+ )?guess"
+        r"|was (?:only |just )?(?:my|our|a) (?:\w+ )?guess"
         r"|不(?:对|正确|成立|符合)|(?:easy|natural)(?= to (?:say|answer|think|conclude|guess|assume|believe)\b)",
     ),
     ("u", "(?:number|sum|how many) of"),
@@ -148,7 +157,7 @@ _PHRASES = (
         "(?:my|our|an?) (?:first|initial|old|original|previous) "
         "(?:guess|try|attempt|thought|idea|answer|draft|instinct)",
     ),
-    ("W", r"h[oa](?:ld|ng) on|let me (?:re\w+|think again)"),
+    ("W", r"h[oa](?:ld|ng) on|oh,? no|no,? wait|not so fast|let me (?:re\w+|think again)"),
     ("s", "c[ao]me up with"),
     ("t", r"used to(?= \w)|at first"),
     ("k", "in (?:fact|reality|truth)"),
@@ -192,7 +201,7 @@ def _class_of(word: str) -> str:
     return "y" if lower.endswith("ly") else "z"
 
 
-_ERROR_UNDONE = re.compile(r"[nj][fzaALyhe]{0,2}[wxXZ]")  # no mistake, not wrong, fixing the error, never ignores
+_ERROR_UNDONE = re.compile(r"[nj][fzaALyhe]{0,2}[wxXZ3]")  # no mistake, not wrong, fixing the error, never ignores
 
 
 def tokens(text: str) -> tuple[str, list[int]]:
