@@ -13,7 +13,7 @@ from .word_classes import classes, tokens
 MAX_BEFORE = 300
 MAX_AFTER = 300
 
-_SENTENCE_END = re.compile(r"(?<!\bi\.e)(?<!\be\.g)[.!?](?=\s)|[。！？]|(?<![:,：，\s])\s*\n\s*(?!\s|\\\[|\$\$)")
+_SENTENCE_END = re.compile(r"[.!?](?=\s)(?<!i\.e\.)(?<!e\.g\.)|[。！？]|\n(?<=[^:,：，\s]\n)\s*(?!\s|\\\[|\$\$)")
 _THE_COUNT = re.compile(r"u[^.;kc]*b")  # the number of wrong answers is
 _INVERTED = re.compile(r"\W*(?:had|were)\b", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"v,?\|")
@@ -37,6 +37,8 @@ _GOT_ELSEWHERE = re.compile(
     r"(?:O[yzfo]{0,3}e|O[^vk;,]{0,6}[mM]|[oO1]y*[mM]y*[eba]|M[ynz]{0,3}g?b[fyahAT]{0,5}$|mgb[^v,;&]{0,5}$|[LG][^kc;]*mb|^x[^kc;]*m|i(?![p1oN][^m]*$)|D)[^k;]*$"
 )
 _SUPPOSED = re.compile(r"(?: Y[^v;]* | q[^;]* )$", re.VERBOSE)
+# Each grammar needs one of these.
+_CUE = re.compile(r"[nwxXoON1mMSPdQCLGiDYqt3BZH2W?]|byf*A")
 _COMPUTED = re.compile(r"(?:[=<>≡≈]|\\(?:equiv|approx|leq?|geq?|cong|sim))[\s$\\(&]*$")
 _FIRST_TRY = re.compile(r"2[^k;c]*$|t[fz]?[aApPs][^k;c]*$|t[^k;c]{0,3}P[^k;c]*$")
 _IN_THE_END = re.compile(r"\b(?:final|finally|correct\w*|actual\w*|real|really|right|but|however|instead|now)\b", re.I)
@@ -59,9 +61,16 @@ def _before(text: str) -> str:
     return words if "i" in words[:concluded] and "m" in words else words[concluded + 1 :]
 
 
+def is_plain(text: str) -> bool:
+    """Whether no word of a text may take an answer back."""
+    return not _CUE.search(classes(text))
+
+
 def held_back(before: str, after: str = "") -> bool:
     """Whether a sentence denies, supposes or asks what stands between `before` and `after`, or says it of others."""
     words = _before(before)
+    if not _CUE.search(words):
+        return False
     computed = _COMPUTED.search(before) is not None  # if a book costs 6 dollars, 7 would cost 6 * 7 =
     if computed:
         words = words[words.rfind("K") + 1 :]
@@ -156,6 +165,8 @@ def taken_back(after: str, before: str = "") -> bool:
     """Whether what stands between `before` and `after` is refuted by what follows, or asked, or so on a condition."""
     rest = same_paragraph(after)
     words = classes(rest).replace(",k,", "")
+    if not _CUE.search(words):
+        return False
     if _REFUTED.search(words) or (_ON_CONDITION.match(words) and not _COMPUTED.search(before)):
         return True
     return (

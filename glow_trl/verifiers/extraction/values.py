@@ -2,7 +2,7 @@
 
 import re
 
-from .assertion import held_back, taken_back
+from .assertion import held_back, is_plain, taken_back
 from .phrases import enumerated, whole_phrases
 
 
@@ -97,12 +97,13 @@ def values(sentence: str) -> list[tuple[int, int, str]]:
             content = sentence[start:end].strip()
             found.append((start, end, content.rstrip(".,)]" if pattern is _LATEX_VALUE else ".,")))
     found.sort()
-    found = [
-        value
-        for value in found
-        if not held_back(sentence[: value[0]], sentence[value[1] :])
-        and not taken_back(sentence[value[1] :], sentence[: value[0]])
-    ]
+    if not is_plain(sentence):
+        found = [
+            value
+            for value in found
+            if not held_back(sentence[: value[0]], sentence[value[1] :])
+            and not taken_back(sentence[value[1] :], sentence[: value[0]])
+        ]
     return whole_phrases(sentence, found)
 
 

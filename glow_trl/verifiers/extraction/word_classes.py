@@ -1,6 +1,7 @@
 """The words that tell whether an answer is asserted, by class, in several languages, and texts as their classes."""
 
 import re
+from functools import lru_cache
 
 
 # One letter for each class.
@@ -164,11 +165,12 @@ _PHRASES = (
 )
 _CJK = sorted((word for word in _CLASS if "\u3040" <= word[0] <= "\u9fff"), key=len, reverse=True)
 _TOKEN = re.compile(
-    "|".join(f"(?P<c{letter}_{index}>{said})".replace(" ", r"\s+") for index, (letter, said) in enumerate(_PHRASES))
-    + r"|(?P<value>\$\$[^$]+\$\$|\$[^$]+\$|\\\(.+?\\\)|\\\[.+?\\\]|\\boxed\s*\{(?:[^{}]|\{[^{}]*\})*\}"
+    r"(?=[^\W\d_])(?:"  # most places begin no phrase
+    + "|".join(f"(?P<c{letter}_{index}>{said})".replace(" ", r"\s+") for index, (letter, said) in enumerate(_PHRASES))
+    + r")|(?P<value>\$\$[^$]+\$\$|\$[^$]+\$|\\\(.+?\\\)|\\\[.+?\\\]|\\boxed\s*\{(?:[^{}]|\{[^{}]*\})*\}"
     r"|\d[\d.,]*(?<![.,])|\([A-J]\)|(?<![a-zA-Z])(?-i:[B-HJ-Z])(?![a-zA-Z'’])"
     r"|(?<![a-zA-Z])(?-i:A)(?=\W*(?:$|\b(?:is|are|was|and|or|nor|but)\b)))"
-    rf"|(?P<word>{'|'.join(_CJK)}|[✗✘❌≠]|\\[a-zA-Z]+|!=|=|[^\W\d_\u3040-\u9fff]+(?:['’-][^\W\d_\u3040-\u9fff]+)*)"
+    rf"|(?P<word>(?=[\u3040-\u9fff])(?:{'|'.join(_CJK)})|[✗✘❌≠]|\\[a-zA-Z]+|!=|=|[^\W\d_\u3040-\u9fff]+(?:['’-][^\W\d_\u3040-\u9fff]+)*)"
     r"|(?P<mark>[.,;:!?()。，；：！？、—–]|-(?=\s))",
     re.IGNORECASE | re.DOTALL,
 )
@@ -178,6 +180,7 @@ _MARKS = str.maketrans("。，；：！？、—–-()", ".,;:!?,,,,,,")
 _ELIDED = re.compile(r"^(?:n|d|l|qu|s)'(?=\w{3})")
 
 
+@lru_cache(maxsize=1 << 14)
 def _class_of(word: str) -> str:
     lower = word if word == "I" else word.lower().replace("’", "'")
     lower = _ELIDED.sub("", lower)
