@@ -21,7 +21,7 @@ _WORDS = {
     "A": """answer answers solution guess conclusion response reasoning approach method derivation argument logic
         attempt réponse antwort lösung respuesta resposta risposta solución ответ 答案""",
     "a": """value result option choice number box output total sum figure one computation calculation ergebnis
-        resultado risultato""",
+        resultado risultato quantity""",
     # conditions, would, could, perhaps, whether
     "i": """if unless suppose supposing assuming assume imagine pretend hypothetically wenn falls si если 如果 若
         假如 假设 要是 倘若 除非 もし""",
@@ -117,7 +117,7 @@ _STEM = tuple((letter, re.compile(pattern, re.VERBOSE)) for letter, pattern in _
 # Several words of one class
 _PHRASES = (
     ("S", "dice que"),
-    ("n", "not as if"),
+    ("n", "not as if|no (?:chance|way|possibility)"),
     ("Y", "no idea|not (?:\\w+ )?(?:sure|certain|convinced|confident)|(?:just|only) guessing"),
     ("z", "mistakes|errors|false (?:positive|negative|alarm)s?"),
     (
@@ -133,7 +133,8 @@ _PHRASES = (
     ),
     (
         "f",
-        "if and only if|(?:can(?:'t|not)|could(?:n't| not)) be anything (?:but|other than)|(?:even|as) if|nothing but"
+        "not only|if and only if|(?:even|as) if|nothing but"
+        "|(?:can(?:'t|not)|could(?:n't| not)) be anything (?:but|other than)"
         "|none other than|no (?:less|more) than|没错|不错",
     ),
     (
@@ -145,6 +146,7 @@ _PHRASES = (
         "w",
         "off by|too (?:big|small|large|high|low|many|few|much|little)"
         r"|(?:different|another|other) (?:question|problem|part|case|version|test|exam|exercise)\b"
+        r"|(?:previous|earlier|old) (?:version|edition)"
         r"|(?:(?<=\bI\s)|(?<=\bwe\s))(?:missed|dropped|lost|omitted)\b|une? (?:error|erreur|errore)|um erro|ein fehler"
         r"|(?:common|frequent|typical|classic|usual|popular|arithmetic|silly|an) (?:\w+ )?(?:errors?|guess|answer)\b"
         r"|(?:example|sample|old|previous|outdated) (?:answer|solution)\b"
