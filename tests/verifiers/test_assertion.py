@@ -126,3 +126,25 @@ def test_another_asserted_box_is_the_answer(completion):
     """A box that is not asserted leaves the place to an earlier one in a paragraph of its own."""
     completion = completion.replace("42", r"\boxed{42}").replace("7", "17")
     assert verify(r"The answer is \boxed{17}." + "\n\n" + completion, "17").correct is True
+
+
+@pytest.mark.parametrize(
+    "completion",
+    [
+        "Were the die fair, (B) would be correct.",
+        "A careless student would pick (B).",
+        "My friend thinks it is (B).",
+        "(B) looks right but is wrong.",
+        "If the gas were ideal, the answer would be (B).",
+        "The answer is (B). That is wrong.",
+    ],
+)
+def test_a_choice_must_be_asserted_too(completion):
+    assert verify(completion, "B", "choice").correct is False
+    assert verify(completion + " The correct answer is (C).", "C", "choice").correct is True
+
+
+def test_eliminated_choices_leave_the_last():
+    completion = "A is impossible. B is impossible. C fits all three observations. D is impossible. Therefore C."
+    assert verify(completion, "C", "choice").correct is True
+    assert verify("A and B are both possible, but A is correct", "A", "choice").correct is True

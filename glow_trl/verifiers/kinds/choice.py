@@ -160,7 +160,7 @@ def _predicated(text: str, letters: str) -> list[str]:
     """The letters that a sentence says something of, with those that are joined to them by "and" or "or"."""
     found: list[str] = []
     for match in _PREDICATED.finditer(text):
-        if held_back(text[: match.start()]):
+        if held_back(text[: match.start()]) or taken_back(text[match.end(match.lastindex or 0) :]):
             continue
         run = next((run for run in _RUN.finditer(text) if run.start() < match.end() <= run.end() + 6), None)
         said = text[match.start(match.lastindex or 0) :]
@@ -197,7 +197,8 @@ def extract_choice(
         return found, prefix + "answer_is"
     if len(text) <= 200 and (found := _letters(text, letters, choices)):
         return found, prefix + "leading"
-    if matches := [match for match in _IS_CORRECT.finditer(text) if match.group(1) in letters]:
+    correct = (match for match in _IS_CORRECT.finditer(text) if match.group(1) in letters)
+    if matches := [match for match in correct if not held_back(text[: match.start()])]:
         return [matches[-1].group(1)], prefix + "is_correct"
     last_line = text.rsplit("\n", 1)[-1].strip()
     if found := _letters(last_line, letters, choices):
