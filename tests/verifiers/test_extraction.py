@@ -617,6 +617,28 @@ def test_rule_is_part_of_the_verdict(completion, rule):
     assert (verdict.correct, verdict.rule, verdict.extracted) == (True, rule, "5")
 
 
+@pytest.mark.parametrize(
+    "completion, gold",
+    [
+        (r"\boxed{\frac{1}{\boxed{42}}}", "42"),
+        (r"\boxed{0\fbox{42}}", "42"),
+        ("42_7", "42"),
+        ("0 = 0", "x=0"),
+        (r"\boxed{\{5\} 7}", "12"),
+        (r"\boxed{42\mathrm{wrong}}", "42"),
+        ("The answer is <del>42</del> 7", "42"),
+    ],
+)
+def test_a_part_of_an_answer_does_not_win(completion, gold):
+    assert verify(completion, gold).correct is False
+
+
+def test_letter_with_another_text_is_a_hedge():
+    assert verify(r"\boxed{\text{B) } Rome}", "B", "choice", choices=CHOICES).reason == "hedged"
+    assert verify(r"\boxed{\text{B) } Paris}", "B", "choice", choices=CHOICES).correct is True
+    assert verify("The best answer is:\n(B) No", "B", "choice").correct is True
+
+
 def test_require_boxed():
     assert verify("The answer is 5", "5", require_boxed=True).reason == "no_answer"
     assert verify(r"\boxed{5}", "5", require_boxed=True).correct is True

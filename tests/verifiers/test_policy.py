@@ -221,8 +221,13 @@ RULES = {
     "words that change the value": (
         [
             *((r"\text{12 ways}", "12"), ("three fifths", "3/5"), ("negative five", "-5"), ("5 squared", "25")),
-            *(("square root of 144", "12"), ("two and a half", "2.5"), ("one hundred and five", "105")),
-            *((r"3\text{ tenths}", "0.3"), ("5 out of 8", "5/8"), ("a dozen", "12")),
+            *(
+                ("square root of 144", "12"),
+                ("two and a half", "2.5"),
+                ("one hundred and five", "105"),
+                ("a dozen", "12"),
+            ),
+            *((r"3\text{ tenths}", "0.3"), ("5 out of 8", "5/8"), ("a quarter of 48", "12")),
         ],
         [
             *((r"3\text{ tenths}", "3"), (r"5\text{ squared}", "5"), ("negative 12", "12"), ("at least 12", "12")),

@@ -1,6 +1,7 @@
 """The bars on real data: the graders' case tables and the trajectory files."""
 
 import json
+import re
 from collections import Counter
 
 import pytest
@@ -69,3 +70,23 @@ def test_trajectories(shared_data, names, kind, bar):
 def test_gold_answers_grade_themselves(shared_data, name, kind):
     report = check_gold(load(shared_data / f"{name}.jsonl"), kind=kind)
     assert report.ok, report.summary()
+
+
+def test_worked_solutions_are_right(shared_data):
+    """People's own words around an answer take nothing back: solutions with a box, or with the last value boxed."""
+    completions, golds = [], []
+    for row in load(shared_data / "qa_math500.jsonl"):
+        completions.append(row["solution"])
+        golds.append(row["answer"])
+    for row in load(shared_data / "qa_gsm8k_test.jsonl"):
+        solution = re.sub(r"<<[^>]*>>", "", row["solution"].split("####")[0])
+        if (start := solution.rfind(row["answer"])) >= 0:
+            end = start + len(row["answer"])
+            completions.append(rf"{solution[:start]}\boxed{{{row['answer']}}}{solution[end:]}")
+            golds.append(row["answer"])
+    with VerifierPool() as pool:
+        verdicts = pool.verify_batch(completions, golds, "math")
+    wrong = [
+        (text[-200:], verdict) for text, verdict in zip(completions, verdicts, strict=True) if not verdict.correct
+    ]
+    assert len(wrong) <= 0.002 * len(completions), wrong

@@ -33,6 +33,9 @@ _USUAL = (
 )
 
 
+_SET_AND_MORE = re.compile(r"\\\}(?:\s|\\[ ,;:!]|\$)*[\w(\\]|[\w)](?:\s|\\[ ,;:!]|\$)*\\\{")  # {5} 7 is no sum
+
+
 def warm_up() -> Iterator[None]:
     """Use once, in small steps, what is slow at first use, so that forked workers are quick."""
     for text in _USUAL:
@@ -54,6 +57,8 @@ def compare(prediction: Answer, gold: Answer) -> bool:
     """Whether two answers that the structural comparison left undecided are equal."""
     if isinstance(prediction, Relation) and isinstance(gold, Relation):
         return _same_relation(prediction, gold)
+    if isinstance(prediction, Scalar) and _SET_AND_MORE.search(prediction.text):
+        return False
     one, other = _both(prediction, gold)
     if one is None or other is None:
         return False

@@ -359,8 +359,8 @@ def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) ->
         if not is_name(sides[0]) and len(set(sides)) == 1:
             return Relation(sides, operators)  # 0 = 0 says nothing
         # Of x = 1/3 = 0.333 the last value counts, of x = 1/3 \\approx 0.333 the exact one.
-        if not approximate and not is_name(sides[0]) and _contradicts(sides):
-            return Relation(sides, operators)  # 7 = 5
+        if not approximate and not is_name(sides[0]) and (len(set(sides)) == 1 or _contradicts(sides)):
+            return Relation(sides, operators)  # 7 = 5, 0 = 0
         value = sides[is_name(sides[0])] if approximate else sides[-1]
         name = _INSIGNIFICANT.sub("", sides[0]) if is_name(sides[0]) else ""
         return Named(name, _parse(value, depth + 1), (sides[0], value))

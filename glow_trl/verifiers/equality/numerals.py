@@ -84,6 +84,9 @@ def _value(words: list[str]) -> Fraction | None:
         if words[: len(start)] == list(start):
             value = _value(words[len(start) :])
             return None if value is None else function(value)
+    if "of" in words and words[(at := words.index("of")) - 1] in _PARTS:  # a quarter of 48
+        part, whole = _value(words[:at]), _value(words[at + 1 :])
+        return None if part is None or whole is None else part * whole
     if words == ["a", "dozen"]:
         return Fraction(12)
     if "out" in words and words[(at := words.index("out")) + 1 :][:1] == ["of"]:  # 1 out of 6
@@ -112,8 +115,6 @@ def _root(value: Fraction, degree: int) -> Fraction | None:
 
 
 _PREFIXES = {
-    ("half", "of"): lambda value: value / 2,
-    ("one", "half", "of"): lambda value: value / 2,
     ("twice",): lambda value: value * 2,
     ("double",): lambda value: value * 2,
     ("square", "root", "of"): lambda value: _root(value, 2),

@@ -82,7 +82,9 @@ def _same_trees(one: tuple, other: tuple) -> bool | None:
 
 
 def _equal_in_bases(prediction: Scalar, gold: Scalar) -> bool:
-    """Numbers with a base: by value; a number without counts as written in the other's base, up to base ten.
+    """Numbers with a base: by value; one without counts as written in the gold answer's base, up to base ten.
+
+    The other way only where the gold answer looks like a number of another base: three or more digits, all 0 or 1.
 
     A base that is a letter has no value: the same digits with the same letter are equal, and with a known base.
     """
@@ -95,6 +97,8 @@ def _equal_in_bases(prediction: Scalar, gold: Scalar) -> bool:
         letters = [side.base for side in based if _letter_base(side)]
         return prediction.digits == gold.digits and (len(letters) == 1 or len(letters) == 2 and len(set(letters)) == 1)
     if not _letter_base(based[0]) and int(based[0].base) > 10:
+        return False
+    if prediction.digits and not _letter_base(prediction) and (len(gold.text) < 3 or set(gold.text) - set("01")):
         return False
     return (prediction.digits or prediction.text) == (gold.digits or gold.text)
 

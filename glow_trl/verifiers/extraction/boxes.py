@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 
 from ..equality.latex import closing_brace
+from .assertion import asserted, held_back, taken_back
 from .fields import answer_field, without_fences
-from .withdrawal import WINDOW, dismissed, negated, withdrawn
 
 
 # Only this much of the end of a completion is searched for a closing; boxes are looked for in all of it.
@@ -18,7 +18,6 @@ MAX_TAG = 4000
 _SPECIAL = re.compile(r"<\|[a-z_0-9]{1,40}\|>|</s>|<eos>|<end_of_turn>")
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*(?=\{)|\\boxed\s+(?=[^\s{])")
 _MARKS = ("<think>", "<answer>", "<|", "~~", '"answer"')
-_WRONG = re.compile(r"\b(?:wrong|incorrect|mistaken|false)\b[^.]*$", re.IGNORECASE)
 _BOX_OPENS = re.compile(r"\\boxed\s*\{\s*$")
 _ANSWER_IS = re.compile(
     r"((?:(?!\bansw|boxed|####)[^\n]){0,200}?)\b(?:the\s+)?(?:final\s+)?answer(?:\s+is)?\s*:?\s*", re.IGNORECASE
@@ -34,10 +33,12 @@ _STATEMENT = re.compile(
     r"(?::|is\b:?|=)\s*(?P<closed>\}\s*(?::\s*)?)?",
     re.IGNORECASE,
 )
-_TEXT = re.compile(r"\\(?:text|mbox)\w*\s*\{([^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text|mbox|mathrm)\w*\s*\{([^{}]*)\}")
 _ALTERNATIVE_IN_TEXT = re.compile(
     r"\\(?:text|mbox)\w*\s*\{([^{}]*\b(?:or|alternatively|maybe|perhaps|possibly)\b[^{}]*[\w(][^{}]*)\}"
 )
+_INNER_BOX = re.compile(r"\\(?:boxed|fbox|framebox)\s*\{")
+_WORDS_IN_BOX = re.compile(r"\\(?:text|mbox|mathrm)\w*\s*\{[^{}]*\}|[\s$:.]|\\[,;! ]")
 _VALUE_IN_BOX = re.compile(r"\s*+[^\s(]++")
 _FILLER = re.compile(
     r"(?:(?:the|my|our|a|an|so|thus|therefore|hence|then|and|is|that|final|correct|right|best|most|likely|possible|"
@@ -51,7 +52,7 @@ _REVISION = re.compile(
     r"simplif\w*|equivalent\w*|that is|i\.e|in other words|approximately|rounded)\b|≈|\\approx|=",
     re.IGNORECASE,
 )
-_STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}~~")
+_STRUCK = re.compile(r"~~(?=\S)[^~\n]{1,200}~~|<(del|s|strike)>[^<\n]{1,200}</\1>")
 _RUN = re.compile(r"\s\s\s")
 _RUNS = re.compile(r"([^\S\n]{3,})|(\n\s{2,}+)")
 
@@ -120,7 +121,7 @@ def _final_text(completion: str) -> tuple[str, str]:
                 answer = answer if other == answer else f"{other} or {answer}"
             text, prefix = answer, prefix + "answer_tag:"
     text = text.strip()
-    if "~~" in text:
+    if "~~" in text or "</" in text:
         text = _STRUCK.sub(" ", text).strip()
     if "```" in text:
         text = without_fences(text)
@@ -131,15 +132,14 @@ def _final_text(completion: str) -> tuple[str, str]:
 
 def _without_withdrawn(text: str) -> str:
     boxes = last_boxes(text)
-    for index in range(len(boxes) - 1, -1, -1):
-        box = boxes[index]
+    asserting = text
+    for index, box in enumerate(boxes):
         following = text[box.end : boxes[index + 1].start] if index + 1 < len(boxes) else None
         inside = _VALUE_IN_BOX.match(said := _TEXT.sub(r" \1 ", box.content))
-        if (inside and dismissed(said[inside.end() :])) or withdrawn(
-            text[max(0, box.start - WINDOW) : box.start], text[box.end : box.end + WINDOW], following
-        ):
-            text = text[: box.start] + " " * (box.end - box.start) + text[box.end :]
-    return text
+        taken = inside is not None and taken_back(said[inside.end() :])
+        if box.content and (taken or not asserted(text, box.start, box.end, following)):
+            asserting = asserting[: box.start] + " " * (box.end - box.start) + asserting[box.end :]
+    return asserting
 
 
 def is_exactly(completion: str, gold: str, require_boxed: bool) -> bool:
@@ -166,11 +166,11 @@ def _ends_with(text: str, gold: str, require_boxed: bool) -> bool:
             break
     if match := _BOX_OPENS.search(text[:start]) if start >= 0 else None:
         before = text[: match.start()]
-        return "boxed" not in before and not withdrawn(before[-WINDOW:], "", None)
+        return "boxed" not in before and not held_back(before)
     for end in ("", "."):
         if not require_boxed and text.endswith(gold + end):
             match = _ANSWER_IS.fullmatch(text[: len(text) - len(gold + end)])
-            if match and not negated(match[1]) and not _WRONG.search(match[1]):
+            if match and not held_back(text[: match.end()]):
                 return True
     return False
 
@@ -204,8 +204,11 @@ def last_boxes(text: str) -> list[Box]:
             if word is None:
                 continue
             content, end = word.group(0).rstrip("$.,"), match.end() + word.end()
-        if boxes and end > boxes[-1].start:
-            continue  # a box around boxes: the inner one is the answer
+        if boxes and end > boxes[-1].start:  # the inner of two boxes is the answer, unless the outer says more
+            inner = _WORDS_IN_BOX.sub("", content.replace(text[boxes[-1].start : boxes[-1].end], "", 1))
+            if inner and _INNER_BOX.search(content):
+                boxes[-1] = Box(position, end, _INNER_BOX.sub("{", content).strip())
+            continue
         boxes.append(Box(position, end, _without_statement(content.strip())))
     return boxes[::-1]
 

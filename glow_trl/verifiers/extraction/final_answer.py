@@ -2,11 +2,11 @@
 
 import re
 
+from .assertion import taken_back
 from .boxes import NOTHING, Extraction, boxed_answer, ending, final_part
 from .phrases import enumerated
 from .statements import SENTENCE_END, consecutive, replacements, stated_answers
 from .values import BARE_LENGTH, looks_bare, value_of
-from .withdrawal import dismissed
 
 
 SHORT_STATEMENT = 60
@@ -28,7 +28,8 @@ _RESIDUES = re.compile(r"[a-zA-Z,\s]{0,40}\bcongruent\s+to\b[^.\n]{1,60}\b(?:mod
 _DECLINED = re.compile(
     r"\b(?:can(?:not|'t|\s+not)|could\s+not|couldn't|impossible\s+to|unable\s+to|not\s+possible\s+to)\s+(?:\w+\s+){0,2}?"
     r"(?:determined?|computed?|calculated?|found|find|solved?|provided?|given|give|stated?|answer(?:ed)?|simplified)\b"
-    r"|\b(?:not\s+enough|insufficient|inconsistent)\s+information\b",
+    r"|\b(?:not\s+enough|insufficient|inconsistent)\s+information\b"
+    r"|\b(?:output|assign|award|return)\b[^.\n]{0,40}\b(?:score|reward|grade|full\s+(?:marks|credit))\b",
     re.IGNORECASE,
 )
 
@@ -79,7 +80,7 @@ def _unboxed(text: str) -> Extraction:
         found = _last_value(text)
         if found is not None:
             return found
-    if short is None or any(dismissed(short[match.end() :]) for match in _VALUE_END.finditer(short)):
+    if short is None or any(taken_back(short[match.end() :]) for match in _VALUE_END.finditer(short)):
         return NOTHING
     return Extraction(short, "whole")
 

@@ -2,8 +2,8 @@
 
 import re
 
+from .assertion import held_back, revised, same_paragraph, taken_back
 from .boxes import nothing_between
-from .withdrawal import dismissed, negated, revised, same_paragraph
 
 
 MAX_STATEMENTS = 8
@@ -31,9 +31,6 @@ _STATEMENT = re.compile(
       | ответ\s*+:?
     )\s*+(?:\*\*)?\s*+""",
     re.VERBOSE | re.IGNORECASE,
-)
-_WRONG = re.compile(
-    r"\b(?:(?:wrong|incorrect|mistaken|false)(?:\s+that)?|whether)\s+(?:the\s+)?(?:final\s+|right\s+)?$", re.IGNORECASE
 )
 # Each statement has one of these, or is a line that begins with "A:".
 _SIGNS = ("####", "ans", "final", "result", "solution", "réponse", "reponse", "答", "antwort", "respuesta", "ответ")
@@ -90,12 +87,11 @@ def stated_answers(text: str) -> list[tuple[int, int, str]]:
         said = text[match.end() : end].strip()[:MAX_SAID]
         if "\n" in text[match.start() : match.end()].strip(" ") or said.startswith(("* ", "• ")):
             said = _BULLET.sub("", said)
-        before = text[max(0, match.start() - 60) : match.start()]
-        if not said or negated(before) or _WRONG.search(before):
+        if not said or held_back(text[: match.end()]):
             continue
         word = _FIRST_WORD.match(said)
-        if not (word and dismissed(said[word.end() :])) and not (
-            len(said) < SHORT and dismissed(text[end : end + NEAR])
+        if not (word and taken_back(said[word.end() :])) and not (
+            len(said) < SHORT and taken_back(text[end : end + NEAR])
         ):
             found.append((match.start(), end, said))
     return found

@@ -2,8 +2,8 @@
 
 import re
 
+from .assertion import held_back, is_plain, taken_back
 from .phrases import enumerated, whole_phrases
-from .withdrawal import dismissed, negated
 
 
 BARE_LENGTH = 300
@@ -65,7 +65,7 @@ _MATH_WORDS = frozenset(
 def looks_bare(text: str) -> bool:
     """Whether the whole text is nothing but an answer: one short line without prose."""
     text = text.strip()
-    if not text or len(text) > BARE_LENGTH or "." in text and _NEW_SENTENCE.search(text):
+    if not text or len(text) > BARE_LENGTH or text.endswith("?") or "." in text and _NEW_SENTENCE.search(text):
         return False
     if not text.isascii() and _FOREIGN.search(text):
         return False
@@ -97,11 +97,13 @@ def values(sentence: str) -> list[tuple[int, int, str]]:
             content = sentence[start:end].strip()
             found.append((start, end, content.rstrip(".,)]" if pattern is _LATEX_VALUE else ".,")))
     found.sort()
-    found = [
-        value
-        for value in found
-        if not negated(sentence[max(0, value[0] - 60) : value[0]]) and not dismissed(sentence[value[1] :])
-    ]
+    if not is_plain(sentence):
+        found = [
+            value
+            for value in found
+            if not held_back(sentence[: value[0]], sentence[value[1] :])
+            and not taken_back(sentence[value[1] :], sentence[: value[0]])
+        ]
     return whole_phrases(sentence, found)
 
 
@@ -116,7 +118,7 @@ def value_of(sentence: str, last: bool) -> str | None:
         return sentence
     if last and (match := _SAID_OF_IT.search(sentence)) and _MORE_THAN_A_NUMBER.search(match[1]):
         said = match[1].rstrip(".")
-        if looks_bare(said) and not negated(sentence[: match.start(1)]):
+        if looks_bare(said) and not held_back(sentence[: match.start(1)]):
             return said
     if not last and (listed := enumerated(sentence)):
         return listed

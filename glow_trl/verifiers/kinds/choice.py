@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 from ..equality.latex import unwrap
+from ..extraction.assertion import held_back, taken_back
 from ..extraction.boxes import boxed_answer, ending, final_part
 from ..extraction.statements import consecutive, replacements, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
@@ -24,11 +25,6 @@ _LEADING = re.compile(
     r"[\[({*\s]*(?:\\text\w*\s*\{\s*)?\(?([A-Z])(?![a-zA-Z'’])(?:[\])}*]|(?![\w]))?"
 )
 _ONE_LETTER = re.compile(r"\W*(?:(?:option|choice|letter|answer)\s+)?\W*([a-z])\W*", re.ASCII)
-_REJECTED = re.compile(
-    r"^\W*(?:no\b|nope\b|not\s+really\b|or\s+not\b|或不|(?:选项|项)?是?错|也?不(?:对|正确|是(?:正确|答案|对))|也?错|(?:is|are|was|seems|would\s+be|can\s+be)\s+(?:\w+\s+)?"
-    r"(?:wrong|incorrect|false|not|ruled|eliminated|out|distractor|trap|decoy)\b|was\s+(?:my|the|a)\s+(?:\w+\s+)?guess\b|≠|!=|isn't|cannot|can't)",
-    re.I,
-)
 _PREDICATED = re.compile(
     r"(?:\b(?:is|are|be|was|choose|chose|pick|select|go\s+with)|:)\s*(?:\*\*)?(?:(?:option|choice|answer)\s+)?"
     r"(?:\(([A-Z])\)|([B-HJ-Z])(?![\w'’])|(A)(?=[.,;!?)]|$))"
@@ -40,13 +36,17 @@ _UNSURE = re.compile(r"\b(?:could|might|may|maybe|perhaps|possibly|possible|eith
 _NO_OPTION_FITS = re.compile(
     r"\bclosest\b|\bnot\s+(?:listed|among|in\s+the|provided|given)\b|\bincorrect\b|\bnone\s+of\b", re.I
 )
+_NO_AS_OPTION = re.compile(
+    r"\s+(?:No|None|Neither|False)\b(?:\s[a-z]+){0,8}\W*"
+)  # "(B) No" is the option that says "No"
 _ANOTHER = re.compile(
     r"^[\s.)\]}*?]*(?:[,/&;+|、；，]|\band/or\b|\bor\b|\band\b|,\s*(?:or|and)\b|\(?\s*\b(?:or|and|maybe|perhaps|possibly)\b"
     r"|或者?|还是|和|与|及|\s(?=(?:\(?[A-Z]\)?[\s.]*){1,10}$))[\s,]*(?:maybe|perhaps|possibly|also|option|even|\s)*"
     r"[\[({*\s]*([A-Z])(?![a-zA-Z'’])"
 )
 _NOT_BUT = re.compile(
-    r"^\W*(?:(?:it(?:'s| is)\s+)?not\s+\W*[A-Z]\b[^\w\n]*(?:but|rather)\s+(?:rather\s+)?|[A-Z]\b\W*(?:is|was)\s+"
+    r"^\W*(?:[^.\n]{1,80}\bbut\s+(?=\(?[A-Z]\)?\s+is\s+(?:the\s+)?(?:correct|right|best|answer)\b)"
+    r"|(?:it(?:'s| is)\s+)?not\s+\W*[A-Z]\b[^\w\n]*(?:but|rather)\s+(?:rather\s+)?|[A-Z]\b\W*(?:is|was)\s+"
     r"(?:wrong|incorrect|false|ruled\s+out|not\s+(?:right|correct))\W+(?:(?:so|thus|hence|therefore|then|but)\W+)?(?=[A-Z]\b))",
     re.I,
 )
@@ -62,11 +62,6 @@ _INVISIBLE = re.compile("[\u200b-\u200f\u2060\ufeff\u00ad]")
 _ARTICLE = re.compile(r"(?:A|I)\s+(?!(?:because|since|as|is|and|or|not|but|for|due|given)\b)[a-z]")
 _CHOSEN = re.compile(
     r"(?:(?<![不未])(?<!不[能应该可])选[择项]?|正确(?:答案|选项)|答案选?)\s*(?:应?[是为]|：|:)?\s*[（(]?([A-Z])(?![a-zA-Z])"
-)
-_NEGATION = re.compile(
-    r"(?:\bnot|n't|\bnever|\bnor|\bneither|不是|\bexcept|\brule out|\beliminate|\brather than|\binstead of)"
-    r"\W*(?:\w+\W+){0,2}$",
-    re.I,
 )
 _NEGATED_RUN = re.compile(
     r"(?:(?<!\bif )\bnot|n['’]t|\bnever|\bnor|\bneither|\bexcept|\brather\s+than|\binstead\s+of|不是)\W*"
@@ -125,10 +120,14 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
     if (alone := _ONE_LETTER.fullmatch(said)) and alone.group(1).upper() in letters:
         return [alone.group(1).upper()]
     match = _LEADING.match(said)
+    if match and match.group(1) in letters and match.group().endswith(")"):
+        by_text = _letter_of_text(said[match.end() :].strip(" .:,$"), choices) if choices else None
+        if by_text or _NO_AS_OPTION.fullmatch(said, match.end()):
+            return list(dict.fromkeys((match.group(1), by_text or match.group(1))))
     if (
         match is None
         or match.group(1) not in letters
-        or _REJECTED.match(said[match.end() :])
+        or taken_back(said[match.end() :])
         or _ARTICLE.match(said[match.start(1) :])
     ):
         text = _letter_of_text(said, choices) if choices else None
@@ -140,7 +139,7 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
     rest = said[match.end() :]
     while (more := _ANOTHER.match(rest)) is not None and more.group(1) in letters:
         rest = rest[more.end() :]
-        if _REJECTED.match(rest):
+        if taken_back(rest.lstrip("?")):
             break
         found.append(more.group(1))
     if len(rest) > MAX_BESIDE or not _ONLY_LETTERS.fullmatch(rest):
@@ -151,7 +150,7 @@ def _letters(said: str, letters: str, choices: tuple[str, ...] | None) -> list[s
             other.group()
             for other in _LONE_LETTER.finditer(rest)
             if other.group() in letters
-            and not _REJECTED.match(rest[other.end() :])
+            and not taken_back(rest[other.end() :])
             and not _ARTICLE.match(rest[other.start() :])
         ]
     return list(dict.fromkeys(found))
@@ -161,7 +160,7 @@ def _predicated(text: str, letters: str) -> list[str]:
     """The letters that a sentence says something of, with those that are joined to them by "and" or "or"."""
     found: list[str] = []
     for match in _PREDICATED.finditer(text):
-        if _NEGATION.search(text[: match.start()]):
+        if held_back(text[: match.start()]) or taken_back(text[match.end(match.lastindex or 0) :]):
             continue
         run = next((run for run in _RUN.finditer(text) if run.start() < match.end() <= run.end() + 6), None)
         said = text[match.start(match.lastindex or 0) :]
@@ -198,7 +197,8 @@ def extract_choice(
         return found, prefix + "answer_is"
     if len(text) <= 200 and (found := _letters(text, letters, choices)):
         return found, prefix + "leading"
-    if matches := [match for match in _IS_CORRECT.finditer(text) if match.group(1) in letters]:
+    correct = (match for match in _IS_CORRECT.finditer(text) if match.group(1) in letters)
+    if matches := [match for match in correct if not held_back(text[: match.start()])]:
         return [matches[-1].group(1)], prefix + "is_correct"
     last_line = text.rsplit("\n", 1)[-1].strip()
     if found := _letters(last_line, letters, choices):
