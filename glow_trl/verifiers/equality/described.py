@@ -11,7 +11,9 @@ MAX_LENGTH = 200
 _TEXT = re.compile(r"\\(?:text|mbox|mathrm|textrm)\s*\{([^{}]*)\}")
 _HINT = re.compile(r"\\mathbb|\\equiv|[a-z]{3} |\||\\mid|\b(?:even|odd)\b")
 _ANNOUNCED = re.compile(
-    r"(?:thus |so |hence )?(?:the )?(?:[a-z]+ ){0,4}"
+    r"(?:(?:thus|so|hence|therefore|the|all|only|possible|desired|required|sought|final|correct|complete|general|whole|real|"
+    r"integer|natural|positive|ordered|distinct|unique|such|our|least|greatest|smallest|largest|minimum|maximum|total)"
+    r"[, ]+){0,5}"
     r"(?:solutions?|answers?|values?|functions?|pairs?|triples?|polynomials?|numbers?|integers?)"
     r"(?: sets?)?(?: (?:to|of) the (?:equation|problem|system))?"
     r" (?:is|are)(?: given by| of the form| exactly)?[: ]\s*",

@@ -172,13 +172,18 @@ def revised(after: str) -> str | None:
     return after[starts[match.end()] :] if (match := _SAID_ANEW.search(words)) else None
 
 
-def taken_back(after: str, before: str = "") -> bool:
-    """Whether what stands between `before` and `after` is refuted by what follows, or asked, or so on a condition."""
+def taken_back(after: str, before: str = "", on_condition: bool = True) -> bool:
+    """
+    Whether what stands between `before` and `after` is refuted by what follows, or asked, or, unless `on_condition` is
+    false, so on a condition.
+    """
     rest = same_paragraph(after)
     words = classes(rest).replace(",k,", "")
     if not _CUE.search(words):
         return False
-    if _REFUTED.search(words) or (_ON_CONDITION.match(words) and not _COMPUTED.search(before)):
+    if _REFUTED.search(words):
+        return True
+    if on_condition and _ON_CONDITION.match(words) and not _COMPUTED.search(before):
         return True
     return (
         (_ASKED.match(words) or _DOUBTED.match(words)) is not None

@@ -136,7 +136,8 @@ def _without_withdrawn(text: str) -> str:
     for index, box in enumerate(boxes):
         following = text[box.end : boxes[index + 1].start] if index + 1 < len(boxes) else None
         inside = _VALUE_IN_BOX.match(said := _TEXT.sub(r" \1 ", box.content))
-        taken = inside is not None and taken_back(said[inside.end() :])
+        # A condition within the box belongs to an answer by cases
+        taken = inside is not None and taken_back(said[inside.end() :], on_condition=False)
         if box.content and (taken or not asserted(text, box.start, box.end, following)):
             asserting = asserting[: box.start] + " " * (box.end - box.start) + asserting[box.end :]
     return asserting
