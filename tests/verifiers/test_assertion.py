@@ -17,6 +17,8 @@ NOT_ASSERTED = {
         "There is no evidence that it is 42.",
         "Do not use this answer: 42",
         "Far from being 42, it is larger.",
+        "Discarded solution: 42",
+        "Disregard the printed answer: 42",
     ],
     "supposed": [
         "If the balls were labelled, the answer would be 42.",
@@ -58,6 +60,7 @@ NOT_ASSERTED = {
         "The answer is 42. I'm not sure about this.",
         "The answer is 42. Please ignore this answer.",
         "The answer is 42. It ought to be 7.",
+        "42, mais c'est faux : il manque un cas.",
     ],
     "in other languages": [
         "Si n était pair, la réponse serait 42.",
@@ -99,6 +102,8 @@ ASSERTED = [
     "The answer is 42. Otherwise the sum would be odd.",
     "The answer is 42. I hope I did not make a mistake.",
     "The answer is 42. Don't forget the unit!",
+    "Assuming a fair coin, the expected number of tosses is 42.",
+    "Provided that the angle is acute, the area is 42.",
     "The answer is 42. We excluded the negative root.",
     "The answer is 42 (we exclude the negative root).",
     "Rejecting the negative root leaves 42.",
@@ -117,6 +122,12 @@ def test_what_is_not_asserted_does_not_win(completion, form):
 def test_what_is_asserted_counts(completion):
     """A negation, an "if" or a doubt that belongs to something else takes nothing back."""
     assert verify(completion.replace("42", r"\boxed{42}"), "42").correct is True
+
+
+def test_a_box_that_is_taken_back_is_not_the_last_value():
+    said = r"\boxed{42}. Hmm, this can't be right, as the product is odd and 42 is even."
+    assert verify(said, "42").correct is False
+    assert verify(said.replace("even.", "even. So it is 7."), "7").correct is True
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,14 @@ from glow_trl.verifiers import verify_batch
 
 
 RULES = {
+    "what is said to equal a value must agree": (
+        [("x=4=4.0", "4"), (r"x=\frac13=0.333", "0.333")],
+        [("x=0=42", "42"), ("x=3=5", "5"), (r"x=7 \wedge y=3", "3")],
+    ),
+    "a set with the empty set in it has a member": (
+        [(r"\{\{1,2\}\}", r"\{1,2\}"), (r"\varnothing", r"\{\}")],
+        [(r"\{\emptyset\}", r"\emptyset"), (r"\{\{\}\}", r"\emptyset")],
+    ),
     "a pair is no number twice": (
         [(r"\frac12 \text{ or } 0.5", "0.5"), ("2 or 2", "2"), (r"\{1,1,2\}", r"\{1,2\}"), (r"\{3,3\}", r"\{3\}")],
         [

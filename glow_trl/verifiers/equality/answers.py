@@ -311,7 +311,7 @@ def _bracketed(text: str, depth: int) -> Answer | None:
     if not separators:
         if brackets == "{}":
             item = _parse(inner, depth + 1)
-            return item if isinstance(item, Several) else Several("{}", (item,))
+            return item if isinstance(item, Several) and item.items else Several("{}", (item,))
         if brackets in ("()", "[]") and not re.search(r"[<>=]", inner):
             inside = _parse(inner, depth + 1)
             return inside if isinstance(inside, Several | Words) or opening == "[" else scalar(text, inside)
@@ -359,18 +359,22 @@ def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) ->
         if not is_name(sides[0]) and len(set(sides)) == 1:
             return Relation(sides, operators)  # 0 = 0 says nothing
         # Of x = 1/3 = 0.333 the last value counts, of x = 1/3 \\approx 0.333 the exact one.
-        if not approximate and not is_name(sides[0]) and (len(set(sides)) == 1 or _contradicts(sides)):
-            return Relation(sides, operators)  # 7 = 5, 0 = 0
+        if not approximate and contradicts(sides):
+            return Relation(sides, operators)  # 7 = 5, x = 0 = 42
         value = sides[is_name(sides[0])] if approximate else sides[-1]
         name = _INSIGNIFICANT.sub("", sides[0]) if is_name(sides[0]) else ""
         return Named(name, _parse(value, depth + 1), (sides[0], value))
     return Relation(sides, operators)
 
 
-def _contradicts(sides: tuple[str, ...]) -> bool:
-    """Whether numbers that are said to be equal are far apart, beyond rounding and a percent sign left out."""
+def contradicts(sides: tuple[str, ...]) -> bool:
+    """
+    Whether numbers that are said to be equal, to each other or to a name in front, are far apart, beyond rounding and
+    a percent sign left out.
+    """
+    sides = sides[is_name(sides[0]) :]
     values = [approximate_value(tree) for side in sides if (tree := read(side)) is not None]
-    if None in values or len(values) < len(sides):
+    if None in values or len(values) < len(sides) or len(sides) < 2:
         return False
     low, *_, high = sorted(abs(value) for value, _ in values)
     return high > 1.05 * low and not 95 * low < high < 105 * low

@@ -6,7 +6,7 @@ from itertools import product
 
 from . import bound, congruences, described, numeric, piecewise, residues
 from .amounts import plain_number
-from .answers import nesting, parse
+from .answers import contradicts, nesting, parse
 from .expression import free_names, read
 from .intervals import closed_in_integers, intersection, is_backwards, merged, without_points
 from .latex import MAX_LENGTH, RECURRING, normalize
@@ -369,6 +369,8 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
         if relation is gold and isinstance(other, Scalar) and solves(other, relation):
             return True
         if relation is prediction and isinstance(other, Scalar) and set(relation.operators) == {"="}:
+            if contradicts(relation.sides):
+                return False
             # (x + y)^2 = 81 says that the quantity on the left is 81, but 2x = 6 is an equation.
             trees = [read(side) for side in (relation.sides[0], relation.sides[-1])]
             if None not in trees and residues.equal(*trees) is True:

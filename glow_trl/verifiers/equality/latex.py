@@ -53,7 +53,7 @@ _MATH_COMMANDS = {
     **dict.fromkeys(("geq", "ge", "geqslant", "geqq"), ">="),
     **dict.fromkeys(("times", "ast"), r"\cdot "),
     **dict.fromkeys(("dots", "cdots"), r"\ldots "),
-    **dict.fromkeys(("land", "lor"), ","),
+    **dict.fromkeys(("land", "lor", "wedge", "vee"), ","),
     **dict.fromkeys(("infin", "infty"), r"\infty "),
     **dict.fromkeys(("lvert", "rvert", "vert"), "|"),
     **dict.fromkeys(("cupdot", "dotcup", "sqcup", "uplus"), r"\cup "),

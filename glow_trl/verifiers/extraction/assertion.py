@@ -23,7 +23,8 @@ _DENIED = re.compile(
           | n[yfpomMhO1gT]{0,4}(?:[sERP]|r(?=[hT]))[^v;]*                            # I do not think that
           | n[^v,;]{0,3}R[^v;]* | [nx][fy]{0,2}z{0,2}h[^v;,&c]*b.{0,3}               # no reason, not clear that it is
           | (?<!b)w[^v,;:&]{0,9}:?f* | bw[^v,;:&p]{0,7} | w[:,]                      # the wrong answer is
-          | x[fhyTaA]{0,3}z?[fyTaA]{0,2} | xh[^v,;e]*b.{0,4} | xb[fh]* | [xX]h?$     # we reject, instead of
+          | x[fhyTaA]{0,3}z?[fyTaA]{0,2} | x[fyzha]{0,4}A:                           # we reject, instead of
+          | xh[^v,;e]*b.{0,4} | xb[fh]* | [xX]h?$
           | [aAh]b[yf]*Gz )$                                                         # it is less than""",
     re.VERBOSE,
 )
@@ -97,7 +98,7 @@ _BEGIN = rf"(?:^|{_START}{_SUBJECT})"
 _REFUTED = re.compile(
     rf"""# is wrong, contains an error, there is a mistake, I made a mistake
          {_START}{_SUBJECT}?[ymMfgt]*[bge][fyzebmMhrk&auATO1]{{0,5}}[w3](?!T|h[^b]|f?h)
-       | {_START}{_SUBJECT}?[ymMfgt]*w(?=[.,;!?k]|$) | {_START}Vb[fy]{{0,2}}[w3] | ^[zey]{{1,2}}f{{1,2}}w
+       | {_START}{_SUBJECT}?[ymMfgt]*w(?=[.,;:!?k]|$) | {_START}Vb[fy]{{0,2}}[w3] | ^[zey]{{1,2}}f{{1,2}}w
        | {_START}[cky]*p[^v.,iqK]{{0,8}}[w3] | Z
          # is not right, is not the answer, cannot be, that's not it; on closer inspection this is not right
        | {_BEGIN}[ymMfgt]*[beg]?[yf]*n+[fyzhbe]{{0,3}}(?:r|[fh]z{{0,2}}[aA]{_END}) | {_BEGIN}[ymMfg]*b[yf]*nH

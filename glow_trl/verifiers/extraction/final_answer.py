@@ -3,7 +3,7 @@
 import re
 
 from .assertion import taken_back
-from .boxes import NOTHING, Extraction, boxed_answer, ending, final_part
+from .boxes import NOTHING, Extraction, boxed_answer, ending, final_part, last_boxes
 from .phrases import enumerated
 from .statements import SENTENCE_END, consecutive, replacements, stated_answers
 from .values import BARE_LENGTH, looks_bare, value_of
@@ -49,6 +49,10 @@ def extract_math(completion: str, require_boxed: bool = False) -> Extraction:
     others = [*found.others, *_values(replacements(text[found.end :]))] if found.answer else []
     if found.rule is None and not require_boxed:
         found = _unboxed(text)
+        # A box that has been taken back, named on the way to the reason; "Scratch that: 42" is said anew
+        if found.rule in ("bold", "last_value") and not text.rstrip(" .!$*").endswith(found.answer or ""):
+            if found.answer in {box.content for box in last_boxes(completion)}:
+                return NOTHING
         others = list(found.others)
     return found if found.rule is None else Extraction(found.answer, prefix + found.rule, tuple(others))
 

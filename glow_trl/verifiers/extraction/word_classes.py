@@ -23,7 +23,7 @@ _WORDS = {
     "a": """value result option choice number box output total sum figure one computation calculation ergebnis
         resultado risultato quantity""",
     # conditions, would, could, perhaps, whether
-    "i": """if unless suppose supposing assuming assume imagine pretend hypothetically wenn falls si если 如果 若
+    "i": """if unless suppose supposing assume imagine pretend hypothetically wenn falls si если 如果 若
         假如 假设 要是 倘若 除非 もし""",
     "D": "otherwise else alternatively sonst sinon sino-no altrimenti senão иначе 否则",
     "m": "would würde wäre hätte serait aurait sería habría seria teria sarebbe avrebbe бы 'd",
@@ -125,7 +125,7 @@ _PHRASES = (
         r"count\w* (?:\w+ ){0,4}twice|twice counted|was (?:my|the|our) answer|used to be (?:my|the|our)"
         r"|(?:(?<=\bI\s)|(?<=\bwe\s))(?:should have|still (?:need|have) to|(?:also )?need to|must also)\b",
     ),
-    ("i", "provided that|in (?:the )?case|as long as"),
+    ("i", "in (?:the )?case|as long as"),
     (
         "P",
         "(?:almost|nearly) (?:wrote|said|answered|put|chose|picked|concluded)"
