@@ -126,20 +126,19 @@ def check_gold(
     return GoldReport(checked, tuple(failures))
 
 
-def usable_questions(rows: list[dict], on_bad_gold: str = "error", where: str = "") -> list[dict]:
+def usable_positions(report: GoldReport, on_bad_gold: str = "error", where: str = "") -> list[int]:
     """
-    The rows whose gold answer its own verifier accepts; `where` begins the messages.
+    The positions of the rows whose gold answer its own verifier accepts; `where` begins the messages.
 
     Raises:
         UserError: one is not accepted and `on_bad_gold` is `"error"`, or none is.
     """
-    report = check_gold(rows)
     if report.ok:
-        return rows
+        return list(range(report.checked))
     if on_bad_gold == "error" or not report.usable:
         raise UserError(
             f"{where}{report.summary()}. Correct them or their `kind`, or set on_bad_gold: drop to leave them out"
         )
     logger.warning("%s%s; they are left out", where, report.summary())
     bad = {failure.index for failure in report.failures}
-    return [row for index, row in enumerate(rows) if index not in bad]
+    return [index for index in range(report.checked) if index not in bad]
