@@ -1,7 +1,9 @@
 """Rows as a memory-mapped table: made once for all processes of a machine, and kept in the cache of `datasets`."""
 
 import hashlib
+import itertools
 import json
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any, overload
 
 import datasets
 import numpy as np
+import pyarrow
 from datasets import Dataset, Features, List, Value
 
 from ..stages.files import read_json, write_json
@@ -34,6 +37,9 @@ _FEATURES = Features(
         "question": [Value("int64")],
     }
 )
+# To JSON; what has no place there, as a date of a Parquet file, is its text
+_encode = json.JSONEncoder(default=str).encode
+_TWO_NUMBERS = struct.Struct("=qq")
 _FACTS_FILE = "facts.json"
 _ROWS_AT_ONCE = 1000
 # Below this size nobody waits for a table
@@ -131,7 +137,7 @@ class RowTable(Sequence):
                 fn_kwargs={
                     "function": function,
                     "arguments": arguments,
-                    "columns": {name: feature == Value("string") for name, feature in features.items()},
+                    "schema": features.arrow_schema,
                     "version": __version__,
                 },
             )
@@ -167,12 +173,9 @@ def load_table(
     size = sum(Path(source).stat().st_size for source in sources if is_local(source) and Path(source).is_file())
     try:
         with bars_for(size):
-            dataset = Dataset.from_generator(
-                _records,
-                features=_FEATURES,
-                gen_kwargs={"types": types, "reading": reading | {"required": required, "limit": limit}},
-                fingerprint=f"rows-{digest}",
-            )
+            builder = _Builder(_batches(reading | {"required": required, "limit": limit}, types), digest)
+            builder.download_and_prepare()
+            dataset = builder.as_dataset(datasets.Split.TRAIN)
     except datasets.exceptions.DatasetGenerationError as error:
         # A bad row, or a full disk: `datasets` puts an error of its own around it
         raise error.__cause__ or error from None
@@ -192,19 +195,44 @@ def bars_for(size: int) -> Iterator[None]:
             datasets.enable_progress_bars()
 
 
-def _records(reading: dict[str, Any], types: dict[str, set[str]]) -> Iterator[dict[str, Any]]:
-    for source, place, row in iter_sources(**reading):
-        _note_types(row, types)
-        problem = row.get("problem")
-        digest = hashlib.blake2b(repr(problem).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        yield {
-            "row": json.dumps(row, default=str),
-            "sample_id": row["sample_id"],
-            "source": source,
-            "number": place.number,
-            "is_correct": -1 if row.get("is_correct") is None else int(row["is_correct"]),
-            "question": np.frombuffer(digest, dtype=np.int64),
-        }
+class _Builder(datasets.ArrowBasedBuilder):
+    """Writes tables into a folder of the cache that has the digest in its name, unless they are there."""
+
+    def __init__(self, tables: Iterator[pyarrow.Table], digest: str):
+        self._tables = tables
+        super().__init__(dataset_name="rows", config_id=digest)
+
+    def _info(self):
+        return datasets.DatasetInfo(features=_FEATURES)
+
+    def _split_generators(self, dl_manager):
+        return [datasets.SplitGenerator(datasets.Split.TRAIN)]
+
+    def _generate_tables(self):
+        return enumerate(self._tables)
+
+
+def _batches(reading: dict[str, Any], types: dict[str, set[str]]) -> Iterator[pyarrow.Table]:
+    rows = iter_sources(**reading)
+    schema = _FEATURES.arrow_schema
+    while batch := [_record(*item, types) for item in itertools.islice(rows, _ROWS_AT_ONCE)]:
+        columns = zip(*batch, strict=True)
+        yield pyarrow.table(dict(zip(schema.names, map(list, columns), strict=True)), schema=schema)
+
+
+def _record(source: int, place: Place, row: dict[str, Any], types: dict[str, set[str]]) -> tuple[Any, ...]:
+    """What the table has of a row: the values of its columns, in their order."""
+    _note_types(row, types)
+    digest = hashlib.blake2b(repr(row.get("problem")).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+    label = row.get("is_correct")
+    return (
+        _encode(row),
+        row["sample_id"],
+        source,
+        place.number,
+        -1 if label is None else int(label),
+        _TWO_NUMBERS.unpack(digest),
+    )
 
 
 def _note_types(row: Mapping[str, Any], types: dict[str, set[str]]) -> None:
@@ -256,12 +284,14 @@ def _row(row: str, sample_id: str) -> dict[str, Any]:
 
 
 def _apply(
-    batch: dict[str, list], function: Callable, arguments: dict[str, Any], columns: dict[str, bool], version: str
-) -> dict[str, list]:
+    batch: dict[str, list], function: Callable, arguments: dict[str, Any], schema: pyarrow.Schema, version: str
+) -> pyarrow.Table:
     made = function(list(map(_row, batch["row"], batch["sample_id"])), **arguments)
-    return {
-        name: [_text(row.get(name)) if is_text else row.get(name) for row in made] for name, is_text in columns.items()
-    }
+    columns = {}
+    for field in schema:
+        values = [row.get(field.name) for row in made]
+        columns[field.name] = list(map(_text, values)) if field.type == pyarrow.string() else values
+    return pyarrow.table(columns, schema=schema)
 
 
 def _text(value: Any) -> str | None:
