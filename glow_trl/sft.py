@@ -102,6 +102,11 @@ class LedgerHistory(TrainerCallback):
         self.ledger = ledger
         self.folder = folder
 
+    def on_train_begin(self, args, state, control, **kwargs):
+        # Of a run that died at the end of an epoch, behind its checkpoint
+        if self.ledger.epoch and state.epoch == self.ledger.epoch:
+            self.on_epoch_end(args, state, control)
+
     def on_epoch_end(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             write_epoch(self.folder, self.ledger.epoch, self.ledger.current.cpu().numpy())

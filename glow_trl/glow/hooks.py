@@ -53,6 +53,10 @@ class LedgerCallback(TrainerCallback):
                 trainer._total_train_tokens = state.num_input_tokens_seen
         self.epoch = int(state.epoch or 0)
         self._synced_step = None
+        # A checkpoint at the end of an epoch was written before the entry of that epoch
+        ended = trainer.resumed_from is not None and state.epoch == self.epoch
+        if ended and not any(entry.get("glow/epoch") == self.epoch for entry in state.log_history):
+            self._log_epoch(args)
         if args.weighting != "uniform" and state.num_train_epochs <= args.glow_warmup_epochs:
             logger.warning(
                 f"weighting={args.weighting!r} never takes effect: {state.max_steps} steps do not go beyond the first "
@@ -72,13 +76,16 @@ class LedgerCallback(TrainerCallback):
     def on_epoch_end(self, args, state, control, **kwargs):
         self.on_step_end(args, state, control)
         self.sync()
+        should_log = control.should_log
+        self._log_epoch(args)
+        # An entry that is due at the end of the epoch still is
+        control.should_log = should_log
+
+    def _log_epoch(self, args) -> None:
         if args.logging_strategy != IntervalStrategy.NO:
-            should_log = control.should_log
             metrics = epoch_metrics(self.trainer.ledger, self.trainer._weighting, self.is_correct)
             # In an entry of their own: `SFTTrainer.log` would put the means of the last steps in as well
             Trainer.log(self.trainer, metrics)
-            # An entry that is due at the end of the epoch still is
-            control.should_log = should_log
 
     def sync(self) -> None:
         """Merge the ledgers of the processes, unless that was done since the last step."""

@@ -150,7 +150,7 @@ class FiniteTrainer(Trainer):
         self._unproven = self.state.global_step
 
     def _remove_older_checkpoints(self) -> None:
-        if self._unproven is not None and self.args.should_save:
+        if self.args.should_save:
             rotate_checkpoints(
                 self.args.output_dir, self.args.save_total_limit, self.state.best_model_checkpoint, use_mtime=True
             )

@@ -65,6 +65,13 @@ class ResumableTrainer(FiniteTrainer):
         fit_to_processes(self, self.resumed_from)
         return super().train(self.resumed_from, *args, **kwargs)
 
+    def get_batch_samples(self, epoch_iterator, num_batches, device):
+        if self.state.global_step >= self.state.max_steps:
+            # The run died after its last step: `Trainer` would do one more, and only then see that there is none
+            self.control.should_training_stop = True
+            return [], None
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
     def _issue_warnings_after_load(self, load_result):
         # Weights that are tied to others are saved with these, and are not missing
         tied = getattr(self.model, "all_tied_weights_keys", {})

@@ -125,6 +125,24 @@ def test_killed_and_resumed(order, request, tmp_path):
     assert order == "random" or problems != sorted(problems)
 
 
+def test_a_run_that_died_after_its_last_step(inputs, tmp_path):
+    """In the middle of an epoch: it makes no further step."""
+    options = ["--max_steps", "3", "--save_steps", "3"]
+    _, *argv = command(*inputs, tmp_path / "straight")
+    run_to_the_end([sys.executable, *argv, *options], env=environment_of(tmp_path / "straight"))
+    last = tmp_path / "straight" / "checkpoint-3"
+    _, *argv = command(*inputs, tmp_path / "killed")
+    resume = ["--resume_from_checkpoint", str(last)]
+    run = run_to_the_end([sys.executable, *argv, *options, *resume], env=environment_of(tmp_path / "killed"))
+    assert f"resuming from {last}" in run.stderr
+    steps = [
+        [row.get("step") for _, row in read_jsonl(tmp_path / name / "log.jsonl")] for name in ("straight", "killed")
+    ]
+    assert steps[0] == steps[1] == [1, 2, 3, 3] and not (tmp_path / "killed" / "prompts-0.jsonl").exists()
+    expected, result = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
+    assert all((expected[name] == result[name]).all() for name in expected)
+
+
 def asked(output_dir: Path) -> list[set[str]]:
     """The questions of each step, on all processes."""
     ranks = [seen(output_dir, rank) for rank in range(len(list(output_dir.glob("prompts-*.jsonl"))))]

@@ -1,6 +1,7 @@
 """What a run that goes on keeps: on another number of processes, the number of samples in a step."""
 
 import logging
+import shutil
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from glow_trl.training.resume import (
     saved_samples_per_step,
     step_size,
 )
-from helpers.glow_cases import make_trainer, token_rows
+from helpers.glow_cases import make_trainer, parameters, token_rows
 
 
 CPU = ["--use_cpu", "true", "--bf16", "false"]
@@ -136,6 +137,37 @@ def test_checkpoints_say_how_many_samples_a_step_has(tmp_path):
         state.write_text(content)
         assert saved_samples_per_step(tmp_path) is None
     assert saved_samples_per_step(tmp_path / "nowhere") is None
+
+
+def logged_of(trainer) -> list[dict]:
+    timed = ("time", "per_second", "flos", "train_loss")
+    return [
+        {k: v for k, v in row.items() if not any(part in k for part in timed)} for row in trainer.state.log_history
+    ]
+
+
+@pytest.mark.parametrize(("steps", "last"), [(7, 5), (7, 7), (10, 10), (11, 10), (11, 11)])
+def test_a_run_that_died_behind_a_checkpoint(steps, last, tiny_model, tmp_path):
+    """
+    Before it noticed that the training, or an epoch (of 5 steps), is over: no step is done twice or beyond the last,
+    and nothing is missing in the log.
+    """
+    settings = {"save_strategy": "steps", "save_steps": 1, "max_steps": steps, "logging_steps": 1}
+    settings |= {"per_device_train_batch_size": 4, "save_total_limit": 2}
+    straight = make_trainer(tiny_model, tmp_path / "straight", token_rows(20), **settings | {"save_total_limit": None})
+    straight.train()
+    for step in (last - 2, last - 1, last):  # older ones were not removed yet
+        name = f"checkpoint-{step}"
+        shutil.copytree(tmp_path / "straight" / name, tmp_path / "killed" / name)
+    killed = make_trainer(tiny_model, tmp_path / "killed", token_rows(20), **settings)
+    killed.train(resume_from_checkpoint=True)
+    assert killed.state.global_step == steps and killed.state.epoch == straight.state.epoch
+    assert logged_of(killed) == logged_of(straight)
+    weights, expected = parameters(killed.model), parameters(straight.model)
+    assert all(torch.equal(weights[name], value) for name, value in expected.items())
+    assert torch.equal(killed.ledger.current.nan_to_num(-1), straight.ledger.current.nan_to_num(-1))
+    left = sorted(path.name for path in (tmp_path / "killed").glob("checkpoint-*"))
+    assert left == sorted(f"checkpoint-{step}" for step in (steps - 1, steps))
 
 
 def test_weights_that_are_tied_are_not_said_to_be_missing(tiny_model, tmp_path, caplog):
