@@ -8,29 +8,33 @@ accelerate launch --config_file accelerate_configs/single_gpu.yaml -m glow_trl.g
 
 import functools
 import inspect
+import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import PartialState
-from datasets import Dataset
+from datasets import Dataset, Features, Value
 from trl import ModelConfig, get_quantization_config
 
 from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .data.handover import check_handover, read_handover, write_handover
+from .data.table import MESSAGES, RowTable
 from .errors import MissingExtraError, UserError
 from .generation.loading import adapter_config, loading
 from .stages.command import run_command
 from .stages.config import nearest, setting
 from .stages.console import say_results
 from .stages.dotted import is_dotted, load_dotted, own_code
+from .stages.fingerprint import fingerprint
 from .stages.processes import leave
 from .stages.record import StageRun
 from .stages.secrets import is_secret
@@ -40,8 +44,8 @@ from .training.guard import CollapseGuard, GuardConfig
 from .training.merge import merge_adapter
 from .training.resume import parse_training_stage
 from .training.vllm_server import VLLMServer, server_command
-from .verifiers import load_kind
-from .verifiers.gold import usable_questions
+from .verifiers import GoldFailure, GoldReport, check_gold, load_kind
+from .verifiers.gold import usable_positions
 
 
 logger = logging.getLogger(__name__)
@@ -119,9 +123,24 @@ class GRPOStageConfig(PromptedRowsConfig):
         for kind in self.kinds:
             load_kind(kind)
 
-    def distinct_questions(self) -> list[dict[str, Any]]:
-        """The rows, one for each problem: a file of trajectories has several answers to one question."""
-        return list({row["problem"]: row for row in self.load(["problem", "answer"])}.values())
+    def questions(self) -> RowTable:
+        """
+        The rows with a usable gold answer, one for each problem: a file of trajectories has several answers to one
+        question.
+
+        Raises:
+            UserError: a gold answer is not accepted by its own verifier and `on_bad_gold` is `"error"`, or none is.
+        """
+        rows = self.load(["problem", "answer"]).distinct_questions()
+        code = {str(path): fingerprint(path) for path in own_code(self.kinds, "kinds")}
+        found = rows.map(_gold_failures, Features({"failure": Value("string")}), code=code)
+        failures = [
+            GoldFailure(index, **json.loads(failure))
+            for index in np.flatnonzero(found.data["failure"].is_valid().to_numpy())
+            if (failure := found[int(index)]["failure"])
+        ]
+        kept = usable_positions(GoldReport(len(rows), tuple(failures)), self.on_bad_gold)
+        return rows if len(kept) == len(rows) else rows.select(kept)
 
 
 def resolve_reward(name: str) -> Callable:
@@ -155,18 +174,32 @@ def with_options(reward: Callable, **options: Any) -> Callable:
     return functools.update_wrapper(functools.partial(reward, **{name: options[name] for name in taken}), reward)
 
 
-def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None) -> Dataset:
+def _gold_failures(rows: list[dict[str, Any]], code: dict[str, str]) -> list[dict[str, Any]]:
+    """What is wrong with the gold answer of each row, if anything. `code` is what the own verifiers are now."""
+    failures: list[dict[str, Any]] = [{} for _ in rows]
+    for failure in check_gold(rows).failures:
+        entry = asdict(failure)
+        index = entry.pop("index")
+        failures[index] = {"failure": json.dumps(entry)}
+    return failures
+
+
+def to_dataset(rows: RowTable, system_prompt: str | None, prompt_template: str | None) -> Dataset:
     """
     Questions as a conversational prompt-only data set: `prompt` (a list of messages), and what rewards may ask for:
     `answer`, `kind`, ...
     """
-    columns: dict[str, list[Any]] = {
-        "prompt": [build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices")) for row in rows]
-    }
-    for name in _QUESTION_COLUMNS:
-        if any(row.get(name) is not None for row in rows):
-            columns[name] = [row.get(name) for row in rows]
-    return Dataset.from_dict(columns)
+    features = Features({"prompt": MESSAGES, **rows.features(_QUESTION_COLUMNS)})
+    return rows.map(_to_prompts, features, system_prompt=system_prompt, prompt_template=prompt_template)
+
+
+def _to_prompts(
+    rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None
+) -> list[dict[str, Any]]:
+    return [
+        row | {"prompt": build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices"))}
+        for row in rows
+    ]
 
 
 def merge_first(model_args: ModelConfig, output_dir: Path, trust_remote_code: bool) -> None:
@@ -253,7 +286,9 @@ def _train(
     loop.check_files(model_args, args)
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)
-    rows = usable_questions(config.distinct_questions(), config.on_bad_gold)
+    with PartialState().local_main_process_first():
+        rows = config.questions()
+        dataset = to_dataset(rows, config.system_prompt, config.prompt_template)
     loop.quiet_libraries(len(rows))
     if config.merge_adapter:
         merge_first(model_args, run.output_dir, args.trust_remote_code)
@@ -271,7 +306,7 @@ def _train(
                 model=model,
                 args=args,
                 reward_funcs=reward_funcs,
-                train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
+                train_dataset=dataset,
                 processing_class=tokenizer,
                 peft_config=loop.adapter_to_train(model_args),
                 quantization_config=get_quantization_config(model_args),

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset
+import numpy as np
+from accelerate import PartialState
+from datasets import Dataset, Features, Value
 from transformers import TrainerCallback
 from trl import ModelConfig, get_quantization_config
 
@@ -20,6 +22,7 @@ from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .data.handover import check_end_token, end_token_share, write_handover
 from .data.loss_history import HISTORY_DIR, write_epoch, write_samples
+from .data.table import MESSAGES, RowTable
 from .errors import UserError
 from .generation.loading import loading
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
@@ -45,36 +48,48 @@ class SFTStageConfig(PromptedRowsConfig):
     trajectories: str = setting("all", "Which trajectories to train on.", choices=["all", "positive", "negative"])
 
 
-def select_trajectories(rows: list[dict[str, Any]], which: str) -> list[dict[str, Any]]:
+def select_trajectories(rows: RowTable, which: str) -> RowTable:
     """The positive, the negative or all trajectories; a `UserError` if a row has no label, or none is left."""
     if which == "all":
         return rows
     if which not in ("positive", "negative"):
         raise UserError(f"trajectories: expected all, positive or negative, got {which!r}")
-    for row in rows:
-        if row.get("is_correct") is None:
-            raise UserError(
-                f"trajectories={which!r} needs labels, and {row['sample_id']} has no is_correct: run `glow-trl label` "
-                "first"
-            )
-    selected = [row for row in rows if row["is_correct"] == (which == "positive")]
-    if not selected:
+    labels = rows.labels
+    if (labels < 0).any():
+        unknown = rows[int((labels < 0).argmax())]
+        raise UserError(
+            f"trajectories={which!r} needs labels, and {unknown['sample_id']} has no is_correct: run `glow-trl label` "
+            "first"
+        )
+    selected = np.flatnonzero(labels == (which == "positive"))
+    if not selected.size:
         raise UserError(f"none of the {len(rows)} trajectories is {which}")
-    return selected
+    return rows.select(selected)
 
 
-def to_dataset(rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None) -> Dataset:
+def to_dataset(rows: RowTable, system_prompt: str | None, prompt_template: str | None) -> Dataset:
     """
     Trajectories as a conversational data set with `prompt` and `completion` (lists of messages), and `is_correct` if
     every trajectory has a label.
     """
-    columns: dict[str, list[Any]] = {
-        "prompt": [build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices")) for row in rows],
-        "completion": [[{"role": "assistant", "content": row["completion"]}] for row in rows],
-    }
-    if all(row.get("is_correct") is not None for row in rows):
-        columns["is_correct"] = [row["is_correct"] for row in rows]
-    return Dataset.from_dict(columns)
+    columns: dict[str, Any] = {"prompt": MESSAGES, "completion": MESSAGES}
+    if bool((rows.labels >= 0).all()):
+        columns["is_correct"] = Value("bool")
+    prompting = {"system_prompt": system_prompt, "prompt_template": prompt_template}
+    return rows.map(_to_samples, Features(columns), **prompting)
+
+
+def _to_samples(
+    rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "prompt": build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices")),
+            "completion": [{"role": "assistant", "content": row["completion"]}],
+            "is_correct": row.get("is_correct"),
+        }
+        for row in rows
+    ]
 
 
 class LedgerHistory(TrainerCallback):
@@ -111,7 +126,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, run: StageRun) -> None:
     loop.check_files(model_args, args)
-    rows = select_trajectories(config.load(["problem", "completion"]), config.trajectories)
+    # One process of a machine reads the rows, the others find them in the cache
+    with PartialState().local_main_process_first():
+        rows = select_trajectories(config.load(["problem", "completion"]), config.trajectories)
+        dataset = to_dataset(rows, config.system_prompt, config.prompt_template)
     loop.quiet_libraries(len(rows))
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     args.model_init_kwargs = loop.model_init_kwargs(model_args)
@@ -119,7 +137,7 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
         trainer = GLOWTrainer(
             model=model_args.model_name_or_path,
             args=args,
-            train_dataset=to_dataset(rows, config.system_prompt, config.prompt_template),
+            train_dataset=dataset,
             processing_class=tokenizer,
             peft_config=loop.adapter_to_train(model_args),
             quantization_config=get_quantization_config(model_args),

@@ -1,10 +1,13 @@
 """What several test folders share: small models and data made on the spot, and the way to the real data."""
 
+import atexit
 import functools
 import importlib.util
 import os
 import random
+import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,6 +17,10 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if "HF_DATASETS_CACHE" not in os.environ:
+    # What the stages keep of their data; other workers and processes inherit it
+    os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="glow-trl-datasets-")
+    atexit.register(shutil.rmtree, os.environ["HF_DATASETS_CACHE"], ignore_errors=True)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from ..data import load_rows, write_jsonl
+from ..data import write_jsonl
 from ..data.loss_history import HISTORY_DIR, LABEL_COLUMN, LossHistory, recorded_epochs
 from ..errors import UserError
 from ..stages.command import run_command
@@ -182,8 +182,10 @@ def _columns(config: DynamicsConfig, ledger: LossHistory, run: dict[str, Any]) -
         mapping = config.columns if config.data else as_mapping(run.get("columns"), "columns")
         placed = {"split": run.get("dataset_train_split"), "config_name": run.get("dataset_config")}
         placed = {key: value for key, value in placed.items() if value is not None}
-        rows = load_rows(sources, columns=mapping, **placed)
-        known = {name for row in rows for name in row}
+        from ..data.table import load_table
+
+        rows = load_table(sources, columns=mapping, **placed)
+        known = rows.types.keys()
         for name in missing:
             if name not in known:
                 raise UserError(f"by: neither the samples nor {sources} have a column {name!r}")

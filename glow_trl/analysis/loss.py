@@ -9,12 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow.compute
+from datasets import Dataset
 from rich.console import Console
 from rich.progress import track
 
 from ..data import write_jsonl
 from ..data.append_log import AppendLog
 from ..data.loss_history import LABEL_COLUMN, LossHistory
+from ..data.table import RowTable
 from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command
@@ -44,12 +47,13 @@ def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
     trained = TrainedAs.of(config)
     samples = tokenize(rows, tokenizer, trained)
     # The first token of a sequence is never predicted
-    targets = [len(ids) if prompt else max(0, len(ids) - 1) for prompt, ids in samples]
+    prompt_lengths, lengths = (_lengths(samples, name) for name in ("prompt", "targets"))
+    targets = np.where(prompt_lengths > 0, lengths, np.maximum(lengths - 1, 0)).tolist()
     losses: dict[int, float] = {}
     with AppendLog(run.output_dir / _WORK_FILE) as log:
         losses.update((row["row"], row["loss"]) for _, row in log.rows() if row["row"] < len(rows))
         missing = [index for index, count in enumerate(targets) if count and index not in losses]
-        for batch in _losses(config, [samples[index] for index in missing]):
+        for batch in _losses(config, samples.select(missing)):
             found = [
                 {"row": missing[position], "loss": total / targets[missing[position]]} for position, total in batch
             ]
@@ -72,36 +76,42 @@ def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
     return results
 
 
-def _losses(config: LossConfig, samples: Sequence[tuple[list[int], list[int]]]) -> Iterator[list[tuple[int, float]]]:
+def _lengths(samples: Dataset, column: str) -> np.ndarray:
+    """How many values each list of a column has."""
+    return pyarrow.compute.list_value_length(samples.data[column]).to_numpy()
+
+
+def _losses(config: LossConfig, samples: Dataset) -> Iterator[list[tuple[int, float]]]:
     """Positions of the samples and their summed losses, batch by batch."""
     from ..generation.forward import completion_forwards
 
-    if not samples:
+    if not len(samples):
         return
     model = config.load_model()
-    prompts, completions = zip(*samples, strict=True)
-    forwards = completion_forwards(model, prompts, completions, (), config.batch_tokens, config.batch_size)
+    columns = samples["prompt"], samples["targets"]
+    forwards = completion_forwards(model, *columns, (), config.batch_tokens, config.batch_size)
     hidden = not sys.stderr.isatty()
     for batch, output in track(forwards, description="loss", console=Console(stderr=True), disable=hidden):
         sums = -output.log_probs.double().sum(dim=1)
         yield list(zip(batch, sums.tolist(), strict=True))
 
 
-def _columns(config: LossConfig, rows: Sequence[dict[str, Any]]) -> list[str]:
-    known = list(dict.fromkeys(name for row in rows for name in row))
+def _columns(config: LossConfig, rows: RowTable) -> list[str]:
     if config.by is None:
-        return [
-            name for name in (LABEL_COLUMN, *TELLING_COLUMNS) if len({json.dumps(row.get(name)) for row in rows}) > 1
-        ]
+        values: dict[str, set[str]] = {name: set() for name in (LABEL_COLUMN, *TELLING_COLUMNS)}
+        for row in rows:
+            for name, known in values.items():
+                known.add(json.dumps(row.get(name)))
+        return [name for name, known in values.items() if len(known) > 1]
     for entry in config.by:
         for name in entry.split("+"):
-            if name not in known:
-                raise UserError(f"by: the trajectories have no column {name!r} (there are {', '.join(known)})")
+            if name not in rows.types:
+                raise UserError(f"by: the trajectories have no column {name!r} (there are {', '.join(rows.types)})")
     return list(dict.fromkeys(config.by))
 
 
 def _summaries(
-    rows: Sequence[dict[str, Any]],
+    rows: RowTable,
     kept: Sequence[int],
     losses: dict[int, float],
     targets: Sequence[int],
@@ -110,16 +120,13 @@ def _summaries(
 ) -> dict[str, dict[str, dict[str, Any]]]:
     values = np.array([losses[index] for index in kept])
     counts = np.array([targets[index] for index in kept])
-    problems = np.array([rows[index]["problem"] for index in kept], dtype=object)
-    labels = [rows[index].get(LABEL_COLUMN) for index in kept]
-    samples = LossHistory(
-        epochs=[1],
-        losses=values[None],
-        is_correct=np.array([-1 if label is None else int(label) for label in labels]),
-        columns={
-            name: [rows[index].get(name) for index in kept] for name in {n for c in columns for n in c.split("+")}
-        },
-    )
+    problems = rows.problems[kept]
+    names = {name for column in columns for name in column.split("+")}
+    found: dict[str, list[Any]] = {name: [] for name in names}
+    for row in rows.select(kept):
+        for name in names:
+            found[name].append(row.get(name))
+    samples = LossHistory(epochs=[1], losses=values[None], is_correct=rows.labels[kept], columns=found)
     return {
         column: {value: _summary(values[mask], counts[mask], problems[mask]) for value, mask in masks.items()}
         for column, masks in all_groups(samples, columns, most).items()
@@ -141,7 +148,7 @@ def _summary(losses: np.ndarray, counts: np.ndarray, problems: np.ndarray) -> di
 
 
 def _loss_rows(
-    rows: Sequence[dict[str, Any]], losses: dict[int, float], targets: Sequence[int], columns: Sequence[str]
+    rows: RowTable, losses: dict[int, float], targets: Sequence[int], columns: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     names = list(dict.fromkeys([LABEL_COLUMN, *(name for column in columns for name in column.split("+"))]))
     for index, row in enumerate(rows):

@@ -1,12 +1,14 @@
 """Trajectories as the token ids that a checkpoint was, or would have been, trained on."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from datasets import Dataset, Features, List, Value
+
 from ..data import build_prompt
 from ..data.handover import other_prompts, read_handover, stage_folder
+from ..data.table import RowTable
 from ..errors import UserError
 from ..generation.loading import local_folder
 from ..stages.record import RUN_FILE, read_run
@@ -56,16 +58,21 @@ class TrainedAs:
         )
 
 
-def tokenize(
-    rows: Sequence[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase", trained: TrainedAs
-) -> list[tuple[list[int], list[int]]]:
+def tokenize(rows: RowTable, tokenizer: "PreTrainedTokenizerBase", trained: TrainedAs) -> Dataset:
     """
-    Token ids of each trajectory's prompt and targets, as [`~trl.SFTTrainer`] makes them of a conversational
+    Token ids of each trajectory's `prompt` and `targets`, as [`~trl.SFTTrainer`] makes them of a conversational
     prompt-completion sample: the targets begin where prompt and whole part, and the whole is cut at its end, which may
     leave no targets.
     """
     if tokenizer.chat_template is None:
         raise UserError("the tokenizer has no chat template; save the one that was used in training with it")
+    ids = List(Value("int32"))
+    return rows.map(_to_ids, Features({"prompt": ids, "targets": ids}), tokenizer=tokenizer, trained=trained)
+
+
+def _to_ids(
+    rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase", trained: TrainedAs
+) -> list[dict[str, list[int]]]:
     prompts = [
         build_prompt(row["problem"], trained.system_prompt, trained.prompt_template, row.get("choices") or None)
         for row in rows
@@ -83,5 +90,5 @@ def tokenize(
             while length < min(len(prompt), len(whole)) and prompt[length] == whole[length]:
                 length += 1
         whole = whole[: trained.max_length]
-        samples.append((whole[:length], whole[length:]))
+        samples.append({"prompt": whole[:length], "targets": whole[length:]})
     return samples

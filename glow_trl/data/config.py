@@ -2,14 +2,18 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import UserError
 from ..stages.config import as_mapping, setting
-from .load import Place, iter_placed_rows, load_rows
+from .load import Place, iter_placed_rows
 from .paths import expand_names, is_local
 from .prompts import build_prompt
 from .rejects import Reject
+
+
+if TYPE_CHECKING:
+    from .table import RowTable
 
 
 @dataclass
@@ -48,9 +52,11 @@ class RowsConfig:
             raise UserError(f"limit is {self.limit}: it must be at least 1")
         self.columns = as_mapping(self.columns, "columns")
 
-    def load(self, required: Sequence[str]) -> list[dict[str, Any]]:
-        """The rows; see [`~glow_trl.data.load_rows`]."""
-        return load_rows(self.dataset_name, required=required, **self._reading)
+    def load(self, required: Sequence[str]) -> "RowTable":
+        """The rows; see [`~glow_trl.data.table.load_table`]."""
+        from .table import load_table
+
+        return load_table(self.dataset_name, required=required, **self._reading)
 
     def iter_placed(
         self, required: Sequence[str], on_reject: Callable[[Reject], None] | None = None

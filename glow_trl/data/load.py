@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UserError
 from .columns import Fault, answer_as_text, find_fault, rename_columns, without_gaps
@@ -10,6 +10,11 @@ from .jsonl import MalformedLine
 from .paths import expand_names, is_local
 from .rejects import NoUsableRows, Reject
 from .sources import read_file, read_hub
+
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow
 
 
 class Place(NamedTuple):
@@ -117,30 +122,64 @@ def load_rows(
         UserError: a file is missing, unreadable or malformed (named by line), a required column is missing (the
             nearest is named), a source repeats a `sample_id`, or there are no rows.
     """
-    rows: list[dict[str, Any]] = []
-    taken: set[str] = set()
-    for number, source in enumerate(expand_names(name), start=1):
-        left = None if limit is None else limit - len(rows)
-        if left is not None and left <= 0:
-            break
-        loaded: list[dict[str, Any]] = []
-        first_seen: dict[str, int] = {}
-        # Downloaded once, a data set on the Hub is there for the next run too
-        streaming = limit is not None
-        for place, row in _iter_source(source, split, config_name, columns or {}, tuple(required), left, streaming):
-            sample_id = row["sample_id"]
-            if sample_id in first_seen:
-                raise UserError(f"{place}: sample_id {sample_id!r} was used at {first_seen[sample_id]} already")
-            first_seen[sample_id] = place.number
-            loaded.append(row)
-        if not loaded:
-            raise UserError(f"{source}: the data set is empty")
-        if taken & first_seen.keys():
-            for row in loaded:
-                row["sample_id"] = f"{number}/{row['sample_id']}"
-        taken |= {row["sample_id"] for row in loaded}
-        rows += loaded
+    import numpy as np
+    import pyarrow
+
+    # Downloaded once, a data set on the Hub is there for the next run too
+    found = list(iter_sources(name, split, config_name, columns, required, limit, streaming=limit is not None))
+    sources = np.array([source for source, _, _ in found])
+    rows = [row for _, _, row in found]
+    if share_ids(pyarrow.array(row["sample_id"] for row in rows), sources, lambda index: found[index][1]):
+        for source, row in zip(sources, rows, strict=True):
+            row["sample_id"] = f"{source}/{row['sample_id']}"
     return rows
+
+
+def iter_sources(
+    name: str | Sequence[str],
+    split: str = "train",
+    config_name: str | None = None,
+    columns: Mapping[str, str] | None = None,
+    required: Iterable[str] = (),
+    limit: int | None = None,
+    streaming: bool = False,
+) -> Iterator[tuple[int, Place, dict[str, Any]]]:
+    """The rows of [`load_rows`] one at a time, with the number of their source, from 1, and their place in it."""
+    total = 0
+    for number, source in enumerate(expand_names(name), start=1):
+        left = None if limit is None else limit - total
+        if left is not None and left <= 0:
+            return
+        before = total
+        for place, row in _iter_source(source, split, config_name, columns or {}, tuple(required), left, streaming):
+            total += 1
+            yield number, place, row
+        if total == before:
+            raise UserError(f"{source}: the data set is empty")
+
+
+def share_ids(ids: "pyarrow.Array", sources: "np.ndarray", place: Callable[[int], Place]) -> bool:
+    """
+    Whether two sources share an id. `sources` is the number of each row's source, `place` tells where a row stands.
+
+    Raises:
+        UserError: one source has an id twice.
+    """
+    import numpy as np
+    import pyarrow
+    import pyarrow.compute
+
+    table = pyarrow.table({"id": ids, "source": sources})
+    distinct = table.group_by(["id", "source"]).aggregate([])
+    if len(distinct) < len(table):
+        rows = np.arange(len(table))
+        firsts = table.append_column("row", pyarrow.array(rows)).group_by(["id", "source"], use_threads=False)
+        firsts = firsts.aggregate([("row", "min")])["row_min"].to_numpy()
+        second = int(np.setdiff1d(rows, firsts, assume_unique=True)[0])
+        same = pyarrow.compute.equal(ids, ids[second]).to_numpy(zero_copy_only=False) & (sources == sources[second])
+        first = place(int(np.flatnonzero(same)[0]))
+        raise UserError(f"{place(second)}: sample_id {ids[second].as_py()!r} was used at {first.number} already")
+    return len(pyarrow.compute.unique(distinct["id"])) < len(distinct)
 
 
 def _iter_source(

@@ -39,14 +39,18 @@ def read_hub(name: str, split: str, config_name: str | None, streaming: bool) ->
     The rows of a data set on the Hub, numbered from 1. With `streaming` they are read over the network one by one,
     rather than downloaded first.
     """
+    yield from enumerate(load_hub(name, split, config_name, streaming), start=1)
+
+
+def load_hub(name: str, split: str, config_name: str | None, streaming: bool = False) -> Any:
+    """A data set on the Hub. Raises `UserError` where there is none."""
     import datasets
 
     try:
-        dataset = datasets.load_dataset(name, config_name, split=split, streaming=streaming)
+        return datasets.load_dataset(name, config_name, split=split, streaming=streaming)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"{name}: neither a local file nor a data set that the Hub gives us ({reason})") from error
-    yield from enumerate(dataset, start=1)
 
 
 def _read_parquet(path: Path) -> NumberedRows:

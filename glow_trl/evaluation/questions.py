@@ -36,11 +36,13 @@ def checked_questions(benchmark: BenchmarkConfig, config: EvalConfig) -> tuple[l
         UserError: the data cannot be read or lacks a column, there are no questions, or a gold answer is unusable and
             `on_bad_gold` is `"error"`.
     """
-    from ..verifiers.gold import usable_questions
+    from ..verifiers import check_gold
+    from ..verifiers.gold import usable_positions
 
     limits = [limit for limit in (benchmark.limit, config.limit) if limit is not None]
     questions = benchmarks.load_questions(dataclasses.replace(benchmark, limit=min(limits, default=None)))
-    usable = usable_questions(questions, config.on_bad_gold, f"benchmark '{benchmark.name}': ")
+    kept = usable_positions(check_gold(questions), config.on_bad_gold, f"benchmark '{benchmark.name}': ")
+    usable = [questions[index] for index in kept]
     return usable, len(questions) - len(usable)
 
 

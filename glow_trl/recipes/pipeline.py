@@ -196,7 +196,6 @@ class Pipeline:
     def _check_questions(self, steps: list[Step]) -> None:
         """Look at the questions of GRPO before any time is spent on SFT."""
         from ..grpo import GRPOStageConfig
-        from ..verifiers.gold import usable_questions
 
         seen: list[GRPOStageConfig] = []
         for step in steps:
@@ -205,7 +204,7 @@ class Pipeline:
                 config = GRPOStageConfig(**{name: step.settings[name] for name in names})
                 if config not in seen:
                     seen.append(config)
-                    usable_questions(config.distinct_questions(), config.on_bad_gold)
+                    config.questions()
 
     def _check_models(self, steps: list[Step]) -> None:
         """Find a model that does not exist before any time is spent on the data."""

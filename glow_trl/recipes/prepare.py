@@ -1,7 +1,9 @@
 """What a recipe makes on the spot: the quickstart's data, and a small model."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from ..data import read_jsonl
 from ..data.config import RowsConfig
@@ -45,6 +47,7 @@ def prepare(recipe: Recipe, output_dir: Path, built_model: bool, seed: int | Non
         run.start()
         counts = {} if data is None else write_data(data, folder / "data")
         if model is not None:
+            texts: Sequence[dict[str, Any]]
             if rows is None:
                 texts = [row for _, row in read_jsonl(folder / "data" / "trajectories.jsonl")]
             else:

@@ -1,6 +1,7 @@
 """The pre-flight over gold answers: each of them, phrased as a model would, must satisfy its own verifier."""
 
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from itertools import islice
 
 from ..data.columns import without_gaps
 from ..errors import UserError
+from .kinds.registry import KINDS
 from .pool import DEFAULT_TIMEOUT, VerifierPool, default_pool
 from .rows import find_judging_fault
 
@@ -16,6 +18,9 @@ logger = logging.getLogger(__name__)
 
 CHUNK = 512
 _SHOWN = 3
+# Right by this kind whatever a row says besides, and most gold answers are one
+_INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})")
+_MATH = KINDS.find("math")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +110,12 @@ def check_gold(
         reasons = {index: str(fault) for index, row in enumerate(chunk) if (fault := find_judging_fault(row, kind))}
         golds = [row["answer"] if row.get("answer") is not None else row.get("gold") for row in chunk]
         kinds = [row.get("kind") or kind for row in chunk]
-        asked = [index for index in range(len(chunk)) if index not in reasons]
+        asked = [
+            index
+            for index, gold in enumerate(golds)
+            if index not in reasons
+            and not (_INTEGER.fullmatch(str(gold)) and kinds[index] == "math" and KINDS.find("math") is _MATH)
+        ]
         verdicts = pool.verify_batch(
             ["" if golds[index] is None else phrase(golds[index], kinds[index]) for index in asked],
             [golds[index] for index in asked],
@@ -126,20 +136,19 @@ def check_gold(
     return GoldReport(checked, tuple(failures))
 
 
-def usable_questions(rows: list[dict], on_bad_gold: str = "error", where: str = "") -> list[dict]:
+def usable_positions(report: GoldReport, on_bad_gold: str = "error", where: str = "") -> list[int]:
     """
-    The rows whose gold answer its own verifier accepts; `where` begins the messages.
+    The positions of the rows whose gold answer its own verifier accepts; `where` begins the messages.
 
     Raises:
         UserError: one is not accepted and `on_bad_gold` is `"error"`, or none is.
     """
-    report = check_gold(rows)
     if report.ok:
-        return rows
+        return list(range(report.checked))
     if on_bad_gold == "error" or not report.usable:
         raise UserError(
             f"{where}{report.summary()}. Correct them or their `kind`, or set on_bad_gold: drop to leave them out"
         )
     logger.warning("%s%s; they are left out", where, report.summary())
     bad = {failure.index for failure in report.failures}
-    return [row for index, row in enumerate(rows) if index not in bad]
+    return [index for index in range(report.checked) if index not in bad]

@@ -11,6 +11,7 @@ from glow_trl.analysis import loss as loss_module
 from glow_trl.analysis.loss import main
 from glow_trl.analysis.loss_config import LossConfig
 from glow_trl.analysis.loss_samples import TrainedAs, tokenize
+from glow_trl.data.table import load_table
 from glow_trl.errors import UserError
 from glow_trl.generation.loading import load_model, load_tokenizer
 from helpers.processes import kill_when
@@ -131,7 +132,8 @@ def test_a_run_that_does_not_say_how_long_its_samples_were(tmp_path):
 def test_a_cut_leaves_samples_without_a_target_out_and_counts_them(tiny_model, data, tmp_path):
     common = ["--model_name_or_path", tiny_model, "--dataset_name", str(data)]
     tokenizer = load_tokenizer(tiny_model)
-    lengths = [len(prompt) for prompt, _ in tokenize(trajectories(), tokenizer, TrainedAs(None, None, None, True))]
+    samples = tokenize(load_table(str(data)), tokenizer, TrainedAs(None, None, None, True))
+    lengths = [len(prompt) for prompt in samples["prompt"]]
     cut = sorted(lengths)[0] + 4
     main([*common, "--output_dir", str(tmp_path / "out"), "--max_length", str(cut)])
     expected = brute_force(tiny_model, trajectories(), cut)

@@ -77,3 +77,9 @@ def test_restated(tmp_path, shared_data):
     """This one also counts: no problem is won in strict mode."""
     table = bench("bench_restated.py", "--problems", 40, "--data", shared_data, folder=tmp_path)
     assert "math-verify" in table and "│ strict      │ 0 of 40" in table
+
+
+def test_start_up(tmp_path):
+    options = ["--stage", "grpo", "--rows", 64, "--only", "ours"]
+    table = bench("bench_start_up.py", *options, folder=tmp_path)
+    assert "grpo, 64 rows" in table and "ours" in table

@@ -9,7 +9,7 @@ import pytest
 
 from glow_trl.data import read_jsonl, write_jsonl
 from glow_trl.errors import UserError
-from glow_trl.grpo import resolve_reward, usable_questions, with_options
+from glow_trl.grpo import GRPOStageConfig, resolve_reward, with_options
 from helpers.launching import CPU
 
 
@@ -99,8 +99,9 @@ def test_a_gold_answer_that_its_verifier_rejects_stops_the_run(grpo, questions, 
     code, error = grpo()
     assert code == 2 and "1 of 4 gold answers" in error and "questions:4" in error and "on_bad_gold: drop" in error
     assert not (tmp_path / "out" / "model.safetensors").exists()
-    rows = [row | {"sample_id": str(i)} for i, row in enumerate([*QUESTIONS[:3], {"problem": "?", "answer": " "}])]
-    assert [row["sample_id"] for row in usable_questions(rows, "drop")] == ["0", "1", "2"]
+    config = GRPOStageConfig([str(questions)], on_bad_gold="drop")
+    for _ in range(2):  # the second time from the cache
+        assert [row["sample_id"] for row in config.questions()] == ["questions:1", "questions:2", "questions:3"]
 
 
 @pytest.mark.parametrize(
@@ -167,7 +168,9 @@ def test_options_go_to_the_rewards_that_take_them():
 
 
 def test_a_file_of_trajectories_gives_each_question_once(questions, tmp_path):
-    from glow_trl.grpo import GRPOStageConfig
-
-    write_jsonl(questions, QUESTIONS * 3)
-    assert len(GRPOStageConfig(dataset_name=[str(questions)]).distinct_questions()) == len(QUESTIONS)
+    """The last of each, in the place of the first."""
+    write_jsonl(questions, [*QUESTIONS, *(row | {"tag": "last"} for row in QUESTIONS[::-1])])
+    assert [*GRPOStageConfig(dataset_name=[str(questions)]).questions()] == [
+        row | {"tag": "last", "sample_id": f"questions:{2 * len(QUESTIONS) - index}"}
+        for index, row in enumerate(QUESTIONS)
+    ]

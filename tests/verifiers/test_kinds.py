@@ -1,12 +1,15 @@
 """Kinds, options and the shape of verdicts."""
 
+import itertools
 import pickle
+import random
 from dataclasses import FrozenInstanceError
 
 import pytest
 
 from glow_trl.errors import UserError
 from glow_trl.verifiers import KINDS, Verdict, check_gold, register_kind, verify, verify_batch
+from glow_trl.verifiers.gold import phrase
 
 
 def test_verdict_is_typed_frozen_and_picklable():
@@ -282,6 +285,19 @@ def test_new_kind():
     assert verify("abba", "-", "palindrome") == Verdict(True, None, "match", "palindrome")
     assert verify("abc", "-", "palindrome").correct is False
     assert "palindrome" in KINDS.names()
+
+
+def test_whole_numbers_need_no_check(monkeypatch):
+    """They are right by the kind `math` whatever else the row says; unless it is a kind of the user's own."""
+    rng = random.Random(0)
+    golds = [0, 7, -7, *(rng.choice((1, -1)) * rng.randrange(10 ** rng.randint(1, 15)) for _ in range(300))]
+    for gold, tolerance in itertools.product(golds, (None, 0.1)):
+        assert verify(phrase(gold, "math"), str(gold), tolerance=tolerance).correct, gold
+    rows = [{"answer": gold} for gold in ("12", 12, "-3")]
+    assert check_gold(rows).ok
+    monkeypatch.setattr(KINDS, "_judges", dict(KINDS._judges))
+    register_kind("math", lambda prediction, gold, options: gold == "12")
+    assert [failure.index for failure in check_gold(rows).failures] == [2]
 
 
 def test_check_gold_counts_and_lists():
