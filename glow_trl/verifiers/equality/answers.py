@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 from functools import lru_cache
-from itertools import product
+from itertools import product, repeat
 
 from .amounts import COMMANDS_AND_NAMES, TEXT, WHOLE_WORDS, WORD, compound_amount, plain_number, scalar
 from .expression import GREEK, read
@@ -369,15 +369,17 @@ def _relation(sides: tuple[str, ...], operators: tuple[str, ...], depth: int) ->
 
 def contradicts(sides: tuple[str, ...]) -> bool:
     """
-    Whether numbers that are said to be equal, to each other or to a name in front, are far apart, beyond rounding and
-    a percent sign left out.
+    Whether numbers that are said to be equal are far apart, beyond rounding and a percent sign left out: of
+    `1 = 2 = 3` any two, of `x = 1 = 2` the last and all before it.
     """
-    sides = sides[is_name(sides[0]) :]
-    values = [approximate_value(tree) for side in sides if (tree := read(side)) is not None]
-    if None in values or len(values) < len(sides) or len(sides) < 2:
+    named = is_name(sides[0])
+    values = [approximate_value(tree) for side in sides[named:] if (tree := read(side)) is not None]
+    if None in values or len(values) < max(2, len(sides) - named):
         return False
-    low, *_, high = sorted(abs(value) for value, _ in values)
-    return high > 1.05 * low and not 95 * low < high < 105 * low
+    *others, last = (abs(value) for value, _ in values)
+    pairs = map(sorted, zip(others, repeat(last), strict=False))
+    far = [high > 1.05 * low and not 95 * low < high < 105 * low for low, high in pairs]
+    return all(far) if named else any(far)
 
 
 def is_name(text: str) -> bool:

@@ -319,6 +319,11 @@ def agree(one: tuple, other: tuple, steps: _Steps) -> bool | None:
         first = _value(one, point, steps)
         second = None if first is None else _value(other, point, steps)
         if first is None or second is None:
+            beyond = () if names else (_is_beyond_writing(one, steps), _is_beyond_writing(other, steps))
+            if len(set(beyond)) == 2:
+                return False
+            if all(beyond) and beyond and one[1] == other[1]:
+                return agree(one[2], other[2])
             failed += 1
             if failed == TRIES // 2 and not agreed:
                 return None
@@ -332,6 +337,15 @@ def agree(one: tuple, other: tuple, steps: _Steps) -> bool | None:
         if agreed == needed:
             return True
     return None if agreed < min(needed, POINTS) else True
+
+
+def _is_beyond_writing(tree: tuple, steps: _Steps) -> bool:
+    """Whether a constant is a power that is too large to be computed with: `10^{10^{20}}`."""
+    base = _value(tree[1], {}, steps) if tree[0] == "^" else None
+    if base is None or _HERE.values.im(base) or base < 2:
+        return False
+    exponent = _value(tree[2], {}, steps)
+    return _is_beyond_writing(tree[2], steps) if exponent is None else _HERE.values.re(exponent) > MAX_MAGNITUDE
 
 
 def _bounds(tree: tuple) -> set:

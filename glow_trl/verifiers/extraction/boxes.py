@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from ..equality.latex import closing_brace
 from .assertion import asserted, held_back, taken_back
@@ -87,6 +88,7 @@ class Box:
     content: str
 
 
+@lru_cache(maxsize=4)  # one judgement asks for it more than once
 def final_part(completion: str) -> tuple[str, str]:
     """The part that answers, and a prefix for the rule: what comes after `</think>`, up to the end of the turn.
 

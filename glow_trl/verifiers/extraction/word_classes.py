@@ -229,5 +229,7 @@ def tokens(text: str) -> tuple[str, list[int]]:
     return _ERROR_UNDONE.sub(lambda match: "z" * len(match.group()), "".join(found)), starts
 
 
+@lru_cache(maxsize=1 << 10)  # what leads to an answer is mostly alike
 def classes(text: str) -> str:
+    """A letter for each word of the text."""
     return tokens(text)[0]
