@@ -19,6 +19,8 @@ NOT_ASSERTED = {
         "Far from being 42, it is larger.",
         "Discarded solution: 42",
         "Disregard the printed answer: 42",
+        "The longest side does not have length 42.",
+        "Every number from 7 to 99 works, except 42.",
     ],
     "supposed": [
         "If the balls were labelled, the answer would be 42.",
@@ -102,6 +104,7 @@ ASSERTED = [
     "The answer is 42. Otherwise the sum would be odd.",
     "The answer is 42. I hope I did not make a mistake.",
     "The answer is 42. Don't forget the unit!",
+    "The answer is 42. A usual error is to say 84, by counting every pair twice.",
     "Assuming a fair coin, the expected number of tosses is 42.",
     "Provided that the angle is acute, the area is 42.",
     "The answer is 42. We excluded the negative root.",

@@ -650,3 +650,19 @@ def test_long_completions_cost_only_their_ending():
     text = "Let x = 5. " * 100_000 + "\nSo the answer is 42."
     assert extract_math(text).answer == "42"
     assert len(ending(text)) <= 2000
+
+
+@pytest.mark.parametrize(
+    ("completion", "right", "wrong"),
+    [
+        ("There are 7 faces below and 5 above, so altogether the solid has 12 faces.", "12", "7"),
+        ("A pen costs $2.50. Tom buys 4 pens, hence he pays 4 × $2.50 = $10.00.", r"\$10.00", "2.5"),
+        ("The train left late, thus it arrived at 4:20 pm.", "4:20 p.m.", "20"),
+        ("Die Antwort ist 5 oder 7.", "5, 7", "5"),
+        ("We found an angle of 30 degrees, but we could not finish the rest.", None, "30"),
+        ("So the answer is **19**! \N{PARTY POPPER}", "19", "9"),
+    ],
+)
+def test_what_a_sentence_concludes(completion, right, wrong):
+    assert verify(completion, wrong).correct is False
+    assert right is None or verify(completion, right).correct is True

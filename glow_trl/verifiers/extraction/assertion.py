@@ -19,7 +19,7 @@ _INVERTED = re.compile(r"\W*(?:had|were)\b", re.IGNORECASE)
 _ALTERNATIVE = re.compile(r"v,?\|")
 _DENIED = re.compile(
     r"""(?: n[yf]*(?:b[fraAzhyTL]{0,5}|[fhraAyTL]{0,4}z?[haA]{0,2}[T:]?|mg?b.{0,3})  # is not, never, cannot be
-          | n[fy]*[hA]bf* | n[yfmM]*[eg]f*                                           # not as if it were, never get
+          | n[fy]*[hA]bf* | n[yfmM]*[eg]f* | n[yf]*gz?$                              # not as if it were, never get
           | n[yfpomMhO1gT]{0,4}(?:[sERP]|r(?=[hT]))[^v;]*                            # I do not think that
           | n[^v,;]{0,3}R[^v;]* | [nx][fy]{0,2}z{0,2}h[^v;,&c]*b.{0,3}               # no reason, not clear that it is
           | (?<!b)w[^v,;:&]{0,9}:?f* | bw[^v,;:&p]{0,7} | w[:,]                      # the wrong answer is
@@ -99,7 +99,7 @@ _REFUTED = re.compile(
     rf"""# is wrong, contains an error, there is a mistake, I made a mistake
          {_START}{_SUBJECT}?[ymMfgt]*[bge][fyzebmMhrk&auATO1]{{0,5}}[w3](?!T|h[^b]|f?h)
        | {_START}{_SUBJECT}?[ymMfgt]*w(?=[.,;:!?k]|$) | {_START}Vb[fy]{{0,2}}[w3] | ^[zey]{{1,2}}f{{1,2}}w
-       | {_START}[cky]*p[^v.,iqK]{{0,8}}[w3] | Z
+       | {_START}[cky]*p[^v.,iqK]{{0,8}}[w3] | {_START}(?:p|{_SUBJECT})?[yfgmM]*Z | ,k[oN][^.;vp]{{0,3}}w
          # is not right, is not the answer, cannot be, that's not it; on closer inspection this is not right
        | {_BEGIN}[ymMfgt]*[beg]?[yf]*n+[fyzhbe]{{0,3}}(?:r|[fh]z{{0,2}}[aA]{_END}) | {_BEGIN}[ymMfg]*b[yf]*nH
        | {_START}b[yf]*n+[fyzh]{{0,3}}(?:r|f?z?[aA]{_END}) | {_START}hr[yf]*n

@@ -27,7 +27,7 @@ _TAIL = re.compile(
 _RESIDUES = re.compile(r"[a-zA-Z,\s]{0,40}\bcongruent\s+to\b[^.\n]{1,60}\b(?:modulo|mod)\b[^.\n]{1,20}\.?")
 _DECLINED = re.compile(
     r"\b(?:can(?:not|'t|\s+not)|could\s+not|couldn't|impossible\s+to|unable\s+to|not\s+possible\s+to)\s+(?:\w+\s+){0,2}?"
-    r"(?:determined?|computed?|calculated?|found|find|solved?|provided?|given|give|stated?|answer(?:ed)?|simplified)\b"
+    r"(?:determined?|computed?|calculated?|found|find|solved?|provided?|given|give|stated?|answer(?:ed)?|simplified|finish(?:ed)?|complete[d]?|work\s+out)\b"
     r"|\b(?:not\s+enough|insufficient|inconsistent)\s+information\b"
     r"|\b(?:output|assign|award|return)\b[^.\n]{0,40}\b(?:score|reward|grade|full\s+(?:marks|credit))\b",
     re.IGNORECASE,

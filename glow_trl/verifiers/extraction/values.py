@@ -16,7 +16,8 @@ _MATH = re.compile(
 _NUMBER = re.compile(
     r"""(?<![a-zA-Z0-9_.,\\^{])
         (?:[-+−–]\s*)?(?:\\?[$€£¥]\s*)?(?:[-−]\s*)?
-        (?:(?:\d{1,3}(?:(?:,|\{,\}|,\\!|\ )\d{3})++(?!\d)|\d++)(?:[.,]\d++)?|[.,]\d++)
+        (?:\d{1,2}:\d{2}(?:\s*[ap]\.?\s?m\b\.?)?
+          |(?:\d{1,3}(?:(?:,|\{,\}|,\\!|\ )\d{3})++(?!\d)|\d++)(?:[.,]\d++)?|[.,]\d++)
         (?!\s*_)
         (?:\s*/\s*\d++(?![.,]?\d*(?:\s*/|\()))?
         (?:\s*(?:\\?%|(?:percent|hundred|thousand|million|billion|trillion)\b))?""",
@@ -24,6 +25,11 @@ _NUMBER = re.compile(
 )
 _LATEX_VALUE = re.compile(r"[-+]?\s?\d*+\s?\\(?:frac|dfrac|tfrac|sqrt|pi|binom)(?![a-zA-Z])")
 _LATEX_REST = re.compile(r"[-+\s\d]*+(?:\\[a-zA-Z]+|\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}|[^a-zA-Z\s\\{}$,])*+")
+_BOLD_END = re.compile(r"\*\*[^\w$\\*(]*$")  # 19**!
+_UNFINISHED = re.compile(r"^[\d.,\s]+[-+*/×÷=]\s*$")
+_CONCLUSION = re.compile(
+    r"[,;]\s*(?:and\s+)?(?:so|thus|therefore|hence|making|altogether|in\s+total)\b", re.IGNORECASE
+)
 _COPULA = re.compile(
     r"(?:\b(?:is|are|be|was|were|equals?|get|gives?|gets|yields?|est)\b|=|:|为|是)\s*(?:\w+\s+)?[*(\[]*$",
     re.IGNORECASE,
@@ -40,7 +46,7 @@ _UNSURE = re.compile(
     r"\b(?:could|might|may|maybe|perhaps|possibly|possible|either|alternatively|guess|guesses)\b", re.IGNORECASE
 )
 _BEFORE_ANOTHER = re.compile(
-    r"\W*+(?:or|and|,|/|versus|vs|或者?|还是|和|、|，)\s*+(?:(?:maybe|perhaps|possibly|also|even|either|the|is|it|could|be|might|else)\b\W*+)*+",
+    r"\W*+(?:or|and|oder|und|ou|et|o|или|и|,|/|versus|vs|或者?|还是|和|、|，)\s*+(?:(?:maybe|perhaps|possibly|also|even|either|the|is|it|could|be|might|else)\b\W*+)*+",
     re.IGNORECASE,
 )
 _ENUMERATION = re.compile(r"^\s*(?:[Ss]tep\s+\d+\s*[:.)]|\(?\d{1,2}[.)](?=\s)|[-*•]\s)\s*")
@@ -83,7 +89,7 @@ def values(sentence: str) -> list[tuple[int, int, str]]:
     covered: list[tuple[int, int]] = []
     for match in _MATH.finditer(sentence):
         content = next(group for group in match.groups() if group is not None)
-        if content.strip():
+        if content.strip() and not _UNFINISHED.search(content):  # "5 × $2.50 = $12.50" has prices
             found.append((match.start(), match.end(), content.strip()))
             covered.append(match.span())
     for pattern in (_LATEX_VALUE, _NUMBER):
@@ -114,7 +120,7 @@ def value_of(sentence: str, last: bool) -> str | None:
     sentence = sentence[-MAX_SENTENCE:] if last else sentence[:MAX_SENTENCE]
     if last:
         sentence = _ENUMERATION.sub("", sentence)
-    sentence = sentence.strip().strip("*").strip()
+    sentence = _BOLD_END.sub("", sentence.strip()).strip("*").strip()
     if looks_bare(sentence):
         return sentence
     if last and (match := _SAID_OF_IT.search(sentence)) and _MORE_THAN_A_NUMBER.search(match[1]):
@@ -132,6 +138,10 @@ def value_of(sentence: str, last: bool) -> str | None:
 
 
 def _chosen(sentence: str, found: list[tuple[int, int, str]], last: bool) -> int:
+    concluded = [match.end() for match in _CONCLUSION.finditer(sentence)] if last else []
+    if concluded and found[0][0] < concluded[-1] <= found[-1][0]:
+        behind = [value for value in found if value[0] >= concluded[-1]]
+        return len(found) - len(behind) + _chosen(sentence, behind, last)
     if not last and found[0][0] <= 2 and not re.match(r"\s*[-+*/=^×·]", sentence[found[0][1] :]):
         return 0
     behind_copula = [

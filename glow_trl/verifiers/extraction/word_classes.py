@@ -76,7 +76,7 @@ _WORDS = {
     "W": "wait oops hmm sorry",
     "X": "ignores forgets overlooks neglects omits fails fail failed miscounts",
     "w": "✗ ✘ ❌ 错 误 错误 間違 間違い 誤り 違います 忘 不然 漏",
-    "x": "排除 舍去",
+    "x": "except excepting besides 排除 舍去",
     "t": "first initial initially originally previously earlier previous original old 一开始 起初 最初",
     "f": """the a an my our your of in at for with by as do does did final finally der die ein eine dass le la les
         un une que el los o os um uma il lo che di de du à al в на что here will can must shall should just 's
