@@ -132,7 +132,9 @@ class GRPOStageConfig(PromptedRowsConfig):
             UserError: a gold answer is not accepted by its own verifier and `on_bad_gold` is `"error"`, or none is.
         """
         rows = self.load(["problem", "answer"]).distinct_questions()
-        code = {str(path): fingerprint(path) for path in own_code(self.kinds, "kinds")}
+        # What the verifiers accept may change without a new version
+        verifiers = sorted(Path(inspect.getfile(check_gold)).parent.rglob("*.py"))
+        code = [fingerprint(path) for path in [*map(str, verifiers), *own_code(self.kinds, "kinds")]]
         found = rows.map(_gold_failures, Features({"failure": Value("string")}), code=code)
         failures = [
             GoldFailure(index, **json.loads(failure))
@@ -174,8 +176,8 @@ def with_options(reward: Callable, **options: Any) -> Callable:
     return functools.update_wrapper(functools.partial(reward, **{name: options[name] for name in taken}), reward)
 
 
-def _gold_failures(rows: list[dict[str, Any]], code: dict[str, str]) -> list[dict[str, Any]]:
-    """What is wrong with the gold answer of each row, if anything. `code` is what the own verifiers are now."""
+def _gold_failures(rows: list[dict[str, Any]], code: list[str | None]) -> list[dict[str, Any]]:
+    """What is wrong with the gold answer of each row, if anything. `code` is what the verifiers are now."""
     failures: list[dict[str, Any]] = [{} for _ in rows]
     for failure in check_gold(rows).failures:
         entry = asdict(failure)

@@ -10,6 +10,7 @@ import pytest
 from glow_trl.data import read_jsonl, write_jsonl
 from glow_trl.errors import UserError
 from glow_trl.grpo import GRPOStageConfig, resolve_reward, with_options
+from glow_trl.verifiers import KINDS, Verdict
 from helpers.launching import CPU
 
 
@@ -165,6 +166,19 @@ def test_options_go_to_the_rewards_that_take_them():
     assert reward(["5", "6"], ["5", "5"]) == [1.0, 0.0]
     for other in (answer_format_reward, trl.rewards.accuracy_reward):
         assert with_options(other, unjudged="zero") is other
+
+
+def test_gold_answers_are_checked_again_by_other_verifiers(questions, monkeypatch):
+    """What the cache has of them belongs to the code that checked them."""
+    write_jsonl(questions, QUESTIONS)
+    config = GRPOStageConfig([str(questions)], on_bad_gold="drop")
+    assert len(config.questions()) == len(QUESTIONS)
+    monkeypatch.setitem(
+        KINDS._judges, "math", lambda prediction, gold, options: Verdict(gold != "3", gold, "", "math")
+    )
+    assert len(config.questions()) == len(QUESTIONS)
+    monkeypatch.setattr("glow_trl.grpo.fingerprint", lambda path: "of another version")
+    assert {row["answer"] for row in config.questions()} == {"0", "1", "2", "4", "5", "6"}
 
 
 def test_a_file_of_trajectories_gives_each_question_once(questions, tmp_path):
