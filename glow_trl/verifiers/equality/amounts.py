@@ -4,6 +4,7 @@ import re
 from fractions import Fraction
 
 from .expression import INFINITY, exact, negated, read
+from .latex import TEXT
 from .numerals import SMALL, plain_text
 from .shapes import Answer, Scalar, Words
 from .units import changes_value, conversion, measure, split_unit
@@ -38,7 +39,6 @@ _PAIRS += [{one, other} for one in ("lb", "lbs", "pound", "pounds") for other in
 _PER_MILLE = re.compile(r"(-?\d{1,9}(?:\.\d{1,9})?)\s*‰")
 _MULTIPLES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
 COMMANDS_AND_NAMES = re.compile(r"\\(?:begin|end)\s*\{[a-zA-Z]+\}|\\[a-zA-Z]+")
-TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 
 
 def plain_number(text: str) -> Scalar | None:

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import product, repeat
 
-from .amounts import COMMANDS_AND_NAMES, TEXT, WHOLE_WORDS, WORD, compound_amount, plain_number, scalar
+from .amounts import COMMANDS_AND_NAMES, WHOLE_WORDS, WORD, compound_amount, plain_number, scalar
 from .expression import GREEK, read
 from .intervals import without_points
-from .latex import MAX_LENGTH, closing_brace, normalize, unwrap
+from .latex import MAX_LENGTH, TEXT, closing_brace, normalize, unwrap
 from .numerals import date, plain_text, value_in_words
 from .residues import approximate as approximate_value
 from .shapes import Answer, Matrix, Named, Relation, Scalar, Several, Words

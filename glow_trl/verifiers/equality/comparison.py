@@ -9,11 +9,13 @@ from .amounts import plain_number
 from .answers import contradicts, nesting, parse
 from .expression import free_names, read
 from .intervals import closed_in_integers, intersection, is_backwards, merged, without_points
-from .latex import MAX_LENGTH, RECURRING, normalize
+from .latex import MAX_LENGTH, normalize
+from .names import canonical_name, in_one, in_order_of, is_initial, is_variable
 from .relations import FLIPPED, REAL_LINE, as_interval, difference_of, has_unsolved, is_solved, solves, without_bars
 from .scalars import equal_numbers, equal_scalars
 from .shapes import Algebra, Answer, Matrix, Named, Relation, Scalar, Several, Words
 from .times import HALVES, same_time, time_of
+from .unevaluated import is_unevaluated
 from .units import measure
 from .words import is_none, plain_words, same_words
 
@@ -23,22 +25,9 @@ MAX_NESTING = 12
 
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,(?!0+$)\d+")
 _THOUSANDS_COMMA = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+")
-# The mean \\bar{x} is not x, but a segment \\overline{AB} is AB.
-_DECORATION = re.compile(r"\\(?:overrightarrow|vec)(?![a-z])|\\(?:overline|hat|bar|widehat)(?=[A-Z]{2})")
-_POINTS = re.compile(r"(\\angle)?([A-Z]{2,3})")
-_OPERATIONS = re.compile(
-    r"\\(?:i*int|oint|sum|prod|lim|gcd|lcm|det|max|min|bigcup|bigcap|ldots|cdots|dots)(?![a-zA-Z])"
-    r"|\\begin\s*\{[vV]matrix\}|(?<![a-zA-Z\\])(?:gcd|lcm|GCD|LCM|max|min)\s*\("
-)
-_DOTS = re.compile(r"\\[lc]?dots")
 _CHAIN = re.compile(r"\s*[a-zA-Z](?:_\w)?(?:\s*=\s*[a-zA-Z](?:_\w)?)+\s*=\s*([^=,]{1,40})")
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
-_SUBSCRIPT = re.compile(r"_\s*\{[^{}]*\}")
 _LETTERS = re.compile(r"[a-zA-Z]")
 _DENOMINATORS = frozenset(("/", "^", "apply", "sum", "prod", r"\tan", r"\cot", r"\sec", r"\csc"))
-_VARIABLE = re.compile(
-    r"(?:\\[a-z]+)?\\?[a-zA-Z]+'*(?:_\w+)?(?:\^-1)?(?:\([\w,+-]*\))?|\|\\?[a-zA-Z]+\||\\frac(?:[A-Za-z]\w*){2}|[A-Za-z]\w*(?:[:/][A-Za-z]\w*)+"
-)
 _LOGARITHM = re.compile(r"(?<![a-zA-Z\\])\\?log(?![a-zA-Z\d])(?!\s*_)")
 _DOLLARS = re.compile(r"^\$+([^$]*[^$\\\s])\s*\$+$")
 _SPACES = re.compile(r"(?<![a-zA-Z\d\\])\s+|\s+(?![a-zA-Z\d])")
@@ -134,7 +123,7 @@ def _equal_texts(prediction: str, gold: str, algebra: Algebra) -> bool | None:
     one, other = parse(prediction), parse(gold)
     if one is None or other is None:
         return False
-    if _unevaluated(prediction, gold):
+    if is_unevaluated(prediction, gold):
         return normalize(prediction) == normalize(gold)
     verdict = equal(one, other, algebra)
     if verdict is None and "dots" in prediction and "dots" in gold:
@@ -142,19 +131,6 @@ def _equal_texts(prediction: str, gold: str, algebra: Algebra) -> bool | None:
     if verdict is False and isinstance(one, Several) != isinstance(other, Several):
         return _with_decimal_comma(prediction.strip(" $"), gold.strip(" $"), one, other, algebra)
     return verdict
-
-
-def _unevaluated(prediction: str, gold: str) -> bool:
-    """Whether an answer only says what is to be computed, an integral, a sum, a gcd, and the gold answer does not."""
-    if "_" in prediction:
-        prediction = _SUBSCRIPT.sub("", prediction)
-    if "dots" in prediction:
-        prediction = RECURRING.sub("", prediction)
-    left, there = (
-        frozenset(_DOTS.sub("dots", found) for found in _OPERATIONS.findall(text))
-        for text in (prediction.rpartition("=")[2], gold)
-    )
-    return bool(left) and not left <= there
 
 
 def _with_decimal_comma(prediction: str, gold: str, one: Answer, other: Answer, algebra: Algebra) -> bool | None:
@@ -286,15 +262,15 @@ def _unordered(first, second, algebra: Algebra) -> bool | None:
 
 def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
     if isinstance(prediction, Named) and isinstance(gold, Named):
-        names = _canonical_name(prediction.name), _canonical_name(gold.name)
+        names = canonical_name(prediction.name), canonical_name(gold.name)
         if (
             "" in names
             or names[0] == names[1]
-            or _is_initial(*names)
-            or not all(map(_is_variable, names))
+            or is_initial(*names)
+            or not all(map(is_variable, names))
             or set(names) == {"y", "f(x)"}
         ):
-            return equal(_in_order_of(gold.name, prediction), gold.value, algebra)
+            return equal(in_order_of(gold.name, prediction), gold.value, algebra)
         if tuple(map(_bare, prediction.sides)) == tuple(map(_bare, reversed(gold.sides))):
             return True  # AB = CD
         # y = 2x may be x = y/2: then each value has the other's name in it.
@@ -308,54 +284,14 @@ def _equal_named(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | N
         if isinstance(gold, Named) and isinstance(prediction, Scalar) and len(gold.name) > 1:
             if solves(prediction, Relation(gold.sides, ("=",))):
                 return True  # 6/x for xy = 6
-        prediction = _in_one(prediction, gold)
+        prediction = in_one(prediction, gold)
         return equal(*(side.value if isinstance(side, Named) else side for side in (prediction, gold)), algebra)
     relations = (Relation(side.sides, ("=",)) if isinstance(side, Named) else side for side in (prediction, gold))
     return _equal_relations(*relations, algebra)
 
 
 def _bare(text: str) -> str:
-    return _canonical_name("".join(text.split()))
-
-
-def _is_initial(one: str, other: str) -> bool:
-    """Whether one name is a word and the other its first letter: `radius = 2` and `r = 2`."""
-    short, long = sorted((one, other), key=len)
-    return len(short) == 1 and len(long) > 3 and long.isalpha() and long[0].lower() == short.lower()
-
-
-def _is_variable(name: str) -> bool:
-    return _VARIABLE.fullmatch(name) is not None
-
-
-def _canonical_name(name: str) -> str:
-    """A name without what only decorates it, `AB` for both `\\overline{BA}` and `AB`."""
-    name = _DECORATION.sub("", name).replace(r"\measuredangle", r"\angle").replace(r"m\angle", r"\angle")
-    if match := _POINTS.fullmatch(name):
-        name = (match.group(1) or "") + min(match.group(2), match.group(2)[::-1])
-    return name
-
-
-def _in_one(prediction: Answer, gold: Answer) -> Answer:
-    """`q = 5, p = 3` as a pair for `(p, q) = (3, 5)`; any other answer as it is."""
-    if not isinstance(prediction, Several) or not isinstance(gold, Named) or not gold.name.startswith("("):
-        return prediction
-    values = {item.name: item.value for item in prediction.items if isinstance(item, Named)}
-    names = gold.name.strip("()").split(",")
-    if sorted(values) != sorted(names) or len(values) < len(prediction.items):
-        return prediction
-    return Several("()", tuple(values[name] for name in names))
-
-
-def _in_order_of(names: str, named: Named) -> Answer:
-    """The value of `(y, x) = (2, 1)` in the order of `(x, y)`; any other value as it is."""
-    wanted, given = (text.strip("()").split(",") for text in (names, named.name))
-    value = named.value
-    if wanted == given or sorted(wanted) != sorted(given) or not isinstance(value, Several):
-        return value
-    if len(value.items) != len(given):
-        return value
-    return Several(value.brackets, tuple(value.items[given.index(name)] for name in wanted))
+    return canonical_name("".join(text.split()))
 
 
 def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool | None:
@@ -387,7 +323,7 @@ def _equal_relations(prediction: Answer, gold: Answer, algebra: Algebra) -> bool
     intervals = as_interval(prediction), as_interval(gold)
     if None not in intervals:
         (name, one), (other_name, other) = intervals
-        if name != other_name and _is_variable(name) and _is_variable(other_name):
+        if name != other_name and is_variable(name) and is_variable(other_name):
             return False
         return equal(one, other, algebra)
     kinds = [tuple(FLIPPED.get(operator, operator) for operator in side.operators) for side in (prediction, gold)]

@@ -3,8 +3,9 @@
 import math
 import re
 
+from .latex import TEXT
 
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
+
 _MODULUS = r"\\?\(?\s*\\?[pb]?mod(?:ulo)?(?![a-z])\s*\{?\s*(\d{1,6})\s*\}?\s*\)?"
 _RESIDUES = r"(-?\d{1,9}(?:\s*(?:,|or|and|,\s*or|,\s*and)\s*-?\d{1,9})*)"
 _CONGRUENT = re.compile(
@@ -24,7 +25,7 @@ def classes(text: str) -> Classes | None:
     """The name (or ""), the modulus, the residues, and whether a modulus is said; `None` if these are no classes."""
     if len(text) > MAX_LENGTH:
         return None
-    text = " ".join(_TEXT.sub(r" \1 ", text).replace("$", " ").split())
+    text = " ".join(TEXT.sub(r" \1 ", text).replace("$", " ").split())
     text = _PLUS_MINUS.sub(r"\1\2, -\2", text)
     several = [_CONGRUENT.fullmatch(part) for part in _JOINT.split(text)] if text.count("mod") > 1 else []
     if several and None not in several:

@@ -47,6 +47,7 @@ _CHARACTERS = str.maketrans(
     }
 )
 
+TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _MATH_COMMANDS = {
     **dict.fromkeys(("dfrac", "tfrac", "cfrac"), r"\frac"),
     **dict.fromkeys(("leq", "le", "leqslant", "leqq"), "<="),

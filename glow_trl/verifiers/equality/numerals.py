@@ -4,6 +4,8 @@ import math
 import re
 from fractions import Fraction
 
+from .latex import TEXT
+
 
 _ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
     seventeen eighteen nineteen""".split()
@@ -26,7 +28,6 @@ _WORD = re.compile("[a-z]{3,}")
 _KEYWORDS = frozenset(
     (*"squared cubed factorial negative minus square cube twice double dozen out".split(), *_PARTS, *SMALL)
 )
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _MONTHS = "january february march april may june july august september october november december".split()
 _MONTH = r"(jan|feb|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec|" + "|".join(_MONTHS) + r")\.?"
 _IN_DATE = re.compile(r"jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec|\d{4}-\d")
@@ -42,7 +43,7 @@ _DATES = (
 def plain_text(text: str) -> str:
     """The text without `\\\\text{}` around its words."""
     if r"\text" in text:
-        text = _TEXT.sub(r" \1 ", text)
+        text = TEXT.sub(r" \1 ", text)
     return " ".join(text.replace("~", " ").split())
 
 

@@ -2,10 +2,10 @@
 
 import re
 
+from .latex import TEXT
 from .shapes import Answer, Scalar, Words
 
 
-_TEXT = re.compile(r"\\text\s*\{([^{}]*)\}")
 _PUNCTUATION = re.compile(r"[^\w\s+\-*/^=<>%.]")
 _TO_SPACES = {code: " " for code in range(128) if _PUNCTUATION.match(chr(code))}
 _POINT = re.compile(r"\.(?:(?<!\d\.)|(?!\d))")
@@ -23,7 +23,7 @@ _SYNONYMS = {"dne": "does not exist", "doesn t exist": "does not exist"}
 def plain_words(answer: Answer) -> str:
     text = answer.text if isinstance(answer, Words | Scalar) else ""
     if r"\text" in text:
-        text = _TEXT.sub(r" \1 ", text)
+        text = TEXT.sub(r" \1 ", text)
     text = text.translate(_TO_SPACES) if text.isascii() else _PUNCTUATION.sub(" ", text)
     if "." in text:
         text = _POINT.sub(" ", text)
