@@ -319,7 +319,14 @@ def _train(
         if run.main_process:
             # Before the training, as it is for the checkpoints within the folder too
             share = (read_handover(model_args.model_name_or_path) or {}).get("end_token_share", 1.0)
-            write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
+            write_handover(
+                run.output_dir,
+                tokenizer,
+                config.system_prompt,
+                config.prompt_template,
+                share,
+                loop.base_weights(trainer),
+            )
         loop.train(trainer, run)
     run.complete(questions=len(rows), **({"warnings": guard.warnings} if guard.warnings else {}))
     loop.leave_process_group()
