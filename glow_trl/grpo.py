@@ -24,10 +24,9 @@ from accelerate import PartialState
 from datasets import Dataset, Features, Value
 from trl import ModelConfig, get_quantization_config
 
-from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .data.handover import check_handover, read_handover, write_handover
-from .data.table import MESSAGES, RowTable
+from .data.table import MESSAGES, Rows, RowTable
 from .errors import MissingExtraError, UserError
 from .generation.loading import adapter_config, loading
 from .stages.command import run_command
@@ -45,7 +44,7 @@ from .training.merge import merge_adapter
 from .training.resume import parse_training_stage
 from .training.vllm_server import VLLMServer, server_command
 from .verifiers import GoldFailure, GoldReport, check_gold, load_kind
-from .verifiers.gold import usable_positions
+from .verifiers.gold import surely_accepted, usable_positions
 
 
 logger = logging.getLogger(__name__)
@@ -176,14 +175,14 @@ def with_options(reward: Callable, **options: Any) -> Callable:
     return functools.update_wrapper(functools.partial(reward, **{name: options[name] for name in taken}), reward)
 
 
-def _gold_failures(rows: list[dict[str, Any]], code: list[str | None]) -> list[dict[str, Any]]:
+def _gold_failures(rows: Rows, code: list[str | None]) -> dict[str, Any]:
     """What is wrong with the gold answer of each row, if anything. `code` is what the verifiers are now."""
-    failures: list[dict[str, Any]] = [{} for _ in rows]
-    for failure in check_gold(rows).failures:
+    asked = range(len(rows)) if rows.columns is None else np.flatnonzero(~surely_accepted(rows.columns)).tolist()
+    failures: list[str | None] = [None] * len(rows)
+    for failure in check_gold(rows[index] for index in asked).failures:
         entry = asdict(failure)
-        index = entry.pop("index")
-        failures[index] = {"failure": json.dumps(entry)}
-    return failures
+        failures[asked[entry.pop("index")]] = json.dumps(entry)
+    return {"failure": failures}
 
 
 def to_dataset(rows: RowTable, system_prompt: str | None, prompt_template: str | None) -> Dataset:
@@ -195,13 +194,8 @@ def to_dataset(rows: RowTable, system_prompt: str | None, prompt_template: str |
     return rows.map(_to_prompts, features, system_prompt=system_prompt, prompt_template=prompt_template)
 
 
-def _to_prompts(
-    rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None
-) -> list[dict[str, Any]]:
-    return [
-        row | {"prompt": build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices"))}
-        for row in rows
-    ]
+def _to_prompts(rows: Rows, system_prompt: str | None, prompt_template: str | None) -> dict[str, Any]:
+    return {"prompt": rows.prompts(system_prompt, prompt_template)}
 
 
 def merge_first(model_args: ModelConfig, output_dir: Path, trust_remote_code: bool) -> None:
