@@ -229,6 +229,7 @@ def load_table(
     split: str = "train",
     config_name: str | None = None,
     columns: Mapping[str, str] | None = None,
+    patterns: Mapping[str, str] | None = None,
     required: Iterable[str] = (),
     limit: int | None = None,
 ) -> RowTable:
@@ -243,10 +244,11 @@ def load_table(
         else [file["filename"] for file in load_hub(source, split, config_name).cache_files]
         for source in sources
     ]
-    key = [_FORMAT, __version__, sources, contents, dict(columns or {}), required, limit]
+    key = [_FORMAT, __version__, sources, contents, dict(columns or {}), dict(patterns or {}), required, limit]
     digest = hashlib.sha256(json.dumps(key).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     types: dict[str, set[str]] = {}
     reading = {"name": sources, "split": split, "config_name": config_name, "columns": columns}
+    reading["patterns"] = patterns
     size = sum(Path(source).stat().st_size for source in sources if is_local(source) and Path(source).is_file())
     try:
         with bars_for(size):
@@ -292,7 +294,7 @@ class _Builder(datasets.ArrowBasedBuilder):
 def _batches(reading: dict[str, Any], types: dict[str, set[str]]) -> Iterator[pyarrow.Table]:
     sources, required = reading["name"], reading["required"]
     lines = all(is_local(source) and source.endswith(".jsonl") for source in sources)
-    if not lines or reading["columns"] or reading["limit"] is not None:
+    if not lines or reading["columns"] or reading["patterns"] or reading["limit"] is not None:
         yield from _tables(iter_sources(**reading), types)
         return
     for source, name in enumerate(sources, start=1):
@@ -304,7 +306,7 @@ def _batches(reading: dict[str, Any], types: dict[str, set[str]]) -> Iterator[py
                 yield _table(source, path.stem, first, block, columns, types)
                 continue
             numbered = numbered_rows(path, io.BytesIO(block), first=first)
-            rows = iter_source(name, "", None, {}, required, None, numbered=numbered)
+            rows = iter_source(name, "", None, {}, {}, required, None, numbered=numbered)
             for table in _tables(((source, *item) for item in rows), types):
                 found = True
                 yield table
