@@ -152,6 +152,7 @@ def load_table(
     split: str = "train",
     config_name: str | None = None,
     columns: Mapping[str, str] | None = None,
+    patterns: Mapping[str, str] | None = None,
     required: Iterable[str] = (),
     limit: int | None = None,
 ) -> RowTable:
@@ -166,10 +167,11 @@ def load_table(
         else [file["filename"] for file in load_hub(source, split, config_name).cache_files]
         for source in sources
     ]
-    key = [_FORMAT, __version__, sources, contents, dict(columns or {}), required, limit]
+    key = [_FORMAT, __version__, sources, contents, dict(columns or {}), dict(patterns or {}), required, limit]
     digest = hashlib.sha256(json.dumps(key).encode("utf-8", "surrogateescape")).hexdigest()[:32]
     types: dict[str, set[str]] = {}
     reading = {"name": sources, "split": split, "config_name": config_name, "columns": columns}
+    reading["patterns"] = patterns
     size = sum(Path(source).stat().st_size for source in sources if is_local(source) and Path(source).is_file())
     try:
         with bars_for(size):
