@@ -38,7 +38,7 @@ from trl import GRPOConfig, SFTConfig, SFTTrainer, TrlParser, pack_dataset
 from glow_trl.glow.trainer import GLOWTrainer
 from glow_trl.training.vllm_server import server_command
 from helpers.glow_cases import glow_settings, text_rows
-from helpers.leaning import leanings, places, source
+from helpers.leaning import leanings, nodes, places, source
 
 
 COVERED: set[str] = set()
@@ -852,7 +852,7 @@ class Ours:
     def __init__(self):
         self._path = 1
 """
-    found = leanings({"mine.py": ast.parse(text)})
+    found = leanings({"mine.py": nodes(text)})
     assert found == {
         "trl._hidden": ["mine.py:2"],
         "trl.trainer.utils.deep": ["mine.py:3"],
