@@ -27,6 +27,7 @@ DOCUMENTED_MODULES = {
     "trl.rewards",
     "vllm.lora.request",
 }
+HIDDEN_MODULES = {"math_verify.parser"}
 # Parts of a trainer, a callback and their arguments that are documented
 DOCUMENTED_PARTS = set(
     "accelerator add_callback args control data_collator eval_dataset is_world_process_zero label_smoothing_factor "
@@ -68,11 +69,25 @@ def members(library: str) -> frozenset[str]:
     return frozenset(name for file in found for groups in file for name in groups if name)
 
 
+# The nodes of a module's syntax tree, each with the name of the class that it stands in
+Nodes = list[tuple[ast.AST, str | None]]
+
+
 @functools.cache
-def trees() -> dict[str, ast.Module]:
-    """The syntax trees of the package's modules, by file."""
+def package() -> dict[str, Nodes]:
+    """The package's modules, by file."""
     paths = sorted((ROOT / "glow_trl").rglob("*.py"))
-    return {str(path.relative_to(ROOT)): ast.parse(path.read_text(encoding="utf-8")) for path in paths}
+    return {str(path.relative_to(ROOT)): nodes(path.read_text(encoding="utf-8")) for path in paths}
+
+
+def nodes(text: str) -> Nodes:
+    """The nodes of a module's text."""
+    found: Nodes = [(ast.parse(text), None)]
+    # Grows while it is gone through
+    for node, owner in found:
+        within = node.name if isinstance(node, ast.ClassDef) else owner
+        found += [(child, within) for child in ast.iter_child_nodes(node)]
+    return found
 
 
 def places(name: str) -> list[str]:
@@ -83,8 +98,8 @@ def places(name: str) -> list[str]:
 @functools.cache
 def _said() -> dict[str, list[str]]:
     found: dict[str, dict[str, None]] = defaultdict(dict)
-    for file, tree in trees().items():
-        for node in ast.walk(tree):
+    for file, module in package().items():
+        for node, _ in module:
             if isinstance(node, ast.ImportFrom):
                 names = [alias.name for alias in node.names]
             else:
@@ -95,51 +110,41 @@ def _said() -> dict[str, list[str]]:
     return {name: list(where) for name, where in found.items()}
 
 
-def leanings(modules: dict[str, ast.Module] | None = None) -> dict[str, list[str]]:
-    """Undocumented names of the libraries, by what the package leans on them with: `file:line` of each use."""
-    modules = trees() if modules is None else modules
+def leanings(modules: dict[str, Nodes] | None = None) -> dict[str, list[str]]:
+    """Undocumented names of the libraries, each with the places where the package leans on it: `file:line`."""
+    modules = package() if modules is None else modules
     found: dict[str, list[str]] = defaultdict(list)
     own, derived = _own_names(modules), _derived_classes(modules)
     private = frozenset().union(*map(members, _SOURCES))
     of_trainers = members("trl") | members("transformers")
-    for file, tree in modules.items():
-        for name, line in _imported(tree):
-            found[name].append(f"{file}:{line}")
-        for node, owner in _with_class(tree):
+    for file, module in modules.items():
+        for node, owner in module:
+            names = list(_imported(node))
             name = _reached_into(node, owner in derived, own, private, of_trainers)
-            if name is not None and name not in NOT_THEIRS:
+            names += [] if name is None or name in NOT_THEIRS else [name]
+            for name in names:
                 found[name].append(f"{file}:{node.lineno}")
     return dict(found)
 
 
-def _imported(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom) and not node.level and node.module.split(".")[0] in LIBRARIES:
-            hidden = "." in node.module and node.module not in DOCUMENTED_MODULES
-            for alias in node.names:
-                if hidden or alias.name.startswith("_"):
-                    yield f"{node.module}.{alias.name}", node.lineno
-                elif node.module == "math_verify" and alias.name == "parser":
-                    yield "math_verify.parser", node.lineno
-        elif isinstance(node, ast.Import):
-            for alias in node.names:
-                top, _, rest = alias.name.partition(".")
-                if top in LIBRARIES and rest and alias.name not in DOCUMENTED_MODULES:
-                    yield alias.name, node.lineno
+def _imported(node: ast.AST) -> Iterator[str]:
+    if isinstance(node, ast.ImportFrom) and not node.level and node.module.split(".")[0] in LIBRARIES:
+        hidden = "." in node.module and node.module not in DOCUMENTED_MODULES
+        for alias in node.names:
+            if hidden or alias.name.startswith("_") or f"{node.module}.{alias.name}" in HIDDEN_MODULES:
+                yield f"{node.module}.{alias.name}"
+    elif isinstance(node, ast.Import):
+        for alias in node.names:
+            top, _, rest = alias.name.partition(".")
+            if top in LIBRARIES and rest and alias.name not in DOCUMENTED_MODULES:
+                yield alias.name
 
 
-def _with_class(tree: ast.AST, owner: str | None = None) -> Iterator[tuple[ast.AST, str | None]]:
-    """All nodes, each with the name of the class that it stands in."""
-    for child in ast.iter_child_nodes(tree):
-        yield child, owner
-        yield from _with_class(child, child.name if isinstance(child, ast.ClassDef) else owner)
-
-
-def _own_names(modules: dict[str, ast.Module]) -> set[str]:
+def _own_names(modules: dict[str, Nodes]) -> set[str]:
     """What the package itself defines, or sets."""
     names = set()
-    for tree in modules.values():
-        for node in ast.walk(tree):
+    for module in modules.values():
+        for node, _ in module:
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
                 names.add(node.name)
             elif isinstance(node, ast.Name | ast.Attribute) and isinstance(node.ctx, ast.Store):
@@ -147,20 +152,18 @@ def _own_names(modules: dict[str, ast.Module]) -> set[str]:
     return names
 
 
-def _derived_classes(modules: dict[str, ast.Module]) -> set[str]:
+def _derived_classes(modules: dict[str, Nodes]) -> set[str]:
     """The package's classes that have a class of a library among their bases."""
     bases: dict[str, set[str]] = {}
     foreign: set[str] = set()
-    for tree in modules.values():
-        for node in ast.walk(tree):
+    for module in modules.values():
+        for node, _ in module:
             if isinstance(node, ast.ImportFrom) and not node.level and node.module.split(".")[0] in LIBRARIES:
                 foreign |= {alias.asname or alias.name for alias in node.names}
             elif isinstance(node, ast.ClassDef):
-                bases[node.name] = {
-                    # Of `Base[int]` the base
-                    _dotted(base.value if isinstance(base, ast.Subscript) else base)
-                    for base in node.bases
-                }
+                # Of `Base[int]` the base
+                parents = [base.value if isinstance(base, ast.Subscript) else base for base in node.bases]
+                bases[node.name] = set(map(_dotted, parents))
     derived: set[str] = set()
     while more := {
         name
