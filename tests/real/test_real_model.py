@@ -297,10 +297,9 @@ def test_our_rewards_in_plain_trl_grpo(real_model, data, tmp_path):
 
 
 @pytest.fixture
-def mistaken(request, real_model, full, adapter, tmp_path) -> Path:
+def mistaken(request, tmp_path) -> Path:
     """A copy of the model, of a stage's result or of an adapter."""
-    folders = {"model": real_model, "full": full, "adapter": adapter}
-    return copy_of(folders[request.param], tmp_path / "mistaken")
+    return copy_of(request.getfixturevalue(request.param), tmp_path / "mistaken")
 
 
 def gguf_tokenizer(folder: Path) -> str:
@@ -372,12 +371,12 @@ def json_of(path: Path) -> dict:
 
 
 MISTAKES = [
-    ("sft", "model", gguf_tokenizer),
-    ("sft", "model", token_without_embedding),
-    ("sft", "model", no_tokenizer),
-    ("sft", "model", no_template),
-    ("grpo", "model", gguf_tokenizer),
-    ("grpo", "model", token_without_embedding),
+    ("sft", "real_model", gguf_tokenizer),
+    ("sft", "real_model", token_without_embedding),
+    ("sft", "real_model", no_tokenizer),
+    ("sft", "real_model", no_template),
+    ("grpo", "real_model", gguf_tokenizer),
+    ("grpo", "real_model", token_without_embedding),
     ("grpo", "full", gguf_tokenizer),
     ("grpo", "full", template_without_system_turn),
     ("grpo", "full", base_end_token),
@@ -395,7 +394,7 @@ MISTAKES = [
     ids=[f"{stage}-{what}-{mistake.__name__}" for stage, what, mistake in MISTAKES],
     indirect=["mistaken"],
 )
-def test_a_mistake_at_the_hand_over_is_said_before_training(stages, mistaken, stage, mistake, tmp_path, request):
+def test_a_mistake_at_the_hand_over_is_said_before_training(stages, mistaken, stage, mistake, tmp_path):
     """In one line, with exit code 2, and no model is loaded for it."""
     message = mistake(mistaken)
     system = ["--system_prompt", OURS] if (mistaken / "adapter_config.json").exists() else []

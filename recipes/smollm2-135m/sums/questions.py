@@ -1,9 +1,9 @@
 """
 Questions of the recipe: sums and differences of two numbers below a hundred, of reasoning-gym (pip install it).
 
-    python recipes/smollm2-135m-sums/questions.py outputs/smollm2-135m-sums-questions
+    python recipes/smollm2-135m/sums/questions.py data/sums
 
-writes train.jsonl (96 questions) and test.jsonl (100 others).
+writes train.jsonl (64 questions) and test.jsonl (64 others).
 """
 
 import sys
@@ -19,8 +19,8 @@ def main(folder: Path) -> None:
     drawn = reasoning_gym.create_dataset("chain_sum", seed=42, size=400, **sizes)
     rows = list({row["question"]: {"problem": row["question"], "answer": row["answer"]} for row in drawn}.values())
     folder.mkdir(parents=True, exist_ok=True)
-    write_jsonl(folder / "train.jsonl", rows[:96])
-    write_jsonl(folder / "test.jsonl", rows[96:196])
+    write_jsonl(folder / "train.jsonl", rows[:64])
+    write_jsonl(folder / "test.jsonl", rows[64:128])
 
 
 if __name__ == "__main__":
