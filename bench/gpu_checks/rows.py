@@ -1,8 +1,7 @@
 """What a check finds: rows of the table, each written to a file when it is known, so that a crash loses no other."""
 
 import json
-import os
-import sys
+import subprocess
 import time
 import traceback
 from collections.abc import Iterator
@@ -68,22 +67,23 @@ class CheckRun:
         print(f"{name}: {result} {why} {dict(figures)}", flush=True)
 
 
+def run_through(command: list[str], **options: Any) -> str:
+    """What a command says, which goes to the log as it comes; a [`Missed`] with its last error if it fails."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options) as process:
+        said = []
+        for line in process.stdout or ():
+            print(line, end="", flush=True)
+            said.append(line)
+    if process.returncode:
+        errors = [line for line in said if "Error" in line or "error:" in line]
+        raise Missed(f"a process ended with exit code {process.returncode}: {last_line(''.join(errors or said))}")
+    return "".join(said)
+
+
 def last_line(text: str, longest: int = 200) -> str:
     """The last line that says something, shortened."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return lines[-1][:longest] if lines else ""
-
-
-def run_one(function: str, gpu: bool, folder: Path, rows_file: Path, model: str | None) -> None:
-    """Run a check, `module:function`, in this process, which it ends."""
-    import importlib
-
-    module, _, name = function.partition(":")
-    getattr(importlib.import_module(module), name)(CheckRun(gpu, folder, rows_file, model))
-    sys.stdout.flush()
-    sys.stderr.flush()
-    # What engines and torch's threads do while a process is taken down is not what is checked
-    os._exit(0)
 
 
 def figures_text(figures: dict[str, Any]) -> str:
