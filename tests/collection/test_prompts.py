@@ -127,7 +127,8 @@ def test_a_real_stage_1_orders_the_questions_and_a_real_stage_2_reads_them_in_or
     from glow_trl.grpo import GRPOStageConfig
 
     dataset = GRPOStageConfig([str(second / "prompts.jsonl")]).questions()
-    assert [row[0]["content"].partition("\nA. ")[0] for row in dataset["prompt"]] == [row["problem"] for row in prompts]
+    asked = [row[0]["content"].partition("\nA. ")[0] for row in dataset["prompt"]]
+    assert asked == [row["problem"] for row in prompts]
     assert dataset["answer"][:] == [row["answer"] for row in prompts] and len(dataset) == len(prompts)
 
 
