@@ -35,10 +35,11 @@ def read_blocks(path: Path) -> Iterator[tuple[int, bytes]]:
 
 def parse_lines(lines: bytes) -> pyarrow.Table | None:
     """
-    The rows of JSON Lines in columns, one row for each line; `None` where they may not be what `json.loads` makes of
-    each line, or have other values than texts, truth values, numbers and lists of texts. What a row lacks is null.
+    The rows of JSON Lines in columns, one row for each line, all of which end with a line break; `None` where they may
+    not be what `json.loads` makes of each line, or have other values than texts, truth values, numbers and lists of
+    texts. What a row lacks is null.
     """
-    count = lines.count(b"\n") + (not lines.endswith(b"\n"))
+    count = lines.count(b"\n")
     # No object goes over the end of a line, as none of its parts may end in } and be followed by {
     if not lines.startswith(b"{") or lines.count(b"}\n{") != count - 1 or _may_be_deep(lines):
         return None
@@ -72,9 +73,15 @@ def is_usable(table: pyarrow.Table, required: Sequence[str]) -> bool:
 def split_lines(lines: bytes) -> pyarrow.LargeStringArray:
     """The lines with their ends, as an array over the same bytes."""
     offsets = _offsets(lines)
-    return pyarrow.LargeStringArray.from_buffers(
-        len(offsets) - 1, pyarrow.py_buffer(offsets), pyarrow.py_buffer(lines)
-    )
+    buffers = pyarrow.py_buffer(offsets), pyarrow.py_buffer(lines)
+    return pyarrow.LargeStringArray.from_buffers(len(offsets) - 1, *buffers)
+
+
+def join_lines(array: pyarrow.LargeStringArray) -> bytes:
+    """The bytes of an array of lines."""
+    _, offsets, lines = array.buffers()
+    start, end = np.frombuffer(offsets, dtype=np.int64)[[array.offset, array.offset + len(array)]]
+    return lines[int(start) : int(end)].to_pybytes()
 
 
 def conversations(turns: Sequence[tuple[str, str | pyarrow.StringArray]], count: int) -> pyarrow.ListArray:
@@ -90,8 +97,7 @@ def conversations(turns: Sequence[tuple[str, str | pyarrow.StringArray]], count:
 
 def _offsets(lines: bytes) -> np.ndarray:
     """Where each line begins, and where the last ends."""
-    ends = np.flatnonzero(np.frombuffer(lines, dtype=np.uint8) == ord("\n")) + 1
-    return np.concatenate([[0], ends, [] if lines.endswith(b"\n") else [len(lines)]]).astype(np.int64)
+    return np.append(0, np.flatnonzero(np.frombuffer(lines, dtype=np.uint8) == ord("\n")) + 1)
 
 
 def _may_be_deep(lines: bytes) -> bool:

@@ -15,12 +15,13 @@ import datasets
 import numpy as np
 import pyarrow
 import pyarrow.compute as compute
+import xxhash
 from datasets import Dataset, Features, List, Value
 
 from ..stages.files import read_json, write_json
 from ..stages.fingerprint import fingerprint
 from ..version import __version__
-from .columnar import column_types, conversations, is_usable, parse_lines, read_blocks, split_lines
+from .columnar import column_types, conversations, is_usable, join_lines, parse_lines, read_blocks, split_lines
 from .jsonl import numbered_rows
 from .load import Place, iter_source, iter_sources, no_rows, share_ids
 from .paths import expand_names, is_local
@@ -122,10 +123,13 @@ class RowTable(Sequence):
 
     def distinct_questions(self) -> "RowTable":
         """One row for each problem: the last one, in the place of the first."""
+        starts = np.sort(self._numbers("question")[:, 0])
+        if (starts[1:] != starts[:-1]).all():
+            return self
         problems = self.problems
         lasts = np.empty(int(problems.max()) + 1, dtype=np.int64)
         lasts[problems] = np.arange(len(problems))
-        return self if len(lasts) == len(self) else self.select(lasts)
+        return self.select(lasts)
 
     def features(self, columns: Iterable[str]) -> Features:
         """The columns of some names that any row has a value in, with their types; what has several is JSON."""
@@ -172,7 +176,7 @@ class Rows(Sequence):
     """
 
     def __init__(self, table: pyarrow.Table):
-        self._lines = table["row"]
+        self._lines = table["row"].combine_chunks()
         self.ids = table["sample_id"].combine_chunks()
 
     def __len__(self) -> int:
@@ -187,7 +191,7 @@ class Rows(Sequence):
     @functools.cached_property
     def columns(self) -> pyarrow.Table | None:
         """The rows in columns; `None` where they are not plain enough, see [`~glow_trl.data.columnar.parse_lines`]."""
-        return parse_lines(b"".join(line.as_buffer() for line in self._lines))
+        return parse_lines(join_lines(self._lines))
 
     def prompts(self, system_prompt: str | None, prompt_template: str | None) -> Any:
         """The prompt of each row's question, see [`~glow_trl.data.build_prompt`]."""
@@ -293,17 +297,18 @@ class _Builder(datasets.ArrowBasedBuilder):
 
 def _batches(reading: dict[str, Any], types: dict[str, set[str]]) -> Iterator[pyarrow.Table]:
     sources, required = reading["name"], reading["required"]
-    lines = all(is_local(source) and source.endswith(".jsonl") for source in sources)
-    if not lines or reading["columns"] or reading["patterns"] or reading["limit"] is not None:
+    in_lines = all(is_local(source) and source.endswith(".jsonl") for source in sources)
+    if not in_lines or reading["columns"] or reading["patterns"] or reading["limit"] is not None:
         yield from _tables(iter_sources(**reading), types)
         return
     for source, name in enumerate(sources, start=1):
         path, found = Path(name), False
         for first, block in read_blocks(path):
-            columns = parse_lines(block)
+            lines = block if block.endswith(b"\n") else block + b"\n"
+            columns = parse_lines(lines)
             if columns is not None and is_usable(columns, required):
                 found = True
-                yield _table(source, path.stem, first, block, columns, types)
+                yield _table(source, path.stem, first, lines, columns, types)
                 continue
             numbered = numbered_rows(path, io.BytesIO(block), first=first)
             rows = iter_source(name, "", None, {}, {}, required, None, numbered=numbered)
@@ -362,7 +367,7 @@ def _record(source: int, place: Place, row: dict[str, Any], types: dict[str, set
 def _digest(problem: str | None) -> bytes:
     # No text has this byte
     text = b"\xff" if problem is None else problem.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(text, digest_size=16).digest()
+    return xxhash.xxh3_128_digest(text)
 
 
 def _note_types(row: Mapping[str, Any], types: dict[str, set[str]]) -> None:
