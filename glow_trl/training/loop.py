@@ -87,13 +87,13 @@ def stage_tokenizer(model_args: ModelConfig, trust_remote_code: bool) -> PreTrai
     tokenizer = load_tokenizer(name, trust_remote_code, revision)
     # An adapter may have embeddings of its own for tokens that were added in stage 1
     if adapter_config(name) is None:
-        with loading(f"{name}: the model cannot be loaded"):
+        with loading(what := f"{name} cannot be trained so"):
             config = transformers.AutoConfig.from_pretrained(
                 name, revision=revision, trust_remote_code=trust_remote_code
             )
-        embeddings = getattr(config.get_text_config(), "vocab_size", None)
-        if embeddings and (problems := check_vocabulary(tokenizer, embeddings)):
-            raise UserError(f"{name} cannot be trained so: " + "; ".join(problems))
+            embeddings = getattr(config.get_text_config(), "vocab_size", None)
+            if embeddings and (problems := check_vocabulary(tokenizer, embeddings)):
+                raise UserError(f"{what}: " + "; ".join(problems))
     return tokenizer
 
 

@@ -116,11 +116,14 @@ def test_what_is_evaluated_on_is_the_whole_of_both_test_sets():
     assert mixing.decontaminate == [item.name for item in benchmarks]
 
 
+def hub_rows(file):
+    """Rows of `openai/gsm8k`, put together again from a copy: question, and solution with the answer behind it."""
+    return [{"question": row["problem"], "answer": f"{row['solution']}\n#### {row['answer']}"} for row in read(file)]
+
+
 def test_the_copy_gives_the_questions_of_the_hub_s_rows(shared_data, tmp_path):
-    """Its rows, put together again from the copy: question, and solution with the answer behind it."""
-    copy = read(shared_data / "qa_gsm8k_train.jsonl")
-    rows = [{"question": row["problem"], "answer": f"{row['solution']}\n#### {row['answer']}"} for row in copy]
-    write_jsonl(tmp_path / "hub.jsonl", rows)
+    """To the teacher and, with their solutions, to the small model."""
+    write_jsonl(tmp_path / "hub.jsonl", hub_rows(shared_data / "qa_gsm8k_train.jsonl"))
     settings = yaml.safe_load((FOLDER / "collect.yaml").read_text())
     chosen = {key: settings[key] for key in ("dataset_name", "columns", "patterns", "local_copy")}
     from_copy = RowsConfig(**chosen).load(["problem", "answer"])
@@ -128,6 +131,48 @@ def test_the_copy_gives_the_questions_of_the_hub_s_rows(shared_data, tmp_path):
     assert len(from_copy) == len(from_hub) == 7473
     for one, other in zip(from_copy, from_hub, strict=True):
         assert (one["problem"], one["answer"]) == (other["problem"], other["answer"])
+    training = yaml.safe_load((FOLDER / "recipe.yaml").read_text())["built_model_training"]
+    chosen = {key: training[key] for key in ("dataset_name", "columns", "local_copy", "limit")}
+    from_copy = RowsConfig(**chosen).load(["problem", "completion"])
+    from_hub = RowsConfig(**(chosen | {"dataset_name": str(tmp_path / "hub.jsonl")})).load(["problem", "completion"])
+    assert len(from_copy) == len(from_hub) == 32
+    for one, other in zip(from_copy, from_hub, strict=True):
+        assert other["completion"] == f"{one['completion']}\n#### {one['answer']}"
+
+
+def test_copies_are_made_as_the_readme_says(shared_data, tmp_path, monkeypatch):
+    """With stand-ins for the Hub's data sets, in their columns; the downloads themselves are not tested."""
+    import datasets
+
+    def load_dataset(name, config_name=None, split=None, streaming=False):
+        if (name, config_name) == ("openai/gsm8k", "main"):
+            return hub_rows(shared_data / f"qa_gsm8k_{split}.jsonl")[:200]
+        assert (name, config_name, split) == ("ChilleD/SVAMP", None, "train+test")
+        rows = [(*row["problem"].rsplit(" ", 1), row["answer"]) for row in read(shared_data / "qa_svamp.jsonl")[:200]]
+        return [dict(zip(("Body", "Question", "Answer"), row, strict=True)) for row in rows]
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    (block,) = re.findall(r"^```python\n(.*?)^```", (ROOT / "recipes" / "README.md").read_text(), re.M | re.S)
+    monkeypatch.chdir(tmp_path)
+    exec(block)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "qa_gsm8k_test.jsonl",
+        "qa_gsm8k_train.jsonl",
+        "qa_svamp.jsonl",
+    ]
+    for path in tmp_path.iterdir():
+        pairs = [
+            [(row["problem"].split(), row["answer"]) for row in read(file)[:200]]
+            for file in (path, shared_data / path.name)
+        ]
+        assert pairs[0] == pairs[1] and len(pairs[0]) == 200
+    # They are what the recipe reads then
+    monkeypatch.setenv("GLOW_TRL_DATA", str(tmp_path))
+    assert len(problems("gsm8k")) == len(problems("svamp")) == 200
+    recipe = Recipe(FOLDER)
+    settings = recipe.model_training(tmp_path / "out")
+    chosen = {key: settings[key] for key in ("dataset_name", "columns", "local_copy", "limit")}
+    assert RowsConfig(**chosen).load(["completion"])[0]["completion"].startswith("Natalia sold")
 
 
 @pytest.mark.slow
