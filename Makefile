@@ -2,6 +2,7 @@
 # make demo    the quickstart: the whole two-stage run, minutes on two cores
 # make test    all the tests, with the engines vLLM and DeepSpeed      make lint   ruff and mypy
 # make bench   what measures speed    make clean  remove the environment and the tools' caches; runs in outputs stay
+# make gpu-check   what only a GPU can show: at most ten minutes, one table (docs/gpu.md); without a GPU in a small form
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ comma := ,
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup demo test lint bench clean
+.PHONY: setup demo test lint bench gpu-check clean
 
 setup: $(VENV)/.complete
 
@@ -46,6 +47,10 @@ lint: setup
 
 bench: setup
 	@for bench in bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+# GPU_CHECK_ARGS="--only step rollouts --budget 300"
+gpu-check: setup
+	$(BIN)/python bench/gpu_check.py $(GPU_CHECK_ARGS)
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .hypothesis
