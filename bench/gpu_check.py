@@ -34,10 +34,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+
+# Where the package is not installed
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 import psutil
 from gpu_checks.rows import FAIL, SKIPPED, figures_text, last_line
 from rich.console import Console
 from rich.table import Table
+
+from glow_trl.stages.files import atomic_file
+from glow_trl.stages.processes import end_with_parent
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -169,6 +176,7 @@ def run_check(check: Check, gpu: bool, limit: float, output: Path, model: str | 
                 stderr=subprocess.STDOUT,
                 env=environment(gpu, folder, mark),
                 start_new_session=True,
+                preexec_fn=end_with_parent,
             )
             try:
                 process.wait(limit)
@@ -269,8 +277,6 @@ def _blame_the_budget(results: list[Result], budget: float) -> None:
 
 def write_tables(head: dict[str, Any], results: list[Result], output: Path) -> None:
     """`gpu_check.json` and `gpu_check.md`, each whole or as it was before."""
-    from glow_trl.stages.files import atomic_file
-
     with atomic_file(output / "gpu_check.json") as file:
         json.dump({**head, "results": [asdict(result) for result in results]}, file, indent=1)
         file.write("\n")
@@ -341,7 +347,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = parse_args(argv)
-    sys.path.insert(0, str(ROOT))
+    # An end of this process ends the check that runs, as an interrupt does
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     device = find_device()
     if options.cpu and device["gpu"]:
         device = {"gpu": False, "name": "CPU: the small form", "cuda": None, "memory_gib": None}
@@ -354,4 +361,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

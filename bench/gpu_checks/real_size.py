@@ -28,14 +28,16 @@ def check(run: CheckRun) -> None:
         row["hidden size"], row["layers"] = config["hidden_size"], config["num_hidden_layers"]
         row["vocabulary"] = config["vocab_size"]
     trajectories, questions = write_sums(run.folder)
-    # A file with `<|im_end|>` alone as the end of a turn, as the built one, says so itself
     common = [*QUIET, "--save_strategy", "no", *([] if run.gpu else CPU)]
     sft, grpo = run.folder / "sft", run.folder / "grpo"
     with run.row("sft") as row:
         options = ["--model_name_or_path", model, "--dataset_name", trajectories, "--output_dir", sft, *common]
-        options += ["--per_device_train_batch_size", 32, "--num_train_epochs", 2, "--learning_rate", 1e-4]
+        options += ["--per_device_train_batch_size", 32, "--num_train_epochs", 2]
+        options += ["--learning_rate", 1e-4 if run.gpu else 1e-3]
         stage(row, run, "sft", options, SFT_STEPS)
-        losses = [entry["loss"] for _, entry in read_jsonl(sft / "log.jsonl") if "loss" in entry]
+        # Unweighted
+        log = [entry for _, entry in read_jsonl(sft / "log.jsonl")]
+        losses = [entry["glow/sample_loss"] for entry in log if "glow/sample_loss" in entry]
         row["first loss"], row["last loss"] = losses[0], losses[-1]
         row.require(all(map(math.isfinite, losses)) and losses[-1] < losses[0], "nothing was learned")
     with run.row("grpo") as row:

@@ -29,7 +29,7 @@ def settings(run: CheckRun, num_processes: int = 1) -> dict:
         "optim": "adamw_torch",
         "learning_rate": 1e-3,
         "max_grad_norm": 1.0,
-        "gradient_checkpointing": run.gpu,
+        "gradient_checkpointing": True,
         "logging_strategy": "epoch",
     }
 

@@ -1,6 +1,7 @@
 """The runner of `make gpu-check`: whatever becomes of a check, no other row is lost, and nothing is left running."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ import psutil
 import pytest
 
 from helpers.launching import ROOT, environment
+from helpers.processes import LIMIT, wait_until
 
 
 sys.path.insert(0, str(ROOT / "bench"))
@@ -141,6 +143,20 @@ def test_the_command(tmp_path):
         figures = row["figures"]
         assert row["result"] == "pass" and 0 < figures["GLOW waits a step"] <= figures["SFT waits a step"]
     assert "2 passed, 0 failed, 0 skipped" in run.stdout
+
+
+def test_ended_from_outside(tmp_path):
+    """SIGTERM, as when a machine is taken back: the check that runs ends too, with all that it has started."""
+    code = "import gpu_check, sys; from test_gpu_check import DEVICE, broken; gpu_check.find_device = lambda: DEVICE; "
+    code += "gpu_check.CHECKS = [broken('hangs', 'first')]; sys.exit(gpu_check.main(['--output', 'out']))"
+    variables = environment(GLOW_TRL_TEST_TABLE=str(tmp_path / "gpu_check.json"))
+    variables["PYTHONPATH"] += f":{ROOT / 'bench'}:{Path(__file__).parent}"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=variables)
+    wait_until((tmp_path / "pids").exists, process)
+    process.terminate()
+    assert process.wait(LIMIT) == 128 + signal.SIGTERM
+    pids = [int(pid) for pid in (tmp_path / "pids").read_text().split()]
+    assert len(pids) == 2 and not any(map(psutil.pid_exists, pids))
 
 
 def test_exit_code_of_a_failure(tmp_path, monkeypatch):

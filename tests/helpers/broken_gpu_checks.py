@@ -48,7 +48,9 @@ def hangs(run) -> None:
     left = subprocess.Popen(["sleep", "600"], start_new_session=True)
     start = ["sh", "-c", "setsid sleep 600 > /dev/null 2>&1 & echo $!"]
     orphan = subprocess.run(start, stdout=subprocess.PIPE, text=True, check=True).stdout
-    Path(os.environ["GLOW_TRL_TEST_TABLE"]).with_name("pids").write_text(f"{left.pid} {orphan}")
+    path = Path(os.environ["GLOW_TRL_TEST_TABLE"]).with_name("pids")
+    path.with_suffix(".part").write_text(f"{left.pid} {orphan}")
+    path.with_suffix(".part").rename(path)
     time.sleep(600)
 
 
