@@ -178,7 +178,8 @@ def history_rows(folder: Path) -> list[dict]:
 
 def prompts_of(folder: Path) -> list[str]:
     """The prompts that `letters_reward` saw."""
-    return [prompt for _, rows in read_jsonl(folder / "prompts-0.jsonl") for _, prompt, _ in rows]
+    lines = (folder / "prompts-0.jsonl").read_text().splitlines()
+    return [prompt for line in lines for _, prompt, _ in json.loads(line)]
 
 
 def moved(before: Path, after: Path) -> set[str]:
