@@ -17,10 +17,10 @@ from transformers import PreTrainedTokenizerBase, ProgressCallback, TrainerCallb
 from trl import ModelConfig, get_peft_config
 
 from ..data import write_jsonl
-from ..data.handover import HANDOVER_FILE
+from ..data.handover import HANDOVER_FILE, check_vocabulary
 from ..errors import TrainingCollapsed, UserError
-from ..generation.loading import load_tokenizer, loading, local_folder
-from ..generation.model_files import check_model_files
+from ..generation.loading import adapter_config, load_tokenizer, loading, local_folder
+from ..generation.model_files import check_model_files, weights_digest
 from ..stages.config import Settings
 from ..stages.files import check_room
 from ..stages.frame import stage_run
@@ -82,8 +82,27 @@ def check_files(model_args: ModelConfig, args: TrainingArguments) -> None:
 
 
 def stage_tokenizer(model_args: ModelConfig, trust_remote_code: bool) -> PreTrainedTokenizerBase:
-    """The tokenizer of the model to train."""
-    return load_tokenizer(model_args.model_name_or_path, trust_remote_code, model_args.model_revision)
+    """The tokenizer of the model to train. Raises `UserError` where it has tokens that the model cannot read."""
+    name, revision = model_args.model_name_or_path, model_args.model_revision
+    tokenizer = load_tokenizer(name, trust_remote_code, revision)
+    # An adapter may have embeddings of its own for tokens that were added in stage 1
+    if adapter_config(name) is None:
+        with loading(what := f"{name} cannot be trained so"):
+            config = transformers.AutoConfig.from_pretrained(
+                name, revision=revision, trust_remote_code=trust_remote_code
+            )
+            embeddings = getattr(config.get_text_config(), "vocab_size", None)
+            if embeddings and (problems := check_vocabulary(tokenizer, embeddings)):
+                raise UserError(f"{what}: " + "; ".join(problems))
+    return tokenizer
+
+
+def base_weights(trainer: ResumableTrainer) -> str | None:
+    """The digest of the weights that an adapter is trained on; `None` for a whole model, or one on the Hub."""
+    if not isinstance(trainer.model, PeftModel):
+        return None
+    folder = local_folder(trainer.model.active_peft_config.base_model_name_or_path)
+    return None if folder is None else weights_digest(folder)
 
 
 def model_init_kwargs(model_args: ModelConfig) -> dict[str, Any]:

@@ -56,6 +56,7 @@ def test_the_recipes_that_are_promised_are_there():
     assert {
         "quickstart",
         "gsm8k",
+        "smollm2-135m",
         "qwen2.5-3b-math",
         "qwen2.5-7b-math",
         "qwen2.5-7b-mmlu",
@@ -128,6 +129,23 @@ def test_a_stage_by_hand_has_the_settings_of_the_run(folder, monkeypatch):
         in_the_run = build_settings(command_types(step.stage), step.settings, step.stage, "test")
         assert by_hand.given == in_the_run.given
         assert {key for key in by_hand.given if by_hand.resolved[key] != in_the_run.resolved[key]} == set()
+
+
+def test_the_small_task_of_the_real_model_builds_on_its_recipe(tmp_path, monkeypatch):
+    """recipes/smollm2-135m/sums: the same stages, on CPU, with the model's own words for all that the stages ask."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "sums").mkdir(parents=True)
+    for name in ("train", "test"):
+        (tmp_path / "data" / "sums" / f"{name}.jsonl").write_text('{"problem": "1 + 1 =", "answer": "2"}\n')
+    recipe = Recipe(ROOT / "recipes" / "smollm2-135m" / "sums")
+    run = Pipeline(recipe, tmp_path / "out", ["glow"], None, {})
+    run.check()
+    steps = {step.title: step.settings for step in run.steps()}
+    assert list(steps)[:4] == ["collect", "label", "mix", "glow: sft"] and len(steps) == 7
+    assert steps["glow: sft"]["dataset_name"] == str(tmp_path / "out" / "mix" / "train.jsonl")
+    for stage, settings in steps.items():
+        assert stage in ("label", "mix") or settings["dtype"] == "float32"
+        assert not {"prompt_template", "system_prompt"} & settings.keys()
 
 
 def test_the_paper_s_recipes_have_its_published_settings():
