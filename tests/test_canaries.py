@@ -11,6 +11,7 @@ import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -574,6 +575,12 @@ def test_the_launcher_of_accelerate():
     assert arguments.module and (arguments.num_processes, arguments.training_script) == (2, "a.module")
     assert arguments.training_script_args == ["--key", "value"]
     inspect.signature(launch_command).bind(arguments)
+
+
+@canary("_set_pg_timeout", breaks="a run of several processes whose data take longer than ddp_timeout to prepare")
+def test_the_time_limit_of_processes_can_be_changed():
+    """Its signature: tests/stages/test_processes.py lets processes wait."""
+    inspect.signature(torch.distributed.distributed_c10d._set_pg_timeout).bind(timedelta(days=7))
 
 
 @canary(
