@@ -19,7 +19,6 @@ import pyarrow
 import pytest
 import torch
 from datasets import ArrowBasedBuilder, Dataset, DatasetInfo, Features, Split, SplitGenerator, Value
-from datasets.exceptions import DatasetGenerationError
 from peft import PeftModel
 from transformers import (
     AutoModelForCausalLM,
@@ -424,10 +423,10 @@ def test_the_fused_head_is_put_on_and_taken_off(head, batch):
 
 @pytest.mark.parametrize("name", ["log_probs", "entropy", "label_mask"])
 def test_fused_outputs(name, head, batch):
-    from trl.trainer import add_fused_lm_head
-
     @canary(name, breaks="the GLOW loss, and the losses and entropies of glow-trl loss and glow-trl entropy")
     def check():
+        from trl.trainer import add_fused_lm_head
+
         model, bare = head
         add_fused_lm_head(model, outputs=("log_probs", "entropy"))
         with torch.no_grad():
@@ -664,6 +663,8 @@ def test_tables_are_made_once_and_found_again(tmp_path):
 
 @canary("DatasetGenerationError", breaks="the message about a bad row, with its file and line")
 def test_the_error_of_a_row_is_the_cause(tmp_path):
+    from datasets.exceptions import DatasetGenerationError
+
     def tables():
         raise KeyError("a bad row")
         yield
