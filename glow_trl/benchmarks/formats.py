@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..data.columns import check_pattern, cut
 from ..errors import UserError
 from ..stages.config import nearest
 
@@ -58,13 +59,13 @@ class RowFormat:
             value = answer if name == "answer" else question.get(name)
             if not isinstance(value, str):
                 raise UserError(f"{where}: patterns: column {name!r} is not a text")
-            cut = _cut(value, pattern)
-            if cut is None:
+            part = cut(value, pattern)
+            if part is None:
                 raise UserError(f"{where}: the pattern {pattern!r} matches nothing in {name!r}: {value[-60:]!r}")
             if name == "answer":
-                answer = cut
+                answer = part
             else:
-                question[name] = cut
+                question[name] = part
         if self.choice_pattern is not None and isinstance(question["problem"], str):
             found = list(re.finditer(self.choice_pattern, question["problem"]))
             if len(found) > 1:
@@ -129,14 +130,6 @@ def check_format(values: Mapping[str, Any], where: str) -> None:
         check_pattern(pattern, f"{where}: patterns: {name}")
 
 
-def check_pattern(pattern: Any, where: str) -> re.Pattern:
-    """The compiled pattern. Raises `UserError` if it is no regular expression."""
-    try:
-        return re.compile(pattern)
-    except (re.error, TypeError) as error:
-        raise UserError(f"{where}: {pattern!r} is not a regular expression ({error})") from error
-
-
 def shuffled(question: Mapping[str, Any], seed: int, where: str) -> dict[str, Any]:
     """The question with its options in an order that follows from the seed and its text."""
     choices = question["choices"]
@@ -154,13 +147,6 @@ def _objects(choices: Any) -> Any:
     if isinstance(choices, Mapping) and all(isinstance(values, list) for values in choices.values()):
         return [dict(zip(choices, values, strict=False)) for values in zip(*choices.values(), strict=False)]
     return choices
-
-
-def _cut(text: str, pattern: str) -> str | None:
-    matches = list(re.finditer(pattern, text))
-    if not matches:
-        return None
-    return (matches[-1].group(1) if matches[-1].re.groups else matches[-1].group()).strip()
 
 
 def _as_list(names: str | Sequence[str]) -> Sequence[str]:

@@ -1,10 +1,12 @@
 """What a row's columns are called, and what they must hold."""
 
 import math
+import re
 import string
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from ..errors import UserError
 from ..stages.config import nearest
 
 
@@ -68,6 +70,37 @@ def rename_columns(row: dict[str, Any], columns: Mapping[str, str]) -> dict[str,
             return Fault(f"no column {given!r}", f"{nearest_column(given, row)}; correct `columns`")
     renamed = {key: value for key, value in row.items() if key not in columns.values()}
     return renamed | {wanted: row[given] for wanted, given in columns.items()}
+
+
+def cut_columns(row: dict[str, Any], patterns: Mapping[str, str]) -> dict[str, Any] | Fault:
+    """
+    `row` with the texts of some columns cut out, see [`cut`]. Where a pattern does not match, the [`Fault`]. A column
+    that is missing or null stays so.
+    """
+    cuts = {}
+    for column, pattern in patterns.items():
+        if row.get(column) is not None:
+            text = str(row[column])
+            cuts[column] = cut(text, pattern)
+            if cuts[column] is None:
+                return Fault(f"column {column!r} lacks what `patterns` cuts out", f" ({pattern!r}): {text[-60:]!r}")
+    return row | cuts
+
+
+def cut(text: str, pattern: str) -> str | None:
+    """What the pattern's last match in a text gives, its first group if there is one; `None` if nothing matches."""
+    matches = list(re.finditer(pattern, text))
+    if not matches:
+        return None
+    return (matches[-1].group(1) if matches[-1].re.groups else matches[-1].group()).strip()
+
+
+def check_pattern(pattern: Any, where: str) -> re.Pattern:
+    """The compiled pattern. Raises `UserError` if it is no regular expression."""
+    try:
+        return re.compile(pattern)
+    except (re.error, TypeError) as error:
+        raise UserError(f"{where}: {pattern!r} is not a regular expression ({error})") from error
 
 
 def find_fault(row: Mapping[str, Any], required: Sequence[str], strict: bool = False) -> Fault | None:

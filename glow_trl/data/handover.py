@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 HANDOVER_FILE = "handover.json"
+# In the record of an adapter: the digest of the weights that it was trained on
+BASE_WEIGHTS = "base_weights"
 
 _CHECKPOINT = re.compile(r"checkpoint-\d+")
 _PROBE = "glow-handover-probe"
@@ -33,10 +35,11 @@ def write_handover(
     system_prompt: str | None,
     prompt_template: str | None,
     end_token_share: float,
+    base_weights: str | None = None,
 ) -> None:
     """
-    Record beside a checkpoint how it was trained to be prompted, and the share of the training samples whose last
-    target is the end token.
+    Record beside a checkpoint how it was trained to be prompted, the share of the training samples whose last target
+    is the end token, and of an adapter the digest of the weights that it was trained on.
     """
     record = {
         "chat_template": _digest(tokenizer.chat_template),
@@ -44,7 +47,10 @@ def write_handover(
         "prompt_template": prompt_template or None,
         "end_token": tokenizer.eos_token,
         "end_token_share": round(end_token_share, 6),
+        "vocabulary": _vocabulary(tokenizer),
     }
+    if base_weights is not None:
+        record[BASE_WEIGHTS] = base_weights
     write_json(Path(output_dir) / HANDOVER_FILE, record)
 
 
@@ -143,6 +149,9 @@ def _problems(record: Mapping[str, Any], tokenizer: "PreTrainedTokenizerBase") -
             f"the end token is {tokenizer.eos_token!r}, stage 1 trained with {record.get('end_token')!r}: {mend}, "
             "unchanged (eos_token in tokenizer_config.json)"
         )
+    # Records of earlier versions have none
+    if record.get("vocabulary", vocabulary := _vocabulary(tokenizer)) != vocabulary:
+        problems.append(f"the vocabulary is not that of stage 1 (the tokenizer has {len(tokenizer):,} tokens): {mend}")
     return problems or check_end_token(tokenizer)
 
 
@@ -172,6 +181,27 @@ def check_end_token(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     return []
 
 
+def check_vocabulary(tokenizer: "PreTrainedTokenizerBase", embeddings: int) -> list[str]:
+    """
+    Which tokens a model with so many embeddings cannot read: those of its conversations, and any that were added to
+    the tokenizer. Special tokens that no conversation has may lack one, as those for images in text models do.
+    """
+    ids = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    if tokenizer.chat_template is not None:
+        messages = [{"role": "user", "content": "?"}, {"role": "assistant", "content": _PROBE}]
+        ids |= set(tokenizer.apply_chat_template(messages, return_dict=True)["input_ids"])
+    added = tokenizer.added_tokens_decoder.items()
+    ids |= {number for number, token in added if not token.special}
+    last = max(number for number in ids if number is not None)
+    if last < embeddings:
+        return []
+    return [
+        f"the tokenizer has {tokenizer.convert_ids_to_tokens(last)!r} as token {last:,}, and the model embeddings for "
+        f"{embeddings:,}: use the model's own tokenizer, or give the model what was added to it "
+        "(model.resize_token_embeddings(len(tokenizer)))"
+    ]
+
+
 def end_token_share(dataset: "Dataset", end_token_id: int) -> float:
     """
     Share of the samples of a tokenized data set, packed (with a column `seq_lengths`) or not, that have the end token
@@ -188,6 +218,10 @@ def end_token_share(dataset: "Dataset", end_token_id: int) -> float:
             total += 1
             start += length
     return ended / total if total else 0.0
+
+
+def _vocabulary(tokenizer: "PreTrainedTokenizerBase") -> str | None:
+    return _digest(sorted(tokenizer.get_vocab().items()))
 
 
 def _digest(template: Any) -> str | None:

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UserError
-from .columns import Fault, answer_as_text, find_fault, rename_columns, without_gaps
+from .columns import Fault, answer_as_text, cut_columns, find_fault, rename_columns, without_gaps
 from .jsonl import MalformedLine
 from .paths import expand_names, is_local
 from .rejects import NoUsableRows, Reject
-from .sources import read_file, read_hub
+from .sources import NumberedRows, read_file, read_hub
 
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def iter_placed_rows(
     split: str = "train",
     config_name: str | None = None,
     columns: Mapping[str, str] | None = None,
+    patterns: Mapping[str, str] | None = None,
     required: Iterable[str] = (),
     limit: int | None = None,
     on_reject: Callable[[Reject], None] | None = None,
@@ -54,6 +55,9 @@ def iter_placed_rows(
         columns (`dict[str, str]`, *optional*):
             Names in the data of columns that are named otherwise there: `{"answer": "gold"}` reads `answer` from
             the column `gold`.
+        patterns (`dict[str, str]`, *optional*):
+            Regular expressions that cut a column's text out, after renaming: `{"answer": r"#### (.+)"}`. The last
+            match counts, its first group if there is one.
         required (`Iterable[str]`, *optional*):
             Columns, after renaming, that every row must have, with a value that is neither null nor blank.
         limit (`int`, *optional*):
@@ -89,7 +93,8 @@ def iter_placed_rows(
         left = None if limit is None else limit - count
         if left is not None and left <= 0:
             return
-        for item in _iter_source(source, split, config_name, columns or {}, tuple(required), left, True, True, reject):
+        reading = (source, split, config_name, columns or {}, patterns or {}, tuple(required), left)
+        for item in iter_source(*reading, True, True, reject):
             count += 1
             yield item
     if not count and first is not None:
@@ -104,6 +109,7 @@ def load_rows(
     split: str = "train",
     config_name: str | None = None,
     columns: Mapping[str, str] | None = None,
+    patterns: Mapping[str, str] | None = None,
     required: Iterable[str] = (),
     limit: int | None = None,
 ) -> list[dict[str, Any]]:
@@ -111,7 +117,7 @@ def load_rows(
     Load rows into memory.
 
     Args:
-        name, split, config_name, columns, limit: as in [`iter_placed_rows`].
+        name, split, config_name, columns, patterns, limit: as in [`iter_placed_rows`].
         required (`Iterable[str]`, *optional*): columns, after renaming, that every row must have, not null.
 
     Returns:
@@ -126,7 +132,9 @@ def load_rows(
     import pyarrow
 
     # Downloaded once, a data set on the Hub is there for the next run too
-    found = list(iter_sources(name, split, config_name, columns, required, limit, streaming=limit is not None))
+    found = list(
+        iter_sources(name, split, config_name, columns, patterns, required, limit, streaming=limit is not None)
+    )
     sources = np.array([source for source, _, _ in found])
     rows = [row for _, _, row in found]
     if share_ids(pyarrow.array(row["sample_id"] for row in rows), sources, lambda index: found[index][1]):
@@ -140,6 +148,7 @@ def iter_sources(
     split: str = "train",
     config_name: str | None = None,
     columns: Mapping[str, str] | None = None,
+    patterns: Mapping[str, str] | None = None,
     required: Iterable[str] = (),
     limit: int | None = None,
     streaming: bool = False,
@@ -151,11 +160,17 @@ def iter_sources(
         if left is not None and left <= 0:
             return
         before = total
-        for place, row in _iter_source(source, split, config_name, columns or {}, tuple(required), left, streaming):
+        reading = (source, split, config_name, columns or {}, patterns or {}, tuple(required), left)
+        for place, row in iter_source(*reading, streaming):
             total += 1
             yield number, place, row
         if total == before:
-            raise UserError(f"{source}: the data set is empty")
+            raise no_rows(source)
+
+
+def no_rows(source: str) -> UserError:
+    """The error for a source without rows."""
+    return UserError(f"{source}: the data set is empty")
 
 
 def share_ids(ids: "pyarrow.Array", sources: "np.ndarray", place: Callable[[int], Place]) -> bool:
@@ -182,18 +197,23 @@ def share_ids(ids: "pyarrow.Array", sources: "np.ndarray", place: Callable[[int]
     return len(pyarrow.compute.unique(distinct["id"])) < len(distinct)
 
 
-def _iter_source(
+def iter_source(
     source: str,
     split: str,
     config_name: str | None,
     columns: Mapping[str, str],
+    patterns: Mapping[str, str],
     required: tuple[str, ...],
     limit: int | None,
-    streaming: bool,
+    streaming: bool = False,
     strict: bool = False,
     on_reject: Callable[[Reject], None] | None = None,
+    numbered: NumberedRows | None = None,
 ) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The usable rows of one source with their places; without `on_reject` the first bad row is raised."""
+    """
+    The usable rows of one source with their places; without `on_reject` the first bad row is raised. `numbered` are
+    the rows that were read of it, by default all.
+    """
 
     def malformed(error: MalformedLine) -> None:
         if on_reject is None:
@@ -203,7 +223,7 @@ def _iter_source(
 
     if is_local(source):
         label, file, unit = Path(source).stem, source, "line" if source.endswith(".jsonl") else "row"
-        numbered = read_file(Path(source), None if on_reject is None else malformed)
+        numbered = numbered or read_file(Path(source), None if on_reject is None else malformed)
     else:
         label, file, unit = source, f"{source} (split {split})", "row"
         numbered = read_hub(source, split, config_name, streaming)
@@ -214,8 +234,9 @@ def _iter_source(
         if item is None:
             return
         number, given = item
-        renamed = rename_columns(without_gaps(given), columns)
-        row, fault = ({}, renamed) if isinstance(renamed, Fault) else (renamed, find_fault(renamed, required, strict))
+        shaped = rename_columns(without_gaps(given), columns)
+        shaped = shaped if isinstance(shaped, Fault) else cut_columns(shaped, patterns)
+        row, fault = ({}, shaped) if isinstance(shaped, Fault) else (shaped, find_fault(shaped, required, strict))
         if fault is not None:
             if on_reject is None:
                 raise UserError(f"{Place(file, unit, number)}: {fault}")

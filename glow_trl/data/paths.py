@@ -9,6 +9,8 @@ from ..errors import MissingDataError, UserError
 from ..stages.paths import expand_path, variables
 
 
+# Folder of copies of data sets on the Hub
+DATA_FOLDER = "${GLOW_TRL_DATA:-../shared/data}"
 FILE_SUFFIXES = (".jsonl", ".json", ".parquet")
 
 
@@ -20,6 +22,15 @@ def no_such_file(name: str) -> MissingDataError:
     )
     where = "".join(f"; the environment variable {part}: set it to the folder that has the data" for part in told)
     return MissingDataError(f"{expand_path(name)}: there is no such file{where}")
+
+
+def find_copy(name: str) -> str | None:
+    """
+    Path of a copy in the folder that the environment variable `GLOW_TRL_DATA` names (`../shared/data` without it), if
+    it is there.
+    """
+    path = os.path.join(expand_path(DATA_FOLDER), name)
+    return path if os.path.isfile(path) else None
 
 
 def expand_names(names: str | Iterable[str]) -> list[str]:

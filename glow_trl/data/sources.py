@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import MissingDataError, UserError
 from ..stages.files import open_input, read_text
 from .jsonl import MalformedLine, OnMalformed, read_jsonl
 from .paths import FILE_SUFFIXES
@@ -50,7 +50,9 @@ def load_hub(name: str, split: str, config_name: str | None, streaming: bool = F
         return datasets.load_dataset(name, config_name, split=split, streaming=streaming)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{name}: neither a local file nor a data set that the Hub gives us ({reason})") from error
+        raise MissingDataError(
+            f"{name}: neither a local file nor a data set that the Hub gives us ({reason})"
+        ) from error
 
 
 def _read_parquet(path: Path) -> NumberedRows:

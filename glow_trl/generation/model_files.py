@@ -1,14 +1,17 @@
 """Whether the files of a checkpoint in a local folder are whole, looked at before anything is loaded or begun."""
 
+import hashlib
 import json
 import struct
 import zipfile
 from pathlib import Path
 from typing import Any
 
+from ..data.handover import BASE_WEIGHTS, read_handover
 from ..errors import UserError
 from ..stages.config import naming
 from ..stages.files import read_text
+from ..stages.fingerprint import fingerprint
 from .loading import adapter_config, local_folder
 
 
@@ -26,8 +29,9 @@ class DamagedFile(ValueError):
 def check_model_files(model_name_or_path: str, base_model: str | None = None) -> None:
     """
     Check the files of a checkpoint, a whole model or an adapter and its model: that they are there, that those in JSON
-    are, and that weights are not cut off. Nothing is checked of a model id on the Hub. `base_model` is the model of an
-    adapter, where it is not the one that its configuration names.
+    are, that weights are not cut off, and that an adapter's model is the one that it was trained on, where that was
+    recorded. Nothing is checked of a model id on the Hub. `base_model` is the model of an adapter, where it is not the
+    one that its configuration names.
 
     Raises:
         UserError: a file is missing or damaged; says which.
@@ -47,7 +51,20 @@ def check_model_files(model_name_or_path: str, base_model: str | None = None) ->
         raise UserError(f"{folder}: {error}") from error
     if adapter is not None:
         with naming(f"{folder}: its base model"):
-            check_model_files(base_model or adapter["base_model_name_or_path"])
+            base_model = base_model or adapter["base_model_name_or_path"]
+            check_model_files(base_model)
+        recorded, base = (read_handover(folder) or {}).get(BASE_WEIGHTS), local_folder(base_model)
+        if recorded and base is not None and weights_digest(base) != recorded:
+            raise UserError(
+                f"{folder} is an adapter that was trained on other weights than {base} has now: an adapter is of use "
+                "on its own base model only; restore that, or train the adapter again"
+            )
+
+
+def weights_digest(folder: Path) -> str:
+    """A digest of the weights of the whole model in a folder, whatever else lies beside them."""
+    digests = (f"{file.name} {fingerprint(file)}" for file in weight_files(folder, _WEIGHTS))
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
 
 def weight_files(folder: Path, names: tuple[str, ...]) -> list[Path]:

@@ -23,7 +23,11 @@ from ..stages.record import StageRun, jsonable, read_run
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
 from ..stages.secrets import handing_over, without_secrets
 from ..stages.yaml_file import read_yaml
-from .recipe import PREPARE_DIR, Recipe, known_settings, write_settings
+from .recipe import BUILT_MODEL, PREPARE_DIR, TRAINED_MODEL, Recipe, known_settings, write_settings
+
+
+# Title of the step that trains the model which was built, before all stages
+_MODEL_TRAINING = "built model"
 
 
 class StageFailed(Exception):
@@ -114,9 +118,9 @@ class Pipeline:
         self._check_models(steps)
         self._say("prepare", 0, len(steps))
         prepare(self.recipe, self.output_dir, self.built_model, self.seed)
-        data_steps = sum(step.stage in DATA_STAGES for step in steps)
+        before_training = sum(step.title in (_MODEL_TRAINING, *DATA_STAGES) for step in steps)
         for number, step in enumerate(steps, start=1):
-            if number == data_steps + 1:
+            if number == before_training + 1:
                 self._check_questions(steps)
             self._say(step.title, number, len(steps))
             self._run_stage(step)
@@ -146,11 +150,21 @@ class Pipeline:
         taught.
         """
         data = (stage for stage in DATA_STAGES if stage in self.recipe.stages)
-        steps = [Step(stage, stage, self._settings(stage, self.output_dir / stage)) for stage in data]
+        training = self._model_training
+        seed = {} if self.seed is None else {"seed": self.seed}
+        steps = [] if training is None else [Step(_MODEL_TRAINING, "sft", training | seed)]
+        steps += [Step(stage, stage, self._settings(stage, self.output_dir / stage)) for stage in data]
         return [*steps, *(step for arm in self.arms for step in self._arm_steps(arm))]
 
+    @property
+    def _model_training(self) -> dict[str, Any] | None:
+        return self.recipe.model_training(self.output_dir) if self.built_model else None
+
     def _arm_steps(self, arm: str) -> Iterator[Step]:
-        initial = str(self.output_dir / PREPARE_DIR / "model") if self.built_model else self.model_name_or_path
+        initial = self.model_name_or_path
+        if self.built_model:
+            name = BUILT_MODEL if self._model_training is None else TRAINED_MODEL
+            initial = str(self.output_dir / PREPARE_DIR / name)
         model = {} if initial is None else {"model_name_or_path": initial}
         taught: dict[str, Any] | None = None
         for stage in TRAINING_STAGES:

@@ -1,7 +1,7 @@
 """What a recipe makes on the spot: the quickstart's data, and a small model."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from ..stages.config import Settings
 from ..stages.frame import stage_run
 from ..stages.recipe_file import RECIPE_FILE
 from .built_model import BuiltModelConfig, build_model
-from .recipe import PREPARE_DIR, Recipe, build
+from .recipe import BUILT_MODEL, PREPARE_DIR, Recipe, build
 
 
 def prepared_configs(
@@ -51,19 +51,19 @@ def prepare(recipe: Recipe, output_dir: Path, built_model: bool, seed: int | Non
             if rows is None:
                 texts = [row for _, row in read_jsonl(folder / "data" / "trajectories.jsonl")]
             else:
-                texts = rows.load(["problem"] if "collect" in recipe.stages else ["problem", "completion"])
+                taught = "collect" not in recipe.stages or recipe.file.built_model_training is not None
+                texts = rows.load(["problem", "completion"] if taught else ["problem"])
             build_model(
                 model,
                 (row[key] for row in texts for key in ("problem", "completion") if row.get(key)),
-                folder / "model",
+                folder / BUILT_MODEL,
                 None if data is None else VOCABULARY,
             )
         run.complete(rows=counts)
 
 
 def _rows(recipe: Recipe, output_dir: Path) -> RowsConfig:
-    """What the recipe's first stage reads: what the built model's tokenizer is made for."""
-    stage = recipe.stages[0]
-    settings = recipe.settings(stage, output_dir, built_model=True)
-    names = ("dataset_name", "dataset_config", "dataset_train_split", "columns", "limit")
+    """What the built model is trained on, or else the first stage reads: what its tokenizer is made for."""
+    settings = recipe.model_training(output_dir) or recipe.settings(recipe.stages[0], output_dir, built_model=True)
+    names = [item.name for item in fields(RowsConfig)]
     return RowsConfig(**{name: settings[name] for name in names if name in settings})

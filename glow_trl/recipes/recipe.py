@@ -28,6 +28,7 @@ DEFAULT_ARMS: dict[str, dict[str, Any]] = {
 
 # What a run, or a command on it, writes beside the folders of its arms
 PREPARE_DIR = "prepare"
+BUILT_MODEL, TRAINED_MODEL = "model", "trained_model"
 _TAKEN = {*COMMANDS, PREPARE_DIR, "annotation", "run.json", "summary.json", "report.html"}
 
 
@@ -91,6 +92,8 @@ class Recipe:
             check_keys(self.path(stage), settings, types, stage)
             overrides = self.file.built_model_settings.get(stage, {})
             check_keys(where, overrides, types, f"built_model_settings, {stage}")
+            if stage == "sft":
+                check_keys(where, self.file.built_model_training or {}, types, "built_model_training")
             for arm in self.arms:
                 check_keys(where, self.arm_settings(arm, stage), types, f"arms, {arm}, {stage}")
 
@@ -103,6 +106,14 @@ class Recipe:
         if built_model:
             settings = replace(settings, self.file.built_model_settings.get(stage, {}))
         return rebase(settings, f"outputs/{self.name}", str(output_dir))
+
+    def model_training(self, output_dir: Path) -> dict[str, Any] | None:
+        """The settings with which the built model is trained before all stages; `None` where it is not."""
+        if self.file.built_model_training is None:
+            return None
+        folder = output_dir / PREPARE_DIR
+        files = {"model_name_or_path": str(folder / BUILT_MODEL), "output_dir": str(folder / TRAINED_MODEL)}
+        return replace(self.settings("sft", output_dir, built_model=True), self.file.built_model_training) | files
 
     def arm_settings(self, arm: str, stage: str) -> dict[str, Any]:
         """What an arm changes in a stage: `grpo` in it is for that stage, all else for SFT."""

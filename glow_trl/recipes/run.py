@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..errors import MissingExtraError, UserError
+from ..errors import MissingDataError, MissingExtraError, UserError
 from ..stages.command import run_command
 from ..stages.config import check_keys, command_types, parse_command, setting
 from ..stages.console import say_results
@@ -121,6 +121,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if run.is_new and getattr(error, "code", 2) == 2:
                     run.release()
                     delete_made([output_dir / PREPARE_DIR] if is_new else [])
+                if isinstance(error, MissingDataError) and recipe.file.data:
+                    raise UserError(f"{error}; {recipe.file.data}") from error
                 raise
     except StageFailed as failure:
         return failure.code

@@ -62,6 +62,9 @@ class RecipeFile:
         built_model (`dict`, *optional*):
             Sizes of a small model, see [`~glow_trl.recipes.built_model.BuiltModelConfig`], that is built and used
             unless `--model_name_or_path` names another.
+        built_model_training (`dict`, *optional*):
+            Settings that replace those which the SFT stage has with the built model, for a training before all
+            stages, into `prepare/trained_model` of the run: stages then begin with that model.
         built_model_settings (`dict[str, dict]`, *optional*):
             Stage to the settings that replace those of the stage's file while the built model is used.
         built_model_env (`dict[str, str]`, *optional*):
@@ -79,6 +82,7 @@ class RecipeFile:
     arms: dict[str, Any] = field(default_factory=dict)
     quickstart: dict[str, Any] | None = None
     built_model: dict[str, Any] | None = None
+    built_model_training: dict[str, Any] | None = None
     built_model_settings: dict[str, Any] = field(default_factory=dict)
     built_model_env: dict[str, Any] = field(default_factory=dict)
     env: dict[str, Any] = field(default_factory=dict)

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,14 @@ from transformers import PreTrainedTokenizerBase, ProgressCallback, TrainerCallb
 from trl import ModelConfig, get_peft_config
 
 from ..data import write_jsonl
-from ..data.handover import HANDOVER_FILE
+from ..data.handover import HANDOVER_FILE, check_vocabulary
 from ..errors import TrainingCollapsed, UserError
-from ..generation.loading import load_tokenizer, loading, local_folder
-from ..generation.model_files import check_model_files
+from ..generation.loading import adapter_config, load_tokenizer, loading, local_folder
+from ..generation.model_files import check_model_files, weights_digest
 from ..stages.config import Settings
 from ..stages.files import check_room
 from ..stages.frame import stage_run
+from ..stages.processes import wait_for_others
 from ..stages.record import StageRun
 from .checkpoints import check_checkpoint, last_complete_checkpoint
 from .resume import ResumableTrainer, step_size
@@ -32,6 +34,8 @@ from .resume import ResumableTrainer, step_size
 LOG_FILE = "log.jsonl"
 
 _ROWS_WORTH_A_BAR = 20_000
+# One process makes the tokens of much data for hours while the others wait for them
+_PREPARATION = timedelta(days=7)
 
 
 def adapter_to_train(model_args: ModelConfig) -> PeftConfig | None:
@@ -58,6 +62,7 @@ def training_run(
     settings: Settings, args: TrainingArguments, inputs: Iterable[Any]
 ) -> AbstractContextManager[StageRun]:
     """The frame of a training stage, see [`~glow_trl.stages.frame.stage_run`]."""
+    wait_for_others(_PREPARATION)
     return stage_run(
         settings, args.output_dir, inputs, has_progress=last_complete_checkpoint, step_size=step_size(args)
     )
@@ -82,8 +87,27 @@ def check_files(model_args: ModelConfig, args: TrainingArguments) -> None:
 
 
 def stage_tokenizer(model_args: ModelConfig, trust_remote_code: bool) -> PreTrainedTokenizerBase:
-    """The tokenizer of the model to train."""
-    return load_tokenizer(model_args.model_name_or_path, trust_remote_code, model_args.model_revision)
+    """The tokenizer of the model to train. Raises `UserError` where it has tokens that the model cannot read."""
+    name, revision = model_args.model_name_or_path, model_args.model_revision
+    tokenizer = load_tokenizer(name, trust_remote_code, revision)
+    # An adapter may have embeddings of its own for tokens that were added in stage 1
+    if adapter_config(name) is None:
+        with loading(what := f"{name} cannot be trained so"):
+            config = transformers.AutoConfig.from_pretrained(
+                name, revision=revision, trust_remote_code=trust_remote_code
+            )
+            embeddings = getattr(config.get_text_config(), "vocab_size", None)
+            if embeddings and (problems := check_vocabulary(tokenizer, embeddings)):
+                raise UserError(f"{what}: " + "; ".join(problems))
+    return tokenizer
+
+
+def base_weights(trainer: ResumableTrainer) -> str | None:
+    """The digest of the weights that an adapter is trained on; `None` for a whole model, or one on the Hub."""
+    if not isinstance(trainer.model, PeftModel):
+        return None
+    folder = local_folder(trainer.model.active_peft_config.base_model_name_or_path)
+    return None if folder is None else weights_digest(folder)
 
 
 def model_init_kwargs(model_args: ModelConfig) -> dict[str, Any]:
@@ -147,6 +171,7 @@ def train(trainer: ResumableTrainer, run: StageRun) -> None:
     run.start()
     steps = _StepCounter()
     trainer.add_callback(steps)
+    wait_for_others(trainer.args.ddp_timeout_delta)
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
     except BaseException as error:

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.handover import HANDOVER_FILE
+from ..data.handover import BASE_WEIGHTS, HANDOVER_FILE
 from ..errors import UserError
 from ..generation.loading import adapter_config, check_exists, load_tokenizer, loading, without_file_bars
 from ..generation.model_files import check_model_files
 from ..stages.command import run_command
 from ..stages.config import naming, parse_command, setting
 from ..stages.console import say_results
-from ..stages.files import atomic_path
+from ..stages.files import atomic_path, read_json, write_json
 from ..stages.frame import writing
 from ..stages.record import StageRun
 
@@ -78,9 +78,11 @@ def merge_adapter(
     with atomic_path(output_dir) as partial:
         model.save_pretrained(partial)
         tokenizer.save_pretrained(partial)
-        for name in (HANDOVER_FILE, "generation_config.json"):
-            if (adapter / name).is_file():
-                shutil.copy2(adapter / name, partial / name)
+        if (adapter / "generation_config.json").is_file():
+            shutil.copy2(adapter / "generation_config.json", partial)
+        if record := read_json(adapter / HANDOVER_FILE):
+            record.pop(BASE_WEIGHTS, None)
+            write_json(partial / HANDOVER_FILE, record)
 
 
 @dataclass

@@ -11,6 +11,7 @@ from transformers import AutoTokenizer
 from glow_trl.data.handover import (
     check_end_token,
     check_handover,
+    check_vocabulary,
     end_token_share,
     read_handover,
     write_handover,
@@ -49,6 +50,35 @@ def test_another_chat_template_is_turned_down(checkpoint):
     tokenizer.chat_template = tokenizer.chat_template.replace("role", "content", 1)
     with pytest.raises(UserError, match="the chat template is not that of stage 1"):
         check_handover(path, tokenizer, "Be brief.", "Q: {problem}")
+
+
+def test_another_vocabulary_is_turned_down(checkpoint):
+    """Also with the same template and end token; a record of an earlier version has none to compare with."""
+    path, tokenizer = checkpoint
+    tokenizer.add_tokens("<think>")
+    with pytest.raises(UserError, match="the vocabulary is not that of stage 1"):
+        check_handover(path, tokenizer, "Be brief.", "Q: {problem}")
+    record = read_handover(path)
+    del record["vocabulary"]
+    (Path(path) / "handover.json").write_text(json.dumps(record))
+    assert check_handover(path, tokenizer, "Be brief.", "Q: {problem}") == []
+
+
+def test_tokens_without_an_embedding_are_a_problem(tiny_model):
+    """In a conversation, as padding, and those that were added; a special token that no conversation has may be."""
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    size = len(tokenizer)
+    assert check_vocabulary(tokenizer, size) == []
+    (problem,) = check_vocabulary(tokenizer, 5)
+    assert "the model embeddings for 5" in problem
+    tokenizer.add_special_tokens({"additional_special_tokens": ["<image>"]})
+    assert check_vocabulary(tokenizer, size) == []
+    tokenizer.pad_token = "<image>"
+    (problem,) = check_vocabulary(tokenizer, size)
+    assert f"has '<image>' as token {size:,}" in problem
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.add_tokens("<think>")
+    assert "'<think>'" in check_vocabulary(tokenizer, size)[0]
 
 
 def test_a_checkpoint_without_a_tokenizer_is_turned_down(checkpoint, tmp_path):

@@ -33,6 +33,7 @@ PAGES += [
     "docs/training.md",
     "docs/verifiers.md",
     "docs/use-elsewhere.md",
+    "docs/gpu.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 ]
@@ -42,6 +43,9 @@ SMALL = {
     "engine": "transformers",
     "eos_token": "<|im_end|>",
     "columns": {},
+    "patterns": {},
+    "local_copy": {},
+    "prompts_never_solved": "keep",
     "benchmarks": [{"name": "small", "path": "data/trajectories.jsonl", "domain": "in"}],
     "num_samples": 2,
     "max_new_tokens": 8,
@@ -87,7 +91,8 @@ def shrink_stage(path: Path, model: str) -> None:
 
 def shrink_recipe(path: Path) -> None:
     recipe = yaml.safe_load(path.read_text())
-    recipe.pop("built_model_settings", None)
+    for key in ("built_model_settings", "built_model_training"):
+        recipe.pop(key, None)
     if "quickstart" in recipe:
         recipe["quickstart"] |= {"train_questions": 20, "rl_questions": 16, "test_questions": 4}
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))

@@ -165,65 +165,6 @@ def test_one_seed_decides_data_model_and_samples(recipe, tmp_path, monkeypatch):
         assert seven == again and seven != eight, file
 
 
-@pytest.mark.slow
-def test_the_real_data_recipe_runs_every_stage(shared_data, tmp_path, monkeypatch):
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setenv("GLOW_TRL_DATA", str(shared_data))
-    steps = ["--sft.max_steps", "4", "--sft.save_steps", "2", "--grpo.max_steps", "2", "--eval.limit", "16"]
-    assert main(["recipes/gsm8k", "--output_dir", str(tmp_path / "out"), *steps]) == 0
-    label = json.loads((tmp_path / "out" / "label" / "run.json").read_text())
-    assert label["agreement"] >= 0.99 and label["rows"] == 4600
-    summary = json.loads((tmp_path / "out" / "summary.json").read_text())
-    assert set(summary["arms"]["glow"]) == {"sft", "grpo"}
-    for stage in summary["arms"]["glow"].values():
-        assert {"gsm8k_test", "gsm8k_unseen", "svamp"} == set(stage["benchmarks"])
-
-
-@pytest.mark.slow
-def test_a_recipe_collects_labels_and_mixes_before_it_trains(recipe, tmp_path, monkeypatch):
-    """The small model is its own teacher: what it is taught is not the point, that nothing is lost on the way is."""
-    monkeypatch.chdir(ROOT)
-    folder = tmp_path / "collected"
-    shutil.copytree(recipe, folder)
-    stages = {
-        "collect": {
-            "model_name_or_path": "outputs/collected/prepare/model",
-            "dataset_name": "outputs/collected/prepare/data/questions.jsonl",
-            "output_dir": "outputs/collected/collect",
-            "num_samples": 2,
-            "max_new_tokens": 6,
-            "limit": 20,
-        },
-        "label": {
-            "dataset_name": "outputs/collected/collect/trajectories-*.jsonl",
-            "output_dir": "outputs/collected/label",
-        },
-        "mix": {
-            "dataset_name": "outputs/collected/label/trajectories.jsonl",
-            "output_dir": "outputs/collected/mix",
-            "validation_split": 0.2,
-        },
-    }
-    for stage, settings in stages.items():
-        (folder / f"{stage}.yaml").write_text(yaml.safe_dump(settings))
-    sft = yaml.safe_load((folder / "sft.yaml").read_text().replace("outputs/quickstart", "outputs/collected"))
-    sft |= {"dataset_name": "outputs/collected/mix/train.jsonl", "max_steps": 2}
-    (folder / "sft.yaml").write_text(yaml.safe_dump(sft))
-    for stage in ("grpo", "eval"):
-        (folder / f"{stage}.yaml").unlink()
-
-    out = tmp_path / "out"
-    assert main([str(folder), "--output_dir", str(out)]) == 0
-    records = {stage: json.loads((out / stage / "run.json").read_text()) for stage in stages}
-    assert {record["status"] for record in records.values()} == {"complete"}
-    assert records["collect"]["samples"] == records["label"]["rows"] == 40
-    lines = [len((out / "mix" / f"{name}.jsonl").read_text().splitlines()) for name in ("train", "validation")]
-    assert all(lines) and sum(lines) <= 40
-    assert (out / "glow" / "sft" / "model.safetensors").is_file()
-    report = " ".join((out / "report.html").read_text().split())
-    assert f"<p>{lines[0]} trajectories of mix/train.jsonl." in report
-
-
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

@@ -17,6 +17,7 @@ from glow_trl.recipes.pipeline import Pipeline
 from glow_trl.recipes.recipe import DEFAULT_ARMS, Recipe, build, known_settings
 from glow_trl.stages.config import build_settings, command_types, parse_command
 from glow_trl.stages.recipe_file import resolve_stage_file
+from glow_trl.stages.registry import DATA_STAGES
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,6 +56,7 @@ def test_the_recipes_that_are_promised_are_there():
     assert {
         "quickstart",
         "gsm8k",
+        "smollm2-135m",
         "qwen2.5-3b-math",
         "qwen2.5-7b-math",
         "qwen2.5-7b-mmlu",
@@ -67,19 +69,23 @@ def test_recipe_resolves_and_builds_its_configurations(folder, tmp_path, monkeyp
     monkeypatch.chdir(ROOT)
     recipe = Recipe(folder)
     recipe.check_keys()
-    assert recipe.stages == ["label", "sft", "grpo", "eval"]
+    *data_stages, _, _, _ = recipe.stages
+    assert recipe.stages == [*data_stages, "sft", "grpo", "eval"] and {*data_stages} <= {*DATA_STAGES}
     for built_model in {False, recipe.file.built_model is not None}:
         for stage in recipe.stages:
             objects = parse(stage, recipe.settings(stage, tmp_path / "out", built_model))
             if stage == "eval":
                 assert objects[0].resolve()
     # As they stand, files of one recipe follow one another: what a stage writes is what the next one reads
-    label, sft, grpo, evaluation = (
+    *data, sft, grpo, evaluation = (
         resolve_stage_file(recipe.path(stage), known_settings(stage)) for stage in recipe.stages
     )
-    assert sft["dataset_name"] == f"{label['output_dir']}/trajectories.jsonl"
+    for number, stage in enumerate(data_stages):
+        read = {"collect": "trajectories-*.jsonl", "label": "trajectories.jsonl", "mix": "train.jsonl"}[stage]
+        following = [*data, sft][number + 1]
+        assert following["dataset_name"] == f"{data[number]['output_dir']}/{read}"
     assert grpo["model_name_or_path"] == sft["output_dir"] and evaluation["model_name_or_path"] == grpo["output_dir"]
-    assert all(f"outputs/{folder.name}/" in settings["output_dir"] for settings in (label, sft, grpo, evaluation))
+    assert all(f"outputs/{folder.name}/" in settings["output_dir"] for settings in (*data, sft, grpo, evaluation))
     for key in ("system_prompt", "prompt_template", "seed"):
         assert grpo.get(key) == sft.get(key) == evaluation.get(key)
         # Said once
@@ -93,11 +99,13 @@ def test_every_arm_of_a_run_builds_its_configurations(folder, tmp_path):
     run = Pipeline(Recipe(folder), tmp_path / "out", list(DEFAULT_ARMS), None, ON_CPU)
     run.check()
     steps = run.steps()
-    assert [step.stage for step in steps] == ["label"] + ["sft", "eval", "grpo", "eval"] * len(DEFAULT_ARMS)
+    data = [stage for stage in run.recipe.stages if stage in DATA_STAGES]
+    before = ["sft"] * (run.recipe.file.built_model_training is not None) + data
+    assert [step.stage for step in steps] == before + ["sft", "eval", "grpo", "eval"] * len(DEFAULT_ARMS)
     assert len({step.settings["output_dir"] for step in steps}) == len(steps)
     for step in steps:
         assert step.settings["output_dir"].startswith(str(tmp_path / "out")), step.title
-        if step.stage == "sft":
+        if step.stage == "sft" and step.title != "built model":
             expected = {"trajectories": "all", "weighting": "glow"} | DEFAULT_ARMS[step.title.split(":")[0]]
             config, args, _ = parse("sft", step.settings)
             assert (config.trajectories, args.weighting) == (expected["trajectories"], expected["weighting"])
@@ -121,6 +129,23 @@ def test_a_stage_by_hand_has_the_settings_of_the_run(folder, monkeypatch):
         in_the_run = build_settings(command_types(step.stage), step.settings, step.stage, "test")
         assert by_hand.given == in_the_run.given
         assert {key for key in by_hand.given if by_hand.resolved[key] != in_the_run.resolved[key]} == set()
+
+
+def test_the_small_task_of_the_real_model_builds_on_its_recipe(tmp_path, monkeypatch):
+    """recipes/smollm2-135m/sums: the same stages, on CPU, with the model's own words for all that the stages ask."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "sums").mkdir(parents=True)
+    for name in ("train", "test"):
+        (tmp_path / "data" / "sums" / f"{name}.jsonl").write_text('{"problem": "1 + 1 =", "answer": "2"}\n')
+    recipe = Recipe(ROOT / "recipes" / "smollm2-135m" / "sums")
+    run = Pipeline(recipe, tmp_path / "out", ["glow"], None, {})
+    run.check()
+    steps = {step.title: step.settings for step in run.steps()}
+    assert list(steps)[:4] == ["collect", "label", "mix", "glow: sft"] and len(steps) == 7
+    assert steps["glow: sft"]["dataset_name"] == str(tmp_path / "out" / "mix" / "train.jsonl")
+    for stage, settings in steps.items():
+        assert stage in ("label", "mix") or settings["dtype"] == "float32"
+        assert not {"prompt_template", "system_prompt"} & settings.keys()
 
 
 def test_the_paper_s_recipes_have_its_published_settings():
@@ -158,6 +183,7 @@ def test_the_launch_line_of_each_recipe_is_in_the_readme():
         ("recipe.yaml", "arms: {../up: {}}", "arms: '../up' cannot be the name of an arm"),
         ("recipe.yaml", "arms: {5: {}}", "arms: 5 cannot be the name of an arm"),
         ("recipe.yaml", "built_model_settings: {sft: {lr: 1}}", "unknown key 'lr' for built_model_settings"),
+        ("recipe.yaml", "built_model_training: {lr: 1}", "unknown key 'lr' for built_model_training"),
         ("recipe.yaml", "built_model: 3", "built_model must be a mapping"),
         ("recipe.yaml", "seed: one", "seed must be a number, found str"),
         ("recipe.yaml", "base: ../quikstart", "base: there is no recipe '../quikstart'"),
@@ -182,7 +208,8 @@ def test_a_shipped_recipe_is_found_by_its_name_from_anywhere(tmp_path, monkeypat
     monkeypatch.chdir(tmp_path)
     for name in ("quickstart", "recipes/quickstart"):
         assert Recipe(name).folder.samefile(ROOT / "recipes" / "quickstart")
-    assert Recipe(make_recipe(tmp_path / "mine", "base: gsm8k")).stages == ["label", "sft", "grpo", "eval"]
+    stages = ["collect", "label", "mix", "sft", "grpo", "eval"]
+    assert Recipe(make_recipe(tmp_path / "mine", "base: gsm8k")).stages == stages
 
 
 def test_an_installation_brings_all_recipes():
@@ -338,24 +365,39 @@ def test_build_names_the_nearest_key():
         build(BuiltModelConfig, {"hiden_size": 3}, "recipe.yaml")
 
 
-@pytest.mark.parametrize("command", ["label", "grpo", "run"])
+@pytest.mark.parametrize("command", ["label", "run"])
 def test_data_that_are_not_there_are_said_where_to_get(command, tmp_path, monkeypatch, capsys):
     """The variable that names their folder, what it is, and where they come from; nothing is left behind."""
     monkeypatch.chdir(tmp_path)
-    recipe = ROOT / "recipes" / "gsm8k"
+    label = "dataset_name: ${GLOW_TRL_DATA:-../shared/data}/rows.jsonl\noutput_dir: outputs/mine/label\n"
+    recipe = make_recipe(tmp_path / "mine", "data: they are made of the files of that site\n", label=label)
     argv = [str(recipe)] if command == "run" else ["--config", str(recipe / f"{command}.yaml")]
-    argv += {"grpo": ["--use_cpu", "true", "--bf16", "false", "--use_vllm", "false"]}.get(command, [])
     for folder in (None, "/no/such/folder"):
         monkeypatch.delenv("GLOW_TRL_DATA", raising=False)
         if folder is not None:
             monkeypatch.setenv("GLOW_TRL_DATA", folder)
-        assert main([command, *argv]) == 2
+        assert main([command, *argv, *(["--sft.use_cpu", "true"] if command == "run" else [])]) == 2
         error = capsys.readouterr().err.strip().splitlines()[-1]
-        file = "qa_gsm8k_train" if command == "grpo" else "traj_gsm8k_openai"
-        assert f"{folder or '../shared/data'}/{file}.jsonl: there is no such file" in error
+        assert f"{folder or '../shared/data'}/rows.jsonl: there is no such file" in error
         assert f"the environment variable GLOW_TRL_DATA is {folder or 'not set'}: set it to the folder" in error
-        assert "https://github.com/openai/grade-school-math" in error
-    assert not list(tmp_path.iterdir())
+        assert error.endswith("; they are made of the files of that site")
+    assert list(tmp_path.iterdir()) == [recipe]
+
+
+@pytest.mark.parametrize("command", ["collect", "run"])
+def test_questions_that_the_hub_does_not_give_are_said_where_to_put(command, tmp_path, monkeypatch, capsys):
+    """The gsm8k recipe on a machine without network and without copies, a run with the built model and a stage by
+    hand: one line, and nothing is left behind that would stand in the way of the next start."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GLOW_TRL_DATA", str(tmp_path / "nothing"))
+    recipe = ROOT / "recipes" / "gsm8k"
+    argv = [str(recipe)] if command == "run" else ["--config", str(recipe / f"{command}.yaml")]
+    argv += ["--engine", "server", "--engine_options", "{base_url: http://localhost:1}"] if command != "run" else []
+    assert main([command, *argv]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "openai/gsm8k: neither a local file nor a data set that the Hub gives us" in error
+    assert "or from copies in the folder that GLOW_TRL_DATA names" in error and "recipes/README.md" in error
+    assert not list(tmp_path.glob("outputs/gsm8k/prepare/*/*"))
 
 
 @pytest.mark.slow

@@ -1,10 +1,11 @@
 """LoRA in both stages: stage 1 leaves an adapter, and stage 2 goes on from it or from the merged model."""
 
 import json
+import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from trl import ModelConfig
 
 from glow_trl.training.loop import adapter_to_train
@@ -79,15 +80,32 @@ def test_stage_two_from_an_adapter(glow_trl, adapter, questions, tiny_model, tmp
     merged = load_file(tmp_path / "whole" / "merged_model" / "model.safetensors")
     assert len(changed(merged, base)) == 14
     assert "model.embed_tokens.weight" in changed(load_file(tmp_path / "whole" / "model.safetensors"), merged)
-    assert json.loads((tmp_path / "whole" / "handover.json").read_text()) == json.loads(
-        (adapter / "handover.json").read_text()
-    )
+    record = json.loads((adapter / "handover.json").read_text())
+    assert record.pop("base_weights")
+    for folder in ("whole", "whole/merged_model"):
+        assert json.loads((tmp_path / folder / "handover.json").read_text()) == record
 
     # A new adapter on it
     code, error = grpo("again", "--merge_adapter", "true", "--use_peft", "true", "--lora_r", 2)
     assert code == 0, error
     config = json.loads((tmp_path / "again" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(tmp_path / "again" / "merged_model") and config["r"] == 2
+
+    # On weights that it was not trained on
+    other = load_file(f"{tiny_model}/model.safetensors")
+    other["model.norm.weight"] *= 1.5
+    shutil.copytree(tiny_model, tmp_path / "other")
+    save_file(other, tmp_path / "other" / "model.safetensors", metadata={"format": "pt"})
+    moved = tmp_path / "moved"
+    for place, weights in ((tmp_path / "other", "other"), (tmp_path / "gone", "gone")):
+        shutil.copytree(adapter, moved, dirs_exist_ok=True)
+        config = json.loads((adapter / "adapter_config.json").read_text())
+        (moved / "adapter_config.json").write_text(json.dumps(config | {"base_model_name_or_path": str(place)}))
+        code, error = grpo("refused", "--model_name_or_path", moved)
+        assert code == 2 and not (tmp_path / "refused" / "run.json").exists()
+        expected = f"trained on other weights than {place} has now" if weights == "other" else "there is no folder"
+        assert expected in error and str(moved) in error
+    assert glow_trl("merge", adapter, "--output", tmp_path / "m", "--base_model", tmp_path / "other")[0] == 2
 
     code, error = grpo("refused", "--use_peft", "true")
     assert code == 2 and "set merge_adapter to train a new one on the merged model" in error
