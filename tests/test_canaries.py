@@ -11,6 +11,7 @@ import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -590,6 +591,18 @@ def test_what_torch_says_of_processes_that_end():
     failure = ProcessFailure(local_rank=0, pid=1, exitcode=3, error_file="none")
     assert ChildFailedError("a stage", {0: failure}).get_first_failure()[1].exitcode == 3
     assert issubclass(SignalException, Exception)
+
+
+@canary("_set_pg_timeout", breaks="a process whose others ended waits for them for minutes")
+def test_how_long_a_process_waits_for_others(tmp_path):
+    group = torch.distributed
+    group.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        group.distributed_c10d._set_pg_timeout(timedelta(seconds=77))
+        backend = group.group.WORLD._get_backend(torch.device("cpu"))
+        assert backend.options._timeout == timedelta(seconds=77)
+    finally:
+        group.destroy_process_group()
 
 
 @canary("parse_known_args", "add_argument", "set_defaults_with_config", breaks="the settings of all commands")
