@@ -576,6 +576,12 @@ def test_the_launcher_of_accelerate():
     inspect.signature(launch_command).bind(arguments)
 
 
+@canary("_set_pg_timeout", breaks="a run of several processes whose data take longer than ddp_timeout to prepare")
+def test_the_time_limit_of_processes_can_be_changed():
+    """Its signature: tests/stages/test_processes.py lets processes wait."""
+    inspect.signature(torch.distributed.distributed_c10d._set_pg_timeout).bind(timedelta(days=7))
+
+
 @canary(
     "torch.distributed.elastic.agent.server.api",
     "torch.distributed.elastic.multiprocessing.api.SignalException",

@@ -69,10 +69,10 @@ def _is_alive(pid: int) -> bool:
 
 def wait_for_others(time: timedelta) -> None:
     """From now on, let this process give up a run whose other processes make it wait for so long."""
-    import torch.distributed as distributed
+    import torch
 
-    if distributed.is_available() and distributed.is_initialized():
-        distributed.distributed_c10d._set_pg_timeout(time)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.distributed_c10d._set_pg_timeout(time)
 
 
 def leave(code: int) -> NoReturn:
