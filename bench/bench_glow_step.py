@@ -13,8 +13,8 @@ python bench/bench_glow_step.py --preset gpu --profile trace   # what the GPU an
 The trainers train one model (each its own under data parallelism) on the same batches in one process, in short blocks
 that take turns, so that what else the machine does falls on all; two neighboring blocks give one ratio of times. A
 block is a call of `train` over two epochs, of which the second counts: in the first, GLOW has no weights to compute.
-Memory is the peak of a process of its own for each trainer. bench_glow_scaling.py repeats this for several sequence
-lengths and vocabularies.
+Memory is the peak of a process of its own for each trainer, or on one GPU that of its blocks. bench_glow_scaling.py
+repeats this for several sequence lengths and vocabularies.
 
 With `--profile DIR` each trainer's step is profiled instead: traces for chrome://tracing in DIR, and a table of the
 calls that make the host wait for the GPU, in which GLOWTrainer must not have more than SFTTrainer.
@@ -33,6 +33,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -118,7 +119,7 @@ class StepProfile(TrainerCallback):
             self.profile.stop()
 
 
-def parse_args() -> argparse.Namespace:
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="small")
     parser.add_argument("--hidden_size", type=int, default=256)
@@ -126,6 +127,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("--vocab_size", type=int, default=8192)
     parser.add_argument("--seq_len", type=int, default=256, help="longest sample; the shortest is half as long")
+    parser.add_argument("--packed_length", type=int, help="tokens of a packed row; default: the longest sample's")
     parser.add_argument("--batch_size", type=int, default=8)
     parser.add_argument("--gradient_accumulation_steps", type=int, default=1)
     parser.add_argument("--layout", choices=["padded", "padding_free", "packing"], default="padded")
@@ -145,24 +147,24 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
     parser.add_argument("--max_ratio", type=float, help="exit with 1 if GLOWTrainer's median ratio is higher")
     parser.add_argument("--memory_of", choices=TRAINERS, help="only print the peak memory of this one, in bytes")
-    parser.set_defaults(**PRESETS[parser.parse_known_args()[0].preset])
-    return parser.parse_args()
+    parser.set_defaults(**PRESETS[parser.parse_known_args(argv)[0].preset])
+    return parser.parse_args(argv)
 
 
-def make_model(options: argparse.Namespace) -> Qwen2ForCausalLM:
+def make_model(options: argparse.Namespace, device: str = "cpu") -> Qwen2ForCausalLM:
     torch.manual_seed(0)
-    return Qwen2ForCausalLM(
-        Qwen2Config(
-            vocab_size=options.vocab_size,
-            hidden_size=options.hidden_size,
-            intermediate_size=4 * options.hidden_size,
-            num_hidden_layers=options.layers,
-            num_attention_heads=options.heads,
-            num_key_value_heads=options.heads,
-            max_position_embeddings=options.seq_len,
-            tie_word_embeddings=True,
-        )
+    config = Qwen2Config(
+        vocab_size=options.vocab_size,
+        hidden_size=options.hidden_size,
+        intermediate_size=4 * options.hidden_size,
+        num_hidden_layers=options.layers,
+        num_attention_heads=options.heads,
+        num_key_value_heads=options.heads,
+        max_position_embeddings=max(options.seq_len, options.packed_length or 0),
+        tie_word_embeddings=True,
     )
+    with torch.device(device):
+        return Qwen2ForCausalLM(config)
 
 
 def make_trainer(
@@ -184,7 +186,7 @@ def make_trainer(
         "gradient_accumulation_steps": options.gradient_accumulation_steps,
         "num_train_epochs": 2,
         "learning_rate": 1e-5,
-        "max_length": options.seq_len if options.layout == "packing" else None,
+        "max_length": (options.packed_length or options.seq_len) if options.layout == "packing" else None,
         "packing": options.layout == "packing",
         "padding_free": options.layout == "padding_free",
         "gradient_checkpointing": options.gradient_checkpointing,
@@ -292,47 +294,80 @@ def main() -> None:
         sys.exit(
             subprocess.run([*launcher(options), *sys.argv], env={"OMP_NUM_THREADS": "1", **os.environ}).returncode
         )
-    main_process = os.environ.get("RANK", "0") == "0"
     device = "cpu" if options.cpu or not torch.cuda.is_available() else "cuda"
     with tempfile.TemporaryDirectory() as output_dir:
-        # One model and one optimizer, as where they lie in memory makes a difference too. DDP keeps hooks on its model
-        models = [make_model(options).to(device)]
-        models += [copy.deepcopy(models[0]) if options.num_processes > 1 else models[0] for _ in options.trainers[1:]]
-        shared = torch.optim.AdamW(models[0].parameters(), lr=1e-5) if options.num_processes == 1 else None
-        trainers = [
-            make_trainer(name, options, output_dir, model, shared)
-            for name, model in zip(options.trainers, models, strict=True)
-        ]
+        trainers = make_trainers(options, output_dir, device)
         if options.profile:
             profile_steps(options, trainers)
             return
-        times = time_blocks(options, trainers, main_process)
-    if not main_process:
+        figures = compare(options, trainers)
+    if os.environ.get("RANK", "0") != "0":
         return
-    samples = trainers[0].train_dataset["input_ids"]
-    tokens = sum(map(len, samples)) * trainers[0].state.num_train_epochs / trainers[0].state.max_steps
-    memory = [None if options.no_memory else peak_memory(name, options) for name in options.trainers]
-    ratios = report(options, trainers[0].args.device, times, tokens, memory)
-    if options.max_ratio is not None and ratios.get("GLOWTrainer", 0) > options.max_ratio:
+    report(options, trainers[0].args.device, figures)
+    if options.max_ratio is not None and figures.get("GLOWTrainer", {}).get("ratio", 0) > options.max_ratio:
         sys.exit(1)
 
 
-def time_blocks(options, trainers, main_process) -> list[list[tuple[float, float]]]:
-    """For each trainer and block the median step: seconds on the clock, seconds of CPU time."""
+def make_trainers(options: argparse.Namespace, output_dir: str, device: str) -> list[SFTTrainer]:
+    """The trainers that are compared."""
+    # One model and one optimizer, as where they lie in memory makes a difference too. DDP keeps hooks on its model
+    models = [make_model(options, device)]
+    models += [copy.deepcopy(models[0]) if options.num_processes > 1 else models[0] for _ in options.trainers[1:]]
+    shared = torch.optim.AdamW(models[0].parameters(), lr=1e-5) if options.num_processes == 1 else None
+    return [
+        make_trainer(name, options, output_dir, model, shared)
+        for name, model in zip(options.trainers, models, strict=True)
+    ]
+
+
+def compare(options: argparse.Namespace, trainers: list[SFTTrainer]) -> dict[str, dict]:
+    """
+    The figures of each trainer by its name: seconds a step, on the clock and of the processor, tokens a second, peak
+    memory in bytes, and, but for the first, the quartiles of the ratios of its times to those of the first.
+    """
+    times, memory = time_blocks(options, trainers, os.environ.get("RANK", "0") == "0")
+    if options.num_processes > 1 or trainers[0].args.device.type != "cuda":
+        # Elsewhere it is that of all trainers
+        memory = [None if options.no_memory else peak_memory(name, options) for name in options.trainers]
+    samples = trainers[0].train_dataset["input_ids"]
+    tokens = sum(map(len, samples)) * trainers[0].state.num_train_epochs / trainers[0].state.max_steps
+    figures = {}
+    for name, blocks, peak in zip(options.trainers, times, memory, strict=True):
+        wall, cpu = (statistics.median(column) for column in zip(*blocks, strict=True))
+        figures[name] = {"seconds": wall, "cpu_seconds": cpu, "tokens_per_second": tokens / wall, "bytes": peak}
+        if blocks is times[0]:
+            continue
+        for clock, key in enumerate(("ratio", "cpu_ratio")):
+            ratios = [other[clock] / first[clock] for first, other in zip(times[0], blocks, strict=True)]
+            quartiles = statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3
+            figures[name] |= {key: quartiles[1], f"{key}_quartiles": quartiles}
+    return figures
+
+
+def time_blocks(options, trainers, main_process) -> tuple[list[list[tuple[float, float]]], list[int]]:
+    """
+    For each trainer and block the median step: seconds on the clock, seconds of CPU time; and for each trainer the
+    peak of what PyTorch allocated on the GPU during its blocks, in bytes.
+    """
     clocks = [StepTimes() for _ in trainers]
     for trainer, clock in zip(trainers, clocks, strict=True):
         trainer.add_callback(clock)
         trainer.train()
     # What the imports made need not be looked through again at the start of each block
     gc.freeze()
-    times = [[] for _ in trainers]
+    times, peaks = [[] for _ in trainers], [0] * len(trainers)
+    cuda = trainers[0].args.device.type == "cuda"
     console = Console(stderr=True, quiet=not main_process)
     for block in track(range(options.blocks), description="Blocks", console=console):
         order = range(len(trainers)) if block % 2 == 0 else reversed(range(len(trainers)))
         for who in order:
+            if cuda:
+                torch.cuda.reset_peak_memory_stats()
             trainers[who].train()
             times[who].append((clocks[who].median(0), clocks[who].median(1)))
-    return times
+            if cuda:
+                peaks[who] = max(peaks[who], torch.cuda.max_memory_allocated())
+    return times, peaks
 
 
 def profile_steps(options, trainers) -> None:
@@ -355,8 +390,8 @@ def profile_steps(options, trainers) -> None:
     Console().print(table)
 
 
-def report(options, device, times, tokens, memory) -> dict[str, float]:
-    """Print the table. Returns the ratios of the times on the clock to those of the first trainer."""
+def report(options, device, figures: dict[str, dict]) -> None:
+    """Print the table, and write the figures where `--json` says."""
     place = torch.cuda.get_device_name() if device.type == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     table = Table(
         title=f"hidden {options.hidden_size}, {options.layers} layers, vocabulary {options.vocab_size}, batch "
@@ -365,29 +400,23 @@ def report(options, device, times, tokens, memory) -> dict[str, float]:
     )
     for column in ("", "ms a step", "CPU ms a step", "tokens / s", "peak memory, MiB"):
         table.add_column(column, justify="right" if column else "left")
-    figures = {}
-    for name, blocks, peak in zip(options.trainers, times, memory, strict=True):
-        wall, cpu = (statistics.median(column) for column in zip(*blocks, strict=True))
-        figures[name] = {"seconds": wall, "cpu_seconds": cpu, "tokens_per_second": tokens / wall, "bytes": peak}
-        peak = "-" if peak is None else f"{peak / 2**20:.1f}"
-        table.add_row(name, f"{1000 * wall:.2f}", f"{1000 * cpu:.2f}", f"{tokens / wall:,.0f}", peak)
-    for name, blocks, peak in zip(options.trainers[1:], times[1:], memory[1:], strict=True):
-        quartiles = []
-        for clock in (0, 1):
-            ratios = [other[clock] / first[clock] for first, other in zip(times[0], blocks, strict=True)]
-            quartiles.append(statistics.quantiles(ratios, n=4) if len(ratios) > 1 else ratios * 3)
-        (_, wall, _), (_, cpu, _) = quartiles
-        figures[name] |= {"ratio": wall, "cpu_ratio": cpu}
-        memory_ratio = "-" if None in memory else f"{peak / memory[0]:.4f}"
+    for name, figure in figures.items():
+        peak = "-" if figure["bytes"] is None else f"{figure['bytes'] / 2**20:.1f}"
+        wall, cpu = (f"{1000 * figure[key]:.2f}" for key in ("seconds", "cpu_seconds"))
+        table.add_row(name, wall, cpu, f"{figure['tokens_per_second']:,.0f}", peak)
+    first = options.trainers[0]
+    for name in options.trainers[1:]:
+        figure, base = figures[name], figures[first]["bytes"]
+        memory_ratio = "-" if base is None else f"{figure['bytes'] / base:.4f}"
         table.add_section()
-        title = f"{name} / {options.trainers[0]}, median of {options.blocks}"
-        table.add_row(title, f"{wall:.4f}", f"{cpu:.4f}", f"{1 / wall:.4f}", memory_ratio)
+        ratios = [f"{figure['ratio']:.4f}", f"{figure['cpu_ratio']:.4f}", f"{1 / figure['ratio']:.4f}"]
+        table.add_row(f"{name} / {first}, median of {options.blocks}", *ratios, memory_ratio)
+        quartiles = (figure["ratio_quartiles"], figure["cpu_ratio_quartiles"])
         table.add_row("middle half of them", *[f"{low:.3f} to {high:.3f}" for low, _, high in quartiles], "", "")
     Console().print(table)
     if options.json:
         with open(options.json, "w") as file:
             json.dump(figures, file)
-    return {name: figure["ratio"] for name, figure in figures.items() if "ratio" in figure}
 
 
 if __name__ == "__main__":

@@ -24,10 +24,9 @@ from accelerate import PartialState
 from datasets import Dataset, Features, Value
 from trl import ModelConfig, get_quantization_config
 
-from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .data.handover import check_handover, read_handover, write_handover
-from .data.table import MESSAGES, RowTable
+from .data.table import MESSAGES, Rows
 from .errors import MissingExtraError, UserError
 from .generation.loading import adapter_config, loading
 from .stages.command import run_command
@@ -45,7 +44,7 @@ from .training.merge import merge_adapter
 from .training.resume import parse_training_stage
 from .training.vllm_server import VLLMServer, server_command
 from .verifiers import GoldFailure, GoldReport, check_gold, load_kind
-from .verifiers.gold import usable_positions
+from .verifiers.gold import surely_accepted, usable_positions
 
 
 logger = logging.getLogger(__name__)
@@ -56,6 +55,8 @@ SERVER_LOG = "vllm_server.log"
 _REWARDS = "glow_trl.rewards."
 # Columns of a question that rewards may ask for
 _QUESTION_COLUMNS = ("answer", "kind", "choices", "tolerance", "domain", "source", "sample_id")
+# Where it stands what is wrong with a gold answer
+_FAILURE = "gold_failure"
 
 
 @dataclass
@@ -123,10 +124,11 @@ class GRPOStageConfig(PromptedRowsConfig):
         for kind in self.kinds:
             load_kind(kind)
 
-    def questions(self) -> RowTable:
+    def questions(self) -> Dataset:
         """
-        The rows with a usable gold answer, one for each problem: a file of trajectories has several answers to one
-        question.
+        The questions with a usable gold answer, as a conversational prompt-only data set: `prompt` (a list of
+        messages), and what rewards may ask for: `answer`, `kind`, ... There is one for each problem: a file of
+        trajectories has several answers to one question.
 
         Raises:
             UserError: a gold answer is not accepted by its own verifier and `on_bad_gold` is `"error"`, or none is.
@@ -135,14 +137,16 @@ class GRPOStageConfig(PromptedRowsConfig):
         # What the verifiers accept may change without a new version
         verifiers = sorted(Path(inspect.getfile(check_gold)).parent.rglob("*.py"))
         code = [fingerprint(path) for path in [*map(str, verifiers), *own_code(self.kinds, "kinds")]]
-        found = rows.map(_gold_failures, Features({"failure": Value("string")}), code=code)
+        features = {"prompt": MESSAGES, _FAILURE: Value("string"), **rows.features(_QUESTION_COLUMNS)}
+        prompting = {"system_prompt": self.system_prompt, "prompt_template": self.prompt_template}
+        dataset = rows.map(_to_questions, Features(features), code=code, **prompting)
         failures = [
-            GoldFailure(index, **json.loads(failure))
-            for index in np.flatnonzero(found.data["failure"].is_valid().to_numpy())
-            if (failure := found[int(index)]["failure"])
+            GoldFailure(index, **json.loads(dataset[index][_FAILURE]))
+            for index in np.flatnonzero(dataset.data[_FAILURE].is_valid().to_numpy()).tolist()
         ]
         kept = usable_positions(GoldReport(len(rows), tuple(failures)), self.on_bad_gold)
-        return rows if len(kept) == len(rows) else rows.select(kept)
+        dataset = dataset.remove_columns(_FAILURE)
+        return dataset if len(kept) == len(rows) else dataset.select(kept)
 
 
 def resolve_reward(name: str) -> Callable:
@@ -176,32 +180,19 @@ def with_options(reward: Callable, **options: Any) -> Callable:
     return functools.update_wrapper(functools.partial(reward, **{name: options[name] for name in taken}), reward)
 
 
-def _gold_failures(rows: list[dict[str, Any]], code: list[str | None]) -> list[dict[str, Any]]:
-    """What is wrong with the gold answer of each row, if anything. `code` is what the verifiers are now."""
-    failures: list[dict[str, Any]] = [{} for _ in rows]
-    for failure in check_gold(rows).failures:
+def _to_questions(
+    rows: Rows, code: list[str | None], system_prompt: str | None, prompt_template: str | None
+) -> dict[str, Any]:
+    """
+    The prompt of each row, and what is wrong with its gold answer, if anything. `code` is what the verifiers are now.
+    """
+    asked = range(len(rows)) if rows.columns is None else np.flatnonzero(~surely_accepted(rows.columns)).tolist()
+    failures: list[str | None] = [None] * len(rows)
+    for failure in check_gold(rows[index] for index in asked).failures:
         entry = asdict(failure)
-        index = entry.pop("index")
-        failures[index] = {"failure": json.dumps(entry)}
-    return failures
-
-
-def to_dataset(rows: RowTable, system_prompt: str | None, prompt_template: str | None) -> Dataset:
-    """
-    Questions as a conversational prompt-only data set: `prompt` (a list of messages), and what rewards may ask for:
-    `answer`, `kind`, ...
-    """
-    features = Features({"prompt": MESSAGES, **rows.features(_QUESTION_COLUMNS)})
-    return rows.map(_to_prompts, features, system_prompt=system_prompt, prompt_template=prompt_template)
-
-
-def _to_prompts(
-    rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None
-) -> list[dict[str, Any]]:
-    return [
-        row | {"prompt": build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices"))}
-        for row in rows
-    ]
+        index = asked[entry.pop("index")]
+        failures[index] = json.dumps(entry)
+    return {"prompt": rows.prompts(system_prompt, prompt_template), _FAILURE: failures}
 
 
 def merge_first(model_args: ModelConfig, output_dir: Path, trust_remote_code: bool) -> None:
@@ -289,9 +280,8 @@ def _train(
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)
     with PartialState().local_main_process_first():
-        rows = config.questions()
-        dataset = to_dataset(rows, config.system_prompt, config.prompt_template)
-    loop.quiet_libraries(len(rows))
+        dataset = config.questions()
+    loop.quiet_libraries(len(dataset))
     if config.merge_adapter:
         merge_first(model_args, run.output_dir, args.trust_remote_code)
     model = load_model(model_args)
@@ -328,7 +318,7 @@ def _train(
                 loop.base_weights(trainer),
             )
         loop.train(trainer, run)
-    run.complete(questions=len(rows), **({"warnings": guard.warnings} if guard.warnings else {}))
+    run.complete(questions=len(dataset), **({"warnings": guard.warnings} if guard.warnings else {}))
     loop.leave_process_group()
 
 

@@ -18,11 +18,10 @@ from datasets import Dataset, Features, Value
 from transformers import TrainerCallback
 from trl import ModelConfig, get_quantization_config
 
-from .data import build_prompt
 from .data.config import PromptedRowsConfig
 from .data.handover import check_end_token, end_token_share, write_handover
 from .data.loss_history import HISTORY_DIR, write_epoch, write_samples
-from .data.table import MESSAGES, RowTable
+from .data.table import MESSAGES, Rows, RowTable
 from .errors import UserError
 from .generation.loading import loading
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
@@ -79,17 +78,8 @@ def to_dataset(rows: RowTable, system_prompt: str | None, prompt_template: str |
     return rows.map(_to_samples, Features(columns), **prompting)
 
 
-def _to_samples(
-    rows: list[dict[str, Any]], system_prompt: str | None, prompt_template: str | None
-) -> list[dict[str, Any]]:
-    return [
-        {
-            "prompt": build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices")),
-            "completion": [{"role": "assistant", "content": row["completion"]}],
-            "is_correct": row.get("is_correct"),
-        }
-        for row in rows
-    ]
+def _to_samples(rows: Rows, system_prompt: str | None, prompt_template: str | None) -> dict[str, Any]:
+    return {"prompt": rows.prompts(system_prompt, prompt_template), "completion": rows.completions()}
 
 
 class LedgerHistory(TrainerCallback):

@@ -2,13 +2,13 @@
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from datasets import Dataset, Features, List, Value
 
 from ..data import build_prompt
 from ..data.handover import other_prompts, read_handover, stage_folder
-from ..data.table import RowTable
+from ..data.table import Rows, RowTable
 from ..errors import UserError
 from ..generation.loading import local_folder
 from ..stages.record import RUN_FILE, read_run
@@ -70,9 +70,7 @@ def tokenize(rows: RowTable, tokenizer: "PreTrainedTokenizerBase", trained: Trai
     return rows.map(_to_ids, Features({"prompt": ids, "targets": ids}), tokenizer=tokenizer, trained=trained)
 
 
-def _to_ids(
-    rows: list[dict[str, Any]], tokenizer: "PreTrainedTokenizerBase", trained: TrainedAs
-) -> list[dict[str, list[int]]]:
+def _to_ids(rows: Rows, tokenizer: "PreTrainedTokenizerBase", trained: TrainedAs) -> dict[str, list[list[int]]]:
     prompts = [
         build_prompt(row["problem"], trained.system_prompt, trained.prompt_template, row.get("choices") or None)
         for row in rows
@@ -83,12 +81,13 @@ def _to_ids(
     ]
     prompt_ids = tokenizer.apply_chat_template(prompts, add_generation_prompt=True, return_dict=False)
     whole_ids = tokenizer.apply_chat_template(wholes, return_dict=False)
-    samples = []
+    samples: dict[str, list[list[int]]] = {"prompt": [], "targets": []}
     for prompt, whole in zip(prompt_ids, whole_ids, strict=True):
         length = 0
         if trained.completion_only:
             while length < min(len(prompt), len(whole)) and prompt[length] == whole[length]:
                 length += 1
         whole = whole[: trained.max_length]
-        samples.append({"prompt": whole[:length], "targets": whole[length:]})
+        samples["prompt"].append(whole[:length])
+        samples["targets"].append(whole[length:])
     return samples

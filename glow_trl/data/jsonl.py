@@ -49,29 +49,36 @@ def read_jsonl(path: str | os.PathLike, on_malformed: OnMalformed = None) -> Ite
     """
     path = Path(path)
     with open_input(path) as file:
-        for number, line in enumerate(file, start=1):
-            if number == 1:
-                line = line.removeprefix(b"\xef\xbb\xbf")
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8"))
-                problem = None if isinstance(row, dict) else f"expected an object, found {type(row).__name__}"
-            except UnicodeDecodeError as error:
-                problem = f"not valid UTF-8 (byte {error.start + 1} of the line)"
-            except json.JSONDecodeError as error:
-                problem = f"not valid JSON ({error.msg} at column {error.colno})"
-            except RecursionError:
-                problem = "nested too deeply"
-            except ValueError as error:
-                problem = f"not valid JSON ({error})"
-            if problem is None:
-                yield number, row
-                continue
-            malformed = MalformedLine(path, number, problem, line.decode("utf-8", "replace").rstrip("\r\n"))
-            if on_malformed is None:
-                raise malformed
-            on_malformed(malformed)
+        yield from numbered_rows(path, file, on_malformed)
+
+
+def numbered_rows(
+    path: Path, lines: Iterable[bytes], on_malformed: OnMalformed = None, first: int = 1
+) -> Iterator[tuple[int, dict]]:
+    """[`read_jsonl`] of some lines of a file, from that of the number `first` on."""
+    for number, line in enumerate(lines, start=first):
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line.decode("utf-8"))
+            problem = None if isinstance(row, dict) else f"expected an object, found {type(row).__name__}"
+        except UnicodeDecodeError as error:
+            problem = f"not valid UTF-8 (byte {error.start + 1} of the line)"
+        except json.JSONDecodeError as error:
+            problem = f"not valid JSON ({error.msg} at column {error.colno})"
+        except RecursionError:
+            problem = "nested too deeply"
+        except ValueError as error:
+            problem = f"not valid JSON ({error})"
+        if problem is None:
+            yield number, row
+            continue
+        malformed = MalformedLine(path, number, problem, line.decode("utf-8", "replace").rstrip("\r\n"))
+        if on_malformed is None:
+            raise malformed
+        on_malformed(malformed)
 
 
 class JsonlWriter:

@@ -9,7 +9,7 @@ from .columns import Fault, answer_as_text, cut_columns, find_fault, rename_colu
 from .jsonl import MalformedLine
 from .paths import expand_names, is_local
 from .rejects import NoUsableRows, Reject
-from .sources import read_file, read_hub
+from .sources import NumberedRows, read_file, read_hub
 
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def iter_placed_rows(
         if left is not None and left <= 0:
             return
         reading = (source, split, config_name, columns or {}, patterns or {}, tuple(required), left)
-        for item in _iter_source(*reading, True, True, reject):
+        for item in iter_source(*reading, True, True, reject):
             count += 1
             yield item
     if not count and first is not None:
@@ -161,11 +161,16 @@ def iter_sources(
             return
         before = total
         reading = (source, split, config_name, columns or {}, patterns or {}, tuple(required), left)
-        for place, row in _iter_source(*reading, streaming):
+        for place, row in iter_source(*reading, streaming):
             total += 1
             yield number, place, row
         if total == before:
-            raise UserError(f"{source}: the data set is empty")
+            raise no_rows(source)
+
+
+def no_rows(source: str) -> UserError:
+    """The error for a source without rows."""
+    return UserError(f"{source}: the data set is empty")
 
 
 def share_ids(ids: "pyarrow.Array", sources: "np.ndarray", place: Callable[[int], Place]) -> bool:
@@ -192,7 +197,7 @@ def share_ids(ids: "pyarrow.Array", sources: "np.ndarray", place: Callable[[int]
     return len(pyarrow.compute.unique(distinct["id"])) < len(distinct)
 
 
-def _iter_source(
+def iter_source(
     source: str,
     split: str,
     config_name: str | None,
@@ -200,11 +205,15 @@ def _iter_source(
     patterns: Mapping[str, str],
     required: tuple[str, ...],
     limit: int | None,
-    streaming: bool,
+    streaming: bool = False,
     strict: bool = False,
     on_reject: Callable[[Reject], None] | None = None,
+    numbered: NumberedRows | None = None,
 ) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The usable rows of one source with their places; without `on_reject` the first bad row is raised."""
+    """
+    The usable rows of one source with their places; without `on_reject` the first bad row is raised. `numbered` are
+    the rows that were read of it, by default all.
+    """
 
     def malformed(error: MalformedLine) -> None:
         if on_reject is None:
@@ -214,7 +223,7 @@ def _iter_source(
 
     if is_local(source):
         label, file, unit = Path(source).stem, source, "line" if source.endswith(".jsonl") else "row"
-        numbered = read_file(Path(source), None if on_reject is None else malformed)
+        numbered = numbered or read_file(Path(source), None if on_reject is None else malformed)
     else:
         label, file, unit = source, f"{source} (split {split})", "row"
         numbered = read_hub(source, split, config_name, streaming)

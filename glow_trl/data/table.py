@@ -1,6 +1,8 @@
 """Rows as a memory-mapped table: made once for all processes of a machine, and kept in the cache of `datasets`."""
 
+import functools
 import hashlib
+import io
 import itertools
 import json
 import struct
@@ -12,13 +14,18 @@ from typing import Any, overload
 import datasets
 import numpy as np
 import pyarrow
+import pyarrow.compute as compute
+import xxhash
 from datasets import Dataset, Features, List, Value
 
 from ..stages.files import read_json, write_json
 from ..stages.fingerprint import fingerprint
 from ..version import __version__
-from .load import Place, iter_sources, share_ids
+from .columnar import column_types, conversations, is_usable, join_lines, parse_lines, read_blocks, split_lines
+from .jsonl import numbered_rows
+from .load import Place, iter_source, iter_sources, no_rows, share_ids
 from .paths import expand_names, is_local
+from .prompts import build_prompt
 from .sources import load_hub
 
 
@@ -26,7 +33,7 @@ from .sources import load_hub
 MESSAGES = [{"role": Value("string"), "content": Value("string")}]
 
 # Changed when the same files give other tables
-_FORMAT = 1
+_FORMAT = 2
 _FEATURES = Features(
     {
         "row": Value("large_string"),
@@ -34,7 +41,7 @@ _FEATURES = Features(
         "source": Value("int32"),
         "number": Value("int64"),
         "is_correct": Value("int8"),
-        "question": [Value("int64")],
+        "question": List(Value("int64"), length=2),
     }
 )
 # To JSON; what has no place there, as a date of a Parquet file, is its text
@@ -42,6 +49,10 @@ _encode = json.JSONEncoder(default=str).encode
 _TWO_NUMBERS = struct.Struct("=qq")
 _FACTS_FILE = "facts.json"
 _ROWS_AT_ONCE = 1000
+# Bytes of a row up to which it is ten times as many
+_SHORT_ROW = 1000
+# Stands for a question in what is asked; no other text in a table has it
+_QUESTION = "\ud800"
 # Below this size nobody waits for a table
 _WORTH_A_BAR = 50 << 20
 _TYPES = {
@@ -61,8 +72,8 @@ class RowTable(Sequence):
 
     Args:
         dataset (`Dataset`):
-            With the columns `row` (JSON), `sample_id`, `source` (its number), `number` (of the line or row in it),
-            `is_correct` (1, 0, or -1 where there is no label) and `question` (a digest of the problem).
+            With the columns `row` (a line of JSON), `sample_id`, `source` (its number), `number` (of the line or row
+            in it), `is_correct` (1, 0, or -1 where there is no label) and `question` (a digest of the problem).
         types (`dict[str, list[str]]`):
             The types of the values that the rows have in each column, nulls aside.
     """
@@ -112,10 +123,13 @@ class RowTable(Sequence):
 
     def distinct_questions(self) -> "RowTable":
         """One row for each problem: the last one, in the place of the first."""
+        starts = np.sort(self._numbers("question")[:, 0])
+        if (starts[1:] != starts[:-1]).all():
+            return self
         problems = self.problems
         lasts = np.empty(int(problems.max()) + 1, dtype=np.int64)
         lasts[problems] = np.arange(len(problems))
-        return self if len(lasts) == len(self) else self.select(lasts)
+        return self.select(lasts)
 
     def features(self, columns: Iterable[str]) -> Features:
         """The columns of some names that any row has a value in, with their types; what has several is JSON."""
@@ -123,15 +137,18 @@ class RowTable(Sequence):
             {name: _TYPES.get(tuple(self.types[name]), Value("string")) for name in columns if self.types.get(name)}
         )
 
-    def map(self, function: Callable[..., list[dict[str, Any]]], features: Features, **arguments: Any) -> Dataset:
+    def map(self, function: Callable[..., Mapping[str, Any]], features: Features, **arguments: Any) -> Dataset:
         """
         The data set that a function of this package makes of the rows, batch by batch: `function(rows, **arguments)`
-        gives a row for each. It is made once, too, and kept in the cache.
+        gives the columns that it makes, of `features`, of some [`Rows`]; the others are the rows' own. It is made
+        once, too, and kept in the cache.
         """
-        with bars_for(sum(Path(file["filename"]).stat().st_size for file in self.dataset.cache_files)):
-            return self.dataset.map(
+        size = sum(Path(file["filename"]).stat().st_size for file in self.dataset.cache_files)
+        with bars_for(size):
+            made = self.dataset.with_format("arrow").map(
                 _apply,
                 batched=True,
+                batch_size=_ROWS_AT_ONCE if size > _SHORT_ROW * len(self) else 10 * _ROWS_AT_ONCE,
                 remove_columns=self.dataset.column_names,
                 features=features,
                 fn_kwargs={
@@ -141,9 +158,73 @@ class RowTable(Sequence):
                     "version": __version__,
                 },
             )
+        return made.with_format(None)
 
     def _numbers(self, column: str) -> np.ndarray:
-        return np.asarray(self.dataset.with_format("numpy", columns=[column])[:][column])
+        values = self.dataset.select_columns(column).with_format("arrow")[:][column].combine_chunks()
+        if pyarrow.types.is_fixed_size_list(values.type):
+            return values.flatten().to_numpy().reshape(len(values), -1)
+        return values.to_numpy()
+
+
+class Rows(Sequence):
+    """
+    Rows that a function of [`RowTable.map`] is given: each is a `dict`, which is made when it is looked at.
+
+    Args:
+        table (`pyarrow.Table`): with the columns `row` and `sample_id`.
+    """
+
+    def __init__(self, table: pyarrow.Table):
+        self._lines = table["row"].combine_chunks()
+        self.ids = table["sample_id"].combine_chunks()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __getitem__(self, index):
+        return _row(self._lines[index].as_py(), self.ids[index].as_py())
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return map(_row, self._lines.to_pylist(), self.ids.to_pylist())
+
+    @functools.cached_property
+    def columns(self) -> pyarrow.Table | None:
+        """The rows in columns; `None` where they are not plain enough, see [`~glow_trl.data.columnar.parse_lines`]."""
+        return parse_lines(join_lines(self._lines))
+
+    def prompts(self, system_prompt: str | None, prompt_template: str | None) -> Any:
+        """The prompt of each row's question, see [`~glow_trl.data.build_prompt`]."""
+        if self.columns is None or "choices" in column_types(self.columns):
+            return [build_prompt(row["problem"], system_prompt, prompt_template, row.get("choices")) for row in self]
+        # Each of them is this one but for the question
+        asked = build_prompt(_QUESTION, system_prompt, prompt_template)
+        problems = self.columns["problem"].combine_chunks()
+        turns = []
+        for message in asked:
+            before, *others = message["content"].split(_QUESTION)
+            pieces = [before, *(piece for other in others for piece in (problems, other))]
+            turns.append((message["role"], compute.binary_join_element_wise(*pieces, "") if others else before))
+        return conversations(turns, len(self))
+
+    def completions(self) -> Any:
+        """The turn that answers each row's prompt."""
+        if self.columns is None:
+            return [[{"role": "assistant", "content": row["completion"]}] for row in self]
+        return conversations([("assistant", self.columns["completion"].combine_chunks())], len(self))
+
+    def own(self, field: pyarrow.Field) -> Any:
+        """The values of a column as one of the field's type; of a text's, other values are JSON."""
+        if field.name == "sample_id":
+            return self.ids
+        if self.columns is not None:
+            if field.name not in self.columns.column_names:
+                return pyarrow.nulls(len(self), field.type)
+            column = self.columns[field.name]
+            if column.type == field.type or column.null_count == len(self):
+                return column.cast(field.type)
+        values = [row.get(field.name) for row in self]
+        return list(map(_text, values)) if field.type == pyarrow.string() else values
 
 
 def load_table(
@@ -215,7 +296,54 @@ class _Builder(datasets.ArrowBasedBuilder):
 
 
 def _batches(reading: dict[str, Any], types: dict[str, set[str]]) -> Iterator[pyarrow.Table]:
-    rows = iter_sources(**reading)
+    sources, required = reading["name"], reading["required"]
+    in_lines = all(is_local(source) and source.endswith(".jsonl") for source in sources)
+    if not in_lines or reading["columns"] or reading["patterns"] or reading["limit"] is not None:
+        yield from _tables(iter_sources(**reading), types)
+        return
+    for source, name in enumerate(sources, start=1):
+        path, found = Path(name), False
+        for first, block in read_blocks(path):
+            lines = block if block.endswith(b"\n") else block + b"\n"
+            columns = parse_lines(lines)
+            if columns is not None and is_usable(columns, required):
+                found = True
+                yield _table(source, path.stem, first, lines, columns, types)
+                continue
+            numbered = numbered_rows(path, io.BytesIO(block), first=first)
+            rows = iter_source(name, "", None, {}, {}, required, None, numbered=numbered)
+            for table in _tables(((source, *item) for item in rows), types):
+                found = True
+                yield table
+        if not found:
+            raise no_rows(name)
+
+
+def _table(
+    source: int, label: str, first: int, lines: bytes, columns: pyarrow.Table, types: dict[str, set[str]]
+) -> pyarrow.Table:
+    """The rows of a block of lines, which stand as they are for what JSON would make of them."""
+    for name, kind in {**column_types(columns), "sample_id": "str"}.items():
+        types.setdefault(name, set()).add(kind)
+    count = len(columns)
+    numbers = pyarrow.array(np.arange(first, first + count))
+    ids = compute.binary_join_element_wise(f"{label}:", numbers.cast("string"), "")
+    label_column = columns["is_correct"] if "is_correct" in columns.column_names else pyarrow.nulls(count, "bool")
+    digests = b"".join(map(_digest, columns["problem"].to_pylist()))
+    return pyarrow.table(
+        [
+            split_lines(lines),
+            compute.coalesce(columns["sample_id"], ids),
+            pyarrow.repeat(pyarrow.scalar(source, "int32"), count),
+            numbers,
+            compute.fill_null(label_column.cast("int8"), -1),
+            pyarrow.FixedSizeListArray.from_arrays(np.frombuffer(digests, dtype=np.int64), 2),
+        ],
+        schema=_FEATURES.arrow_schema,
+    )
+
+
+def _tables(rows: Iterator[tuple[int, Place, dict[str, Any]]], types: dict[str, set[str]]) -> Iterator[pyarrow.Table]:
     schema = _FEATURES.arrow_schema
     while batch := [_record(*item, types) for item in itertools.islice(rows, _ROWS_AT_ONCE)]:
         columns = zip(*batch, strict=True)
@@ -225,16 +353,21 @@ def _batches(reading: dict[str, Any], types: dict[str, set[str]]) -> Iterator[py
 def _record(source: int, place: Place, row: dict[str, Any], types: dict[str, set[str]]) -> tuple[Any, ...]:
     """What the table has of a row: the values of its columns, in their order."""
     _note_types(row, types)
-    digest = hashlib.blake2b(repr(row.get("problem")).encode("utf-8", "surrogatepass"), digest_size=16).digest()
     label = row.get("is_correct")
     return (
-        _encode(row),
+        _encode(row) + "\n",
         row["sample_id"],
         source,
         place.number,
         -1 if label is None else int(label),
-        _TWO_NUMBERS.unpack(digest),
+        _TWO_NUMBERS.unpack(_digest(row.get("problem"))),
     )
+
+
+def _digest(problem: str | None) -> bytes:
+    # No text has this byte
+    text = b"\xff" if problem is None else problem.encode("utf-8", "surrogatepass")
+    return xxhash.xxh3_128_digest(text)
 
 
 def _note_types(row: Mapping[str, Any], types: dict[str, set[str]]) -> None:
@@ -286,13 +419,11 @@ def _row(row: str, sample_id: str) -> dict[str, Any]:
 
 
 def _apply(
-    batch: dict[str, list], function: Callable, arguments: dict[str, Any], schema: pyarrow.Schema, version: str
+    table: pyarrow.Table, function: Callable, arguments: dict[str, Any], schema: pyarrow.Schema, version: str
 ) -> pyarrow.Table:
-    made = function(list(map(_row, batch["row"], batch["sample_id"])), **arguments)
-    columns = {}
-    for field in schema:
-        values = [row.get(field.name) for row in made]
-        columns[field.name] = list(map(_text, values)) if field.type == pyarrow.string() else values
+    rows = Rows(table)
+    made = function(rows, **arguments)
+    columns = {name: made[name] if name in made else rows.own(schema.field(name)) for name in schema.names}
     return pyarrow.table(columns, schema=schema)
 
 

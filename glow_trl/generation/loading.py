@@ -50,7 +50,6 @@ def check_exists(model_name_or_path: str, revision: str = "main") -> None:
     """
     if local_folder(model_name_or_path) is not None:
         return
-    import httpx
     from huggingface_hub import HfApi, try_to_load_from_cache
     from huggingface_hub.errors import (
         GatedRepoError,
@@ -72,7 +71,8 @@ def check_exists(model_name_or_path: str, revision: str = "main") -> None:
         problem = f"there is no folder {model_name_or_path} here, and no such model on the Hub that we may see"
     except HFValidationError:
         problem = f"there is no folder {model_name_or_path}, and no model on the Hub can have that name"
-    except (OSError, httpx.HTTPError) as error:
+    # Of httpx, or of httpx2 in newer releases of huggingface_hub: their errors share no other class
+    except Exception as error:
         problem = f"there is no folder {model_name_or_path} here, and the Hub cannot be asked ({one_line(error)})"
     raise UserError(f"model_name_or_path: {problem}{_nearest_folder(Path(model_name_or_path))}")
 

@@ -16,7 +16,11 @@ _LINES = {
     "transformers.trainer_utils": r"mtime may not be reliable.*|The tokenizer has new .* \{'bos_token_id': None\}\.",
 }
 # What libraries say to each other
-_WARNINGS = [(r"`torch\.distributed\.all_gather_into_tensor` is deprecated", FutureWarning)]
+_WARNINGS = [
+    (r"`torch\.distributed\.all_gather_into_tensor` is deprecated", FutureWarning),
+    # TRL sets it whether a user does or not; newer releases of transformers have another name for it
+    (r"`gradient_checkpointing` is deprecated", FutureWarning),
+]
 
 
 class _Unsaid(logging.Filter):

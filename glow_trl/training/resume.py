@@ -117,6 +117,8 @@ def step_size(args: TrainingArguments) -> dict[str, int]:
 CHANGEABLE = frozenset(
     "run_name project report_to disable_tqdm logging_strategy logging_steps log_level save_strategy save_steps "
     "save_total_limit resume_from_checkpoint overwrite_output_dir dataloader_num_workers dataset_num_proc use_cpu "
+    # The name that newer releases of transformers have for the same, beside the old one
+    "activation_checkpointing activation_checkpointing_kwargs "
     "gradient_checkpointing gradient_checkpointing_kwargs dataloader_pin_memory dataloader_persistent_workers "
     "dataloader_prefetch_factor ddp_timeout per_device_eval_batch_size vllm_mode vllm_gpu_memory_utilization "
     "vllm_tensor_parallel_size vllm_enable_sleep_mode vllm_server_host vllm_server_port vllm_server_base_url "

@@ -6,12 +6,19 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from ..data.columns import without_gaps
 from ..errors import UserError
 from .kinds.registry import KINDS
 from .pool import DEFAULT_TIMEOUT, VerifierPool, default_pool
 from .rows import find_judging_fault
+
+
+if TYPE_CHECKING:
+    import pyarrow
 
 
 logger = logging.getLogger(__name__)
@@ -134,6 +141,27 @@ def check_gold(
             failures.append(GoldFailure(checked + index, golds[index], str(kinds[index]), reasons[index], str(name)))
         checked += len(chunk)
     return GoldReport(checked, tuple(failures))
+
+
+def surely_accepted(rows: "pyarrow.Table") -> np.ndarray:
+    """
+    Which rows, given as the columns of [`~glow_trl.data.columnar.parse_lines`], have a gold answer that [`check_gold`]
+    accepts, as far as that can be told at a glance; of shape `(rows,)`, bool.
+    """
+    import pyarrow.compute as compute
+
+    known = np.full(len(rows), KINDS.find("math") is _MATH)
+    for name in rows.column_names:
+        if name == "answer":
+            column = compute.match_substring_regex(rows[name], f"^(?:{_INTEGER.pattern})$")
+        elif name == "kind":
+            column = compute.or_kleene(compute.is_null(rows[name]), compute.equal(rows[name], "math"))
+        elif name in ("gold", "choices", "tolerance"):
+            column = compute.is_null(rows[name])
+        else:
+            continue
+        known &= compute.fill_null(column, False).to_numpy()
+    return known
 
 
 def usable_positions(report: GoldReport, on_bad_gold: str = "error", where: str = "") -> list[int]:

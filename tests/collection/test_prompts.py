@@ -124,11 +124,11 @@ def test_a_real_stage_1_orders_the_questions_and_a_real_stage_2_reads_them_in_or
         (row["problem"] for row in by_gain), key=lambda problem: gain[problem]
     )
 
-    from glow_trl.grpo import GRPOStageConfig, to_dataset
+    from glow_trl.grpo import GRPOStageConfig
 
-    questions = GRPOStageConfig([str(second / "prompts.jsonl")]).questions()
-    assert [row["problem"] for row in questions] == [row["problem"] for row in prompts]
-    dataset = to_dataset(questions, None, None)
+    dataset = GRPOStageConfig([str(second / "prompts.jsonl")]).questions()
+    asked = [row[0]["content"].partition("\nA. ")[0] for row in dataset["prompt"]]
+    assert asked == [row["problem"] for row in prompts]
     assert dataset["answer"][:] == [row["answer"] for row in prompts] and len(dataset) == len(prompts)
 
 

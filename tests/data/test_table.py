@@ -11,7 +11,8 @@ import pytest
 from datasets import Features, Value
 
 from glow_trl.data import load_rows, write_jsonl
-from glow_trl.data.table import load_table
+from glow_trl.data.columnar import read_blocks
+from glow_trl.data.table import Rows, load_table
 from glow_trl.errors import UserError
 
 
@@ -83,23 +84,13 @@ def test_a_file_that_changed_is_read_again(file):
 def test_rows_are_read_once(file, monkeypatch):
     """By all processes: a second call, and a second map, compute nothing."""
     calls = []
-    monkeypatch.setattr("glow_trl.data.table.iter_sources", _counted(calls, "read"))
+    monkeypatch.setattr("glow_trl.data.table.read_blocks", lambda path: calls.append("read") or read_blocks(path))
     made = [load_table(str(file)).map(doubled, Features({"n": Value("int64")}), times=2)["n"][:] for _ in range(2)]
     assert made == [[2 * len(row["completion"]) for row in ROWS]] * 2 and calls == ["read"]
 
 
-def doubled(rows: list[dict], times: int) -> list[dict]:
-    return [{"n": times * len(row["completion"])} for row in rows]
-
-
-def _counted(calls: list[str], name: str):
-    from glow_trl.data.load import iter_sources
-
-    def counted(*args, **kwargs):
-        calls.append(name)
-        return iter_sources(*args, **kwargs)
-
-    return counted
+def doubled(rows: Rows, times: int) -> dict:
+    return {"n": [times * len(row["completion"]) for row in rows]}
 
 
 def test_labels_questions_and_types(file):
@@ -116,8 +107,8 @@ def test_labels_questions_and_types(file):
     assert [answer for answer in answers if answer] == [json.dumps(["1", "2"]), "3"]
 
 
-def as_they_are(rows: list[dict]) -> list[dict]:
-    return rows
+def as_they_are(rows: Rows) -> dict:
+    return {}
 
 
 def test_killed_while_it_reads(file, cache):
@@ -125,12 +116,11 @@ def test_killed_while_it_reads(file, cache):
     code = (
         "import datasets, os, pathlib, signal, sys, glow_trl.data.table as table\n"
         "datasets.config.HF_DATASETS_CACHE = pathlib.Path(sys.argv[2])\n"
-        "read = table.iter_sources\n"
-        "def cut(**reading):\n"
-        "    for count, item in enumerate(read(**reading)):\n"
-        "        if count == 3: os.kill(os.getpid(), signal.SIGKILL)\n"
-        "        yield item\n"
-        "table.iter_sources = cut\n"
+        "read = table.read_blocks\n"
+        "def cut(path):\n"
+        "    yield from read(path)\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "table.read_blocks = cut\n"
         "table.load_table(sys.argv[1])\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

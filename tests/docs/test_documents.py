@@ -33,6 +33,7 @@ PAGES += [
     "docs/training.md",
     "docs/verifiers.md",
     "docs/use-elsewhere.md",
+    "docs/gpu.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 ]

@@ -24,6 +24,8 @@ ELSEWHERE = {
     "make test": "runs this test",
     "make lint": "the gate runs it",
     "make bench": "measures speed; tests/bench/test_bench_smoke.py starts each",
+    "make gpu-check": "tests/bench/test_gpu_check.py",
+    "python bench/gpu_check.py": "tests/bench/test_gpu_check.py",
     "pre-commit ": "runs what make lint runs, on what is committed",
     "VLLM_SERVER_DEV_MODE=1 vllm serve": "tests/training/test_grpo_vllm.py",
 }

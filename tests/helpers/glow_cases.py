@@ -118,11 +118,16 @@ FSDP2 = {
 
 def launch(model: str, out: Path, cases: dict[str, dict], num_processes: int = 2) -> None:
     """Run cases of glow_ddp_worker.py, which says what they are made of, in processes started by torchrun."""
-    (out / "cases.json").write_text(json.dumps(cases))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
-    command += ["-m", "helpers.glow_ddp_worker", model, str(out)]
+    command = launch_command(model, out, cases, num_processes)
     run = subprocess.run(command, capture_output=True, text=True, env=environment())
     assert run.returncode == 0, run.stderr[-5000:]
+
+
+def launch_command(model: str, out: Path, cases: dict[str, dict], num_processes: int) -> list[str]:
+    """The command of [`launch`], with its input written."""
+    (out / "cases.json").write_text(json.dumps(cases))
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
+    return [*command, "-m", "helpers.glow_ddp_worker", model, str(out)]
 
 
 def results_of(out: Path, name: str, num_processes: int = 2) -> list[dict[str, Any]]:

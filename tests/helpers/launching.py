@@ -46,5 +46,6 @@ def launch_command(config: Path, *argv: str) -> list[str]:
 
 def environment(**variables: str) -> dict[str, str]:
     """For a process of a stage: this checkout, and one thread, as several processes share the cores."""
-    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
-    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **variables}
+    # What is there already may hold the libraries
+    path = filter(None, [str(ROOT), str(ROOT / "tests"), os.environ.get("PYTHONPATH")])
+    return {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path), **variables}

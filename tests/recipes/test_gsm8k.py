@@ -216,5 +216,5 @@ def test_with_a_real_model_nothing_of_the_small_one_is_left(tmp_path):
     recipe = Recipe(FOLDER)
     collect = recipe.settings("collect", tmp_path, built_model=False)
     assert (collect["model_name_or_path"], collect["engine"]) == ("Qwen/Qwen2.5-1.5B-Instruct", "vllm")
-    assert collect["num_samples"] == 8 and collect["temperature"] == 1 and "limit" not in collect
+    assert collect["num_samples"] == 4 and collect["temperature"] == 1 and "limit" not in collect
     assert recipe.settings("mix", tmp_path, built_model=False)["prompts_never_solved"] == "drop"

@@ -185,6 +185,10 @@ def test_a_file_of_trajectories_gives_each_question_once(questions, tmp_path):
     """The last of each, in the place of the first."""
     write_jsonl(questions, [*QUESTIONS, *(row | {"tag": "last"} for row in QUESTIONS[::-1])])
     assert [*GRPOStageConfig(dataset_name=[str(questions)]).questions()] == [
-        row | {"tag": "last", "sample_id": f"questions:{2 * len(QUESTIONS) - index}"}
+        {
+            "prompt": [{"role": "user", "content": row["problem"]}],
+            "answer": row["answer"],
+            "sample_id": f"questions:{2 * len(QUESTIONS) - index}",
+        }
         for index, row in enumerate(QUESTIONS)
     ]
