@@ -11,6 +11,7 @@ import json
 import re
 from collections import defaultdict
 from dataclasses import dataclass, field
+from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -576,6 +577,12 @@ def test_the_launcher_of_accelerate():
     inspect.signature(launch_command).bind(arguments)
 
 
+@canary("_set_pg_timeout", breaks="a run of several processes whose data take longer than ddp_timeout to prepare")
+def test_the_time_limit_of_processes_can_be_changed():
+    """Its signature: tests/stages/test_processes.py lets processes wait."""
+    inspect.signature(torch.distributed.distributed_c10d._set_pg_timeout).bind(timedelta(days=7))
+
+
 @canary(
     "torch.distributed.elastic.agent.server.api",
     "torch.distributed.elastic.multiprocessing.api.SignalException",
@@ -713,8 +720,9 @@ def grpo(tiny_model, tmp_path_factory):
 
     def reward(prompts, completions, **kwargs):
         given.update(kwargs)
-        kwargs["log_metric"]("made/metric", 2.0)
-        kwargs["log_extra"]("made/extra", ["x"] * len(completions))
+        if {"log_metric", "log_extra"} <= kwargs.keys():
+            kwargs["log_metric"]("made/metric", 2.0)
+            kwargs["log_extra"]("made/extra", ["x"] * len(completions))
         return [None if index % 4 == 3 else float(index % 2) for index in range(len(completions))]
 
     settings = {"per_device_train_batch_size": 4, "num_generations": 4, "max_completion_length": 4, "max_steps": 1}

@@ -18,8 +18,8 @@ _LINES = {
 # What libraries say to each other
 _WARNINGS = [
     (r"`torch\.distributed\.all_gather_into_tensor` is deprecated", FutureWarning),
-    # TRL sets it whether a user does or not; newer releases of transformers have another name for it
-    (r"`gradient_checkpointing` is deprecated", FutureWarning),
+    # TRL and PEFT use the name whether a user does or not; newer releases of transformers have another
+    (r"`(is_)?gradient_checkpointing(_enable|_disable)?` is deprecated", FutureWarning),
 ]
 
 

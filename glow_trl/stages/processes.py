@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import NoReturn
 
@@ -64,6 +65,14 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
+
+
+def wait_for_others(time: timedelta) -> None:
+    """From now on, let this process give up a run whose other processes make it wait for so long."""
+    import torch
+
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.distributed_c10d._set_pg_timeout(time)
 
 
 def leave(code: int) -> NoReturn:

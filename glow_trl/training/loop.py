@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..generation.model_files import check_model_files, weights_digest
 from ..stages.config import Settings
 from ..stages.files import check_room
 from ..stages.frame import stage_run
+from ..stages.processes import wait_for_others
 from ..stages.record import StageRun
 from .checkpoints import check_checkpoint, last_complete_checkpoint
 from .resume import ResumableTrainer, step_size
@@ -32,6 +34,8 @@ from .resume import ResumableTrainer, step_size
 LOG_FILE = "log.jsonl"
 
 _ROWS_WORTH_A_BAR = 20_000
+# One process makes the tokens of much data for hours while the others wait for them
+_PREPARATION = timedelta(days=7)
 
 
 def adapter_to_train(model_args: ModelConfig) -> PeftConfig | None:
@@ -58,6 +62,7 @@ def training_run(
     settings: Settings, args: TrainingArguments, inputs: Iterable[Any]
 ) -> AbstractContextManager[StageRun]:
     """The frame of a training stage, see [`~glow_trl.stages.frame.stage_run`]."""
+    wait_for_others(_PREPARATION)
     return stage_run(
         settings, args.output_dir, inputs, has_progress=last_complete_checkpoint, step_size=step_size(args)
     )
@@ -166,6 +171,7 @@ def train(trainer: ResumableTrainer, run: StageRun) -> None:
     run.start()
     steps = _StepCounter()
     trainer.add_callback(steps)
+    wait_for_others(trainer.args.ddp_timeout_delta)
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
     except BaseException as error:

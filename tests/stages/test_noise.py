@@ -43,6 +43,7 @@ def test_warnings_are_told_apart():
     with pytest.warns(FutureWarning) as said:
         drop_noise()
         warnings.warn("`torch.distributed.all_gather_into_tensor` is deprecated. Please", FutureWarning, stacklevel=1)
-        warnings.warn("`gradient_checkpointing` is deprecated and will be removed", FutureWarning, stacklevel=1)
+        for name in ("gradient_checkpointing", "is_gradient_checkpointing", "gradient_checkpointing_enable"):
+            warnings.warn(f"`{name}` is deprecated and will be removed", FutureWarning, stacklevel=1)
         warnings.warn("`torch.distributed.broadcast` is deprecated. Please", FutureWarning, stacklevel=1)
     assert len(said) == 1 and "broadcast" in str(said[0].message)

@@ -50,6 +50,38 @@ def test_nothing_outlives_a_launcher_made_by_hand(stage, tmp_path, launcher, num
                 each.kill()
 
 
+WAITS = """
+import os, sys, time
+from datetime import timedelta
+import torch.distributed as distributed
+from glow_trl.stages.processes import wait_for_others
+
+rank, file = int(sys.argv[1]), sys.argv[2]
+wait_for_others(timedelta(days=7))  # there are none
+place = {"init_method": f"file://{file}", "rank": rank, "world_size": 2}
+distributed.init_process_group("gloo", timeout=timedelta(seconds=2), **place)
+for seconds in (604_800, 1):
+    wait_for_others(timedelta(seconds=seconds))
+    if rank == 0:
+        time.sleep(4)
+    try:
+        distributed.barrier()
+        print("came")
+    except RuntimeError as error:
+        print("gave up" if "Timed out waiting 1000ms" in str(error) else "left alone")
+sys.stdout.flush()
+os._exit(0)
+"""
+
+
+def test_how_long_a_process_waits_for_another(tmp_path):
+    """For what the process group was made for no longer: for days while the data is prepared, then as is set."""
+    commands = [[sys.executable, "-c", WAITS, str(rank), str(tmp_path / "store")] for rank in (0, 1)]
+    started = [subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True) for command in commands]
+    said = [process.communicate(timeout=120)[0].split("\n")[:2] for process in started]
+    assert said == [["came", "left alone"], ["came", "gave up"]]
+
+
 def test_a_stage_outlives_the_shell_that_started_it(tiny_model, trajectories, tmp_path):
     """With what accelerate puts into the environment, which people export too."""
     options = ["--model_name_or_path", tiny_model, "--dataset_name", trajectories, "--output_dir", tmp_path / "out"]

@@ -22,10 +22,14 @@ def sft(glow_trl, tiny_model, trajectories, tmp_path):
     return run
 
 
-def test_what_the_stage_leaves(sft, tmp_path):
-    code, _ = sft("--logging_steps", 1, "--system_prompt", "Add.")
+def test_what_the_stage_leaves(sft, tmp_path, monkeypatch):
+    waits = []
+    monkeypatch.setattr("glow_trl.training.loop.wait_for_others", waits.append)
+    code, _ = sft("--logging_steps", 1, "--system_prompt", "Add.", "--ddp_timeout", 77)
     out = tmp_path / "out"
     assert code == 0
+    # For the data, and for a step
+    assert [time.total_seconds() for time in waits] == [7 * 24 * 3600, 77]
     assert (out / "model.safetensors").is_file() and (out / "tokenizer_config.json").is_file()
     run = json.loads((out / "run.json").read_text())
     assert (run["status"], run["samples"], run["trained_samples"]) == ("complete", 40, 40)
