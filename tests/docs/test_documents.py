@@ -45,6 +45,7 @@ SMALL = {
     "columns": {},
     "patterns": {},
     "local_copy": {},
+    "mixture": "all",
     "prompts_never_solved": "keep",
     "benchmarks": [{"name": "small", "path": "data/trajectories.jsonl", "domain": "in"}],
     "num_samples": 2,

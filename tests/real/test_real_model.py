@@ -27,6 +27,7 @@ from glow_trl.glow import GLOWConfig, GLOWTrainer
 from glow_trl.sft import to_dataset
 from glow_trl.verifiers import verify
 from helpers.launching import CPU, environment
+from helpers.smollm2 import smollm2
 
 
 pytestmark = pytest.mark.slow
@@ -242,8 +243,8 @@ def test_evaluation_on_three_benchmarks(stages, full, shared_data, tmp_path, mon
     """Real questions of GSM8K, SVAMP and MMLU: asked as in training, judged as their answers deserve, with entropy."""
     monkeypatch.setenv("GLOW_TRL_DATA", str(shared_data))
     names = ["gsm8k", "svamp", "mmlu"]
-    options = ["--model_name_or_path", full, "--benchmarks", *names, "--limit", 4, "--temperature", 0]
-    options += ["--max_new_tokens", 40, "--entropy_questions", 1, "--output_dir", tmp_path]
+    options = ["--model_name_or_path", full, "--benchmarks", *names, "--limit", 3, "--temperature", 0]
+    options += ["--max_new_tokens", 24, "--entropy_questions", 1, "--output_dir", tmp_path]
     code, said = stages.run("eval", *options)
     assert code == 0, said
     results = json.loads((tmp_path / "results.json").read_text())["benchmarks"]
@@ -255,8 +256,8 @@ def test_evaluation_on_three_benchmarks(stages, full, shared_data, tmp_path, mon
             verify(row["completion"], row["answer"], row["kind"], problem=row["problem"], choices=row.get("choices"))
             for row in rows
         ]
-        assert [row["correct"] for row in rows] == [verdict.correct for verdict in verdicts]
-        assert results[name]["pass@1"] == pytest.approx(sum(row["correct"] is True for row in rows) / 4)
+        assert [row["verdict"]["correct"] for row in rows] == [verdict.correct for verdict in verdicts]
+        assert results[name]["pass@1"] == pytest.approx(sum(verdict.correct is True for verdict in verdicts) / 3)
         assert 0 < results[name]["entropy"] < 6
         ends += [row["finish_reason"] for row in rows]
     # It ends its turn by itself where there is room
@@ -305,9 +306,13 @@ def mistaken(request, tmp_path) -> Path:
 
 def gguf_tokenizer(folder: Path) -> str:
     """As it comes with the weights, where nobody looks at it."""
-    for file in (folder / "gguf").iterdir():
-        shutil.copy2(file, folder)
+    shutil.copytree(smollm2() / "gguf", folder, dirs_exist_ok=True)
     return "ends an assistant's turn with '<|im_end|>' and not with the end token '<|im_start|>': set eos_token to"
+
+
+def gguf_tokenizer_later(folder: Path) -> str:
+    gguf_tokenizer(folder)
+    return "the end token is '<|im_start|>', stage 1 trained with '<|im_end|>'"
 
 
 def token_without_embedding(folder: Path) -> str:
@@ -378,7 +383,7 @@ MISTAKES = [
     ("sft", "real_model", no_template),
     ("grpo", "real_model", gguf_tokenizer),
     ("grpo", "real_model", token_without_embedding),
-    ("grpo", "full", gguf_tokenizer),
+    ("grpo", "full", gguf_tokenizer_later),
     ("grpo", "full", template_without_system_turn),
     ("grpo", "full", base_end_token),
     ("grpo", "full", more_tokens),
@@ -420,8 +425,11 @@ def test_another_system_turn_is_said_before_training(stages, full, adapter, tmp_
     assert code == 2 and f"system_prompt is {asked!r}, stage 1 trained with {taught!r}" in said
 
 
-def test_samples_that_lose_their_end_are_said_before_training(stages, tmp_path):
-    code, said = stages.sft(tmp_path / "out", "--max_length", 40)
+def test_samples_that_lose_their_end_are_said_before_training(stages, base, data, tmp_path):
+    rows = [row for _, row in read_jsonl(data / "trajectories.jsonl")]
+    texts = [rendered(row["problem"], TEMPLATE_SYSTEM) + row["completion"] for row in rows]
+    shortest = min(len(base[1](text).input_ids) for text in texts)
+    code, said = stages.sft(tmp_path / "out", "--max_length", shortest)
     assert code == 2 and "no sample ends with the end token '<|im_end|>' within max_length" in said
 
 
