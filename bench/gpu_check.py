@@ -121,9 +121,10 @@ def describe(device: dict[str, Any]) -> dict[str, Any]:
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             packages[name] = version(name)
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = ""
+    with contextlib.suppress(OSError):
+        command = ["git", "describe", "--always", "--dirty"]
+        commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return {
         "device": device["name"],
         "memory_gib": device["memory_gib"],
@@ -322,13 +323,15 @@ def find_model(asked: str | None) -> str | None:
     if asked and Path(asked).is_dir():
         return str(Path(asked).resolve())
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    try:
-        return snapshot_download(asked or REAL_MODEL, local_files_only=True)
-    except LocalEntryNotFoundError:
-        if asked:
-            sys.exit(f"--model {asked}: no folder, and not in the local cache of the Hub")
+    with contextlib.suppress(HFValidationError, LocalEntryNotFoundError):
+        found = Path(snapshot_download(asked or REAL_MODEL, local_files_only=True))
+        # The cache may hold no more than its tokenizer
+        if any(found.glob("*.safetensors")):
+            return str(found)
+    if asked:
+        sys.exit(f"--model {asked}: no folder, and not whole in the local cache of the Hub")
     return None
 
 
