@@ -86,7 +86,7 @@ def test_no_row_is_lost(ran):
     for key, (result, why) in EXPECTED.items():
         assert found[key]["result"] == result and why in found[key]["why"], (key, found[key])
     assert found["misses", "missed"]["figures"] == {"ratio": 1.5}
-    assert found["passes", "first"]["figures"] == {"ms": 1234.5}
+    assert found["passes", "first"]["figures"] == {"ms": 1234.5, "loss": "nan", "where": "here"}
 
 
 def test_tables_are_written_after_each_check(ran):
