@@ -44,10 +44,11 @@ test: $(VENV)/.engines
 	$(BIN)/python -m pytest tests -n 2 --dist loadscope --no-loadscope-reorder $(PYTEST_ARGS)
 
 # vLLM takes no transformers as new as this
-$(NEWEST)/.complete: pyproject.toml constraints-newest.txt tests/requirements-elsewhere.txt
+$(NEWEST)/.complete: pyproject.toml constraints-newest.txt tests/requirements-elsewhere.txt tests/requirements-real.txt
 	$(PYTHON) -m venv $(NEWEST)
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints-newest.txt -e '.[dev,deepspeed]'
 	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(NEWEST)/elsewhere -r tests/requirements-elsewhere.txt
+	$(NEWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --upgrade --target $(NEWEST)/real -r tests/requirements-real.txt
 	@touch $@
 
 test-newest: export OMP_NUM_THREADS ?= 1
