@@ -39,7 +39,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import psutil
-from gpu_checks.rows import FAIL, SKIPPED, figures_text, last_line
+from gpu_checks.rows import FAIL, PASS, SKIPPED, figures_text, last_line
 from rich.console import Console
 from rich.table import Table
 
@@ -121,9 +121,10 @@ def describe(device: dict[str, Any]) -> dict[str, Any]:
     for name in PACKAGES:
         with contextlib.suppress(PackageNotFoundError):
             packages[name] = version(name)
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False
-    ).stdout.strip()
+    commit = ""
+    with contextlib.suppress(OSError):
+        command = ["git", "describe", "--always", "--dirty"]
+        commit = subprocess.run(command, cwd=ROOT, capture_output=True, text=True).stdout.strip()
     return {
         "device": device["name"],
         "memory_gib": device["memory_gib"],
@@ -136,8 +137,12 @@ def describe(device: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def environment(gpu: bool, folder: Path, mark: str) -> dict[str, str]:
+def environment(gpu: bool, folder: Path, output: Path, mark: str) -> dict[str, str]:
     """For a check: this checkout, one GPU, no network, nothing of its own left in the user's caches."""
+    # What DeepSpeed compiles. All runs wait for the lock that a build leaves behind which is killed
+    extensions = output.resolve() / "torch_extensions"
+    for lock in extensions.glob("*/lock"):
+        lock.unlink()
     paths = [str(ROOT), str(ROOT / "bench"), str(ROOT / "tests"), os.environ.get("PYTHONPATH", "")]
     return {
         "OMP_NUM_THREADS": "1",
@@ -151,6 +156,7 @@ def environment(gpu: bool, folder: Path, mark: str) -> dict[str, str]:
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_OFFLINE": "1",
         "HF_DATASETS_CACHE": str(folder / "datasets"),
+        "TORCH_EXTENSIONS_DIR": str(extensions),
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "VLLM_NO_USAGE_STATS": "1",
         MARK: mark,
@@ -174,7 +180,7 @@ def run_check(check: Check, gpu: bool, limit: float, output: Path, model: str | 
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                env=environment(gpu, folder, mark),
+                env=environment(gpu, folder, output, mark),
                 start_new_session=True,
                 preexec_fn=end_with_parent,
             )
@@ -214,10 +220,9 @@ def _read_rows(check: Check, rows_file: Path) -> dict[str, Result]:
         # The last one may be cut off
         with contextlib.suppress(ValueError, TypeError, KeyError):
             entry = json.loads(line)
-            figures = dict(entry["figures"])
-            found[entry["row"]] = Result(
-                check.name, entry["row"], entry["result"], figures, entry["why"], entry["seconds"]
-            )
+            row, result = entry["row"], entry["result"]
+            if result in (PASS, FAIL, SKIPPED):
+                found[row] = Result(check.name, row, result, dict(entry["figures"]), entry["why"], entry["seconds"])
     return found
 
 
@@ -302,8 +307,8 @@ def markdown(head: dict[str, Any], results: list[Result]) -> str:
 
 
 def verdict(results: list[Result]) -> str:
-    counts = {name: sum(result.result == name for result in results) for name in ("pass", FAIL, SKIPPED)}
-    return f"{counts['pass']} passed, {counts[FAIL]} failed, {counts[SKIPPED]} skipped"
+    counts = {name: sum(result.result == name for result in results) for name in (PASS, FAIL, SKIPPED)}
+    return f"{counts[PASS]} passed, {counts[FAIL]} failed, {counts[SKIPPED]} skipped"
 
 
 def show(head_device: str, results: list[Result]) -> None:
@@ -322,13 +327,15 @@ def find_model(asked: str | None) -> str | None:
     if asked and Path(asked).is_dir():
         return str(Path(asked).resolve())
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import LocalEntryNotFoundError
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    try:
-        return snapshot_download(asked or REAL_MODEL, local_files_only=True)
-    except LocalEntryNotFoundError:
-        if asked:
-            sys.exit(f"--model {asked}: no folder, and not in the local cache of the Hub")
+    with contextlib.suppress(HFValidationError, LocalEntryNotFoundError):
+        found = Path(snapshot_download(asked or REAL_MODEL, local_files_only=True))
+        # The cache may hold no more than its tokenizer
+        if any(found.glob("*.safetensors")):
+            return str(found)
+    if asked:
+        sys.exit(f"--model {asked}: no folder, and not whole in the local cache of the Hub")
     return None
 
 

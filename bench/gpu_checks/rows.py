@@ -1,6 +1,7 @@
 """What a check finds: rows of the table, each written to a file when it is known, so that a crash loses no other."""
 
 import json
+import math
 import subprocess
 import time
 import traceback
@@ -25,7 +26,7 @@ class Row(dict):
     """The measured figures of a row by their names."""
 
     def require(self, holds: bool, otherwise: str) -> None:
-        """The row fails unless this holds; it goes on to be measured all the same where the caller's code does."""
+        """End the row as failed unless this holds. What it has measured by then is kept."""
         if not holds:
             raise Missed(otherwise)
 
@@ -61,9 +62,11 @@ class CheckRun:
             # The other rows of a check are worth having whatever happens in this one
             traceback.print_exc()
             result, why = FAIL, f"{type(error).__name__}: {last_line(str(error))}"
-        entry = {"row": name, "result": result, "why": why, "figures": figures, "seconds": time.monotonic() - start}
+        # JSON has no number for some
+        told = {key: json_number(value) for key, value in figures.items()}
+        entry = {"row": name, "result": result, "why": why, "figures": told, "seconds": time.monotonic() - start}
         with self._rows_file.open("a") as file:
-            file.write(json.dumps(entry) + "\n")
+            file.write(json.dumps(entry, default=str) + "\n")
         print(f"{name}: {result} {why} {dict(figures)}", flush=True)
 
 
@@ -86,12 +89,17 @@ def last_line(text: str, longest: int = 200) -> str:
     return lines[-1][:longest] if lines else ""
 
 
+def json_number(value: Any) -> Any:
+    """A figure as JSON can have it: a string where it has no number for it."""
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def figures_text(figures: dict[str, Any]) -> str:
     """The figures of a row in one line."""
     return "; ".join(f"{name}: {_number(value)}" for name, value in figures.items())
 
 
 def _number(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, float):
-        return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    return f"{value:,}" if type(value) is int else str(value)

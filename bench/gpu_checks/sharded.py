@@ -1,9 +1,6 @@
 """GLOW under FSDP2 and ZeRO-3 in bfloat16, on one process, beside a training without either."""
 
-import os
-import shutil
 from importlib.util import find_spec
-from pathlib import Path
 
 import torch
 
@@ -52,7 +49,6 @@ def check(run: CheckRun) -> None:
             case = {"rows": ROWS, "wrapper": WRAPPERS[kind], "settings": settings(run, num_processes) | extra}
             out = run.folder / kind
             out.mkdir()
-            own_extensions(run.folder / "extensions")
             run_through(launch_command(model, out, {kind: case}, num_processes))
             result = results_of(out, kind, num_processes)[0]
             row["wrapper"], row["processes"] = result["wrapper"], num_processes
@@ -70,20 +66,3 @@ def tell(row: Row, previous: torch.Tensor, current: torch.Tensor) -> None:
     """The mean losses of the last two epochs, from the ledger."""
     row["loss, epoch 2"], row["loss, epoch 3"] = previous.mean().item(), current.mean().item()
     row.require(row["loss, epoch 3"] < row["loss, epoch 2"], "nothing was learned")
-
-
-def own_extensions(folder: Path) -> None:
-    """
-    Give DeepSpeed a folder of its own to compile in, with what the user's has: a build that is killed there would
-    leave a lock that all later runs wait for.
-    """
-    if "TORCH_EXTENSIONS_DIR" in os.environ and folder.exists():
-        return
-    from torch.utils.cpp_extension import _get_build_directory
-
-    build = Path(_get_build_directory("deepspeed_shm_comm", verbose=False))
-    if (build / "deepspeed_shm_comm.so").exists():
-        ignore = shutil.ignore_patterns("lock", ".ninja_lock")
-        shutil.copytree(build, folder / build.name, ignore=ignore, dirs_exist_ok=True)
-    folder.mkdir(exist_ok=True)
-    os.environ["TORCH_EXTENSIONS_DIR"] = str(folder)

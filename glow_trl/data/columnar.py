@@ -15,12 +15,18 @@ from ..stages.files import open_input
 
 
 _BLOCK = 8 << 20
-# Of texts that look like dates Arrow would make dates, and it would take numbers for some rows' answers
-_TEXTS = ("problem", "completion", "answer", "gold", "kind", "sample_id", "source", "model", "domain", "finish_reason")
-_NUMBERS = ("n_tokens",)
+# Others that look like dates Arrow makes dates. Each that a file lacks costs time
+_TEXTS = ("problem", "completion", "answer", "sample_id")
 _SCHEMA = pyarrow.schema([(name, pyarrow.string()) for name in _TEXTS])
 _OPTIONS = pyarrow.json.ParseOptions(explicit_schema=_SCHEMA, unexpected_field_behavior="infer")
 _LIST = "list of str"
+# Of each column the types that no fault is found in, whatever its values
+_USABLE = (
+    ("is_correct", "bool"),
+    ("choices", _LIST),
+    ("n_tokens", "int", "float"),
+    *((name, "str") for name in ("gold", "kind", "finish_reason")),
+)
 _DEEP = 1000
 
 
@@ -63,11 +69,7 @@ def is_usable(table: pyarrow.Table, required: Sequence[str]) -> bool:
     types = column_types(table)
     if any(name not in types or table[name].null_count for name in required):
         return False
-    return (
-        types.get("is_correct", "bool") == "bool"
-        and types.get("choices", _LIST) == _LIST
-        and all(types.get(name, "int") in ("int", "float") for name in _NUMBERS)
-    )
+    return all(types.get(name, kind) in (kind, *others) for name, kind, *others in _USABLE)
 
 
 def split_lines(lines: bytes) -> pyarrow.LargeStringArray:

@@ -46,6 +46,8 @@ _FEATURES = Features(
 )
 # To JSON; what has no place there, as a date of a Parquet file, is its text
 _encode = json.JSONEncoder(default=str).encode
+# No text is this in UTF-8
+_NO_TEXT = b"\xff"
 _TWO_NUMBERS = struct.Struct("=qq")
 _FACTS_FILE = "facts.json"
 _ROWS_AT_ONCE = 1000
@@ -329,7 +331,8 @@ def _table(
     numbers = pyarrow.array(np.arange(first, first + count))
     ids = compute.binary_join_element_wise(f"{label}:", numbers.cast("string"), "")
     label_column = columns["is_correct"] if "is_correct" in columns.column_names else pyarrow.nulls(count, "bool")
-    digests = b"".join(map(_digest, columns["problem"].to_pylist()))
+    texts = compute.fill_null(columns["problem"].cast("binary"), _NO_TEXT)
+    digests = b"".join(map(xxhash.xxh3_128_digest, texts.to_pylist()))
     return pyarrow.table(
         [
             split_lines(lines),
@@ -353,21 +356,16 @@ def _tables(rows: Iterator[tuple[int, Place, dict[str, Any]]], types: dict[str, 
 def _record(source: int, place: Place, row: dict[str, Any], types: dict[str, set[str]]) -> tuple[Any, ...]:
     """What the table has of a row: the values of its columns, in their order."""
     _note_types(row, types)
-    label = row.get("is_correct")
+    label, problem = row.get("is_correct"), row.get("problem")
+    text = _NO_TEXT if problem is None else problem.encode("utf-8", "surrogatepass")
     return (
         _encode(row) + "\n",
         row["sample_id"],
         source,
         place.number,
         -1 if label is None else int(label),
-        _TWO_NUMBERS.unpack(_digest(row.get("problem"))),
+        _TWO_NUMBERS.unpack(xxhash.xxh3_128_digest(text)),
     )
-
-
-def _digest(problem: str | None) -> bytes:
-    # No text has this byte
-    text = b"\xff" if problem is None else problem.encode("utf-8", "surrogatepass")
-    return xxhash.xxh3_128_digest(text)
 
 
 def _note_types(row: Mapping[str, Any], types: dict[str, set[str]]) -> None:

@@ -204,7 +204,7 @@ def _write_log(trainer: ResumableTrainer, run: StageRun) -> None:
 def log_rows(log_history: Sequence[dict[str, Any]]) -> Iterator[dict[str, Any]]:
     """
     What a trainer has logged, for JSON: in one order, as a checkpoint has it in another, and without `train_loss`,
-    which of a resumed run is the loss of its last part divided by all its steps.
+    which of a resumed run is not that of all its steps.
     """
     for entry in log_history:
         yield json_floats({key: entry[key] for key in sorted(entry) if key != "train_loss"})

@@ -154,9 +154,9 @@ def surely_accepted(rows: "pyarrow.Table") -> np.ndarray:
     for name in rows.column_names:
         if name == "answer":
             column = compute.match_substring_regex(rows[name], f"^(?:{_INTEGER.pattern})$")
-        elif name == "kind":
+        elif name == "kind" and rows[name].type == "string":
             column = compute.or_kleene(compute.is_null(rows[name]), compute.equal(rows[name], "math"))
-        elif name in ("gold", "choices", "tolerance"):
+        elif name in ("kind", "gold", "choices", "tolerance"):
             column = compute.is_null(rows[name])
         else:
             continue

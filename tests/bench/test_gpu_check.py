@@ -86,7 +86,7 @@ def test_no_row_is_lost(ran):
     for key, (result, why) in EXPECTED.items():
         assert found[key]["result"] == result and why in found[key]["why"], (key, found[key])
     assert found["misses", "missed"]["figures"] == {"ratio": 1.5}
-    assert found["passes", "first"]["figures"] == {"ms": 1234.5}
+    assert found["passes", "first"]["figures"] == {"ms": 1234.5, "loss": "nan", "where": "here"}
 
 
 def test_tables_are_written_after_each_check(ran):
@@ -123,12 +123,36 @@ def test_the_budget_cuts_off_and_leaves_out(tmp_path, monkeypatch):
 
 
 def test_every_check_is_there():
-    """Each entry of the table names a function of a module, and its rows and limit."""
+    """Each entry of the table names a function of a module; docs/gpu.md has its rows and its limit."""
+    page = (ROOT / "docs" / "gpu.md").read_text()
     for check in CHECKS:
+        assert f"| `{check.name}` | {check.seconds:.0f} | " in page and all(f"`{row}`" in page for row in check.rows)
         module, _, function = check.function.partition(":")
         path = ROOT / "bench" / Path(*module.split(".")).with_suffix(".py")
         assert f"def {function}(run: CheckRun)" in path.read_text() and check.rows and check.seconds <= 240
     assert len({check.name for check in CHECKS}) == len(CHECKS)
+
+
+@pytest.mark.parametrize("name", ["GLOW / SFT time", "GLOW / SFT memory"])
+def test_bars_of_a_step(name):
+    """Time and memory are held to their bars, where they were measured on a GPU."""
+    from gpu_checks.rows import Missed, Row
+    from gpu_checks.step import judge
+
+    figures = {"GLOW / SFT time": 1.01, "GLOW / SFT memory": 1.001}
+    judge(Row(figures))
+    with pytest.raises(Missed, match=r"1\.200 of"):
+        judge(Row({**figures, name: 1.2}))
+    judge(Row({"GLOW / SFT time": 1.2}))
+
+
+def test_the_model_is_a_folder_or_in_the_local_cache(tmp_path, monkeypatch):
+    assert gpu_check.find_model(str(tmp_path)) == str(tmp_path.resolve())
+    monkeypatch.setenv("GLOW_TRL_GPU_CHECK_MODEL", str(tmp_path))
+    assert gpu_check.find_model(None) == str(tmp_path.resolve())
+    for name in ("nobody/no-such-model", "./nowhere/at/all"):
+        with pytest.raises(SystemExit, match="no folder, and not whole in the local cache of the Hub"):
+            gpu_check.find_model(name)
 
 
 @pytest.mark.slow

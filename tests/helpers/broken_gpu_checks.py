@@ -11,7 +11,7 @@ from pathlib import Path
 
 def passes(run) -> None:
     with run.row("first") as row:
-        row["ms"] = 1234.5
+        row |= {"ms": 1234.5, "loss": float("nan"), "where": Path("here")}
     with run.row("second") as row:
         # What the table had when this check was started
         row["rows so far"] = len(json.loads(Path(os.environ["GLOW_TRL_TEST_TABLE"]).read_text())["results"])
@@ -60,6 +60,7 @@ def prints_garbage(run) -> None:
     sys.stdout.buffer.write(b"\xff\xfe{]\n")
     with run._rows_file.open("ab") as file:
         file.write(b'\xff{"row": "second", "result"\n"text"\n{"row": "third"}\n')
+        file.write(b'{"row": "third", "result": "fine", "why": "", "figures": {}, "seconds": 1}\n')
 
 
 def says_nothing(run) -> None:

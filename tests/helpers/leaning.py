@@ -22,6 +22,7 @@ DOCUMENTED_MODULES = {
     "huggingface_hub.errors",
     "safetensors.torch",
     "tokenizers.pre_tokenizers",
+    "torch.distributed",
     "torch.utils.data",
     "transformers.utils.logging",
     "trl.rewards",
