@@ -143,6 +143,35 @@ def test_a_run_that_died_after_its_last_step(inputs, tmp_path):
     assert all((expected[name] == result[name]).all() for name in expected)
 
 
+@pytest.mark.parametrize("num_processes", [1, 2])
+def test_resumed_in_a_later_epoch(num_processes, inputs, tmp_path):
+    """
+    Each epoch has another order, and leaves out another question: five questions are two steps of two. What was asked
+    in the third epoch is asked in it after the run was killed there, too.
+    """
+    model, questions = inputs
+    write_jsonl(tmp_path / "five.jsonl", [row for _, row in read_jsonl(questions)][3:8])
+
+    def run(folder: str, **variables: str) -> subprocess.CompletedProcess:
+        output_dir = tmp_path / folder
+        argv = [*command(model, tmp_path / "five.jsonl", output_dir)[1:], "--gradient_accumulation_steps"]
+        stage = [*argv, str(2 // num_processes)]
+        launched = launch_command(on_cpu("ddp", tmp_path, num_processes), *stage)
+        environment = environment_of(output_dir, **variables)
+        return subprocess.run(launched, env=environment, capture_output=True, text=True)
+
+    straight = run("straight")
+    assert straight.returncode == 0, straight.stderr[-3000:]
+    assert run("killed", GLOW_TRL_TEST_KILL="0:5").returncode != 0
+    resumed = run("killed")
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert f"resuming from {tmp_path / 'killed' / 'checkpoint-5'}" in resumed.stderr
+    check_same_end(tmp_path / "straight", tmp_path / "killed", num_processes)
+    epochs = [asked(tmp_path / "straight")[at : at + 2] for at in range(0, STEPS, 2)]
+    assert all(len(first | second) == 4 for first, second in epochs)
+    assert len({tuple(map(frozenset, epoch)) for epoch in epochs}) > 2
+
+
 def asked(output_dir: Path) -> list[set[str]]:
     """The questions of each step, on all processes."""
     ranks = [seen(output_dir, rank) for rank in range(len(list(output_dir.glob("prompts-*.jsonl"))))]
