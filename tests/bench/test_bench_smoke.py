@@ -62,6 +62,16 @@ def test_ledger(tmp_path):
     assert "1,000" in table and "sync, ms" in table
 
 
+def test_scale(tmp_path):
+    sizes = ["--rows", 40, 400, "--length", 100, "--stages", "label", "--json", tmp_path / "figures.json"]
+    table = bench("bench_scale.py", *sizes, folder=tmp_path)
+    assert "label" in table and "400" in table
+    small, large = json.loads((tmp_path / "figures.json").read_text())["label"]["sizes"]
+    assert small["cpu"] > 0 and small["private"] > 1e6
+    # 360 rows of at least 200 bytes
+    assert large["files"] - small["files"] > 72_000
+
+
 def test_rewards(tmp_path):
     options = ["--steps", 1, "--per_device_train_batch_size", 8, "--max_completion_length", 8]
     table = bench("bench_rewards.py", *options, folder=tmp_path)
