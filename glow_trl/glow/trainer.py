@@ -12,6 +12,7 @@ from trl import SFTTrainer
 from ..errors import UserError
 from ..training.checkpoints import LEDGER_FILE
 from ..training.resume import ResumableTrainer
+from ..training.sampling import SeededByEpoch, order_by_epoch
 from ..weighting import Weighting
 from .checks import reject_unsupported
 from .config import GLOWConfig
@@ -31,7 +32,6 @@ from .samples import (
     pack_samples,
     sum_by_sample,
 )
-from .sampling import SeededByEpoch
 
 
 class GLOWTrainer(ResumableTrainer, SFTTrainer):
@@ -142,11 +142,8 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
     def get_train_dataloader(self):
         dataloader = super().get_train_dataloader()
         if self.args.train_sampling_strategy == "group_by_length" and not self.args.is_plain_sft:
-            # One batch sampler around another where there are several processes
-            batch_sampler = getattr(dataloader.batch_sampler, "batch_sampler", dataloader.batch_sampler)
             seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
-            # Puts it where accelerate looks for `set_epoch`, also in a run that was resumed on several processes
-            dataloader.set_sampler(SeededByEpoch(batch_sampler.sampler, seed))
+            order_by_epoch(dataloader, SeededByEpoch, seed)
         return dataloader
 
     def _get_num_items_in_batch(self, batch_samples, device):
