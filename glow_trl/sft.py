@@ -66,14 +66,17 @@ def select_trajectories(rows: RowTable, which: str) -> RowTable:
     return rows.select(selected)
 
 
-def to_dataset(rows: RowTable, system_prompt: str | None, prompt_template: str | None) -> Dataset:
+def to_dataset(
+    rows: RowTable, system_prompt: str | None, prompt_template: str | None, further: Sequence[str] = ()
+) -> Dataset:
     """
-    Trajectories as a conversational data set with `prompt` and `completion` (lists of messages), and `is_correct` if
-    every trajectory has a label.
+    Trajectories as a conversational data set with `prompt` and `completion` (lists of messages), `is_correct` if
+    every trajectory has a label, and those of the `further` columns that any row has.
     """
     columns: dict[str, Any] = {"prompt": MESSAGES, "completion": MESSAGES}
     if bool((rows.labels >= 0).all()):
         columns["is_correct"] = Value("bool")
+    columns |= rows.features(further)
     prompting = {"system_prompt": system_prompt, "prompt_template": prompt_template}
     return rows.map(_to_samples, Features(columns), **prompting)
 
@@ -119,7 +122,9 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
     # One process of a machine reads the rows, the others find them in the cache
     with PartialState().local_main_process_first():
         rows = select_trajectories(config.load(["problem", "completion"]), config.trajectories)
-        dataset = to_dataset(rows, config.system_prompt, config.prompt_template)
+        # What the verifier takes to find an answer
+        judged = () if args.negative_answer == "keep" else ("kind", "answer", "choices")
+        dataset = to_dataset(rows, config.system_prompt, config.prompt_template, judged)
     loop.quiet_libraries(len(rows))
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     if args.eos_token is None and args.chat_template_path is None:
@@ -154,7 +159,8 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
         )
 
     loop.train(trainer, run)
-    run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()))
+    facts = {} if trainer.negative_answers is None else {"negative_answers": trainer.negative_answers._asdict()}
+    run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()), **facts)
     loop.leave_process_group()
 
 

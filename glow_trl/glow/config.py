@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..stages.config import setting
 from ..training.arguments import SealedArguments
 from ..weighting import Weighting
+from .answers import NEGATIVE_ANSWER
 
 
 @dataclass
@@ -44,6 +45,13 @@ class GLOWConfig(SealedArguments, SFTConfig):
             - `"sample"`: the loss is the mean over samples of weight times the sample's mean token loss.
             - `"token"`: the loss is the sum over tokens of the weight of the token's sample times the token's loss,
               divided by the number of tokens. With `weighting="uniform"` this is the loss of [`~trl.SFTTrainer`].
+        negative_answer (`str`, *optional*, defaults to `"keep"`):
+            What is learned of the final answer of a negative sample, which the verifier of its `kind` finds (see
+            [`~glow_trl.verifiers.answer_span`]); one in which it finds none is learned whole.
+
+            - `"keep"`: all.
+            - `"mask"`: nothing: its tokens are read, and are no targets.
+            - `"truncate"`: nothing, nor what follows: the sample ends before it.
 
     Raises:
         UserError: a value is out of its range, or an [`~trl.SFTConfig`] option does not go with GLOW.
@@ -65,10 +73,15 @@ class GLOWConfig(SealedArguments, SFTConfig):
     loss_reduction: str = setting(
         "sample", "sample (mean over samples of their mean token loss) or token.", choices=["sample", "token"]
     )
+    negative_answer: str = setting(
+        "keep",
+        "Of a negative's final answer: keep, mask (no targets) or truncate (the sample ends before it).",
+        choices=list(NEGATIVE_ANSWER),
+    )
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("glow_normalization", "weighting", "loss_reduction"):
+        for name in ("glow_normalization", "weighting", "loss_reduction", "negative_answer"):
             choices = self.__dataclass_fields__[name].metadata["choices"]
             if getattr(self, name) not in choices:
                 raise UserError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")

@@ -14,6 +14,7 @@ from ..training.checkpoints import LEDGER_FILE
 from ..training.resume import ResumableTrainer
 from ..training.sampling import SeededByEpoch, order_by_epoch
 from ..weighting import Weighting
+from .answers import NegativeAnswers, limit_negatives
 from .checks import reject_unsupported
 from .config import GLOWConfig
 from .hooks import LedgerCallback, OutputKeeper
@@ -31,6 +32,7 @@ from .samples import (
     fingerprint,
     pack_samples,
     sum_by_sample,
+    truncate_samples,
 )
 
 
@@ -53,6 +55,8 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
         ledger ([`LossLedger`]):
             Loss of every training sample in this epoch and the previous one, indexed by the sample's position in
             `train_dataset` as it was passed.
+        negative_answers ([`NegativeAnswers`] or `None`):
+            How many negative samples `negative_answer` changed, left whole and dropped.
 
     Raises:
         UserError: the training set is empty or streamed, has images, or loses all its samples to truncation; or an
@@ -90,6 +94,7 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
         if "is_correct" in train_dataset.column_names:
             is_correct = torch.tensor([bool(label) for label in train_dataset["is_correct"]])
         num_samples = len(train_dataset)
+        self.negative_answers: NegativeAnswers | None = None
 
         super().__init__(model, args, train_dataset=train_dataset, **kwargs)
 
@@ -121,13 +126,24 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
         if packing and args.max_length is None:
             raise UserError("packing=True needs max_length, the length of a packed row")
         unpacked_args, as_sft = copy.copy(args), args.is_plain_sft
-        if packing and as_sft:
+        limited = args.negative_answer != "keep"
+        if packing and as_sft or limited:
             # `SFTTrainer` leaves truncation to packing, which keeps rows that are then without a target
             unpacked_args.max_length = None
         prepared = super()._prepare_dataset(
             dataset, processing_class, unpacked_args, False, formatting_func, dataset_name
         )
-        if not as_sft:
+        if limited:
+            tokenizer = getattr(processing_class, "tokenizer", processing_class)
+            with args.main_process_first(desc="leaving out answers"):
+                prepared, self.negative_answers = limit_negatives(
+                    prepared, args.negative_answer, tokenizer, args.dataset_num_proc
+                )
+                if args.max_length is not None and not (packing and as_sft):
+                    prepared = truncate_samples(
+                        prepared, args.max_length, args.truncation_mode, num_proc=args.dataset_num_proc
+                    )
+        if not as_sft or limited:
             prepared = drop_samples_without_target(prepared)
         check_samples_left(prepared, dataset, args.max_length, "training set")
         if packing:

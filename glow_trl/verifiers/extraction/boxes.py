@@ -199,7 +199,8 @@ def ending(text: str) -> str:
 
 def ending_piece(piece: Piece) -> Piece:
     """What [`ending`] gives, as a piece of the text."""
-    piece = piece[-TAIL:]
+    if len(piece.text) > TAIL:
+        piece = piece[-TAIL:]
     if _RUN.search(piece.text):
         piece = piece.sub(_RUNS, lambda match: "\n\n" if match.group(2) else "  ")
     return piece.strip()

@@ -37,7 +37,8 @@ class Piece:
 
     def strip(self) -> "Piece":
         """As of `str`."""
-        return self.lstrip()._as(self.text.strip())
+        text = self.text.strip()
+        return self if len(text) == len(self.text) else Piece(text, self, len(self.text) - len(self.text.lstrip()))
 
     def sub(self, pattern: re.Pattern, replacement: str | Callable[[re.Match], str]) -> "Piece":
         """As `pattern.sub`; all of a match is what each character of its replacement comes from."""

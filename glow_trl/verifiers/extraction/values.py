@@ -153,7 +153,9 @@ def _value_within(sentence: str, last: bool) -> tuple[int, int, str] | None:
 
 
 def within(text: str, start: int, end: int, content: str) -> tuple[int, int]:
-    """Where `content` stands in a part of a text that says it: all of that part where it is not there word for word."""
+    """Where `content` stands in the part of a text that says it; all of the part if it is not there word for word."""
+    if end - start == len(content):
+        return start, end
     at = text.find(content, start, end)
     return (at, at + len(content)) if at >= 0 else (start, end)
 

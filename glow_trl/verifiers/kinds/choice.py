@@ -190,9 +190,7 @@ class Choice:
     piece: Piece | None = None
 
 
-def extract_choice(
-    completion: str, choices: tuple[str, ...] | None = None, require_boxed: bool = False
-) -> Choice:
+def extract_choice(completion: str, choices: tuple[str, ...] | None = None, require_boxed: bool = False) -> Choice:
     """The letters that the completion gives as its answer, and the rule by which they were found."""
     letters = "".join(chr(ord("A") + index) for index in range(min(26, len(choices)))) if choices else LETTERS
     piece, prefix = final_piece(completion)
