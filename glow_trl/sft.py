@@ -141,9 +141,12 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
         )
     # The trainer sets end token and chat template as the configuration says
     _refuse(check_end_token(tokenizer))
-    share = end_token_share(trainer.train_dataset, tokenizer.eos_token_id)
+    # Negatives that are cut on purpose say nothing about max_length
+    cut = args.negative_answer == "truncate"
+    share = end_token_share(trainer.train_dataset, tokenizer.eos_token_id, rows.labels > 0 if cut else None)
     if share == 0:
-        _refuse([f"no sample ends with the end token {tokenizer.eos_token!r} within max_length"])
+        hint = ", and negatives end before their answers: set negative_answer to mask" if cut else ""
+        _refuse([f"no sample ends with the end token {tokenizer.eos_token!r} within max_length{hint}"])
     ledger_dir = run.output_dir / HISTORY_DIR
     trainer.add_callback(LedgerHistory(trainer.ledger, ledger_dir))
     if run.main_process:

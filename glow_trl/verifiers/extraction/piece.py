@@ -76,12 +76,11 @@ class Piece:
         return self._as(self.text[:start] + " " * (end - start) + self.text[end:])
 
     def read(self, text: str, region: Callable[[], tuple[int, int]]) -> "Piece":
-        """A text that is read from a region of this one, character by character where it stands there so."""
+        """A text that is read from a region of this one: from all of it where it does not stand there so."""
 
         def origin(index: int) -> tuple[int, int]:
             start, end = region()
-            at = self.text.find(text, start, end)
-            return (start, end) if at < 0 else (at + index, at + index + 1)
+            return (start + index, start + index + 1) if self.text[start:end] == text else (start, end)
 
         return Piece(text, self, origin)
 
