@@ -171,7 +171,9 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
         )
 
     loop.train(trainer, run)
-    facts = {} if trainer.negative_answers is None else {"negative_answers": trainer.negative_answers._asdict()}
+    facts: dict[str, Any] = {"weightings": {term.name: dict(term.parameters) for term in args.product().terms}}
+    if trainer.negative_answers is not None:
+        facts["negative_answers"] = trainer.negative_answers._asdict()
     run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()), **facts)
     loop.leave_process_group()
 

@@ -24,8 +24,8 @@ class RunWeighting:
 
     Args:
         names (`tuple[str, ...]`): the weightings, names of shipped ones or dotted paths; several are multiplied.
-        parameters (`dict[str, Any]`): their parameters; of a function of the user's those that were set. Those of one
-            among several stand with its name before theirs, `pear.gamma`.
+        parameters (`dict[str, Any]`): their parameters; of a function of the user's, while the stage runs, those that
+            were set. Those of one among several stand with its name before theirs, `pear.gamma`.
         rule ([`Weighting`]): the rule by which older runs, which recorded no weights, weighted by gain.
     """
 
@@ -34,8 +34,13 @@ class RunWeighting:
     rule: Weighting
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "RunWeighting":
-        """From the settings in the `run.json` of an SFT stage."""
+    def from_record(cls, record: Mapping[str, Any]) -> "RunWeighting":
+        """From the `run.json` of an SFT stage; while it runs, from its settings alone."""
+        return cls.from_config(record.get("config") or {}, record.get("weightings") or {})
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], recorded: Mapping[str, Any] | None = None) -> "RunWeighting":
+        """From the settings of an SFT stage, and all parameters by weighting as far as they were `recorded`."""
         rule = Weighting.from_config(config)
         chosen = config.get("weighting") or Weighting.weighting
         names = tuple(map(str, [chosen] if isinstance(chosen, str) else chosen))
@@ -44,6 +49,7 @@ class RunWeighting:
         for name in names:
             prefix = f"{name}." if len(names) > 1 else ""
             own = _defaults(name) | (as_mapping(given.get(name), name) if len(names) > 1 else given)
+            own |= (recorded or {}).get(name) or {}
             if name in ("glow", "constant"):
                 own = {key: getattr(rule, key) for key in own}
             parameters |= {f"{prefix}{key}": value for key, value in own.items()}

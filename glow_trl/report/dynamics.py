@@ -21,7 +21,7 @@ def weighting_of(arm: ArmData) -> RunWeighting | None:
     stage = arm.stages.get("sft")
     if stage is None or not stage.run.get("config"):
         return None
-    return RunWeighting.from_config(stage.run["config"])
+    return RunWeighting.from_record(stage.run)
 
 
 def weighted_epochs(arm: ArmData, weighting: RunWeighting) -> list[tuple[int, np.ndarray]]:
