@@ -20,6 +20,7 @@ from trl import ModelConfig, get_quantization_config
 
 from .data.config import PromptedRowsConfig
 from .data.handover import check_end_token, end_token_share, write_handover
+from .data.log_probs import COMPLETION_IDS, LOG_PROBS
 from .data.loss_history import HISTORY_DIR, write_epoch, write_samples
 from .data.table import MESSAGES, Rows, RowTable
 from .errors import UserError
@@ -66,14 +67,18 @@ def select_trajectories(rows: RowTable, which: str) -> RowTable:
     return rows.select(selected)
 
 
-def to_dataset(rows: RowTable, system_prompt: str | None, prompt_template: str | None) -> Dataset:
+def to_dataset(
+    rows: RowTable, system_prompt: str | None, prompt_template: str | None, log_probs: bool = False
+) -> Dataset:
     """
-    Trajectories as a conversational data set with `prompt` and `completion` (lists of messages), and `is_correct` if
-    every trajectory has a label.
+    Trajectories as a conversational data set with `prompt` and `completion` (lists of messages), `is_correct` if every
+    trajectory has a label, and on demand the columns of their `log_probs`, where they have any.
     """
     columns: dict[str, Any] = {"prompt": MESSAGES, "completion": MESSAGES}
     if bool((rows.labels >= 0).all()):
         columns["is_correct"] = Value("bool")
+    if log_probs:
+        columns |= {name: Value("string") for name in (LOG_PROBS, COMPLETION_IDS) if rows.types.get(name)}
     prompting = {"system_prompt": system_prompt, "prompt_template": prompt_template}
     return rows.map(_to_samples, Features(columns), **prompting)
 
