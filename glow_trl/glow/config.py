@@ -11,6 +11,7 @@ from ..stages.config import as_mapping, setting
 from ..training.arguments import SealedArguments
 from ..weighting import Weighting
 from ..weighting.product import Product
+from .answers import NEGATIVE_ANSWER
 
 
 @dataclass
@@ -60,6 +61,13 @@ class GLOWConfig(SealedArguments, SFTConfig):
             - `"sample"`: the loss is the mean over samples of weight times the sample's mean token loss.
             - `"token"`: the loss is the sum over tokens of the weight of the token's sample times the token's loss,
               divided by the number of tokens. With `weighting="uniform"` this is the loss of [`~trl.SFTTrainer`].
+        negative_answer (`str`, *optional*, defaults to `"keep"`):
+            What is learned of the final answer of a negative sample, which the verifier of its `kind` finds (see
+            [`~glow_trl.verifiers.answer_span`]); one in which it finds none is learned whole.
+
+            - `"keep"`: all.
+            - `"mask"`: nothing: its tokens are read, and are no targets.
+            - `"truncate"`: nothing, nor what follows: the sample ends before it.
 
     Raises:
         UserError: a value is out of its range, or an [`~trl.SFTConfig`] option does not go with GLOW.
@@ -87,13 +95,18 @@ class GLOWConfig(SealedArguments, SFTConfig):
     loss_reduction: str = setting(
         "sample", "sample (mean over samples of their mean token loss) or token.", choices=["sample", "token"]
     )
+    negative_answer: str = setting(
+        "keep",
+        "Of a negative's final answer: keep, mask (no targets) or truncate (the sample ends before it).",
+        choices=list(NEGATIVE_ANSWER),
+    )
 
     def __post_init__(self):
         super().__post_init__()
         if isinstance(self.weighting, list) and len(self.weighting) == 1:
             self.weighting = self.weighting[0]
         self.weighting_kwargs = as_mapping(self.weighting_kwargs, "weighting_kwargs")
-        for name in ("glow_normalization", "initial_loss", "loss_reduction"):
+        for name in ("glow_normalization", "initial_loss", "loss_reduction", "negative_answer"):
             choices = self.__dataclass_fields__[name].metadata["choices"]
             if getattr(self, name) not in choices:
                 raise UserError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
@@ -122,6 +135,10 @@ class GLOWConfig(SealedArguments, SFTConfig):
                 f"more than glow_warmup_epochs ({self.glow_warmup_epochs}). Train for more epochs, or set "
                 "weighting='uniform'"
             )
+        if self.initial_loss == "log_probs" and "initial" not in product.needs:
+            raise UserError(
+                f"initial_loss='log_probs' has no effect: weighting={self.weighting!r} reads no initial losses"
+            )
         if product.signed and self.glow_normalization == "mean":
             raise UserError(
                 f"glow_normalization='mean' has no meaning with weighting={self.weighting!r}, whose weights can be "
@@ -139,6 +156,11 @@ class GLOWConfig(SealedArguments, SFTConfig):
     def is_plain_sft(self) -> bool:
         """Whether the loss is exactly that of [`~trl.SFTTrainer`]."""
         return self.weighting == "uniform" and self.loss_reduction == "token"
+
+    @property
+    def reads_log_probs(self) -> bool:
+        """Whether the weighting reads the log-probabilities that come with the data."""
+        return self.initial_loss == "log_probs" or "ref_log_probs" in self.product().needs
 
     def product(self) -> Product:
         """The weightings, found by their names and tried out on made-up batches."""

@@ -10,15 +10,16 @@ import torch
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from trl import pack_dataset
 
+from ..data.log_probs import UNKNOWN
 from ..errors import UserError
+from .reference import REF_LOG_PROBS
 
 
 SAMPLE_ID = "sample_id"
 SAMPLE_ROW = "sample_row"
 NUM_TARGETS = "num_targets"
-# The data's log-probabilities of the tokens, as [`~glow_trl.data.log_probs`] codes them, one for each of `input_ids`
-REF_LOG_PROBS = "ref_log_probs"
-REF_UNKNOWN = 65535
+# Columns of a data set with a value for each token of a sample
+BY_TOKEN = ("input_ids", "labels", REF_LOG_PROBS)
 
 _FINGERPRINT_ROWS = 1000
 
@@ -60,6 +61,18 @@ def fingerprint(dataset: Dataset) -> str:
     for input_ids in dataset.select(rows).with_format("numpy", columns=["input_ids"])["input_ids"]:
         digest.update(np.asarray(input_ids, dtype=np.int64).tobytes())
     return digest.hexdigest()
+
+
+def truncate_samples(dataset: Dataset, max_length: int, mode: str, **map_kwargs) -> Dataset:
+    """Cut tokenized samples to `max_length` tokens, all columns of [`BY_TOKEN`] alike, as `SFTTrainer` does."""
+    part = slice(None, max_length) if mode == "keep_start" else slice(-max_length, None)
+    return dataset.map(
+        _cut, fn_kwargs={"part": part}, features=dataset.features, desc="Truncating train dataset", **map_kwargs
+    )
+
+
+def _cut(row: dict[str, Any], part: slice) -> dict[str, Any]:
+    return {column: row[column][part] for column in BY_TOKEN if column in row}
 
 
 def drop_samples_without_target(dataset: Dataset) -> Dataset:
@@ -139,7 +152,7 @@ class SampleIdCollator:
 
 def _padded(codes: list[Any], shape: torch.Size) -> torch.Tensor:
     """Codes of the examples' tokens in the shape of a batch: a row each, or all in one row; padding on the right."""
-    padded = torch.full(shape, REF_UNKNOWN, dtype=torch.int32)
+    padded = torch.full(shape, UNKNOWN, dtype=torch.int32)
     rows = [torch.as_tensor(np.asarray(row, dtype=np.int32)) for row in codes]
     rows = rows if shape[0] == len(rows) else [torch.cat(rows)]
     for target, row in zip(padded, rows, strict=True):

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 
 from ..weighting import Tokens
@@ -45,7 +46,11 @@ class TokenWeights:
 
     @property
     def boundaries(self) -> torch.Tensor:
-        return self._boundaries.double()
+        return self._boundaries.cpu().double()
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Boundaries, counts and sums, once synced."""
+        return self.boundaries.numpy(), self.counts.cpu().numpy(), self.sums.cpu().double().numpy()
 
     def reset(self) -> None:
         """Begin another epoch."""

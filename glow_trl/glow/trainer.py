@@ -13,15 +13,16 @@ from ..errors import UserError
 from ..training.checkpoints import LEDGER_FILE
 from ..training.resume import ResumableTrainer
 from ..training.sampling import SeededByEpoch, order_by_epoch
+from .answers import NegativeAnswers, limit_negatives
 from .checks import reject_unsupported
 from .config import GLOWConfig
 from .hooks import LedgerCallback, OutputKeeper
 from .ledger import LossLedger
 from .metrics import WeightMetrics
 from .normalization import MeanNormalizer
+from .reference import REF_LOG_PROBS, align_log_probs, initial_losses
 from .samples import (
     NUM_TARGETS,
-    REF_LOG_PROBS,
     SAMPLE_ID,
     SAMPLE_ROW,
     SampleIdCollator,
@@ -31,7 +32,9 @@ from .samples import (
     fingerprint,
     pack_samples,
     sum_by_sample,
+    truncate_samples,
 )
+from .token_weights import TokenWeights
 from .weigher import Weigher
 
 
@@ -59,6 +62,8 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
         ledger ([`LossLedger`]):
             Loss of every training sample in this epoch and the previous one, indexed by the sample's position in
             `train_dataset` as it was passed.
+        negative_answers ([`NegativeAnswers`] or `None`):
+            How many negative samples `negative_answer` changed, left whole and dropped.
 
     Raises:
         UserError: the training set is empty or streamed, has images, or loses all its samples to truncation; or an
@@ -93,12 +98,12 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
             raise UserError("compute_loss_func would replace the GLOW loss; use trl.SFTTrainer for a loss of your own")
         product = args.product()
         train_dataset = self._numbered_dataset = add_sample_ids(train_dataset)
-        self._reads_log_probs = "ref_log_probs" in product.needs or args.initial_loss == "log_probs"
         self._initial_losses: tuple[torch.Tensor, torch.Tensor] | None = None
         is_correct = None
         if "is_correct" in train_dataset.column_names:
             is_correct = torch.tensor([bool(label) for label in train_dataset["is_correct"]])
         num_samples = len(train_dataset)
+        self.negative_answers: NegativeAnswers | None = None
 
         super().__init__(model, args, train_dataset=train_dataset, **kwargs)
 
@@ -132,15 +137,26 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
         if packing and args.max_length is None:
             raise UserError("packing=True needs max_length, the length of a packed row")
         unpacked_args, as_sft = copy.copy(args), args.is_plain_sft
-        if packing and as_sft:
+        limited, aligned = args.negative_answer != "keep", args.reads_log_probs
+        if packing and as_sft or limited or aligned:
             # `SFTTrainer` leaves truncation to packing, which keeps rows that are then without a target
             unpacked_args.max_length = None
         prepared = super()._prepare_dataset(
             dataset, processing_class, unpacked_args, False, formatting_func, dataset_name
         )
-        if not as_sft:
+        if limited or aligned:
+            with args.main_process_first(desc="aligning with the texts"):
+                prepared = self._align(prepared, getattr(processing_class, "tokenizer", processing_class), args)
+                if args.max_length is not None and not (packing and as_sft):
+                    prepared = truncate_samples(
+                        prepared, args.max_length, args.truncation_mode, num_proc=args.dataset_num_proc
+                    )
+        if not as_sft or limited:
             prepared = drop_samples_without_target(prepared)
         check_samples_left(prepared, dataset, args.max_length, "training set")
+        if args.initial_loss == "log_probs":
+            losses = torch.from_numpy(initial_losses(prepared))
+            self._initial_losses = torch.tensor(prepared[SAMPLE_ID]), losses
         if packing:
             with args.main_process_first(desc="packing"):
                 prepared = pack_samples(
@@ -149,6 +165,21 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
             if args.shuffle_dataset:
                 prepared = prepared.shuffle(seed=args.seed)
         return prepared
+
+    def _align(self, dataset: Dataset, tokenizer, args: GLOWConfig) -> Dataset:
+        """Put log-probabilities beside the tokens of a data set, and leave out what is not to be learned."""
+        if args.reads_log_probs:
+            dataset = align_log_probs(dataset, tokenizer)
+        if args.negative_answer != "keep":
+            dataset, self.negative_answers = limit_negatives(
+                dataset, args.negative_answer, tokenizer, args.dataset_num_proc
+            )
+        return dataset
+
+    @property
+    def token_weights(self) -> TokenWeights | None:
+        """How the weights of this epoch's tokens are distributed; `None` where tokens have no weights of their own."""
+        return self._weigher.token_weights
 
     def get_train_dataloader(self):
         dataloader = super().get_train_dataloader()

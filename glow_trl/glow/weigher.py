@@ -7,14 +7,11 @@ from typing import Any
 import torch
 from trl import SFTTrainer
 
+from ..data.log_probs import STEPS, UNKNOWN
 from ..weighting import Samples, Tokens
 from ..weighting.product import Product, Term, select
-from .samples import REF_LOG_PROBS, REF_UNKNOWN
+from .reference import REF_LOG_PROBS
 from .token_weights import TokenWeights
-
-
-# Nats that a code of a log-probability counts in, see `glow_trl.data.log_probs`
-_REF_STEP = 2.0**-11
 
 
 @dataclass(frozen=True)
@@ -197,7 +194,7 @@ class Weigher:
         reference = inputs.get(REF_LOG_PROBS)
         if reference is not None:
             codes = reference[:, 1:]
-            reference = (codes * -_REF_STEP).masked_fill(codes == REF_UNKNOWN, torch.nan)
+            reference = (codes / -STEPS).masked_fill(codes == UNKNOWN, torch.nan)
             # Virtual tokens of prompt learning stand in front
             ahead = log_probs.shape[1] - reference.shape[1]
             reference = torch.nn.functional.pad(reference, (ahead, 0), value=torch.nan) if ahead else reference
