@@ -30,6 +30,7 @@ from .glow.token_weights import TokenWeights
 from .stages.command import run_command
 from .stages.config import setting
 from .stages.console import say_results
+from .stages.dotted import own_code
 from .stages.processes import leave
 from .stages.record import StageRun
 from .training import loop
@@ -115,7 +116,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl sft` with the arguments `argv`, by default those of the command line."""
     settings = parse_training_stage("sft", sys.argv[1:] if argv is None else argv)
     config, args, model_args = settings.configs
-    inputs = [*config.files, loop.model_folder(model_args), args.chat_template_path]
+    own = own_code([args.weighting] if isinstance(args.weighting, str) else args.weighting, "weighting")
+    inputs = [*config.files, *own, loop.model_folder(model_args), args.chat_template_path]
     with loop.training_run(settings, args, inputs) as run:
         if not run.is_complete:
             _train(config, args, model_args, run)
