@@ -116,8 +116,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl sft` with the arguments `argv`, by default those of the command line."""
     settings = parse_training_stage("sft", sys.argv[1:] if argv is None else argv)
     config, args, model_args = settings.configs
-    code = own_code([args.weighting] if isinstance(args.weighting, str) else args.weighting, "weighting")
-    inputs = [*config.files, loop.model_folder(model_args), args.chat_template_path, *code]
+    own = own_code([args.weighting] if isinstance(args.weighting, str) else args.weighting, "weighting")
+    inputs = [*config.files, *own, loop.model_folder(model_args), args.chat_template_path]
     with loop.training_run(settings, args, inputs) as run:
         if not run.is_complete:
             _train(config, args, model_args, run)
