@@ -21,11 +21,12 @@ from trl import ModelConfig, get_quantization_config
 from .data.config import PromptedRowsConfig
 from .data.handover import check_end_token, end_token_share, write_handover
 from .data.log_probs import COMPLETION_IDS, LOG_PROBS
-from .data.loss_history import HISTORY_DIR, write_epoch, write_samples
+from .data.loss_history import HISTORY_DIR, write_epoch, write_samples, write_token_weights, write_weights
 from .data.table import MESSAGES, Rows, RowTable
 from .errors import UserError
 from .generation.loading import loading
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
+from .glow.token_weights import TokenWeights
 from .stages.command import run_command
 from .stages.config import setting
 from .stages.console import say_results
@@ -68,17 +69,16 @@ def select_trajectories(rows: RowTable, which: str) -> RowTable:
 
 
 def to_dataset(
-    rows: RowTable, system_prompt: str | None, prompt_template: str | None, log_probs: bool = False
+    rows: RowTable, system_prompt: str | None, prompt_template: str | None, further: Sequence[str] = ()
 ) -> Dataset:
     """
-    Trajectories as a conversational data set with `prompt` and `completion` (lists of messages), `is_correct` if every
-    trajectory has a label, and on demand the columns of their `log_probs`, where they have any.
+    Trajectories as a conversational data set with `prompt` and `completion` (lists of messages), `is_correct` if
+    every trajectory has a label, and those of the `further` columns that any row has.
     """
     columns: dict[str, Any] = {"prompt": MESSAGES, "completion": MESSAGES}
     if bool((rows.labels >= 0).all()):
         columns["is_correct"] = Value("bool")
-    if log_probs:
-        columns |= {name: Value("string") for name in (LOG_PROBS, COMPLETION_IDS) if rows.types.get(name)}
+    columns |= rows.features(further)
     prompting = {"system_prompt": system_prompt, "prompt_template": prompt_template}
     return rows.map(_to_samples, Features(columns), **prompting)
 
@@ -89,12 +89,13 @@ def _to_samples(rows: Rows, system_prompt: str | None, prompt_template: str | No
 
 class LedgerHistory(TrainerCallback):
     """
-    Keeps the loss of every sample in every epoch (see [`glow_trl.data.loss_history`]). Add the callback after the
+    Keeps the losses and weights of every epoch (see [`glow_trl.data.loss_history`]). Add the callback after the
     trainer was made, so that it comes after the trainer's own.
     """
 
-    def __init__(self, ledger: LossLedger, folder: Path):
+    def __init__(self, ledger: LossLedger, token_weights: TokenWeights | None, folder: Path):
         self.ledger = ledger
+        self.token_weights = token_weights
         self.folder = folder
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -105,6 +106,9 @@ class LedgerHistory(TrainerCallback):
     def on_epoch_end(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             write_epoch(self.folder, self.ledger.epoch, self.ledger.current.cpu().numpy())
+            write_weights(self.folder, self.ledger.epoch, self.ledger.weight.cpu().numpy())
+            if self.token_weights is not None:
+                write_token_weights(self.folder, self.ledger.epoch, *self.token_weights.arrays())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -124,7 +128,10 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
     # One process of a machine reads the rows, the others find them in the cache
     with PartialState().local_main_process_first():
         rows = select_trajectories(config.load(["problem", "completion"]), config.trajectories)
-        dataset = to_dataset(rows, config.system_prompt, config.prompt_template)
+        # What the verifier takes to find an answer
+        further = [] if args.negative_answer == "keep" else ["kind", "answer", "choices"]
+        further += [LOG_PROBS, COMPLETION_IDS] if args.reads_log_probs else []
+        dataset = to_dataset(rows, config.system_prompt, config.prompt_template, further)
     loop.quiet_libraries(len(rows))
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     if args.eos_token is None and args.chat_template_path is None:
@@ -141,11 +148,14 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
         )
     # The trainer sets end token and chat template as the configuration says
     _refuse(check_end_token(tokenizer))
-    share = end_token_share(trainer.train_dataset, tokenizer.eos_token_id)
+    # Negatives that are cut on purpose say nothing about max_length
+    cut = args.negative_answer == "truncate"
+    share = end_token_share(trainer.train_dataset, tokenizer.eos_token_id, rows.labels > 0 if cut else None)
     if share == 0:
-        _refuse([f"no sample ends with the end token {tokenizer.eos_token!r} within max_length"])
+        hint = ", and negatives end before their answers: set negative_answer to mask" if cut else ""
+        _refuse([f"no sample ends with the end token {tokenizer.eos_token!r} within max_length{hint}"])
     ledger_dir = run.output_dir / HISTORY_DIR
-    trainer.add_callback(LedgerHistory(trainer.ledger, ledger_dir))
+    trainer.add_callback(LedgerHistory(trainer.ledger, trainer.token_weights, ledger_dir))
     if run.main_process:
         write_samples(ledger_dir, rows)
         # Before the training, as it is for the checkpoints within the folder too
@@ -159,7 +169,8 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
         )
 
     loop.train(trainer, run)
-    run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()))
+    facts = {} if trainer.negative_answers is None else {"negative_answers": trainer.negative_answers._asdict()}
+    run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()), **facts)
     loop.leave_process_group()
 
 

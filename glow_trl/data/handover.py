@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..errors import UserError
 from ..stages.files import read_json, write_json
 
@@ -202,21 +204,25 @@ def check_vocabulary(tokenizer: "PreTrainedTokenizerBase", embeddings: int) -> l
     ]
 
 
-def end_token_share(dataset: "Dataset", end_token_id: int) -> float:
+def end_token_share(dataset: "Dataset", end_token_id: int, counted: np.ndarray | None = None) -> float:
     """
     Share of the samples of a tokenized data set, packed (with a column `seq_lengths`) or not, that have the end token
     among their last targets (templates may write a line break behind it). Up to a thousand rows spread over the set
-    are looked at.
+    are looked at, or all, if these have none of the samples that are `counted` (bool, by `sample_id`; all by default).
     """
-    rows = dataset.select(range(0, len(dataset), max(1, len(dataset) // 1000))).with_format(None)
     ended = total = 0
-    for row in rows:
-        start = 0
-        for length in row.get("seq_lengths") or [len(row["labels"])]:
-            tail = row["labels"][start : start + length][-_TAIL:]
-            ended += end_token_id in tail
-            total += 1
-            start += length
+    for step in dict.fromkeys((max(1, len(dataset) // 1000), 1)):
+        for row in dataset.select(range(0, len(dataset), step)).with_format(None):
+            start = 0
+            lengths = row.get("seq_lengths") or [len(row["labels"])]
+            looked_at = [True] * len(lengths) if counted is None else np.atleast_1d(counted[row["sample_id"]])
+            for length, within in zip(lengths, looked_at, strict=True):
+                if within:
+                    ended += end_token_id in row["labels"][start : start + length][-_TAIL:]
+                    total += 1
+                start += length
+        if total:
+            break
     return ended / total if total else 0.0
 
 

@@ -20,8 +20,9 @@ from ..errors import UserError
 LOG_PROBS, COMPLETION_IDS = "log_probs", "completion_ids"
 #: The code of a token whose log-probability is not known.
 UNKNOWN = 65535
+#: Codes count in steps of one nat divided by this.
+STEPS = 2048
 
-_STEPS = 2048
 # A sum in float32 may end this much above 0
 _ROUNDING = 1e-4
 _CODE, _ID = np.dtype("<u2"), np.dtype("<u4")
@@ -59,7 +60,7 @@ def read_codes(column: Numbers) -> np.ndarray:
 
 def log_probs_of(codes: np.ndarray) -> np.ndarray:
     """The log-probabilities that codes stand for, float32; NaN for [`UNKNOWN`]."""
-    return np.where(codes == UNKNOWN, np.float32(np.nan), codes.astype(np.float32) / -_STEPS)
+    return np.where(codes == UNKNOWN, np.float32(np.nan), codes.astype(np.float32) / -STEPS)
 
 
 def row_columns(ids: Sequence[int] | np.ndarray, log_probs: Sequence[float | None] | np.ndarray) -> dict[str, str]:
@@ -112,7 +113,7 @@ def _codes(values: Any) -> np.ndarray:
             f"{LOG_PROBS}: the value of token {place + 1} is {numbers[place]}; a log-probability is at most 0, and "
             "null where it is not known"
         )
-    codes = np.rint(np.clip(np.where(gaps, 0.0, numbers), -(UNKNOWN - 1) / _STEPS, 0.0) * -_STEPS)
+    codes = np.rint(np.clip(np.where(gaps, 0.0, numbers), -(UNKNOWN - 1) / STEPS, 0.0) * -STEPS)
     return np.where(gaps, UNKNOWN, codes).astype(_CODE)
 
 

@@ -3,6 +3,7 @@
 Importing this starts nothing and loads neither torch nor any computer algebra.
 """
 
+from .answer_span import answer_span
 from .gold import GoldFailure, GoldReport, check_gold
 from .kinds.kind import Options
 from .kinds.registry import KINDS, load_kind, register_kind
@@ -19,6 +20,7 @@ __all__ = [
     "Options",
     "Verdict",
     "VerifierPool",
+    "answer_span",
     "check_gold",
     "default_pool",
     "load_kind",

@@ -7,6 +7,7 @@ from functools import lru_cache
 from ..equality.latex import closing_brace
 from .assertion import asserted, held_back, taken_back
 from .fields import answer_field, without_fences
+from .piece import Piece
 
 
 # Only this much of the end of a completion is searched for a closing; boxes are looked for in all of it.
@@ -68,12 +69,15 @@ class Extraction:
         others (`tuple[str, ...]`): other final answers that the completion gives right beside it; it is for the
             verifier to find out whether they differ.
         end (`int`): where the text goes on behind a box.
+        span (`tuple[int, int]` or `None`): where the answer stands: of a boxed one in the final part, of others in its
+            [`ending`].
     """
 
     answer: str | None
     rule: str | None
     others: tuple[str, ...] = ()
     end: int = 0
+    span: tuple[int, int] | None = None
 
 
 NOTHING = Extraction(None, None)
@@ -88,61 +92,71 @@ class Box:
     content: str
 
 
-@lru_cache(maxsize=4)  # one judgement asks for it more than once
 def final_part(completion: str) -> tuple[str, str]:
     """The part that answers, and a prefix for the rule: what comes after `</think>`, up to the end of the turn.
 
     A completion whose thinking never ends, or has nothing behind it, has an empty final part. Boxes that are taken
     back ("not", "is incorrect") are left out.
     """
-    text, prefix = _final_text(completion)
-    return _without_withdrawn(text) if "boxed" in text or "box{" in text else text, prefix
+    piece, prefix = final_piece(completion)
+    return piece.text, prefix
 
 
-def _final_text(completion: str) -> tuple[str, str]:
-    text, prefix = completion, ""
-    end = text.rfind("</think>")
+@lru_cache(maxsize=4)  # one judgement asks for it more than once
+def final_piece(completion: str) -> tuple[Piece, str]:
+    """What [`final_part`] gives, as a piece of the completion."""
+    piece, prefix = _final_piece(completion)
+    return _without_withdrawn(piece) if "boxed" in piece.text or "box{" in piece.text else piece, prefix
+
+
+def _final_piece(completion: str) -> tuple[Piece, str]:
+    piece, prefix = Piece(completion), ""
+    end = completion.rfind("</think>")
     if end >= 0:
-        text, prefix = text[end + len("</think>") :], "after_think:"
-    elif "<think>" in text:
-        return "", "in_think:"
-    if "<" in text:
-        text = text.lstrip()
-        if match := _SPECIAL.match(text):  # a turn's opening
-            text = text[match.end() :].removeprefix("assistant").lstrip()
-        if match := _SPECIAL.search(text):
-            text = text[: match.start()]
+        piece, prefix = piece[end + len("</think>") :], "after_think:"
+    elif "<think>" in completion:
+        return Piece(""), "in_think:"
+    if "<" in piece.text:
+        piece = piece.lstrip()
+        if match := _SPECIAL.match(piece.text):  # a turn's opening
+            piece = piece[match.end() :]
+            piece = piece[len("assistant") if piece.text.startswith("assistant") else 0 :].lstrip()
+        if match := _SPECIAL.search(piece.text):
+            piece = piece[: match.start()]
+        text = piece.text
         end = text.rfind("</answer>")
         start = text.rfind("<answer>", max(0, end - MAX_TAG), end) if end >= 0 else -1
         if start >= 0:
-            answer = text[start + len("<answer>") : end].strip()
+            answer = piece[start + len("<answer>") : end].strip()
             last = text.rfind("</answer>", max(0, start - MAX_TAG), start)
             another = text.rfind("<answer>", max(0, last - MAX_TAG), last) if last >= 0 else -1
             if another >= 0 and nothing_between(text[last + len("</answer>") : start]):
                 other = text[another + len("<answer>") : last].strip()
-                answer = answer if other == answer else f"{other} or {answer}"
-            text, prefix = answer, prefix + "answer_tag:"
-    text = text.strip()
-    if "~~" in text or "</" in text:
-        text = _STRUCK.sub(" ", text).strip()
-    if "```" in text:
-        text = without_fences(text)
-    if (field := answer_field(text)) is not None:
-        text, prefix = field, prefix + "answer_field:"
-    return text, prefix
+                if other != answer.text:
+                    both = another + len("<answer>"), end
+                    answer = piece.read(f"{other} or {answer.text}", lambda: both)
+            piece, prefix = answer, prefix + "answer_tag:"
+    piece = piece.strip()
+    if "~~" in piece.text or "</" in piece.text:
+        piece = piece.sub(_STRUCK, " ").strip()
+    if "```" in piece.text:
+        piece = without_fences(piece)
+    if (field := answer_field(piece)) is not None:
+        piece, prefix = field, prefix + "answer_field:"
+    return piece, prefix
 
 
-def _without_withdrawn(text: str) -> str:
+def _without_withdrawn(piece: Piece) -> Piece:
+    text = piece.text
     boxes = last_boxes(text)
-    asserting = text
     for index, box in enumerate(boxes):
         following = text[box.end : boxes[index + 1].start] if index + 1 < len(boxes) else None
         inside = _VALUE_IN_BOX.match(said := _TEXT.sub(r" \1 ", box.content))
         # A condition within the box belongs to an answer by cases
         taken = inside is not None and taken_back(said[inside.end() :], on_condition=False)
         if box.content and (taken or not asserted(text, box.start, box.end, following)):
-            asserting = asserting[: box.start] + " " * (box.end - box.start) + asserting[box.end :]
-    return asserting
+            piece = piece.blank(box.start, box.end)
+    return piece
 
 
 def is_exactly(completion: str, gold: str, require_boxed: bool) -> bool:
@@ -154,7 +168,7 @@ def is_exactly(completion: str, gold: str, require_boxed: bool) -> bool:
     behind_thinking = completion.rpartition("</think>")[2].strip()
     return gold in completion and any(
         _ends_with(text, gold, require_boxed)
-        for text in dict.fromkeys((_final_text(completion)[0], behind_thinking))
+        for text in dict.fromkeys((_final_piece(completion)[0].text, behind_thinking))
         if gold and all(text.count(mark) <= gold.count(mark) for mark in _MARKS)
     )
 
@@ -180,10 +194,25 @@ def _ends_with(text: str, gold: str, require_boxed: bool) -> bool:
 
 def ending(text: str) -> str:
     """The end of a text, with long runs of white space made short."""
-    text = text[-TAIL:]
-    if _RUN.search(text):
-        text = _RUNS.sub(lambda match: "\n\n" if match.group(2) else "  ", text)
-    return text.strip()
+    return ending_piece(Piece(text)).text
+
+
+def ending_piece(piece: Piece) -> Piece:
+    """What [`ending`] gives, as a piece of the text."""
+    if len(piece.text) > TAIL:
+        piece = piece[-TAIL:]
+    if _RUN.search(piece.text):
+        piece = piece.sub(_RUNS, lambda match: "\n\n" if match.group(2) else "  ")
+    return piece.strip()
+
+
+def span_of(completion: str, extraction: Extraction) -> tuple[int, int] | None:
+    """Where in a completion the answer stands that was found in it."""
+    if extraction.span is None:
+        return None
+    piece = final_piece(completion)[0]
+    boxed = "boxed" in (extraction.rule or "")
+    return (piece if boxed else ending_piece(piece)).origin(*extraction.span)
 
 
 def last_boxes(text: str) -> list[Box]:
@@ -260,4 +289,13 @@ def boxed_answer(text: str) -> Extraction:
     if not all(contents):
         return Extraction(None, "boxed")
     rule = "boxed" if len(contents) == 1 else "boxed_several"
-    return Extraction(", ".join(contents), rule, tuple(others), end)
+    first, last = (_inside(text, box) for box in (group[0], group[-1]))
+    return Extraction(", ".join(contents), rule, tuple(others), end, (first[0], last[1]))
+
+
+def _inside(text: str, box: Box) -> tuple[int, int]:
+    """Where in a text what a box says stands: all between its braces if it does not stand there word for word."""
+    at = text.rfind(box.content, box.start, box.end)
+    if at >= 0:
+        return at, at + len(box.content)
+    return text.index("{", box.start) + 1, box.end - 1

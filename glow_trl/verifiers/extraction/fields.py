@@ -3,6 +3,8 @@
 import json
 import re
 
+from .piece import Piece
+
 
 MAX_FIELD_TEXT = 4000
 MAX_OBJECTS = 16
@@ -16,14 +18,36 @@ _LATEX_BACKSLASH = re.compile(r"(?<!\\)\\(?=[a-zA-Z]{2}|[()\[\]{}!,;:])")
 _SEPARATORS = " \n\t,[]"
 
 
-def without_fences(text: str) -> str:
+def without_fences(text: Piece) -> Piece:
     """The text without the lines that open and close blocks of text; blocks of code stay as they are."""
-    fences = _FENCE_LINE.findall(text)
-    return _FENCE_LINE.sub("", text).strip() if fences and len(fences) == text.count("```") else text
+    fences = _FENCE_LINE.findall(text.text)
+    return text.sub(_FENCE_LINE, "").strip() if fences and len(fences) == text.text.count("```") else text
 
 
-def answer_field(text: str) -> str | None:
+def answer_field(piece: Piece) -> Piece | None:
     """What the field `answer` holds of the JSON object that the text ends with; several differing ones with "or"."""
+    text = piece.text
+    field = _answer_field(text)
+    return None if field is None else piece.read(field, lambda: _values_region(text))
+
+
+def _values_region(text: str) -> tuple[int, int]:
+    """From the first to the last value of a field `answer`, without the quotes around them."""
+    tail = Piece(text)[max(0, len(text) - MAX_FIELD_TEXT) :].sub(_LATEX_BACKSLASH, r"\\\\")
+    decoder = json.JSONDecoder(strict=False)
+    spans = []
+    for match in _QUOTED_KEY.finditer(tail.text):
+        start = match.end() + len(tail.text[match.end() :]) - len(tail.text[match.end() :].lstrip())
+        try:
+            _, end = decoder.raw_decode(tail.text, start)
+        except (ValueError, RecursionError):
+            continue
+        quoted = tail.text[start] == '"'
+        spans.append((start + quoted, end - quoted))
+    return tail.origin(spans[0][0], spans[-1][1]) if spans else (0, len(text))
+
+
+def _answer_field(text: str) -> str | None:
     if not text.endswith(("}", "]")) or not _QUOTED_KEY.search(text, max(0, len(text) - MAX_FIELD_TEXT)):
         return None
     tail = _LATEX_BACKSLASH.sub(r"\\\\", text[-MAX_FIELD_TEXT:])

@@ -4,9 +4,9 @@ import re
 
 from .assertion import taken_back
 from .boxes import NOTHING, Extraction, boxed_answer, ending, final_part, last_boxes
-from .phrases import enumerated
-from .statements import SENTENCE_END, consecutive, replacements, stated_answers
-from .values import BARE_LENGTH, looks_bare, value_of
+from .phrases import Value, enumerated
+from .statements import SENTENCE_END, consecutive, replacements, said_at, stated_answers
+from .values import BARE_LENGTH, looks_bare, value_at, value_of, within
 
 
 SHORT_STATEMENT = 60
@@ -54,7 +54,9 @@ def extract_math(completion: str, require_boxed: bool = False) -> Extraction:
             if found.answer in {box.content for box in last_boxes(completion)}:
                 return NOTHING
         others = list(found.others)
-    return found if found.rule is None else Extraction(found.answer, prefix + found.rule, tuple(others))
+    if found.rule is None:
+        return found
+    return Extraction(found.answer, prefix + found.rule, tuple(others), span=found.span)
 
 
 def _values(statements: list[str]) -> list[str]:
@@ -64,29 +66,34 @@ def _values(statements: list[str]) -> list[str]:
 def _unboxed(text: str) -> Extraction:
     short = text if len(text) <= BARE_LENGTH else None
     text = ending(text)
-    statements = stated_answers(text)
+    statements, whole = stated_answers(text), (0, len(text))
     if statements:
-        _, end, said = statements[-1]
-        value = value_of(said, last=False)
-        if value is not None:
+        start, end, said = statements[-1]
+        first, last = said_at(text, start, end, said)
+        found = value_at(said, last=False)
+        if found is not None:
+            value = found[2]
             after = said[said.find(value) + len(value) :] + text[end:]
             others = _values([*consecutive(text, statements), *replacements(after)])
-            return Extraction(value, "answer_is", tuple(others))
+            span = (first + found[0], first + found[1]) if last - first == len(said) else (first, last)
+            return Extraction(value, "answer_is", tuple(others), span=span)
         if len(said) <= SHORT_STATEMENT:
-            return Extraction(said, "answer_is")
+            return Extraction(said, "answer_is", span=(first, last))
     elif short is not None and "\n" in text and _NUMBER_LINES.fullmatch(text):
-        return Extraction(", ".join(dict.fromkeys(_BULLETS.sub("", line) for line in text.split("\n"))), "whole")
+        lines = ", ".join(dict.fromkeys(_BULLETS.sub("", line) for line in text.split("\n")))
+        return Extraction(lines, "whole", span=whole)
     elif short is not None and (looks_bare(bare := _without_condition(text)) or _RESIDUES.fullmatch(bare)):
-        return Extraction(bare.lstrip("=≈→⇒∴ "), "whole")
+        answer = bare.lstrip("=≈→⇒∴ ")
+        return Extraction(answer, "whole", span=within(text, *whole, answer))
     elif short is not None and (listed := enumerated(text)):
-        return Extraction(listed, "whole")
+        return Extraction(listed, "whole", span=whole)
     if not _DECLINED.search(text[-BARE_LENGTH:]):
-        found = _last_value(text)
-        if found is not None:
-            return found
+        extraction = _last_value(text)
+        if extraction is not None:
+            return extraction
     if short is None or any(taken_back(short[match.end() :]) for match in _VALUE_END.finditer(short)):
         return NOTHING
-    return Extraction(short, "whole")
+    return Extraction(short, "whole", span=whole)
 
 
 def _without_condition(text: str) -> str:
@@ -94,26 +101,31 @@ def _without_condition(text: str) -> str:
 
 
 def _last_value(text: str) -> Extraction | None:
-    paragraph = text.rsplit("\n\n", 1)[-1]
-    bold = [said for said in _BOLD.findall(paragraph) if any(c.isdigit() or c == "\\" for c in said)]
-    if bold and (value := value_of(bold[-1], last=True)) is not None:
-        return Extraction(value, "bold")
-    for sentence in _last_sentences(text):
-        if (value := value_of(sentence, last=True)) is not None:
-            before = text[: text.rfind(sentence)].rstrip(" .\n") if _ANOTHER_GUESS.match(sentence) else ""
+    paragraph = text.rfind("\n\n") + 2 if "\n\n" in text else 0
+    bold = [match for match in _BOLD.finditer(text, paragraph) if any(c.isdigit() or c == "\\" for c in match[1])]
+    if bold and (found := value_at(bold[-1][1], last=True)) is not None:
+        return _found(found, bold[-1].start(1), "bold")
+    for start, end in _last_sentences(text):
+        sentence = text[start:end]
+        if (found := value_at(sentence, last=True)) is not None:
+            before = text[:start].rstrip(" .\n") if _ANOTHER_GUESS.match(sentence) else ""
             guess = value_of(before.rsplit("\n", 1)[-1], last=True) if before else None
-            return Extraction(value, "last_value", () if guess is None else (guess,))
+            return _found(found, start, "last_value", () if guess is None else (guess,))
         if re.search(r"\w", sentence):
             return None
     return None
 
 
-def _last_sentences(text: str) -> list[str]:
-    """The display formula that the text ends with, or its last sentence and then its last line."""
+def _found(found: Value, shift: int, rule: str, others: tuple[str, ...] = ()) -> Extraction:
+    return Extraction(found[2], rule, others, span=(found[0] + shift, found[1] + shift))
+
+
+def _last_sentences(text: str) -> list[tuple[int, int]]:
+    """Where the display formula is that the text ends with, or its last sentence and then its last line."""
     end = text.rstrip(". \n")
     for opening, closing in ((r"\[", r"\]"), ("$$", "$$")):
         if end.endswith(closing) and (start := end.rfind(opening, 0, len(end) - 2)) >= 0:
-            return [end[start:]]
-    line = text.rsplit("\n", 1)[-1]
-    ends = [match.end() for match in SENTENCE_END.finditer(line) if match.end() < len(line)]
-    return [line[ends[-1] :], line] if ends else [line]
+            return [(start, len(end))]
+    line = text.rfind("\n") + 1
+    ends = [match.end() for match in SENTENCE_END.finditer(text[line:]) if match.end() < len(text) - line]
+    return [(line + first, len(text)) for first in ([ends[-1]] if ends else []) + [0]]

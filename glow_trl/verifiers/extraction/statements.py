@@ -97,6 +97,15 @@ def stated_answers(text: str) -> list[tuple[int, int, str]]:
     return found
 
 
+def said_at(text: str, start: int, end: int, said: str) -> tuple[int, int]:
+    """Where in a text what a statement says stands, see [`stated_answers`]."""
+    at = text.rfind(said, start, end)
+    if at >= 0:
+        return at, at + len(said)
+    match = _STATEMENT.match(text, start)  # a list without its bullets
+    return match.end() if match else start, end
+
+
 def consecutive(text: str, statements: list[tuple[int, int, str]]) -> list[str]:
     """What the statements right before the last one say, with nothing but filler between them."""
     others = []

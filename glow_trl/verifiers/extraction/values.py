@@ -3,7 +3,7 @@
 import re
 
 from .assertion import held_back, is_plain, taken_back
-from .phrases import enumerated, whole_phrases
+from .phrases import Value, enumerated, whole_phrases
 
 
 BARE_LENGTH = 300
@@ -25,6 +25,7 @@ _NUMBER = re.compile(
 )
 _LATEX_VALUE = re.compile(r"[-+]?\s?\d*+\s?\\(?:frac|dfrac|tfrac|sqrt|pi|binom)(?![a-zA-Z])")
 _LATEX_REST = re.compile(r"[-+\s\d]*+(?:\\[a-zA-Z]+|\{[^{}]*+(?:\{[^{}]*+\}[^{}]*+)*+\}|[^a-zA-Z\s\\{}$,])*+")
+_FRAME = re.compile(r"\s*\**\s*")
 _BOLD_END = re.compile(r"\*\*[^\w$\\*(]*$")  # 19**!
 _UNFINISHED = re.compile(r"^[\d.,\s]+[-+*/×÷=]\s*$")
 _CONCLUSION = re.compile(
@@ -83,9 +84,9 @@ def looks_bare(text: str) -> bool:
     return all(word in _MATH_WORDS if len(word) > 2 else word not in _SHORT_PROSE for word in words)
 
 
-def values(sentence: str) -> list[tuple[int, int, str]]:
+def values(sentence: str) -> list[Value]:
     """The values in a sentence (formulas, numbers): start, end and text, without those that are taken back."""
-    found: list[tuple[int, int, str]] = []
+    found: list[Value] = []
     covered: list[tuple[int, int]] = []
     for match in _MATH.finditer(sentence):
         content = next(group for group in match.groups() if group is not None)
@@ -116,28 +117,50 @@ def values(sentence: str) -> list[tuple[int, int, str]]:
 
 def value_of(sentence: str, last: bool) -> str | None:
     """The value that a sentence gives; of several, that behind an "is" or "=", else the first or last."""
+    found = value_at(sentence, last)
+    return None if found is None else found[2]
+
+
+def value_at(sentence: str, last: bool) -> tuple[int, int, str] | None:
+    """What [`value_of`] finds: start, end and text."""
     sentence = _CLOSING_REMARK.sub("", sentence)
+    shift = max(0, len(sentence) - MAX_SENTENCE) if last else 0
     sentence = sentence[-MAX_SENTENCE:] if last else sentence[:MAX_SENTENCE]
-    if last:
-        sentence = _ENUMERATION.sub("", sentence)
+    if last and (match := _ENUMERATION.match(sentence)):
+        shift, sentence = shift + match.end(), sentence[match.end() :]
+    shift += _FRAME.match(sentence).end()  # type: ignore[union-attr]
     sentence = _BOLD_END.sub("", sentence.strip()).strip("*").strip()
+    found = _value_within(sentence, last)
+    return None if found is None else (shift + found[0], shift + found[1], found[2])
+
+
+def _value_within(sentence: str, last: bool) -> tuple[int, int, str] | None:
     if looks_bare(sentence):
-        return sentence
+        return 0, len(sentence), sentence
     if last and (match := _SAID_OF_IT.search(sentence)) and _MORE_THAN_A_NUMBER.search(match[1]):
         said = match[1].rstrip(".")
         if looks_bare(said) and not held_back(sentence[: match.start(1)]):
-            return said
+            return match.start(1), match.start(1) + len(said), said
     if not last and (listed := enumerated(sentence)):
-        return listed
+        return 0, len(sentence), listed
     found = values(sentence)
     if not found:
         return None
-    if len(found) > 1 and _UNSURE.search(sentence) and not _IS.search(sentence[: found[-1][0]]):
-        return ", ".join(content for _, _, content in found)
-    return _with_alternatives(sentence, found, _chosen(sentence, found, last))
+    if not (len(found) > 1 and _UNSURE.search(sentence) and not _IS.search(sentence[: found[-1][0]])):
+        found = _with_alternatives(sentence, found, _chosen(sentence, found, last))
+    start, end = within(sentence, *found[0])[0], within(sentence, *found[-1])[1]
+    return start, end, ", ".join(content for _, _, content in found)
 
 
-def _chosen(sentence: str, found: list[tuple[int, int, str]], last: bool) -> int:
+def within(text: str, start: int, end: int, content: str) -> tuple[int, int]:
+    """Where `content` stands in the part of a text that says it; all of the part if it is not there word for word."""
+    if end - start == len(content):
+        return start, end
+    at = text.find(content, start, end)
+    return (at, at + len(content)) if at >= 0 else (start, end)
+
+
+def _chosen(sentence: str, found: list[Value], last: bool) -> int:
     concluded = [match.end() for match in _CONCLUSION.finditer(sentence)] if last else []
     if concluded and found[0][0] < concluded[-1] <= found[-1][0]:
         behind = [value for value in found if value[0] >= concluded[-1]]
@@ -152,7 +175,7 @@ def _chosen(sentence: str, found: list[tuple[int, int, str]], last: bool) -> int
     return len(found) - 1 if last else 0
 
 
-def _with_alternatives(sentence: str, found: list[tuple[int, int, str]], chosen: int) -> str:
+def _with_alternatives(sentence: str, found: list[Value], chosen: int) -> list[Value]:
     """The chosen value, with those that an "or", an "and" or a comma joins to it."""
 
     def joined(left: int) -> bool:
@@ -163,4 +186,4 @@ def _with_alternatives(sentence: str, found: list[tuple[int, int, str]], chosen:
         first -= 1
     while last + 1 < len(found) and joined(last):
         last += 1
-    return ", ".join(content for _, _, content in found[first : last + 1])
+    return found[first : last + 1]

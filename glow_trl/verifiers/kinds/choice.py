@@ -2,11 +2,13 @@
 
 import re
 import unicodedata
+from dataclasses import dataclass
 
 from ..equality.latex import unwrap
 from ..extraction.assertion import held_back, taken_back
-from ..extraction.boxes import boxed_answer, ending, final_part
-from ..extraction.statements import consecutive, replacements, stated_answers
+from ..extraction.boxes import boxed_answer, ending_piece, final_piece
+from ..extraction.piece import Piece
+from ..extraction.statements import consecutive, replacements, said_at, stated_answers
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .kind import Options
 from .wording import normalize_text
@@ -75,6 +77,10 @@ _IS_CORRECT = re.compile(
 # In the sentence of an answer, before its reason
 _HEDGING = re.compile(r"\b(?:or|if|unless|otherwise|might|may|possib\w+|perhaps|maybe)\b", re.IGNORECASE)
 _REASON = re.compile(r"\b(?:because|since|as|so|therefore|which|where|due|given)\b|[.!?](?=\s)")
+_SENTENCE_JOINT = re.compile(r"(?<=[.!?])\s+")
+# A letter on its own, and what may stand between it and the text of its option
+_NAMED = re.compile(r"(?<![a-zA-Z])([a-zA-Z])(?![a-zA-Z'’])")
+_OPTION_JOINT = re.compile(r"[\s.:)\]}*$]*")
 
 
 class _Compatible(dict):
@@ -169,46 +175,85 @@ def _predicated(text: str, letters: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def extract_choice(
-    completion: str, choices: tuple[str, ...] | None = None, require_boxed: bool = False
-) -> tuple[list[str], str | None]:
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """The letters that a completion gives as its answer, the rule by which they were found, and the part that says so.
+
+    Attributes:
+        letters (`list[str]`): the letters.
+        rule (`str` or `None`): how they were found.
+        piece (`Piece` or `None`): the text that names them.
+    """
+
+    letters: list[str]
+    rule: str | None
+    piece: Piece | None = None
+
+
+def extract_choice(completion: str, choices: tuple[str, ...] | None = None, require_boxed: bool = False) -> Choice:
     """The letters that the completion gives as its answer, and the rule by which they were found."""
     letters = "".join(chr(ord("A") + index) for index in range(min(26, len(choices)))) if choices else LETTERS
-    text, prefix = final_part(completion)
-    if not text.isascii():
-        text = _INVISIBLE.sub("", text.translate(_COMPATIBLE))
+    piece, prefix = final_piece(completion)
+    if not piece.text.isascii():
+        piece = piece.translate(_COMPATIBLE).sub(_INVISIBLE, "")
+    text = piece.text
     boxed = boxed_answer(text)
     if boxed.rule is not None:
         said = (boxed.answer or "", *boxed.others, *replacements(text[boxed.end :]))
         found = [letter for answer in said for letter in _letters(answer, letters, choices)]
-        return list(dict.fromkeys(found)), prefix + boxed.rule
+        return Choice(list(dict.fromkeys(found)), prefix + boxed.rule, piece[slice(*boxed.span or (0, 0))])
     if require_boxed or not text:
-        return [], prefix.rstrip(":") or None
-    text = ending(text)
+        return Choice([], prefix.rstrip(":") or None)
+    piece = ending_piece(piece)
+    text = piece.text
     statements = stated_answers(text)
     for index in range(len(statements) - 1, -1, -1):
         found = _letters(statements[index][2], letters, choices)
         if found:
             for other in consecutive(text, statements[: index + 1]):
                 found.extend(letter for letter in _letters(other, letters, choices) if letter not in found)
-            return found, prefix + "answer_is"
+            return Choice(found, prefix + "answer_is", piece[slice(*said_at(text, *statements[index]))])
     if chosen := [match for match in _CHOSEN.finditer(text) if match.group(1) in letters]:
         found = _letters(text[chosen[-1].start(1) :], letters, choices)
-        return found, prefix + "answer_is"
+        return Choice(found, prefix + "answer_is", piece[chosen[-1].start(1) :])
     if len(text) <= 200 and (found := _letters(text, letters, choices)):
-        return found, prefix + "leading"
+        return Choice(found, prefix + "leading", piece)
     correct = (match for match in _IS_CORRECT.finditer(text) if match.group(1) in letters)
     if matches := [match for match in correct if not held_back(text[: match.start()])]:
-        return [matches[-1].group(1)], prefix + "is_correct"
-    last_line = text.rsplit("\n", 1)[-1].strip()
-    if found := _letters(last_line, letters, choices):
-        return found, prefix + "last_line"
-    sentence = re.split(r"(?<=[.!?])\s+", last_line)[-1]
-    if _NO_OPTION_FITS.search(sentence):
-        return [], None
-    found = _letters(sentence, letters, choices)
-    found = found or _predicated(last_line if _UNSURE.search(sentence) else sentence, letters)
-    return (found, prefix + "last_sentence") if found else ([], None)
+        return Choice([matches[-1].group(1)], prefix + "is_correct", piece[slice(*matches[-1].span(1))])
+    line = piece[text.rfind("\n") + 1 :].strip()
+    if found := _letters(line.text, letters, choices):
+        return Choice(found, prefix + "last_line", line)
+    sentence = line[([0] + [match.end() for match in _SENTENCE_JOINT.finditer(line.text)])[-1] :]
+    if _NO_OPTION_FITS.search(sentence.text):
+        return Choice([], None)
+    if found := _letters(sentence.text, letters, choices):
+        return Choice(found, prefix + "last_sentence", sentence)
+    named = line if _UNSURE.search(sentence.text) else sentence
+    found = _predicated(named.text, letters)
+    return Choice(found, prefix + "last_sentence", named) if found else Choice([], None)
+
+
+def find_answer(prediction: str, gold: str, options: Options) -> tuple[int, int] | None:
+    """
+    Where the final answer stands: the letter, or all of them from the first to the last, with the text of its option
+    where that follows; else all that names it.
+    """
+    choice = extract_choice(prediction, options.choices, options.require_boxed)
+    if not choice.letters or choice.piece is None:
+        return None
+    text = choice.piece.text
+    named = [match for match in _NAMED.finditer(text[:MAX_STATEMENT]) if match[1].upper() in choice.letters]
+    plain = [match for match in named if match[1].isupper()] or named
+    if not plain:
+        return choice.piece.origin(0, len(text))
+    start, end = plain[0].start(1), plain[-1].end(1)
+    if options.choices:
+        option = options.choices[ord(plain[-1][1].upper()) - ord("A")].strip()
+        between = _OPTION_JOINT.match(text, end).end()  # type: ignore[union-attr]
+        if option and text[between : between + len(option)].lower() == option.lower():
+            end = between + len(option)
+    return choice.piece.origin(start, end)
 
 
 def judge(prediction: str, gold: str, options: Options) -> Verdict:
@@ -216,7 +261,8 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict:
     expected = gold_letter(gold, options.choices)
     if expected is None:
         return Verdict(None, None, BAD_GOLD, KIND)
-    found, rule = extract_choice(prediction, options.choices, options.require_boxed)
+    choice = extract_choice(prediction, options.choices, options.require_boxed)
+    found, rule = choice.letters, choice.rule
     if not found:
         return Verdict(False, None, NO_ANSWER, KIND, rule)
     extracted = ", ".join(found)

@@ -37,3 +37,6 @@ class Undecided:
 
 
 Judge = Callable[[str, str, Options], Verdict | Undecided]
+
+# Where the final answer stands in a completion, start and end; `None` if it has none. The gold answer may be empty
+Finder = Callable[[str, str, Options], tuple[int, int] | None]

@@ -7,7 +7,7 @@ from ..equality.comparison import contains, equal_texts
 from ..equality.latex import MAX_LENGTH, closing_brace
 from ..equality.numerals import plain_text
 from ..equality.shapes import Scalar, Words
-from ..extraction.boxes import Extraction, ending, final_part, is_exactly, last_boxes
+from ..extraction.boxes import Extraction, ending, final_part, is_exactly, last_boxes, span_of
 from ..extraction.final_answer import extract_math
 from ..extraction.phrases import enumerated
 from ..extraction.statements import stated_answers
@@ -53,6 +53,18 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict | Undecided:
     if not (isinstance(verdict, Verdict) and verdict.correct) and is_exactly(prediction, gold, options.require_boxed):
         return Verdict(True, gold.strip(), MATCH, KIND, "identical")
     return verdict
+
+
+def find_answer(prediction: str, gold: str, options: Options) -> tuple[int, int] | None:
+    """Where the final answer stands. Nothing but words is none, unless the gold answer is in words."""
+    extraction = extract_math(prediction, options.require_boxed)
+    answer = (extraction.answer or "").strip()
+    if not answer:
+        return None
+    if (extraction.rule or "").endswith("whole") and isinstance(parse(answer), Words):
+        if not isinstance(parse(gold_answer(gold)), Words):
+            return None
+    return span_of(prediction, extraction)
 
 
 def _without_labels(found: str) -> str | None:

@@ -5,6 +5,7 @@ from fractions import Fraction
 from ..equality import residues
 from ..equality.answers import parse
 from ..equality.shapes import Named, Scalar
+from ..extraction.boxes import span_of
 from ..extraction.final_answer import extract_math
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .kind import Options
@@ -48,3 +49,9 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict:
         return Verdict(False, extraction.answer, HEDGED, KIND, extraction.rule)
     correct = any(abs(value - expected) <= allowed for value in values)
     return Verdict(correct, extraction.answer, MATCH if correct else MISMATCH, KIND, extraction.rule)
+
+
+def find_answer(prediction: str, gold: str, options: Options) -> tuple[int, int] | None:
+    """Where the final answer stands: what says no number is none."""
+    extraction = extract_math(prediction, options.require_boxed)
+    return span_of(prediction, extraction) if extraction.answer and _numbers(extraction.answer) else None

@@ -8,7 +8,7 @@ from ...stages.config import nearest
 from ...stages.dotted import is_dotted, load_dotted
 from ..verdict import ERROR, MATCH, MISMATCH, Verdict
 from . import choice, math, number, text
-from .kind import Judge, Options, Undecided
+from .kind import Finder, Judge, Options, Undecided
 
 
 class Registry:
@@ -16,10 +16,15 @@ class Registry:
 
     def __init__(self):
         self._judges: dict[str, Judge] = {}
+        self._finders: dict[str, Finder] = {}
 
-    def add(self, name: str, judge: Judge) -> None:
-        """Make `judge` responsible for rows of kind `name`; an earlier one is replaced."""
+    def add(self, name: str, judge: Judge, finder: Finder | None = None) -> None:
+        """
+        Make `judge` responsible for rows of kind `name`, and `finder` for where their answers stand; earlier ones are
+        replaced.
+        """
         self._judges[name] = judge
+        self._finders[name] = finder or _nowhere
 
     def names(self) -> list[str]:
         """All known kinds."""
@@ -36,6 +41,15 @@ class Registry:
             raise UserError(f"unknown kind of verifier {name!r}{hint}")
         return judge
 
+    def finder(self, name: str) -> Finder:
+        """What finds the answers of kind `name`; errors as of [`find`]."""
+        self.find(name)
+        return self._finders[name]
+
+
+def _nowhere(prediction: str, gold: str, options: Options) -> None:
+    """A kind that only judges does not say where the answer stands."""
+
 
 def _unbroken(kind: str, judge: Judge) -> Judge:
     """A judge of ours that never raises: an answer that it stumbles over is `error`, and ends no batch or run."""
@@ -50,9 +64,22 @@ def _unbroken(kind: str, judge: Judge) -> Judge:
     return judged
 
 
+def _unbroken_finder(finder: Finder) -> Finder:
+    """A finder of ours that never raises: a text that it stumbles over has no answer."""
+
+    @wraps(finder)
+    def found(prediction: str, gold: str, options: Options) -> tuple[int, int] | None:
+        try:
+            return finder(prediction, gold, options)
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError):
+            return None
+
+    return found
+
+
 KINDS = Registry()
 for module in (choice, math, number, text):
-    KINDS.add(module.KIND, _unbroken(module.KIND, module.judge))
+    KINDS.add(module.KIND, _unbroken(module.KIND, module.judge), _unbroken_finder(module.find_answer))
 
 
 def register_kind(name: str, function: Callable[[str, str, Options], Verdict | bool]) -> None:

@@ -1,9 +1,11 @@
 """Kind `text`: for yes/no, words, bracket sequences, sorted word lists, and short answers that people would judge."""
 
 import re
+from dataclasses import replace
 
-from ..extraction.boxes import boxed_answer, ending, final_part, is_exactly
-from ..extraction.statements import consecutive, replacements, stated_answers
+from ..extraction.boxes import Extraction, boxed_answer, ending, final_part, is_exactly, span_of
+from ..extraction.statements import consecutive, replacements, said_at, stated_answers
+from ..extraction.values import within
 from ..verdict import BAD_GOLD, HEDGED, MATCH, MISMATCH, NO_ANSWER, Verdict
 from .additions import gives
 from .kind import Options
@@ -105,3 +107,20 @@ def judge(prediction: str, gold: str, options: Options) -> Verdict:
     parts = _ALTERNATIVES.split(candidates[0])
     hedged = len(parts) > 1 and any(normalize_text(part) == expected for part in parts)
     return Verdict(False, candidates[0], HEDGED if hedged else MISMATCH, KIND, rule)
+
+
+def find_answer(prediction: str, gold: str, options: Options) -> tuple[int, int] | None:
+    """Where the final answer stands: what is in the box or is stated, else the last line."""
+    candidates, rule, _ = extract_text(prediction, options.require_boxed)
+    if not candidates or not candidates[0] or rule is None:
+        return None
+    text = final_part(prediction)[0]
+    boxed = boxed_answer(text)
+    if boxed.rule is not None:
+        brackets = list(_WIDEST_BOX.finditer(text)) if gold.strip() and _BRACKETS.issuperset(gold.split()) else []
+        return span_of(prediction, replace(boxed, span=brackets[-1].span(1)) if brackets else boxed)
+    text = ending(text)
+    start, end = text.rfind("\n") + 1, len(text)
+    if rule.endswith("answer_is"):
+        start, end = said_at(text, *stated_answers(text)[-1])
+    return span_of(prediction, Extraction(candidates[0], rule, span=within(text, start, end, candidates[0])))
