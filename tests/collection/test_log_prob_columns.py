@@ -106,7 +106,7 @@ def test_columns_go_unharmed_through_label_and_mix(collected, tmp_path):
     card = (tmp_path / "mix" / "card.md").read_text() + (tmp_path / "mix" / "card.json").read_text()
     assert not any(name in card for name in COLUMNS)
     table = load_table(str(train))
-    dataset = to_dataset(table, None, None, log_probs=True)
+    dataset = to_dataset(table, None, None, COLUMNS)
     assert [list(pair) for pair in zip(*(dataset[name] for name in COLUMNS), strict=True)] == [
         before[row["sample_id"]] for row in rows
     ]
@@ -117,11 +117,11 @@ def test_lists_of_numbers_are_read_like_texts(tmp_path):
     """As people write them; what is not there stays away."""
     rows = [{"problem": "a", "completion": "b", "log_probs": [-1, None, -0.5], "completion_ids": [3, 4, 5]}] * 3
     write_jsonl(tmp_path / "rows.jsonl", rows)
-    dataset = to_dataset(load_table(str(tmp_path / "rows.jsonl")), None, None, log_probs=True)
+    dataset = to_dataset(load_table(str(tmp_path / "rows.jsonl")), None, None, COLUMNS)
     assert decode_token_ids(dataset["completion_ids"][1]).tolist() == [3, 4, 5]
     assert decode_log_probs(dataset["log_probs"][1])[[0, 2]].tolist() == [-1, -0.5]
     write_jsonl(tmp_path / "none.jsonl", [{"problem": "a", "completion": "b"}])
-    names = to_dataset(load_table(str(tmp_path / "none.jsonl")), None, None, log_probs=True).column_names
+    names = to_dataset(load_table(str(tmp_path / "none.jsonl")), None, None, COLUMNS).column_names
     assert names == ["prompt", "completion"]
 
 
