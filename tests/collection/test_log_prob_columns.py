@@ -113,6 +113,32 @@ def test_columns_go_unharmed_through_label_and_mix(collected, tmp_path):
     assert not set(COLUMNS) & set(to_dataset(table, None, None).column_names)
 
 
+def test_sft_takes_them_for_the_very_tokens_only(glow_trl, collected, tmp_path):
+    """A row whose text has other tokens than were sampled is named; without such rows a weighting by them trains."""
+    engine, model, out = collected
+    if engine == "vllm":
+        pytest.skip("its columns are those of transformers")
+    rows, tokenizer = rows_of(out), load_tokenizer(model)
+    same = [
+        tokenizer.encode(row["completion"], add_special_tokens=False)
+        == [token for token in decode_token_ids(row["completion_ids"]) if token != tokenizer.eos_token_id]
+        for row in rows
+    ]
+    assert 10 < sum(same) < len(rows)
+    options = {"model_name_or_path": model, "weighting": "iw_sft", "num_train_epochs": 1}
+    options |= {"per_device_train_batch_size": 4, "report_to": "none", "save_strategy": "no", "bf16": "false"}
+    arguments = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
+    arguments += ["--use_cpu", "--gradient_checkpointing", "false"]
+    for name, chosen in (("all", rows), ("same", [row for row, is_same in zip(rows, same, strict=True) if is_same])):
+        write_jsonl(tmp_path / f"{name}.jsonl", chosen)
+        places = ["--dataset_name", tmp_path / f"{name}.jsonl", "--output_dir", tmp_path / name]
+        code, said = glow_trl("sft", *arguments, *places)
+        assert code == (2 if name == "all" else 0), said
+        if name == "all":
+            assert f"{rows[same.index(False)]['sample_id']}: the log-probabilities of sample" in said
+            assert f"({same.count(False)} of {len(rows)} samples differ)" in said and "Traceback" not in said
+
+
 def test_lists_of_numbers_are_read_like_texts(tmp_path):
     """As people write them; what is not there stays away."""
     rows = [{"problem": "a", "completion": "b", "log_probs": [-1, None, -0.5], "completion_ids": [3, 4, 5]}] * 3
