@@ -185,9 +185,7 @@ class Weigher:
             self.token_weights.load(state)
 
     def _tokens(self, outputs: Any, inputs: dict[str, torch.Tensor], samples: Samples) -> Tokens:
-        log_probs = outputs.log_probs.detach()
-        # That of a model in float64 keeps its digits: a product over a sequence multiplies how they are rounded
-        log_probs = log_probs if log_probs.dtype == torch.float64 else log_probs.float()
+        log_probs = outputs.log_probs.detach().float()
         count = len(samples.loss)
         if inputs.get("seq_idx") is None:
             sample = torch.arange(count, device=log_probs.device)[:, None].expand(log_probs.shape)
@@ -202,7 +200,7 @@ class Weigher:
             reference = torch.nn.functional.pad(reference, (ahead, 0), value=torch.nan) if ahead else reference
         return Tokens(
             log_probs=log_probs,
-            entropy=outputs.entropy.detach().to(log_probs),
+            entropy=outputs.entropy.detach().float(),
             mask=outputs.label_mask.bool(),
             sample=sample,
             samples=samples,
