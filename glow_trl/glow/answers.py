@@ -182,9 +182,9 @@ def locate(text: str, completion: str, span: Span, start: int, end: int) -> Span
 
 def _rendered(tokenizer: "PreTrainedTokenizerBase", row: dict[str, Any]) -> tuple[str, Sequence[Span]]:
     """The text that a sample's tokens were made of, and what of it each token is; nothing if the tokens differ."""
-    if not tokenizer.is_fast:
-        return "", []
     prompt, completion, tools = row["prompt"], row["completion"], row.get("tools")
+    if not tokenizer.is_fast or not isinstance(completion, str) and tokenizer.chat_template is None:
+        return "", []
     if isinstance(completion, str):
         text = prompt + completion
     else:
