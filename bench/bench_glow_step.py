@@ -8,6 +8,7 @@ python bench/bench_glow_step.py --preset quickstart   # hidden 64, 2 layers, 46 
 python bench/bench_glow_step.py --preset gpu          # 0.5B, 152k vocabulary, 8k tokens, bf16
 python bench/bench_glow_step.py --num_processes 2     # data parallelism: DDP
 python bench/bench_glow_step.py --preset gpu --profile trace   # what the GPU and the host do in a step
+python bench/bench_glow_step.py --trainers SFTTrainer dft pear  # other weightings; `weightings` stands for all
 ```
 
 The trainers train one model (each its own under data parallelism) on the same batches in one process, in short blocks
@@ -25,6 +26,7 @@ import copy
 import ctypes
 import gc
 import json
+import math
 import os
 import random
 import resource
@@ -52,9 +54,13 @@ from trl import SFTConfig, SFTTrainer
 
 from glow_trl import GLOWConfig, GLOWTrainer
 from glow_trl.recipes.built_model import BuiltModelConfig, build_tokenizer
+from glow_trl.weighting.product import SHIPPED
 
 
 TRAINERS = ("SFTTrainer", "GLOWTrainer", "plain")
+# The weightings of GLOWTrainer beside GLOW, and those among them that read a column of log-probabilities
+WEIGHTINGS = tuple(name for name in SHIPPED if name != "glow")
+COMPARING = ("pear", "iw_sft", "iw_sft_token")
 # What torchrun tells a process
 LAUNCHED = (
     "RANK",
@@ -141,14 +147,26 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--blocks", type=int, default=20, help="blocks of each trainer")
     parser.add_argument("--no_memory", action="store_true", help="do not measure memory")
     parser.add_argument("--memory_runs", type=int, default=3, help="runs to measure memory, of which the least counts")
-    parser.add_argument("--trainers", nargs="+", choices=TRAINERS, default=list(TRAINERS))
+    parser.add_argument(
+        "--trainers",
+        nargs="+",
+        choices=[*TRAINERS, *WEIGHTINGS, "weightings"],
+        default=list(TRAINERS),
+        help="weightings: all of GLOWTrainer's",
+    )
     parser.add_argument("--num_processes", type=int, default=1, help="data-parallel processes")
     parser.add_argument("--profile", metavar="DIR", help="profile a step of each instead of timing them")
     parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
-    parser.add_argument("--max_ratio", type=float, help="exit with 1 if GLOWTrainer's median ratio is higher")
-    parser.add_argument("--memory_of", choices=TRAINERS, help="only print the peak memory of this one, in bytes")
+    parser.add_argument("--max_ratio", type=float, help="exit with 1 if a median ratio of GLOWTrainer is higher")
+    parser.add_argument(
+        "--memory_of", choices=[*TRAINERS, *WEIGHTINGS], help="only print the peak memory of this one, in bytes"
+    )
     parser.set_defaults(**PRESETS[parser.parse_known_args(argv)[0].preset])
-    return parser.parse_args(argv)
+    options = parser.parse_args(argv)
+    if "weightings" in options.trainers:
+        options.trainers = [name for name in options.trainers if name != "weightings"]
+        options.trainers += [name for name in ("GLOWTrainer", *WEIGHTINGS) if name not in options.trainers]
+    return options
 
 
 def make_model(options: argparse.Namespace, device: str = "cpu") -> Qwen2ForCausalLM:
@@ -174,12 +192,17 @@ def make_trainer(
     model: Qwen2ForCausalLM,
     optimizer: torch.optim.Optimizer | None = None,
 ) -> SFTTrainer:
-    rng = random.Random(0)
+    # Two, so that all the trainers have the same samples
+    rng, other = random.Random(0), random.Random(1)
     rows = []
     for _ in range(options.steps * options.batch_size * options.gradient_accumulation_steps * options.num_processes):
         length = rng.randint(options.seq_len // 2, options.seq_len)
         ids = [rng.randrange(options.vocab_size) for _ in range(length)]
         rows.append({"input_ids": ids, "labels": [-100] * (length // 4) + ids[length // 4 :]})
+        if name in COMPARING:
+            # About those of an untrained model, so that ratios are clipped now and then
+            reference = [-math.log(options.vocab_size) + other.uniform(-0.5, 0.5) for _ in ids[length // 4 :]]
+            rows[-1] |= {"log_probs": reference, "completion_ids": ids[length // 4 :]}
     settings = {
         "output_dir": output_dir,
         "per_device_train_batch_size": options.batch_size,
@@ -198,12 +221,13 @@ def make_trainer(
         "disable_tqdm": True,
     }
     trainer_class, config_class = PlainGLOWTrainer if name == "plain" else SFTTrainer, SFTConfig
-    if name == "GLOWTrainer":
+    if name in ("GLOWTrainer", *WEIGHTINGS):
         trainer_class, config_class = GLOWTrainer, GLOWConfig
         settings |= {
             "loss_reduction": options.loss_reduction,
             "glow_normalization": options.glow_normalization,
             "glow_alpha": 2.0,
+            "weighting": "glow" if name == "GLOWTrainer" else name,
         }
     tokenizer = build_tokenizer(BuiltModelConfig(), ["benchmark"])
     config = config_class(**settings)
@@ -304,7 +328,8 @@ def main() -> None:
     if os.environ.get("RANK", "0") != "0":
         return
     report(options, trainers[0].args.device, figures)
-    if options.max_ratio is not None and figures.get("GLOWTrainer", {}).get("ratio", 0) > options.max_ratio:
+    ratios = [figure.get("ratio", 0) for name, figure in figures.items() if name in ("GLOWTrainer", *WEIGHTINGS)]
+    if options.max_ratio is not None and max(ratios, default=0) > options.max_ratio:
         sys.exit(1)
 
 

@@ -20,14 +20,17 @@ from trl import ModelConfig, get_quantization_config
 
 from .data.config import PromptedRowsConfig
 from .data.handover import check_end_token, end_token_share, write_handover
-from .data.loss_history import HISTORY_DIR, write_epoch, write_samples
+from .data.log_probs import COMPLETION_IDS, LOG_PROBS
+from .data.loss_history import HISTORY_DIR, write_epoch, write_samples, write_token_weights, write_weights
 from .data.table import MESSAGES, Rows, RowTable
 from .errors import UserError
 from .generation.loading import loading
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
+from .glow.token_weights import TokenWeights
 from .stages.command import run_command
 from .stages.config import setting
 from .stages.console import say_results
+from .stages.dotted import own_code
 from .stages.processes import leave
 from .stages.record import StageRun
 from .training import loop
@@ -87,12 +90,13 @@ def _to_samples(rows: Rows, system_prompt: str | None, prompt_template: str | No
 
 class LedgerHistory(TrainerCallback):
     """
-    Keeps the loss of every sample in every epoch (see [`glow_trl.data.loss_history`]). Add the callback after the
+    Keeps the losses and weights of every epoch (see [`glow_trl.data.loss_history`]). Add the callback after the
     trainer was made, so that it comes after the trainer's own.
     """
 
-    def __init__(self, ledger: LossLedger, folder: Path):
+    def __init__(self, ledger: LossLedger, token_weights: TokenWeights | None, folder: Path):
         self.ledger = ledger
+        self.token_weights = token_weights
         self.folder = folder
 
     def on_train_begin(self, args, state, control, **kwargs):
@@ -103,13 +107,17 @@ class LedgerHistory(TrainerCallback):
     def on_epoch_end(self, args, state, control, **kwargs):
         if state.is_world_process_zero:
             write_epoch(self.folder, self.ledger.epoch, self.ledger.current.cpu().numpy())
+            write_weights(self.folder, self.ledger.epoch, self.ledger.weight.cpu().numpy())
+            if self.token_weights is not None:
+                write_token_weights(self.folder, self.ledger.epoch, *self.token_weights.arrays())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl sft` with the arguments `argv`, by default those of the command line."""
     settings = parse_training_stage("sft", sys.argv[1:] if argv is None else argv)
     config, args, model_args = settings.configs
-    inputs = [*config.files, loop.model_folder(model_args), args.chat_template_path]
+    own = own_code([args.weighting] if isinstance(args.weighting, str) else args.weighting, "weighting")
+    inputs = [*config.files, *own, loop.model_folder(model_args), args.chat_template_path]
     with loop.training_run(settings, args, inputs) as run:
         if not run.is_complete:
             _train(config, args, model_args, run)
@@ -123,8 +131,9 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
     with PartialState().local_main_process_first():
         rows = select_trajectories(config.load(["problem", "completion"]), config.trajectories)
         # What the verifier takes to find an answer
-        judged = () if args.negative_answer == "keep" else ("kind", "answer", "choices")
-        dataset = to_dataset(rows, config.system_prompt, config.prompt_template, judged)
+        further = [] if args.negative_answer == "keep" else ["kind", "answer", "choices"]
+        further += [LOG_PROBS, COMPLETION_IDS] if args.reads_log_probs else []
+        dataset = to_dataset(rows, config.system_prompt, config.prompt_template, further)
     loop.quiet_libraries(len(rows))
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     if args.eos_token is None and args.chat_template_path is None:
@@ -148,7 +157,7 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
         hint = ", and negatives end before their answers: set negative_answer to mask" if cut else ""
         _refuse([f"no sample ends with the end token {tokenizer.eos_token!r} within max_length{hint}"])
     ledger_dir = run.output_dir / HISTORY_DIR
-    trainer.add_callback(LedgerHistory(trainer.ledger, ledger_dir))
+    trainer.add_callback(LedgerHistory(trainer.ledger, trainer.token_weights, ledger_dir))
     if run.main_process:
         write_samples(ledger_dir, rows)
         # Before the training, as it is for the checkpoints within the folder too

@@ -4,9 +4,9 @@ Importing this package loads neither torch nor TRL.
 """
 
 from ..data.loss_history import LossHistory
-from ..weighting import Weighting
 from .data_map import DataMap, data_map
 from .groups import epoch_table, group_tables
+from .weights import RunWeighting
 
 
-__all__ = ["DataMap", "LossHistory", "Weighting", "data_map", "epoch_table", "group_tables"]
+__all__ = ["DataMap", "LossHistory", "RunWeighting", "data_map", "epoch_table", "group_tables"]

@@ -1,6 +1,5 @@
 """Training dynamics of a run: `glow-trl dynamics FOLDER [--by COLUMN ...] [--export FILE.parquet]`."""
 
-import dataclasses
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +18,11 @@ from ..stages.console import say_results
 from ..stages.files import make_writable, write_json
 from ..stages.frame import refuse_overwriting, stage_run, writing
 from ..stages.record import provenance, read_run
-from ..weighting import Weighting
 from .data_map import DEFINITION, DataMap, data_map
 from .export import long_table, sample_table, write_parquet
 from .groups import ALL, all_groups, group_tables, telling_columns
-from .tables import dynamics_table
+from .tables import dynamics_table, token_weights_table
+from .weights import RunWeighting, token_table
 
 
 RESULTS_FILE = "dynamics.json"
@@ -139,14 +138,15 @@ def _analyze_stage(config: DynamicsConfig, stage: Path, output_dir: Path) -> dic
         )
     run = (read_run(stage) or {}).get("config") or {}
     by = _columns(config, ledger, run)
-    weighting = Weighting.from_config(run)
+    weighting = RunWeighting.from_config(run)
     cartography = data_map(ledger, config.reference_epoch, config.min_improvement)
     results = {
         "samples": len(ledger),
         "visited": int((~np.isnan(ledger.losses)).any(axis=0).sum()),
         "epochs": ledger.epochs,
-        "weighting": dataclasses.asdict(weighting),
+        "weighting": {"names": weighting.names, "parameters": weighting.parameters},
         "groups": group_tables(ledger, weighting, by, config.most_values),
+        "token_weights": {epoch: token_table(weights, weighting) for epoch, weights in ledger.token_weights.items()},
         "data_map": _map_summary(ledger, cartography, by, config.most_values),
         **provenance(),
     }
@@ -237,6 +237,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             results = _analyze_stage(config, stage, output_dir)
             run.complete()
         console.print(dynamics_table(arm, results))
+        if (tokens := token_weights_table(results)) is not None:
+            console.print(tokens)
         counts = results["data_map"]["groups"][ALL][ALL]
         console.print(f"{counts['never_improved']:,} of {counts['comparable']:,} samples never improved")
         say_results(*results["files"].values())

@@ -9,12 +9,11 @@ import pyarrow.parquet
 
 from ..data.loss_history import LABEL_COLUMN, LossHistory
 from ..stages.files import atomic_path
-from ..weighting import Weighting
 from .data_map import DataMap
-from .weights import sample_weights
+from .weights import RunWeighting, sample_weights
 
 
-def sample_table(ledger: LossHistory, weighting: Weighting, cartography: DataMap) -> pyarrow.Table:
+def sample_table(ledger: LossHistory, weighting: RunWeighting, cartography: DataMap) -> pyarrow.Table:
     """
     One row for each sample of the training data, in its order.
 
@@ -37,7 +36,7 @@ def sample_table(ledger: LossHistory, weighting: Weighting, cartography: DataMap
     return pyarrow.table(columns)
 
 
-def long_table(ledger: LossHistory, weighting: Weighting) -> pyarrow.Table:
+def long_table(ledger: LossHistory, weighting: RunWeighting) -> pyarrow.Table:
     """
     One row for each sample and epoch in which it was visited: `sample_id`, `is_correct`, the other columns, `epoch`
     (int64), `loss`, `gain` and `weight` (float64).

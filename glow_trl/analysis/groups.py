@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..data.loss_history import LABEL_COLUMN, LossHistory
-from ..weighting import Weighting
-from .weights import sample_weights, weights_of
+from .weights import SPREAD, RunWeighting, sample_weights, weight_shares
 
 
 ALL = "all"
@@ -18,7 +17,7 @@ TELLING_COLUMNS = ("source", "model", "pattern")
 
 
 def epoch_table(
-    ledger: LossHistory, weighting: Weighting | None = None, chosen: np.ndarray | None = None
+    ledger: LossHistory, weighting: RunWeighting | None = None, chosen: np.ndarray | None = None
 ) -> list[dict[str, Any]]:
     """
     One row for each epoch, over the samples visited in it.
@@ -26,7 +25,7 @@ def epoch_table(
     Args:
         ledger ([`LossHistory`]):
             The losses.
-        weighting ([`Weighting`], *optional*):
+        weighting ([`RunWeighting`], *optional*):
             How samples were weighted; without it there is nothing about weights.
         chosen (`np.ndarray` of shape `(samples,)`, bool, *optional*):
             Which samples count; by default all.
@@ -34,8 +33,7 @@ def epoch_table(
     Returns:
         `list[dict]`: `epoch`, `samples` (visited), `loss` and its `loss_std`, `loss_q25`, `loss_median`, `loss_q75`
         in nats per token; `gain`, `gain_std`, `gain_q05`, ..., `gain_q95`, `improved` (share with a gain above zero);
-        `weight`, `weight_std`, `weight_q05`, ..., and `at_min`, `at_max`, the shares of the samples with a gain whose
-        weight is at a clip bound. `None` where nothing is known.
+        `weight`, `weight_std`, `weight_q05`, ..., and the shares of [`weight_shares`]. `None` where nothing is known.
     """
     chosen = np.ones(len(ledger), dtype=bool) if chosen is None else chosen
     table = []
@@ -44,20 +42,14 @@ def epoch_table(
         gains = _known(ledger.gain(position)[chosen])
         row: dict[str, Any] = {"epoch": epoch, "samples": int(losses.size)}
         row |= _moments("loss", losses, {"q25": 0.25, "median": 0.5, "q75": 0.75})
-        row |= _moments("gain", gains, _SPREAD)
+        row |= _moments("gain", gains, SPREAD)
         row["improved"] = float(np.mean(gains > 0)) if gains.size else None
         if weighting is not None:
-            row |= _moments("weight", _known(sample_weights(ledger, position, weighting)[chosen]), _SPREAD)
-            # Bounds bind only where a weight follows from a gain
-            row["at_min"] = row["at_max"] = None
-            if weighting.follows_gain(epoch) and gains.size:
-                at_bounds = weighting.at_bounds(weights_of(gains, weighting, epoch))
-                row["at_min"], row["at_max"] = (float(np.mean(which)) for which in at_bounds)
+            weights = sample_weights(ledger, position, weighting)
+            row |= _moments("weight", _known(weights[chosen]), SPREAD)
+            row |= weight_shares(ledger, position, weighting, weights, chosen)
         table.append(row)
     return table
-
-
-_SPREAD = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
 
 
 def groups_of(ledger: LossHistory, by: str, most: int = 20) -> dict[str, np.ndarray]:
@@ -78,14 +70,14 @@ def groups_of(ledger: LossHistory, by: str, most: int = 20) -> dict[str, np.ndar
 
 
 def group_tables(
-    ledger: LossHistory, weighting: Weighting | None = None, by: Sequence[str] = (LABEL_COLUMN,), most: int = 20
+    ledger: LossHistory, weighting: RunWeighting | None = None, by: Sequence[str] = (LABEL_COLUMN,), most: int = 20
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """
     [`epoch_table`] of all samples, and of the samples with each value of the columns.
 
     Args:
         ledger ([`LossHistory`]): the losses.
-        weighting ([`Weighting`], *optional*): how samples were weighted.
+        weighting ([`RunWeighting`], *optional*): how samples were weighted.
         by (`list[str]`, *optional*): the columns; see [`groups_of`].
         most (`int`, *optional*, defaults to `20`): values of a column that are told apart.
 

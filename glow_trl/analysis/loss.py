@@ -1,6 +1,7 @@
 """Loss of a checkpoint on trajectories that it need not have been trained on: `glow-trl loss --config FILE`."""
 
 import dataclasses
+import itertools
 import json
 import logging
 import sys
@@ -14,8 +15,9 @@ from datasets import Dataset
 from rich.console import Console
 from rich.progress import track
 
-from ..data import write_jsonl
+from ..data import read_jsonl, write_jsonl
 from ..data.append_log import AppendLog
+from ..data.log_probs import COMPLETION_IDS, LOG_PROBS, encode_log_probs, encode_token_ids
 from ..data.loss_history import LABEL_COLUMN, LossHistory
 from ..data.table import RowTable
 from ..errors import UserError
@@ -36,6 +38,7 @@ logger = logging.getLogger(__name__)
 
 LOSSES_FILE = "losses.jsonl"
 RESULTS_FILE = "results.json"
+TRAJECTORIES_FILE = "trajectories.jsonl"
 _WORK_FILE = "losses.work.jsonl"
 
 
@@ -51,12 +54,11 @@ def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
     targets = np.where(prompt_lengths > 0, lengths, np.maximum(lengths - 1, 0)).tolist()
     losses: dict[int, float] = {}
     with AppendLog(run.output_dir / _WORK_FILE) as log:
-        losses.update((row["row"], row["loss"]) for _, row in log.rows() if row["row"] < len(rows))
+        known = (row for _, row in log.rows() if row["row"] < len(rows))
+        losses.update((row["row"], row["loss"]) for row in known if LOG_PROBS in row or not config.write_log_probs)
         missing = [index for index, count in enumerate(targets) if count and index not in losses]
-        for batch in _losses(config, samples.select(missing)):
-            found = [
-                {"row": missing[position], "loss": total / targets[missing[position]]} for position, total in batch
-            ]
+        for batch in _measured(config, samples.select(missing)):
+            found = [measured | {"row": missing[position]} for position, measured in batch]
             log.append(*found)
             losses.update((row["row"], row["loss"]) for row in found)
     kept = [index for index, count in enumerate(targets) if count]
@@ -70,6 +72,9 @@ def measure(config: LossConfig, run: StageRun) -> dict[str, Any]:
         "without_target": len(rows) - len(kept),
         "groups": _summaries(rows, kept, losses, targets, columns, config.most_values),
     }
+    if config.write_log_probs:
+        kept_log_probs = _KeptLogProbs(run.output_dir / _WORK_FILE)
+        write_jsonl(run.output_dir / TRAJECTORIES_FILE, _with_log_probs(rows, samples, kept_log_probs))
     write_jsonl(run.output_dir / LOSSES_FILE, _loss_rows(rows, losses, targets, columns))
     write_json(run.output_dir / RESULTS_FILE, results)
     (run.output_dir / _WORK_FILE).unlink()
@@ -81,8 +86,8 @@ def _lengths(samples: Dataset, column: str) -> np.ndarray:
     return pyarrow.compute.list_value_length(samples.data[column]).to_numpy()
 
 
-def _losses(config: LossConfig, samples: Dataset) -> Iterator[list[tuple[int, float]]]:
-    """Positions of the samples and their summed losses, batch by batch."""
+def _measured(config: LossConfig, samples: Dataset) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+    """Positions of the samples and their losses, with their log-probabilities if asked for, batch by batch."""
     from ..generation.forward import completion_forwards
 
     if not len(samples):
@@ -92,8 +97,50 @@ def _losses(config: LossConfig, samples: Dataset) -> Iterator[list[tuple[int, fl
     forwards = completion_forwards(model, *columns, (), config.batch_tokens, config.batch_size)
     hidden = not sys.stderr.isatty()
     for batch, output in track(forwards, description="loss", console=Console(stderr=True), disable=hidden):
-        sums = -output.log_probs.double().sum(dim=1)
-        yield list(zip(batch, sums.tolist(), strict=True))
+        log_probs = output.log_probs.float().cpu().numpy()
+        found = []
+        for position, row in zip(batch, log_probs, strict=True):
+            start, count = len(columns[0][position]), len(columns[1][position])
+            # The token of the first place is predicted by none
+            predicted = row[max(start - 1, 0) : start + count - 1]
+            measured: dict[str, Any] = {"loss": float(-predicted.sum(dtype=np.float64) / len(predicted))}
+            if config.write_log_probs:
+                measured[LOG_PROBS] = encode_log_probs([*([] if start else [None]), *predicted.tolist()])
+            found.append((position, measured))
+        yield found
+
+
+class _KeptLogProbs:
+    """The log-probabilities that stand in a file of measured rows, by row: in memory is where each begins."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._places: dict[int, int] = {}
+        with path.open("rb") as file:
+            while line := file.readline():
+                row = json.loads(line)
+                if LOG_PROBS in row:
+                    self._places[row["row"]] = file.tell() - len(line)
+
+    def __enter__(self) -> "_KeptLogProbs":
+        self._file = self._path.open("rb")
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._file.close()
+
+    def __getitem__(self, row: int) -> str:
+        if row not in self._places:  # nothing was to be predicted
+            return ""
+        self._file.seek(self._places[row])
+        return json.loads(self._file.readline())[LOG_PROBS]
+
+
+def _with_log_probs(rows: RowTable, samples: Dataset, log_probs: _KeptLogProbs) -> Iterator[dict[str, Any]]:
+    """The rows with the log-probabilities of their targets, and these."""
+    with log_probs:
+        for index, (row, sample) in enumerate(zip(rows, samples, strict=True)):
+            yield row | {LOG_PROBS: log_probs[index], COMPLETION_IDS: encode_token_ids(sample["targets"])}
 
 
 def _columns(config: LossConfig, rows: RowTable) -> list[str]:
@@ -168,7 +215,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     with stage_run(settings, config.output_dir, [*config.files, folder]) as run:
         results = read_json(run.output_dir / RESULTS_FILE) if run.is_complete else None
         if results is None:
-            if (run.output_dir / LOSSES_FILE).is_file():
+            # A run that was killed has measured more than an earlier one left
+            if (run.output_dir / LOSSES_FILE).is_file() and not (run.output_dir / _WORK_FILE).is_file():
                 _keep_losses(run.output_dir)
             run.start()
             results = measure(config, run)
@@ -178,10 +226,16 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _keep_losses(output_dir: Path) -> None:
-    """Take the measured losses up again, to tell them apart by other columns."""
-    lines = (output_dir / LOSSES_FILE).read_text(encoding="utf-8").splitlines()
-    rows = ((index, json.loads(line)["loss"]) for index, line in enumerate(lines))
-    write_jsonl(output_dir / _WORK_FILE, ({"row": index, "loss": loss} for index, loss in rows if loss is not None))
+    """Take up again what was measured, to tell the losses apart by other columns or to have the log-probabilities."""
+    losses = (row["loss"] for _, row in read_jsonl(output_dir / LOSSES_FILE))
+    log_probs: Iterator[dict[str, Any]] = itertools.repeat({})
+    if (output_dir / TRAJECTORIES_FILE).is_file():
+        log_probs = ({LOG_PROBS: row[LOG_PROBS]} for _, row in read_jsonl(output_dir / TRAJECTORIES_FILE))
+    rows = enumerate(zip(losses, log_probs, strict=False))
+    write_jsonl(
+        output_dir / _WORK_FILE,
+        ({"row": index, "loss": loss} | kept for index, (loss, kept) in rows if loss is not None),
+    )
 
 
 if __name__ == "__main__":

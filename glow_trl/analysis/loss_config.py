@@ -27,12 +27,19 @@ class LossConfig(CheckpointConfig, PromptedRowsConfig):
             `source`, `model` and `pattern` those that have more than one value.
         most_values (`int`, *optional*, defaults to `20`):
             Values of a column that are told apart.
+        write_log_probs (`bool`, *optional*, defaults to `False`):
+            Whether to write `trajectories.jsonl` too: the rows with the checkpoint's log-probability of each token
+            that the loss is on, in the columns `log_probs` and `completion_ids` (see [`~glow_trl.data.log_probs`]),
+            in place of those that they had. Where the cut leaves no such token, the columns are empty.
     """
 
     output_dir: str | None = setting(None, "Where to write the losses.", required=True)
     max_length: int | None = setting(None, "Tokens that sequences are cut after (default: as trained; 0: no cut).")
     by: list[str] | None = setting(None, "Columns to tell the trajectories apart by.", changeable="recomputes")
     most_values: int = setting(20, "Values of a column that are told apart.", changeable="recomputes")
+    write_log_probs: bool = setting(
+        False, "Write the trajectories with the log-probability of each token.", changeable="recomputes"
+    )
 
     def __post_init__(self):
         PromptedRowsConfig.__post_init__(self)

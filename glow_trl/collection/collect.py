@@ -9,8 +9,9 @@ from typing import Any
 
 from ..data import Reject, RejectsFile
 from ..data.handover import other_prompts, read_handover
+from ..data.log_probs import row_columns
 from ..errors import ServiceError, UserError
-from ..generation import Engine
+from ..generation import Engine, Generation
 from ..stages.command import run_command
 from ..stages.config import as_mapping, parse_command
 from ..stages.console import progress, say_results
@@ -55,13 +56,13 @@ def collect(config: CollectConfig, run: StageRun, engine: Engine | None = None) 
             rejects(Reject(place.file, place.number, "the teacher refuses it", f": {reason}", questions[index]))
 
         with SampleShards(run.output_dir, problems, config.num_samples, config.questions_per_shard) as shards:
-            before, started = (shards.rows, shards.tokens), time.perf_counter()
+            before, started, without = (shards.rows, shards.tokens), time.perf_counter(), 0
             if not shards.complete:
                 with contextlib.ExitStack() as stack:
                     if engine is None:
                         engine = stack.enter_context(config.create_engine(**_for_messages(config, template)))
                     started = time.perf_counter()
-                    _ask(engine, prompts, questions, config, shards, refuse)
+                    without = _ask(engine, prompts, questions, config, shards, refuse)
             seconds = time.perf_counter() - started
             shards.finish()
         if shards.rows < (len(questions) - len(refused)) * config.num_samples:
@@ -79,12 +80,15 @@ def collect(config: CollectConfig, run: StageRun, engine: Engine | None = None) 
         "truncated": shards.truncated / shards.rows,
         "new_samples": shards.rows - before[0],
         "new_tokens": new_tokens,
+        **({"new_samples_without_log_probs": without} if config.log_probs else {}),
         "tokens_per_second": round(new_tokens / seconds, 1) if new_tokens else None,
         "files": [path.name for path in shards.paths if path.exists()],
     }
 
 
-def _ask(engine, prompts, questions, config, shards, refuse) -> None:
+def _ask(engine, prompts, questions, config, shards, refuse) -> int:
+    """Draw what is missing; returns how many samples came without the log-probabilities that were asked for."""
+    without = 0
     model = config.model_name_or_path
     prefix = model.rstrip("/").rpartition("/")[2]
     with progress() as bars:
@@ -93,6 +97,15 @@ def _ask(engine, prompts, questions, config, shards, refuse) -> None:
         with contextlib.closing(samples):
             for index, sample, generation in samples:
                 question = questions[index]
+                columns = _log_probs(generation) if config.log_probs else {}
+                if config.log_probs and not columns:
+                    without += 1
+                    if without == 1:
+                        logger.warning(
+                            "log_probs: the engine %r does not tell the log-probabilities of all tokens, or not of "
+                            "which; such rows have no columns log_probs and completion_ids",
+                            config.engine,
+                        )
                 shards.append(
                     {
                         "sample_id": f"{prefix}/{question['question_id']}/{sample}",
@@ -103,9 +116,18 @@ def _ask(engine, prompts, questions, config, shards, refuse) -> None:
                         "sample": sample,
                         "n_tokens": generation.n_tokens,
                         "finish_reason": generation.finish_reason,
+                        **columns,
                     }
                 )
                 bars.advance(task)
+    return without
+
+
+def _log_probs(generation: Generation) -> dict[str, str]:
+    """The two columns of what was sampled, where the engine tells both."""
+    if generation.log_probs is None or (generation.n_tokens and not generation.token_ids):
+        return {}
+    return row_columns(generation.token_ids[: len(generation.log_probs)], generation.log_probs)
 
 
 def _for_messages(config: CollectConfig, template: str | None) -> dict[str, Any]:

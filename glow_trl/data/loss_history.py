@@ -1,15 +1,17 @@
 """
-The losses that an SFT stage writes down in its folder `ledger`, with the columns of its samples: the format of the
-files, for those who write and who read them.
+The losses and weights that an SFT stage writes down in its folder `ledger`, with the columns of its samples: the
+format of the files, for those who write and who read them.
 
-`epoch-001.npy`, `epoch-002.npy`, ... hold the loss of every sample in each epoch, float32 arrays; `samples.jsonl` says
-which sample each position is, one row each.
+`epoch-001.npy`, `epoch-002.npy`, ... hold the loss of every sample in each epoch, `weights-001.npy`, ... its weight,
+float32 arrays; `token-weights-001.npz`, ... how the weights of tokens were distributed (see [`TokenWeights`]), where
+tokens were weighted; `samples.jsonl` says which sample each position is, one row each.
 """
 
-from collections.abc import Iterable, Mapping
+import zipfile
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,10 +42,71 @@ def write_epoch(folder: Path, epoch: int, losses: np.ndarray) -> None:
     np.save(folder / f"epoch-{epoch:03d}.npy", losses.astype(np.float32))
 
 
-def recorded_epochs(folder: Path) -> dict[int, Path]:
-    """The files of the epochs in a folder, by number and in order."""
-    numbers = ((path.stem.removeprefix("epoch-"), path) for path in folder.glob("epoch-*.npy"))
+def write_weights(folder: Path, epoch: int, weights: np.ndarray) -> None:
+    """
+    Write the weights of an epoch, counted from 1: shape `(samples,)`, before any normalization; where tokens were
+    weighted, the mean over the sample's target tokens. NaN where a sample was not visited.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / f"weights-{epoch:03d}.npy", weights.astype(np.float32))
+
+
+def write_token_weights(
+    folder: Path, epoch: int, boundaries: np.ndarray, counts: np.ndarray, sums: np.ndarray
+) -> None:
+    """Write how the weights of an epoch's tokens were distributed: the fields of [`TokenWeights`]."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"token-weights-{epoch:03d}.npz"
+    np.savez(path, boundaries=boundaries.astype(np.float64), counts=counts.astype(np.int64), sums=sums)
+
+
+class TokenWeights(NamedTuple):
+    """
+    How the weights of an epoch's target tokens were distributed, by label (negative, positive, unknown) and by
+    position (tenth of the sample's target tokens).
+
+    Args:
+        boundaries (`np.ndarray` of shape `(bins - 1,)`, float64):
+            Where one bin ends and the next begins, in ascending order.
+        counts (`np.ndarray` of shape `(3, 10, bins)`, int64):
+            Number of tokens by label, position and bin; a token whose weight is a boundary is in the bin below it.
+        sums (`np.ndarray` of shape `(3, 10)`, float64):
+            Sum of the weights.
+    """
+
+    boundaries: np.ndarray
+    counts: np.ndarray
+    sums: np.ndarray
+
+    @classmethod
+    def read(cls, path: Path) -> "TokenWeights":
+        with np.load(path, allow_pickle=False) as file:
+            return cls(*(file[name] for name in cls._fields))
+
+
+def recorded_epochs(folder: Path, name: str = "epoch-*.npy") -> dict[int, Path]:
+    """The files of the epochs in a folder, by number and in order: of losses, or of another `name`."""
+    head, tail = name.split("*")
+    numbers = ((path.name.removeprefix(head).removesuffix(tail), path) for path in folder.glob(name))
     return dict(sorted((int(number), path) for number, path in numbers if number.isdigit()))
+
+
+def _readable(paths: Mapping[int, Path], read: Callable[[Path], Any]) -> dict[int, Any]:
+    """What is in the files of the epochs, those aside that a killed run left unfinished."""
+    found = {}
+    for epoch, path in paths.items():
+        try:
+            found[epoch] = read(path)
+        except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
+            continue
+    return found
+
+
+def _read_array(path: Path) -> np.ndarray:
+    values = np.load(path, allow_pickle=False)
+    if values.ndim != 1 or not values.size:
+        raise ValueError(f"expected one number for each sample, found shape {values.shape}")
+    return values.astype(np.float64)
 
 
 @dataclass
@@ -61,6 +124,10 @@ class LossHistory:
             Ids of the samples; empty where they were not recorded.
         columns (`dict[str, list]`, *optional*):
             Further columns of the samples, `None` where a sample has no value.
+        weights (`dict[int, np.ndarray]`, *optional*):
+            By epoch the weight of every sample, float64, as [`write_weights`] takes it; older runs recorded none.
+        token_weights (`dict[int, TokenWeights]`, *optional*):
+            By epoch how the weights of tokens were distributed; empty where only samples were weighted.
     """
 
     epochs: list[int]
@@ -68,37 +135,36 @@ class LossHistory:
     is_correct: np.ndarray
     sample_ids: list[str] = field(default_factory=list)
     columns: dict[str, list[Any]] = field(default_factory=dict)
+    weights: dict[int, np.ndarray] = field(default_factory=dict)
+    token_weights: dict[int, TokenWeights] = field(default_factory=dict)
 
     @classmethod
     def read(cls, folder: Path) -> "LossHistory | None":
         """
-        Read what [`write_epoch`] and [`write_samples`] wrote: `None` if no epoch was recorded. Files that a killed run
+        Read what the functions of this module wrote: `None` if no epoch was recorded. Files that a killed run
         left unfinished are passed over.
         """
-        found = []
-        for epoch, path in recorded_epochs(folder).items():
-            try:
-                losses = np.load(path, allow_pickle=False)
-            except (OSError, ValueError, EOFError):
-                continue
-            if losses.ndim == 1 and losses.size:
-                found.append((epoch, losses.astype(np.float64)))
-        found = [(epoch, losses) for epoch, losses in found if losses.shape == found[0][1].shape]
+        found = _readable(recorded_epochs(folder), _read_array)
         if not found:
             return None
+        count = next(iter(found.values())).size
+        found = {epoch: losses for epoch, losses in found.items() if losses.size == count}
+        weights = _readable(recorded_epochs(folder, "weights-*.npy"), _read_array)
+        tokens = _readable(recorded_epochs(folder, "token-weights-*.npz"), TokenWeights.read)
         samples = folder / SAMPLES_FILE
         rows = [row for _, row in read_jsonl(samples, on_malformed=_ignore)] if samples.is_file() else []
-        count = found[0][1].size
         # With fewer or more rows, of a run under way or of other data, it is not known which is which sample
         ids = [str(row.get("sample_id")) for row in rows] if len(rows) == count else []
         rows = rows[:count]
         names = {name: None for row in rows for name in row if name not in ("sample_id", LABEL_COLUMN)}
         return cls(
-            epochs=[epoch for epoch, _ in found],
-            losses=np.stack([losses for _, losses in found]),
+            epochs=list(found),
+            losses=np.stack(list(found.values())),
             is_correct=_label_codes([row.get(LABEL_COLUMN) for row in rows], count),
             sample_ids=ids,
             columns={name: _padded([row.get(name) for row in rows], count) for name in names},
+            weights={epoch: values for epoch, values in weights.items() if values.size == count},
+            token_weights=tokens,
         )
 
     def __len__(self) -> int:

@@ -1,7 +1,6 @@
 """One benchmark of an evaluation: its questions, its files, and what they were made from."""
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import time
@@ -108,7 +107,7 @@ def job_fingerprints(config: EvalConfig, questions: list[dict[str, Any]], prompt
     source = {
         **config.model_identity(),
         "prompts": prompts,
-        "sampling": dataclasses.asdict(config.sampling),
+        "sampling": config.sampling.identity,
     }
     generation = _digest(source)
     gold = [[row["answer"], row["kind"], row.get("choices"), row.get("tolerance")] for row in questions]

@@ -99,7 +99,7 @@ def evaluate(
     summaries = {job.benchmark.name: _summarize(job, config) for job in jobs}
     results = {
         "model_name_or_path": config.model_name_or_path,
-        "sampling": jsonable(dataclasses.asdict(config.sampling)),
+        "sampling": jsonable(config.sampling.identity),
         "benchmarks": summaries,
         "domains": domain_averages(summaries),
         "seconds": state.seconds,

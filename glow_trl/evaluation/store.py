@@ -39,5 +39,7 @@ class SampleStore(AppendLog):
         Raises:
             OSError: the disk is full, or went away.
         """
-        self.append({"index": index, "sample": sample, **dataclasses.asdict(generation)})
+        row = dataclasses.asdict(generation)
+        del row["log_probs"]
+        self.append({"index": index, "sample": sample, **row})
         self.samples[index, sample] = generation

@@ -1,10 +1,11 @@
 """What every engine takes and gives back."""
 
+import dataclasses
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import UserError
 
@@ -38,6 +39,9 @@ class SamplingConfig:
         min_p (`float`, *optional*, defaults to `0.0`):
             Leave out tokens whose probability is below this share of the most probable one's. With a `top_p` below 1
             as well, transformers applies `top_p` first and vLLM `min_p`.
+        log_probs (`bool`, *optional*, defaults to `False`):
+            Whether to give the model's log-probability of every token with it, see [`Generation`]. What is drawn does
+            not depend on it.
 
     Raises:
         UserError: a value is out of its range.
@@ -51,6 +55,7 @@ class SamplingConfig:
     stop: tuple[str, ...] = ()
     top_k: int = 0
     min_p: float = 0.0
+    log_probs: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "stop", (self.stop,) if isinstance(self.stop, str) else tuple(self.stop or ()))
@@ -73,6 +78,11 @@ class SamplingConfig:
         """Whether samples follow the model's own distribution: temperature 1 over the whole vocabulary."""
         return self.temperature == 1 and self.top_p == 1 and self.top_k == 0 and self.min_p == 0
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The values that decide what is drawn."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "log_probs"}
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:
@@ -87,12 +97,17 @@ class Generation:
             How many tokens were sampled.
         finish_reason (`str`):
             `"stop"` if the model ended the completion itself or wrote a stop string, `"length"` if it was cut.
+        log_probs (`list[float]`, *optional*):
+            The model's log-probability of each of the first of `token_ids`, in nats: at temperature 1 and over the
+            whole vocabulary, however it was sampled. Of all of them, or, where the text ends before a stop string, of
+            those whose text does too. `None` if they were not asked for, or a server does not tell.
     """
 
     text: str
     token_ids: list[int]
     n_tokens: int
     finish_reason: Literal["stop", "length"]
+    log_probs: list[float] | None = None
 
 
 class Engine(ABC):
@@ -219,3 +234,13 @@ def cut_at_stop(text: str, stop: Sequence[str]) -> tuple[str, bool]:
     """`text` up to the first stop string in it, and whether there is one."""
     found = [position for position in (text.find(string) for string in stop) if position >= 0]
     return (text[: min(found)], True) if found else (text, False)
+
+
+def tokens_within(text: str, count: int, decode: Callable[[int], str]) -> int:
+    """
+    How many of a completion's first tokens go no further than `text`, which ends before a stop string. `decode(n)` is
+    the text of the first `n`, and `count` the number of all.
+    """
+    while not text.startswith(decode(count)):
+        count -= 1
+    return count

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import queue
 import threading
@@ -12,10 +13,22 @@ import httpx
 
 from ..errors import UserError
 from ..stages.config import as_mapping, one_line
-from .base import Generation, OnRefused, Prompt, SampleEngine, SamplingConfig, refuse, sample_seed
+from .base import (
+    Generation,
+    OnRefused,
+    Prompt,
+    SampleEngine,
+    SamplingConfig,
+    cut_at_stop,
+    refuse,
+    sample_seed,
+    tokens_within,
+)
 from .client import Client, RateLimit, Refused, error_message
 from .prompts import is_conversation
 
+
+logger = logging.getLogger(__name__)
 
 # So many prompts turned down before any was answered: it is not the prompts
 _HOPELESS = 8
@@ -33,6 +46,10 @@ class ServerEngine(SampleEngine):
 
     A model's reasoning that the server sends apart from its answer (`reasoning_content` or `reasoning`) is put back
     before it as `<think>` ... `</think>`, the way Qwen3 writes it.
+
+    Log-probabilities (`log_probs`) are asked for the way OpenAI's API has it, and counted where the server says which
+    tokens they belong to, as vLLM's and llama.cpp's do: the API itself has no token ids. vLLM's are the model's own,
+    unless it was started with another `--logprobs-mode`. A server that turns the question down is asked without it.
 
     Args:
         model_name_or_path (`str`):
@@ -97,6 +114,7 @@ class ServerEngine(SampleEngine):
         self._template_kwargs = as_mapping(chat_template_kwargs, "chat_template_kwargs")
         self._extra_body = as_mapping(extra_body, "extra_body")
         self._is_vllm = self._check(api_key_env)
+        self._gives_log_probs = True
 
     def stream_samples(
         self,
@@ -137,8 +155,8 @@ class ServerEngine(SampleEngine):
             for index, sample in wanted:
                 if index in refused:
                     continue
-                path, body = self._request(prompts[index], sampling, sample_seed(sampling.seed, index, sample))
-                outcome = await self._answer(client, path, body)
+                seed = sample_seed(sampling.seed, index, sample)
+                outcome = await self._answer(client, prompts[index], sampling, seed)
                 if isinstance(outcome, Generation):
                     answered = True
                 else:
@@ -161,17 +179,33 @@ class ServerEngine(SampleEngine):
         finally:
             await client.close()
 
-    async def _answer(self, client: Client, path: str, body: dict[str, Any]) -> Generation | Refused:
+    async def _answer(
+        self, client: Client, prompt: Prompt, sampling: SamplingConfig, seed: int
+    ) -> Generation | Refused:
+        path, body = self._request(prompt, sampling, seed)
         try:
-            try:
-                return self._generation(await client.post(path, body))
-            except Refused as error:
-                # Prompt and `max_tokens` together may be too long: then the model may write as much as there is room
-                if "max_tokens" not in body or "context length" not in str(error):
-                    raise
-                return self._generation(await client.post(path, await self._shortened(client, body, error)))
+            if sampling.log_probs and self._gives_log_probs:
+                try:
+                    return self._generation(await self._post(client, path, self._with_log_probs(body)), sampling.stop)
+                except (Refused, UserError) as error:
+                    answer = await self._post(client, path, body)
+                    # It was not the prompt
+                    if self._gives_log_probs:
+                        self._gives_log_probs = False
+                        logger.warning("%s turns log_probs down (%s): it is asked without", self.base_url, error)
+                    return self._generation(answer, sampling.stop)
+            return self._generation(await self._post(client, path, body), sampling.stop)
         except Refused as error:
             return error
+
+    async def _post(self, client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return await client.post(path, body)
+        except Refused as error:
+            # Prompt and `max_tokens` together may be too long: then the model may write as much as there is room
+            if "max_tokens" not in body or "context length" not in str(error):
+                raise
+            return await client.post(path, await self._shortened(client, body, error))
 
     async def _shortened(self, client: Client, body: dict[str, Any], error: Refused) -> dict[str, Any]:
         """The request with a `max_tokens` that there is room for."""
@@ -216,7 +250,15 @@ class ServerEngine(SampleEngine):
         path = "/chat/completions" if "messages" in body else "/completions"
         return path, {key: value for key, value in (body | self._extra_body).items() if value is not None}
 
-    def _generation(self, answer: dict[str, Any]) -> Generation:
+    def _with_log_probs(self, body: dict[str, Any]) -> dict[str, Any]:
+        # Of the token alone. Servers other than vLLM's may take 0 for none
+        fields: dict[str, Any] = {"logprobs": True if "messages" in body else 0 if self._is_vllm else 1}
+        if self._is_vllm:
+            # Stop strings are looked for in the tokens' texts
+            fields["return_tokens_as_token_ids"] = False
+        return fields | body
+
+    def _generation(self, answer: dict[str, Any], stop: Sequence[str]) -> Generation:
         choice = answer["choices"][0]
         if choice.get("finish_reason") == "content_filter":
             raise Refused("the server's content filter")
@@ -226,7 +268,11 @@ class ServerEngine(SampleEngine):
         n_tokens = (answer.get("usage") or {}).get("completion_tokens")
         if n_tokens is None:
             n_tokens = len(token_ids)
-        return Generation(text, token_ids, n_tokens, "length" if choice.get("finish_reason") == "length" else "stop")
+        log_probs = None
+        if choice.get("logprobs"):
+            token_ids, log_probs = _log_probs(choice["logprobs"], token_ids, stop)
+        is_cut = choice.get("finish_reason") == "length"
+        return Generation(text, token_ids, n_tokens, "length" if is_cut else "stop", log_probs)
 
     def _check(self, api_key_env: str) -> bool:
         """Whether it is vLLM's server; errors before anything is asked for in earnest."""
@@ -299,6 +345,26 @@ def check_url(base_url: object) -> None:
         raise UserError(f"base_url: {base_url!r} is not an address such as http://localhost:8000/v1")
     if "@" in base_url.split("://", 1)[1].split("/", 1)[0]:
         raise UserError("base_url holds a user or password: put the key in an environment variable (api_key_env)")
+
+
+def _log_probs(
+    given: Mapping[str, Any], token_ids: list[int], stop: Sequence[str]
+) -> tuple[list[int], list[float] | None]:
+    """
+    Token ids and log-probabilities of an answer's `logprobs`; `None` where these cannot be told to belong to those.
+    Chat has a list of tokens, completions a list for each of their values.
+    """
+    if given.get("content") is not None:
+        tokens = [entry.get("token") or "" for entry in given["content"]]
+        values = [entry.get("logprob") for entry in given["content"]]
+        token_ids = token_ids or [entry.get("id") for entry in given["content"]]
+    else:
+        tokens, values = given.get("tokens") or [], given.get("token_logprobs") or []
+    if not len(tokens) == len(values) == len(token_ids) or None in values or None in token_ids:
+        return token_ids if None not in token_ids else [], None
+    text, stopped = cut_at_stop("".join(tokens), stop)
+    within = tokens_within(text, len(tokens), lambda count: "".join(tokens[:count])) if stopped else len(tokens)
+    return token_ids, values[:within]
 
 
 def _message_text(message: Mapping[str, Any]) -> str:

@@ -20,7 +20,17 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from .base import Generation, OnRefused, Prompt, SampleEngine, SamplingConfig, cut_at_stop, refuse, sample_seed
+from .base import (
+    Generation,
+    OnRefused,
+    Prompt,
+    SampleEngine,
+    SamplingConfig,
+    cut_at_stop,
+    refuse,
+    sample_seed,
+    tokens_within,
+)
 from .loading import end_token_ids, load_model, load_tokenizer
 
 
@@ -155,17 +165,19 @@ class TransformersEngine(SampleEngine):
             pad_token_id=pad_id,
         )
         device = self.model.device
+        keeper = _LogProbs() if sampling.log_probs else None
         with torch.inference_mode():
             output = self.model.generate(
                 input_ids.to(device),
                 attention_mask=attention_mask.to(device),
                 generation_config=config,
-                logits_processor=_processors(sampling, pairs),
+                logits_processor=_processors(sampling, pairs, keeper),
                 stopping_criteria=StoppingCriteriaList(
                     [_StopStrings(self.tokenizer, sampling.stop, width)] if sampling.stop else []
                 ),
             )
-        generations = self._unpack(output[:, width:].cpu())
+            log_probs = None if keeper is None else keeper.of(output, output.shape[1] - width).tolist()
+        generations = self._unpack(output[:, width:].cpu(), log_probs)
         return [self._cut(generation, sampling.stop) for generation in generations]
 
     def _cut(self, generation: Generation, stop: Sequence[str]) -> Generation:
@@ -178,20 +190,27 @@ class TransformersEngine(SampleEngine):
         length = bisect.bisect_left(
             range(1, len(ids)), True, key=lambda count: cut_at_stop(self._decode(ids[:count]), stop)[1]
         )
-        return Generation(text, ids[: length + 1], length + 1, "stop")
+        ids = ids[: length + 1]
+        log_probs = generation.log_probs
+        if log_probs is not None:
+            log_probs = log_probs[: tokens_within(text, len(ids), lambda count: self._decode(ids[:count]))]
+        return Generation(text, ids, len(ids), "stop", log_probs)
 
     def _decode(self, ids: list[int]) -> str:
         return self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
-    def _unpack(self, completions: torch.Tensor) -> list[Generation]:
+    def _unpack(self, completions: torch.Tensor, log_probs: list[list[float]] | None) -> list[Generation]:
         ended = torch.isin(completions, torch.tensor(self._end_ids, dtype=completions.dtype))
         stopped = ended.any(dim=1)
         lengths = torch.where(stopped, ended.int().argmax(dim=1) + 1, completions.shape[1]).tolist()
         token_ids = [row[:length] for row, length in zip(completions.tolist(), lengths, strict=True)]
         texts = self.tokenizer.batch_decode(token_ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        kept: list[list[float] | None] = [None] * len(texts)
+        if log_probs is not None:
+            kept = [row[: len(ids)] for row, ids in zip(log_probs, token_ids, strict=True)]
         return [
-            Generation(text, ids, len(ids), "stop" if stop else "length")
-            for text, ids, stop in zip(texts, token_ids, stopped.tolist(), strict=True)
+            Generation(text, ids, len(ids), "stop" if stop else "length", row)
+            for text, ids, stop, row in zip(texts, token_ids, stopped.tolist(), kept, strict=True)
         ]
 
 
@@ -209,9 +228,42 @@ class _StopStrings(StoppingCriteria):
         return torch.tensor([cut_at_stop(text, self._stop)[1] for text in texts], device=input_ids.device)
 
 
-def _processors(sampling: SamplingConfig, pairs: list[tuple[int, int]]) -> LogitsProcessorList:
-    """What makes of a batch's logits the tokens to take next, in the order of `transformers`; nothing if greedily."""
-    processors = LogitsProcessorList()
+class _LogProbs(LogitsProcessor):
+    """
+    Keeps the log-probability of each token that is taken. It is the first of the processors: of a step's logits it
+    looks at the token that was taken when it is called for the next one.
+    """
+
+    def __init__(self):
+        self._logits: torch.Tensor | None = None
+        self._kept: list[torch.Tensor] = []
+
+    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+        self._keep(input_ids)
+        self._logits = scores
+        return scores
+
+    def of(self, output: torch.Tensor, steps: int) -> torch.Tensor:
+        """Those of the last tokens of `output`, of shape `(rows, steps)`, float32."""
+        # A check for the end that comes a step late takes the last step back
+        if len(self._kept) < steps:
+            self._keep(output)
+        return torch.stack(self._kept[:steps], dim=1)
+
+    def _keep(self, input_ids: torch.Tensor) -> None:
+        if self._logits is not None:
+            taken = self._logits.gather(1, input_ids[:, -1:]).squeeze(1)
+            self._kept.append(taken - self._logits.logsumexp(dim=1))
+
+
+def _processors(
+    sampling: SamplingConfig, pairs: list[tuple[int, int]], first: LogitsProcessor | None
+) -> LogitsProcessorList:
+    """
+    What makes of a batch's logits the tokens to take next, in the order of `transformers` and after the `first`, if
+    there is one; nothing else if greedily.
+    """
+    processors = LogitsProcessorList([] if first is None else [first])
     if sampling.temperature == 0:
         return processors
     if sampling.temperature != 1:

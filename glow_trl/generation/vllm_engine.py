@@ -8,7 +8,17 @@ from typing import Any
 
 from ..errors import MissingExtraError, UserError
 from ..stages.config import one_line
-from .base import Generation, OnRefused, Prompt, SampleEngine, SamplingConfig, cut_at_stop, refuse, sample_seed
+from .base import (
+    Generation,
+    OnRefused,
+    Prompt,
+    SampleEngine,
+    SamplingConfig,
+    cut_at_stop,
+    refuse,
+    sample_seed,
+    tokens_within,
+)
 from .loading import adapter_config, end_token_ids, load_tokenizer
 
 
@@ -93,6 +103,11 @@ class VLLMEngine(SampleEngine):
         on_refused: OnRefused | None = None,
     ) -> Iterator[tuple[int, int, Generation]]:
         engine = self._llm.llm_engine
+        mode = engine.model_config.logprobs_mode
+        if sampling.log_probs and mode != "raw_logprobs":
+            raise UserError(
+                f"engine_options: logprobs_mode is {mode!r}; log_probs are those of the model itself: leave it out"
+            )
         requests = self._requests(prompts, sampling, done, on_refused)
         pending: dict[str, tuple[int, int]] = {}
         try:
@@ -135,6 +150,9 @@ class VLLMEngine(SampleEngine):
                     stop_token_ids=self._end_ids,
                     # vLLM finds stop strings in its own text; ours is decoded at once at the end
                     detokenize=bool(sampling.stop),
+                    # That of the token alone, with no object for each
+                    logprobs=0 if sampling.log_probs else None,
+                    flat_logprobs=sampling.log_probs,
                     output_kind=vllm.sampling_params.RequestOutputKind.FINAL_ONLY,
                 )
                 yield f"{index}/{sample}", (index, sample), {"prompt_token_ids": ids}, params
@@ -149,8 +167,15 @@ class VLLMEngine(SampleEngine):
         if completion.finish_reason not in ("stop", "length"):
             raise RuntimeError(f"vLLM ended a completion with finish_reason={completion.finish_reason!r}")
         ids = list(completion.token_ids)
-        text = self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return Generation(cut_at_stop(text, stop)[0], ids, len(ids), completion.finish_reason)
+        text, stopped = cut_at_stop(self._decode(ids), stop)
+        log_probs = None
+        if completion.logprobs is not None:
+            within = tokens_within(text, len(ids), lambda count: self._decode(ids[:count])) if stopped else len(ids)
+            log_probs = completion.logprobs.logprobs[:within]
+        return Generation(text, ids, len(ids), completion.finish_reason, log_probs)
+
+    def _decode(self, ids: list[int]) -> str:
+        return self._tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False)
 
 
 def _defaults(model: str, options: dict[str, Any], trust_remote_code: bool) -> dict[str, Any]:

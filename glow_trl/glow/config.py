@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from trl import SFTConfig
 
 from ..errors import UserError
-from ..stages.config import setting
+from ..stages.config import as_mapping, setting
 from ..training.arguments import SealedArguments
 from ..weighting import Weighting
+from ..weighting.product import Product
 from .answers import NEGATIVE_ANSWER
 
 
@@ -36,11 +38,25 @@ class GLOWConfig(SealedArguments, SFTConfig):
             for it.
         glow_warmup_epochs (`int`, *optional*, defaults to `1`):
             Number of epochs in which every sample weighs 1. At least 1, since a gain needs a previous epoch.
-        weighting (`str`, *optional*, defaults to `"glow"`):
+        weighting (`str` or `list[str]`, *optional*, defaults to `"glow"`):
+            What weighs samples and tokens: a name, the dotted path of a function of your own, or a list of these,
+            whose product is taken.
+
             - `"glow"`: weights from the gain of each sample.
             - `"constant"`: a control. After the warm-up every sample has the weight that GLOW gives to a gain of
               zero, `clip(alpha / 2, min_weight, max_weight)`: the change of scale without the ranking.
             - `"uniform"`: every sample weighs 1.
+            - `"tail_sft"`, `"pear"`, `"dft"`, `"info_sft"`, `"iw_sft"`, `"iw_sft_token"`, `"unlikelihood"`: see
+              [`glow_trl.weighting.shipped`].
+        weighting_kwargs (`dict`, *optional*):
+            Parameters of the weighting: those of the function behind its first. With several weightings, for each
+            that takes some the mapping of its own: `{"tail_sft": {"gamma": 0.3}}`. `glow` and `constant` have the
+            settings that begin with `glow_` instead.
+        initial_loss (`str`, *optional*, defaults to `"measure"`):
+            Where the losses under the initial model come from, for a weighting that needs them:
+
+            - `"measure"`: one pass over the training set before the first step, kept in the checkpoints.
+            - `"log_probs"`: the means of the data's column `log_probs`, which must then be of the initial model.
         loss_reduction (`str`, *optional*, defaults to `"sample"`):
             - `"sample"`: the loss is the mean over samples of weight times the sample's mean token loss.
             - `"token"`: the loss is the sum over tokens of the weight of the token's sample times the token's loss,
@@ -65,10 +81,16 @@ class GLOWConfig(SealedArguments, SFTConfig):
         Weighting.normalization, "mean: divide weights by their mean over the step.", choices=["none", "mean"]
     )
     glow_warmup_epochs: int = setting(Weighting.warmup_epochs, "Number of epochs in which every sample weighs 1.")
-    weighting: str = setting(
-        Weighting.weighting,
-        "glow (by gain), constant (a control: the weight of a zero gain) or uniform (all 1).",
-        choices=["glow", "uniform", "constant"],
+    weighting: list[str] | str = setting(
+        [Weighting.weighting], "Name of a weighting, or dotted path of one of your own; several are multiplied."
+    )
+    weighting_kwargs: dict[str, Any] | str | None = setting(
+        None, "Parameters of the weighting; of several, a mapping of each one's own by its name."
+    )
+    initial_loss: str = setting(
+        "measure",
+        "Where initial losses come from: measure (a pass before the first step) or log_probs (the column).",
+        choices=["measure", "log_probs"],
     )
     loss_reduction: str = setting(
         "sample", "sample (mean over samples of their mean token loss) or token.", choices=["sample", "token"]
@@ -81,7 +103,10 @@ class GLOWConfig(SealedArguments, SFTConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        for name in ("glow_normalization", "weighting", "loss_reduction", "negative_answer"):
+        if isinstance(self.weighting, list) and len(self.weighting) == 1:
+            self.weighting = self.weighting[0]
+        self.weighting_kwargs = as_mapping(self.weighting_kwargs, "weighting_kwargs")
+        for name in ("glow_normalization", "initial_loss", "loss_reduction", "negative_answer"):
             choices = self.__dataclass_fields__[name].metadata["choices"]
             if getattr(self, name) not in choices:
                 raise UserError(f"{name}: expected one of {', '.join(choices)}, got {getattr(self, name)!r}")
@@ -102,11 +127,22 @@ class GLOWConfig(SealedArguments, SFTConfig):
                 f"glow_warmup_epochs must be at least 1, got {self.glow_warmup_epochs}: in the first epoch there is "
                 "no previous loss to gain on"
             )
-        if self.weighting != "uniform" and self.max_steps <= 0 and self.num_train_epochs <= self.glow_warmup_epochs:
+        product = self.product()
+        last_epoch = math.ceil(self.num_train_epochs) if self.max_steps <= 0 else math.inf
+        if self.weighting != "uniform" and not product.tells_apart(last_epoch):
             raise UserError(
                 f"weighting={self.weighting!r} never takes effect: num_train_epochs ({self.num_train_epochs}) is not "
                 f"more than glow_warmup_epochs ({self.glow_warmup_epochs}). Train for more epochs, or set "
                 "weighting='uniform'"
+            )
+        if self.initial_loss == "log_probs" and "initial" not in product.needs:
+            raise UserError(
+                f"initial_loss='log_probs' has no effect: weighting={self.weighting!r} reads no initial losses"
+            )
+        if product.signed and self.glow_normalization == "mean":
+            raise UserError(
+                f"glow_normalization='mean' has no meaning with weighting={self.weighting!r}, whose weights can be "
+                "negative: set glow_normalization='none'"
             )
         if not self.is_plain_sft:
             self._reject_unsupported_losses()
@@ -121,10 +157,22 @@ class GLOWConfig(SealedArguments, SFTConfig):
         """Whether the loss is exactly that of [`~trl.SFTTrainer`]."""
         return self.weighting == "uniform" and self.loss_reduction == "token"
 
+    @property
+    def reads_log_probs(self) -> bool:
+        """Whether the weighting reads the log-probabilities that come with the data."""
+        return self.initial_loss == "log_probs" or "ref_log_probs" in self.product().needs
+
+    def product(self) -> Product:
+        """The weightings, found by their names and tried out on made-up batches."""
+        names = [self.weighting] if isinstance(self.weighting, str) else self.weighting
+        rule = vars(Weighting.from_config(self))
+        return Product(names, as_mapping(self.weighting_kwargs, "weighting_kwargs"), rule)
+
     def _reject_unsupported_losses(self) -> None:
         plain = "or set weighting='uniform' and loss_reduction='token' for plain SFT"
         if self.loss_type != "nll":
-            raise UserError(f"loss_type={self.loss_type!r} has no GLOW form; set loss_type='nll', {plain}")
+            instead = "set loss_type='nll' and weighting='dft'" if self.loss_type == "dft" else "set loss_type='nll'"
+            raise UserError(f"loss_type={self.loss_type!r} has no GLOW form; {instead}, {plain}")
         if self.label_smoothing_factor:
             raise UserError(
                 f"label_smoothing_factor={self.label_smoothing_factor} needs the full logits; set it to 0, {plain}"

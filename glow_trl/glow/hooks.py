@@ -47,8 +47,11 @@ class LedgerCallback(TrainerCallback):
             trainer._normalizer.reset(args.gradient_accumulation_steps > 1)
         if trainer.resumed_from is None:
             trainer.ledger.reset()
+            trainer._weigher.begin_epoch()
+            if trainer.ledger.initial is not None:
+                trainer.write_initial_losses()
         else:
-            trainer.ledger.load(Path(trainer.resumed_from) / LEDGER_FILE)
+            trainer._weigher.load(trainer.ledger.load(Path(trainer.resumed_from) / LEDGER_FILE))
             if args.include_num_input_tokens_seen == "no":
                 trainer._total_train_tokens = state.num_input_tokens_seen
         self.epoch = int(state.epoch or 0)
@@ -57,7 +60,7 @@ class LedgerCallback(TrainerCallback):
         ended = trainer.resumed_from is not None and state.epoch == self.epoch
         if ended and not any(entry.get("glow/epoch") == self.epoch for entry in state.log_history):
             self._log_epoch(args)
-        if args.weighting != "uniform" and state.num_train_epochs <= args.glow_warmup_epochs:
+        if args.weighting != "uniform" and not trainer._weigher.product.tells_apart(state.num_train_epochs):
             logger.warning(
                 f"weighting={args.weighting!r} never takes effect: {state.max_steps} steps do not go beyond the first "
                 f"{args.glow_warmup_epochs} epoch(s), in which every sample weighs 1"
@@ -65,6 +68,8 @@ class LedgerCallback(TrainerCallback):
 
     def on_epoch_begin(self, args, state, control, **kwargs):
         self.epoch += 1
+        if self.trainer.ledger.epoch < self.epoch:
+            self.trainer._weigher.begin_epoch()
         self.trainer.ledger.begin_epoch(self.epoch)
 
     def on_step_end(self, args, state, control, **kwargs):
@@ -83,7 +88,8 @@ class LedgerCallback(TrainerCallback):
 
     def _log_epoch(self, args) -> None:
         if args.logging_strategy != IntervalStrategy.NO:
-            metrics = epoch_metrics(self.trainer.ledger, self.trainer._weighting, self.is_correct)
+            weigher = self.trainer._weigher
+            metrics = epoch_metrics(self.trainer.ledger, weigher.product, self.is_correct, weigher.token_weights)
             # In an entry of their own: `SFTTrainer.log` would put the means of the last steps in as well
             Trainer.log(self.trainer, metrics)
 
@@ -91,4 +97,5 @@ class LedgerCallback(TrainerCallback):
         """Merge the ledgers of the processes, unless that was done since the last step."""
         if self._synced_step != self.trainer.state.global_step:
             self.trainer.ledger.sync()
+            self.trainer._weigher.sync()
             self._synced_step = self.trainer.state.global_step

@@ -50,14 +50,14 @@ class MeanNormalizer:
                 "glow_normalization='none'"
             )
 
-    def weights(self, weights: torch.Tensor, visited: torch.Tensor) -> torch.Tensor:
+    def divisor(self, weights: torch.Tensor, visited: torch.Tensor) -> torch.Tensor | float:
         """
-        The weights to use in the loss of a micro-batch, from those of its samples, of shape `(n,)` and 0 for what does
-        not count, and a bool tensor of the same shape that says which samples count.
+        What to divide the loss of a micro-batch by, from the weights of its samples, of shape `(n,)` and 0 for what
+        does not count, and a bool tensor of the same shape that says which samples count.
         """
         totals = torch.stack([weights.sum(), visited.sum()])
         if not self.accumulated:
-            return weights / self._mean(totals)
+            return self._mean(totals)
         self._totals = self._totals + totals
         if self.accelerator.sync_gradients:
             mean = self._mean(self._totals)
@@ -65,8 +65,8 @@ class MeanNormalizer:
             if self._deepspeed_optimizer is not None:
                 optimizer, self._loss_scale = self._deepspeed_optimizer, self._deepspeed_optimizer.loss_scale
                 optimizer.loss_scale = self._loss_scale * mean.item()
-                weights = weights / mean
-        return weights
+                return mean
+        return 1.0
 
     def end_micro_batch(self, loss: torch.Tensor, parameters: Iterable[torch.nn.Parameter]) -> torch.Tensor:
         """

@@ -10,14 +10,16 @@ import torch
 from datasets import Dataset, DatasetDict, IterableDataset, IterableDatasetDict
 from trl import pack_dataset
 
+from ..data.log_probs import UNKNOWN
 from ..errors import UserError
+from .reference import REF_LOG_PROBS
 
 
 SAMPLE_ID = "sample_id"
 SAMPLE_ROW = "sample_row"
 NUM_TARGETS = "num_targets"
 # Columns of a data set with a value for each token of a sample
-BY_TOKEN = ("input_ids", "labels", "ref_log_probs")
+BY_TOKEN = ("input_ids", "labels", REF_LOG_PROBS)
 
 _FINGERPRINT_ROWS = 1000
 
@@ -109,7 +111,8 @@ def pack_samples(dataset: Dataset, max_length: int, strategy: str, **map_kwargs)
 
     map_kwargs = {"desc": "Packing train dataset", **map_kwargs}
     # Each sample's id stands at each of its tokens meanwhile, so that packing moves the ids along with the tokens
-    dataset = dataset.select_columns(["input_ids", "labels", SAMPLE_ID])
+    columns = [name for name in ("input_ids", "labels", REF_LOG_PROBS, SAMPLE_ID) if name in dataset.column_names]
+    dataset = dataset.select_columns(columns)
     dataset = dataset.map(repeat_ids, batched=True, remove_columns=SAMPLE_ID, **map_kwargs)
     dataset = pack_dataset(dataset, max_length, strategy, map_kwargs)
     return dataset.map(first_ids, batched=True, **map_kwargs)
@@ -123,12 +126,18 @@ class SampleIdCollator:
     - `sample_id` (`torch.Tensor` of shape `(n,)`, int64): ids of the samples of the batch, in order; several for a
       packed row.
     - `sample_row` (`torch.Tensor` of shape `(n,)`, int64): number of the example that each came in.
+
+    and, when the examples have them, `ref_log_probs` (`torch.Tensor` of the shape of `input_ids`, int32): the codes of
+    the tokens' log-probabilities, with that of an unknown one for padding.
     """
 
     collator: Callable[[list[dict[str, Any]]], dict[str, Any]]
 
     def __call__(self, examples: list[dict[str, Any]]) -> dict[str, Any]:
-        batch = self.collator([{k: v for k, v in example.items() if k != SAMPLE_ID} for example in examples])
+        ours = (SAMPLE_ID, REF_LOG_PROBS)
+        batch = self.collator([{k: v for k, v in example.items() if k not in ours} for example in examples])
+        if all(REF_LOG_PROBS in example for example in examples):
+            batch[REF_LOG_PROBS] = _padded([example[REF_LOG_PROBS] for example in examples], batch["input_ids"].shape)
         ids = [example.get(SAMPLE_ID) for example in examples]
         if all(type(row) is int for row in ids):
             batch[SAMPLE_ID], batch[SAMPLE_ROW] = torch.tensor(ids), torch.arange(len(ids))
@@ -139,6 +148,16 @@ class SampleIdCollator:
             batch[SAMPLE_ID] = torch.from_numpy(np.concatenate(packed))
             batch[SAMPLE_ROW] = torch.from_numpy(np.repeat(np.arange(len(packed)), [len(row) for row in packed]))
         return batch
+
+
+def _padded(codes: list[Any], shape: torch.Size) -> torch.Tensor:
+    """Codes of the examples' tokens in the shape of a batch: a row each, or all in one row; padding on the right."""
+    padded = torch.full(shape, UNKNOWN, dtype=torch.int32)
+    rows = [torch.as_tensor(np.asarray(row, dtype=np.int32)) for row in codes]
+    rows = rows if shape[0] == len(rows) else [torch.cat(rows)]
+    for target, row in zip(padded, rows, strict=True):
+        target[: len(row)] = row
+    return padded
 
 
 def sum_by_sample(values: torch.Tensor, num_samples: int, seq_idx: torch.Tensor | None = None) -> torch.Tensor:

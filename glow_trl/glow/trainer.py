@@ -13,7 +13,6 @@ from ..errors import UserError
 from ..training.checkpoints import LEDGER_FILE
 from ..training.resume import ResumableTrainer
 from ..training.sampling import SeededByEpoch, order_by_epoch
-from ..weighting import Weighting
 from .answers import NegativeAnswers, limit_negatives
 from .checks import reject_unsupported
 from .config import GLOWConfig
@@ -21,6 +20,7 @@ from .hooks import LedgerCallback, OutputKeeper
 from .ledger import LossLedger
 from .metrics import WeightMetrics
 from .normalization import MeanNormalizer
+from .reference import REF_LOG_PROBS, align_log_probs, initial_losses
 from .samples import (
     NUM_TARGETS,
     SAMPLE_ID,
@@ -34,6 +34,13 @@ from .samples import (
     sum_by_sample,
     truncate_samples,
 )
+from .token_weights import TokenWeights
+from .weigher import Weigher
+
+
+STEP_WEIGHTS = "step_weights"
+# What batches hold beside the inputs of the model
+_ABOUT_SAMPLES = (SAMPLE_ID, SAMPLE_ROW, NUM_TARGETS, STEP_WEIGHTS, REF_LOG_PROBS)
 
 
 class GLOWTrainer(ResumableTrainer, SFTTrainer):
@@ -89,7 +96,9 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
             raise UserError("train_dataset is required")
         if kwargs.get("compute_loss_func") is not None:
             raise UserError("compute_loss_func would replace the GLOW loss; use trl.SFTTrainer for a loss of your own")
+        product = args.product()
         train_dataset = self._numbered_dataset = add_sample_ids(train_dataset)
+        self._initial_losses: tuple[torch.Tensor, torch.Tensor] | None = None
         is_correct = None
         if "is_correct" in train_dataset.column_names:
             is_correct = torch.tensor([bool(label) for label in train_dataset["is_correct"]])
@@ -101,11 +110,13 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
         self._numbered_dataset = None
         reject_unsupported(self)
         self._set_signature_columns_if_needed()
-        self._signature_columns: list[str] = [*self._signature_columns, SAMPLE_ID]
+        self._signature_columns: list[str] = [*self._signature_columns, SAMPLE_ID, REF_LOG_PROBS]
         self.data_collator: Callable = SampleIdCollator(self.data_collator)
-        self.ledger = LossLedger(num_samples, self.args.device, fingerprint(self.train_dataset))
-        self._weighting = Weighting.from_config(args)
-        self._weight_metrics = WeightMetrics(self._weighting)
+        self.ledger = LossLedger(
+            num_samples, self.args.device, fingerprint(self.train_dataset), keep_initial="initial" in product.needs
+        )
+        self._weigher = Weigher(self, product, is_correct)
+        self._weight_metrics = WeightMetrics(product)
         self._normalizer = None
         if not args.is_plain_sft:
             # Keeps `Trainer` from scaling for gradient accumulation: `compute_loss` does, for any model
@@ -126,19 +137,16 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
         if packing and args.max_length is None:
             raise UserError("packing=True needs max_length, the length of a packed row")
         unpacked_args, as_sft = copy.copy(args), args.is_plain_sft
-        limited = args.negative_answer != "keep"
-        if packing and as_sft or limited:
+        limited, aligned = args.negative_answer != "keep", args.reads_log_probs
+        if packing and as_sft or limited or aligned:
             # `SFTTrainer` leaves truncation to packing, which keeps rows that are then without a target
             unpacked_args.max_length = None
         prepared = super()._prepare_dataset(
             dataset, processing_class, unpacked_args, False, formatting_func, dataset_name
         )
-        if limited:
-            tokenizer = getattr(processing_class, "tokenizer", processing_class)
-            with args.main_process_first(desc="leaving out answers"):
-                prepared, self.negative_answers = limit_negatives(
-                    prepared, args.negative_answer, tokenizer, args.dataset_num_proc
-                )
+        if limited or aligned:
+            with args.main_process_first(desc="aligning with the texts"):
+                prepared = self._align(prepared, getattr(processing_class, "tokenizer", processing_class), args)
                 if args.max_length is not None and not (packing and as_sft):
                     prepared = truncate_samples(
                         prepared, args.max_length, args.truncation_mode, num_proc=args.dataset_num_proc
@@ -146,6 +154,9 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
         if not as_sft or limited:
             prepared = drop_samples_without_target(prepared)
         check_samples_left(prepared, dataset, args.max_length, "training set")
+        if args.initial_loss == "log_probs":
+            losses = torch.from_numpy(initial_losses(prepared))
+            self._initial_losses = torch.tensor(prepared[SAMPLE_ID]), losses
         if packing:
             with args.main_process_first(desc="packing"):
                 prepared = pack_samples(
@@ -154,6 +165,21 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
             if args.shuffle_dataset:
                 prepared = prepared.shuffle(seed=args.seed)
         return prepared
+
+    def _align(self, dataset: Dataset, tokenizer, args: GLOWConfig) -> Dataset:
+        """Put log-probabilities beside the tokens of a data set, and leave out what is not to be learned."""
+        if args.reads_log_probs:
+            dataset = align_log_probs(dataset, tokenizer)
+        if args.negative_answer != "keep":
+            dataset, self.negative_answers = limit_negatives(
+                dataset, args.negative_answer, tokenizer, args.dataset_num_proc
+            )
+        return dataset
+
+    @property
+    def token_weights(self) -> TokenWeights | None:
+        """How the weights of this epoch's tokens are distributed; `None` where tokens have no weights of their own."""
+        return self._weigher.token_weights
 
     def get_train_dataloader(self):
         dataloader = super().get_train_dataloader()
@@ -168,6 +194,8 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
             return super()._get_num_items_in_batch(batch_samples, device)
         for batch in batch_samples:
             batch[NUM_TARGETS] = self._count_targets(batch)
+        if self._weigher.product.of("step") and len(batch_samples) > 1:
+            self._weigh_step(batch_samples)
         count = sum(self._share_of_divisor(batch[NUM_TARGETS]).sum() for batch in batch_samples).to(device)
         if self.args.world_size > 1:
             count = self.accelerator.gather(count).sum()
@@ -199,10 +227,56 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
         """What each sample adds to the divisor of the loss: its target tokens, or one if it has any."""
         return num_targets if self.args.loss_reduction == "token" else num_targets.clamp(max=1)
 
+    @torch.no_grad()
+    def _weigh_step(self, batch_samples: list[dict[str, torch.Tensor]]) -> None:
+        """
+        Add to each micro-batch of a step the weights that come of comparing the samples of all of them, by a forward
+        pass of each with the random numbers that it will have in the step.
+        """
+        device, known = self.args.device, []
+        with torch.random.fork_rng([] if device.type == "cpu" else [device], device_type=device.type):
+            for batch in batch_samples:
+                inputs = self._prepare_inputs(dict(batch))
+                ids, num_targets = self._samples_of(inputs)
+                losses = self._forward_losses(inputs, num_targets)
+                known.append((self._weigher.samples(ids, losses, num_targets), ids))
+        weights = self._weigher.of_step(*zip(*known, strict=True))
+        for batch, of_step in zip(batch_samples, weights, strict=True):
+            batch[STEP_WEIGHTS] = of_step
+
+    @torch.no_grad()
+    def write_initial_losses(self) -> None:
+        """Write the loss of every training sample under the initial model, which is the model now, into the ledger."""
+        if self._initial_losses is not None:
+            ids, losses = (values.to(self.args.device) for values in self._initial_losses)
+            self.ledger.record_initial(ids, losses)
+            return
+        self.model_wrapped.eval()
+        for batch in self.get_test_dataloader(self.train_dataset):
+            inputs = self._prepare_inputs(batch)
+            ids, num_targets = self._samples_of({**inputs, NUM_TARGETS: self._count_targets(inputs)})
+            self.ledger.record_initial(ids, self._forward_losses(inputs, num_targets))
+        self.model_wrapped.train()
+        self.ledger.sync()
+
+    def _samples_of(self, inputs: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids of the samples of a batch, -1 for one without target, and numbers of their targets."""
+        num_targets = inputs[NUM_TARGETS]
+        return inputs[SAMPLE_ID].where(num_targets > 0, -1), num_targets
+
+    def _forward_losses(self, inputs: dict[str, torch.Tensor], num_targets: torch.Tensor) -> torch.Tensor:
+        """Mean token loss of each sample of a batch."""
+        inputs = {name: value for name, value in inputs.items() if name not in _ABOUT_SAMPLES}
+        with self.compute_loss_context_manager():
+            outputs = self.model_wrapped(**inputs, use_cache=False, fused_lm_head=True)
+        sums = -sum_by_sample(outputs.log_probs, len(num_targets), inputs.get("seq_idx"))
+        return sums / num_targets.clamp(min=1)
+
     def compute_loss(self, model, inputs, return_outputs=False, num_items_in_batch=None):
         sample_ids = inputs.pop(SAMPLE_ID, None)
         inputs.pop(SAMPLE_ROW, None)
         num_targets = inputs.pop(NUM_TARGETS, None)
+        of_step, reference = inputs.pop(STEP_WEIGHTS, None), inputs.pop(REF_LOG_PROBS, None)
         forward, as_sft = OutputKeeper(model), self.args.is_plain_sft
         result = super().compute_loss(forward, inputs, return_outputs, num_items_in_batch)
         if self.model.training:
@@ -212,33 +286,47 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
                 num_targets = self._count_targets({**inputs, SAMPLE_ID: sample_ids})
             # Of plain SFT too, for the ledger
             with torch.set_grad_enabled(torch.is_grad_enabled() and not as_sft):
-                loss = self._weighted_loss(forward.outputs, inputs, sample_ids, num_targets, num_items_in_batch)
+                known = {**inputs, SAMPLE_ID: sample_ids, NUM_TARGETS: num_targets, REF_LOG_PROBS: reference}
+                loss = self._weighted_loss(forward.outputs, known, of_step, num_items_in_batch)
         elif not as_sft:
             loss = self._evaluation_loss(forward.outputs, inputs)
         if as_sft:
             return result
         return (loss, result[1]) if return_outputs else loss
 
-    def _weighted_loss(self, outputs, inputs, sample_ids, num_targets, num_items_in_batch) -> torch.Tensor:
-        loss_sums = -sum_by_sample(outputs.log_probs, len(sample_ids), inputs.get("seq_idx"))
+    def _weighted_loss(self, outputs, inputs, of_step, num_items_in_batch) -> torch.Tensor:
+        ids, num_targets = self._samples_of(inputs)
+        visited = num_targets > 0
+        seq_idx = inputs.get("seq_idx")
+        loss_sums = -sum_by_sample(outputs.log_probs, len(ids), seq_idx)
         losses = loss_sums / num_targets.clamp(min=1)
 
-        visited = num_targets > 0
-        ids = sample_ids.where(visited, -1)
         current = losses.detach()
-        gains = self.ledger.previous_loss(ids) - current
-        weights = self._weighting.weights(gains, self.ledger.epoch)
-        self.ledger.record(ids, current)
-        self._weight_metrics.update(weights, gains, current, visited)
+        samples = self._weigher.samples(ids, current, num_targets)
+        found = self._weigher.weigh(outputs, inputs, samples, ids, of_step)
+        self.ledger.record(ids, current, found.mean)
+        self._weight_metrics.update(found.mean, samples.gain, current, visited, found.at_bounds, found.usable)
 
+        weights, mean = found.samples, found.mean
         if self._normalizer is not None or self.accelerator.num_processes > 1:
             # Elsewhere a sample is left out only if its loss is 0
-            weights = weights * visited
-        if self._normalizer is not None:
-            weights = self._normalizer.weights(weights, visited)
+            weights, mean = weights * visited, mean * visited
+        by_token = self.args.loss_reduction == "token"
+        if found.tokens is None:
+            loss = weights.dot(loss_sums if by_token else losses)
+        else:
+            token_losses = found.token_losses(outputs.log_probs)
+            if by_token:
+                # In the order of `SFTTrainer`
+                loss = (token_losses * weights[found.sample]).sum()
+            else:
+                sums = sum_by_sample(token_losses, len(ids), seq_idx)
+                loss = weights.dot(sums / num_targets.clamp(min=1))
         if num_items_in_batch is None:
             num_items_in_batch = self._share_of_divisor(num_targets).sum().clamp(min=1)
-        loss = weights.dot(loss_sums if self.args.loss_reduction == "token" else losses) / num_items_in_batch
+        loss = loss / num_items_in_batch
+        if self._normalizer is not None:
+            loss = loss / self._normalizer.divisor(mean, visited)
         if self.accelerator.num_processes > 1:
             # DDP averages the gradients of the processes, while the divisor counts the samples of all of them
             loss = loss * self.accelerator.num_processes
@@ -267,7 +355,7 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
             # Before `trainer_state.json`, with which a checkpoint is complete, and before an older one is removed
             checkpoint = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
             checkpoint.mkdir(parents=True, exist_ok=True)
-            self.ledger.save(checkpoint / LEDGER_FILE)
+            self.ledger.save(checkpoint / LEDGER_FILE, self._weigher.state())
         if self.args.include_num_input_tokens_seen == "no":
             # TRL counts the tokens that it logs, and forgets how many
             self.state.num_input_tokens_seen = self._total_train_tokens

@@ -73,7 +73,7 @@ def find_mistakes(problem: str, completion: str) -> list[tuple[str, str]]:
     The mistakes of a solution, in order: the name of the pattern, and the line that shows it. The question must be one
     of the quickstart's; any other is a `ValueError`.
     """
-    first, value, links, asked = _read(problem)
+    first, value, links, asked = read_chain(problem)
     found: list[tuple[str, str]] = []
     values = [value]
     lines = list(_LINE.finditer(completion))
@@ -113,7 +113,7 @@ def _explain(now: Situation, written: Written) -> str | None:
     return RANDOM_SLIP
 
 
-def _read(problem: str) -> tuple[str, int, dict[str, tuple[str, int, bool]], str]:
+def read_chain(problem: str) -> tuple[str, int, dict[str, tuple[str, int, bool]], str]:
     """The given letter and its value, the links by letter, and the letter that is asked for."""
     given = asked = None
     links: dict[str, tuple[str, int, bool]] = {}

@@ -7,7 +7,7 @@ second one can undo it. Only a verifier knows which of the solutions are right.
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from .task import MODULUS, Question, Written, compute, final_answer
@@ -129,15 +129,8 @@ class Teacher:
             mistakes.append(OVERRUNS_QUESTION)
         lines: list[str] = []
         values = [question.first_value]
-        for index, step in enumerate(question.steps[:length]):
-            now = Situation(
-                left=values[-1],
-                operator=step.operator,
-                operand=step.operand,
-                worded=step.worded,
-                earlier=values[-2] if index else None,
-                previous_operator=question.steps[index - 1].operator if index else None,
-            )
+        for index in range(length):
+            now = _situation(question, values)
             written, mistake = now.right, None
             if len(mistakes) < self.max_mistakes:
                 written, mistake = self._work(now, probability, rng)
@@ -146,6 +139,48 @@ class Teacher:
             lines.append(written.line(question.letter(index + 1)))
             values.append(written.result)
         return Attempt("".join(lines) + final_answer(values[-1]), tuple(mistakes))
+
+    def alternatives(self, question: Question, lines: Sequence[str]) -> Iterator[dict[str, float]]:
+        """
+        For each line of a solution, the answer at its end too: all that the teacher could have written there after the
+        lines before it, with the exact probabilities.
+        """
+        probability = self.habit_probability(question)
+        overruns = probability / 4 if len(question.steps) > question.asked + 1 else 0.0
+        # What the text does not tell, how far it will go and how many mistakes it has: how likely that is
+        hidden = {(question.asked, 0): 1 - overruns, (len(question.steps), 1): overruns}
+        values = [question.first_value]
+        for number, line in enumerate(lines, start=1):
+            found: dict[str, dict[tuple[int, int], float]] = {}
+            results: dict[str, int] = {}
+            for (length, mistakes), weight in hidden.items():
+                ways = [(final_answer(values[-1]), values[-1], 0, 1.0)]
+                if number <= length:
+                    steps = self._ways(_situation(question, values), probability, mistakes < self.max_mistakes)
+                    letter = question.letter(number)
+                    ways = [(written.line(letter), written.result, added, share) for written, added, share in steps]
+                for text, result, added, share in ways:
+                    results[text] = result
+                    states, state = found.setdefault(text, {}), (length, mistakes + added)
+                    states[state] = states.get(state, 0.0) + weight * share
+            yield {text: sum(states.values()) for text, states in found.items()}
+            total = sum(found[line].values())
+            hidden = {state: weight / total for state, weight in found[line].items()}
+            values.append(results[line])
+
+    def _ways(self, now: Situation, probability: float, able: bool) -> Iterator[tuple[Written, int, float]]:
+        """All that [`_work`] can return: the step, 1 if it is a mistake, and how likely it is."""
+        rest = 1.0
+        if able:
+            for habit in STEP_HABITS:
+                if (written := habit(now)) is not None:
+                    yield written, 1, rest * probability
+                    rest *= 1 - probability
+            for slip in (1, -1):
+                result = (now.right.result + slip) % MODULUS
+                yield replace(now.right, result=result), 1, rest * self.slip_rate / 2
+            rest *= 1 - self.slip_rate
+        yield now.right, 0, rest
 
     def _work(self, now: Situation, probability: float, rng: random.Random) -> tuple[Written, str | None]:
         for habit in STEP_HABITS:
@@ -156,3 +191,17 @@ class Teacher:
             result = (now.right.result + rng.choice((1, -1))) % MODULUS
             return replace(now.right, result=result), RANDOM_SLIP
         return now.right, None
+
+
+def _situation(question: Question, values: Sequence[int]) -> Situation:
+    """The step after those that have given `values`, the given one first."""
+    index = len(values) - 1
+    step = question.steps[index]
+    return Situation(
+        left=values[-1],
+        operator=step.operator,
+        operand=step.operand,
+        worded=step.worded,
+        earlier=values[-2] if index else None,
+        previous_operator=question.steps[index - 1].operator if index else None,
+    )

@@ -25,7 +25,17 @@ _FILES = (
     *("*.safetensors", "*.safetensors.index.json", "pytorch_model*", "adapter_model*", "adapter_config.json"),
     *("config.json", "generation_config.json", "tokenizer*", "special_tokens_map.json", "added_tokens.json"),
     *("vocab.json", "vocab.txt", "merges.txt", "*.jinja", "epoch-*.npy", "samples.jsonl", "samples*.parquet"),
-    *("dynamics.json", "never_improved.jsonl", "vllm_server.log", "results.json", "state.json"),
+    *(
+        "weights-*.npy",
+        "token-weights-*.npz",
+        "losses.jsonl",
+        "losses.work.jsonl",
+        "dynamics.json",
+        "never_improved.jsonl",
+        "vllm_server.log",
+        "results.json",
+        "state.json",
+    ),
     *("generations_*.jsonl", "entropy_*.jsonl", "*.samples.jsonl", "*.entropy_samples.jsonl"),
 )
 _FOLDERS = (

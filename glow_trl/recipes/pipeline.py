@@ -149,23 +149,38 @@ class Pipeline:
         What the run does, in order. Raises `UserError` where stage 2 of an arm would ask otherwise than stage 1
         taught.
         """
-        data = (stage for stage in DATA_STAGES if stage in self.recipe.stages)
         training = self._model_training
         seed = {} if self.seed is None else {"seed": self.seed}
         steps = [] if training is None else [Step(_MODEL_TRAINING, "sft", training | seed)]
-        steps += [Step(stage, stage, self._settings(stage, self.output_dir / stage)) for stage in data]
-        return [*steps, *(step for arm in self.arms for step in self._arm_steps(arm))]
+        arms = [step for arm in self.arms for step in self._arm_steps(arm)]
+        for stage in DATA_STAGES:
+            folder = self.output_dir / stage
+            if stage in self.recipe.stages and (stage != "loss" or any(_reads(step, folder) for step in arms)):
+                steps.append(Step(stage, stage, self._settings(stage, folder, replaced=self._measured_model(stage))))
+        return [*steps, *arms]
+
+    @property
+    def _initial_model(self) -> str | None:
+        """The model that stage 1 begins with, where it is not the one that its file names."""
+        if not self.built_model:
+            return self.model_name_or_path
+        name = BUILT_MODEL if self._model_training is None else TRAINED_MODEL
+        return str(self.output_dir / PREPARE_DIR / name)
+
+    def _measured_model(self, stage: str) -> dict[str, Any]:
+        """The initial model for the stage that measures it: whose file names the same model as that of stage 1."""
+        named = [self.recipe.settings(name, self.output_dir, self.built_model) for name in (stage, "sft")]
+        models = {settings.get("model_name_or_path") for settings in named}
+        if stage != "loss" or len(models) > 1 or self._initial_model is None:
+            return {}
+        return {"model_name_or_path": self._initial_model}
 
     @property
     def _model_training(self) -> dict[str, Any] | None:
         return self.recipe.model_training(self.output_dir) if self.built_model else None
 
     def _arm_steps(self, arm: str) -> Iterator[Step]:
-        initial = self.model_name_or_path
-        if self.built_model:
-            name = BUILT_MODEL if self._model_training is None else TRAINED_MODEL
-            initial = str(self.output_dir / PREPARE_DIR / name)
-        model = {} if initial is None else {"model_name_or_path": initial}
+        model = {} if self._initial_model is None else {"model_name_or_path": self._initial_model}
         taught: dict[str, Any] | None = None
         for stage in TRAINING_STAGES:
             if stage not in self.recipe.stages:
@@ -195,7 +210,9 @@ class Pipeline:
         if self.seed is not None and "seed" in known_settings(stage):
             settings["seed"] = self.seed
         settings |= replaced or {}
-        settings = settings if arm is None else replace(settings, self.recipe.arm_settings(arm, stage))
+        settings = (
+            settings if arm is None else replace(settings, self.recipe.arm_settings(arm, stage, self.output_dir))
+        )
         return replace(settings, self.overrides.get(stage, {})) | {"output_dir": str(folder)}
 
     def _types(self, stage: str) -> tuple[type, ...]:
@@ -259,3 +276,9 @@ class Pipeline:
 
     def _say(self, title: str, number: int, total: int) -> None:
         print(visible(f"[{number}/{total}] {title}"), file=sys.stderr, flush=True)
+
+
+def _reads(step: Step, folder: Path) -> bool:
+    """Whether a stage is trained on files of a folder."""
+    names = step.settings.get("dataset_name") or []
+    return any(Path(name).is_relative_to(folder) for name in ([names] if isinstance(names, str) else names))

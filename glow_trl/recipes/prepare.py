@@ -5,7 +5,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
-from ..data import read_jsonl
+from ..data import read_jsonl, write_jsonl
 from ..data.config import RowsConfig
 from ..quickstart import VOCABULARY, QuickstartConfig, write_data
 from ..stages.config import Settings
@@ -59,7 +59,20 @@ def prepare(recipe: Recipe, output_dir: Path, built_model: bool, seed: int | Non
                 folder / BUILT_MODEL,
                 None if data is None else VOCABULARY,
             )
+            # Pieces that byte-pair encoding makes of a line may be others within a text
+            if data is not None and model.tokenizer == "word":
+                _add_log_probs(data, folder / "data" / "trajectories.jsonl", folder / BUILT_MODEL)
         run.complete(rows=counts)
+
+
+def _add_log_probs(data: QuickstartConfig, path: Path, model: Path) -> None:
+    """Write the teacher's log-probabilities beside its trajectories, by the tokens of the model."""
+    from transformers import AutoTokenizer
+
+    from ..quickstart.log_probs import with_log_probs
+
+    rows = [row for _, row in read_jsonl(path)]
+    write_jsonl(path, with_log_probs(rows, data.teacher(), AutoTokenizer.from_pretrained(model)))
 
 
 def _rows(recipe: Recipe, output_dir: Path) -> RowsConfig:

@@ -44,6 +44,7 @@ class Recipe:
         file ([`~glow_trl.stages.recipe_file.RecipeFile`]): the content of `recipe.yaml`.
         stages (`list[str]`): the stages that the recipe, or its base, has a file for, in the order in which they run.
         arms (`dict[str, dict]`): for each arm what it changes.
+        compared (`list[str]`): the arms that `--compare` trains.
 
     Raises:
         UserError: the folder is missing, `recipe.yaml` is malformed, or an arm cannot be named so.
@@ -74,6 +75,10 @@ class Recipe:
             _check_mapping(settings, f"{where}: arms: {arm}")
             for stage in TRAINING_STAGES[1:]:
                 _check_mapping(settings.get(stage, {}), f"{where}: arms: {arm}: {stage}")
+        self.compared = self.file.compare or list(self.arms)
+        for arm in self.compared:
+            if arm not in self.arms:
+                raise UserError(f"{where}: compare: there is no arm {arm!r}{nearest(str(arm), self.arms)}")
 
     def path(self, stage: str) -> Path:
         """The file of a stage; it may be a base's alone."""
@@ -115,9 +120,14 @@ class Recipe:
         files = {"model_name_or_path": str(folder / BUILT_MODEL), "output_dir": str(folder / TRAINED_MODEL)}
         return replace(self.settings("sft", output_dir, built_model=True), self.file.built_model_training) | files
 
-    def arm_settings(self, arm: str, stage: str) -> dict[str, Any]:
-        """What an arm changes in a stage: `grpo` in it is for that stage, all else for SFT."""
+    def arm_settings(self, arm: str, stage: str, output_dir: Path | None = None) -> dict[str, Any]:
+        """
+        What an arm changes in a stage: `grpo` in it is for that stage, all else for SFT. In a run its `output_dir`
+        takes the place of `outputs/NAME` here, too.
+        """
         changes = self.arms[arm]
+        if output_dir is not None:
+            changes = rebase(changes, f"outputs/{self.name}", str(output_dir))
         if stage == TRAINING_STAGES[0]:
             return {key: value for key, value in changes.items() if key not in TRAINING_STAGES[1:]}
         return dict(changes.get(stage, {})) if stage in TRAINING_STAGES else {}

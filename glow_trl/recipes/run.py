@@ -39,7 +39,7 @@ class RunConfig:
         arms (`list[str]`, *optional*):
             Arms of the recipe to train; by default its first.
         compare (`bool`, *optional*, defaults to `False`):
-            Whether to train all of its arms.
+            Whether to train all of its arms, or those that the recipe says are to be compared.
         model_name_or_path (`str`, *optional*):
             Model to start from, in place of the recipe's.
         accelerate_config (`str`, *optional*):
@@ -79,7 +79,8 @@ class RunConfig:
                 close = nearest(arm, recipe.arms) or f"; there are {', '.join(recipe.arms)}"
                 raise UserError(f"--arms: {recipe.folder} has no arm {arm!r}{close}")
         if self.compare:
-            return list(recipe.arms)
+            chosen = [*recipe.compared, *self.arms]
+            return [arm for arm in recipe.arms if arm in chosen]
         return [arm for arm in recipe.arms if arm in self.arms] or list(recipe.arms)[:1]
 
 

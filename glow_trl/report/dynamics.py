@@ -1,14 +1,14 @@
 """What the ledger says about training: losses by label and column, gains, weights, and the data map."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from ..analysis.data_map import DEFINITION, DataMap, data_map
 from ..analysis.groups import UNKNOWN, epoch_table, groups_of, telling_columns
-from ..analysis.weights import weights_of
+from ..analysis.weights import RunWeighting, sample_weights, token_shares, token_table, weight_shares
 from ..data.loss_history import LABEL_COLUMN, LABELS, LossHistory
-from ..weighting import Weighting
 from .run_data import ArmData
 
 
@@ -16,53 +16,104 @@ OUTCOMES = LABELS
 _MOST_VALUES = 12
 
 
-def weighting_of(arm: ArmData) -> Weighting | None:
-    """The GLOW settings of an arm's SFT stage; `None` if it was not weighted by gain."""
+def weighting_of(arm: ArmData) -> RunWeighting | None:
+    """How an arm's SFT stage weighted its samples; `None` if that is not recorded."""
     stage = arm.stages.get("sft")
     if stage is None or not stage.run.get("config"):
         return None
-    weighting = Weighting.from_config(stage.run["config"])
-    return weighting if weighting.weighting == "glow" else None
+    return RunWeighting.from_config(stage.run["config"])
 
 
-def weighted_epochs(arm: ArmData, weighting: Weighting) -> list[tuple[int, np.ndarray]]:
-    """Number and gains of each epoch in which samples were weighted."""
+def weighted_epochs(arm: ArmData, weighting: RunWeighting) -> list[tuple[int, np.ndarray]]:
+    """Number and weights of each epoch in which the weighting told samples apart; NaN for those that it did not."""
     if arm.ledger is None:
         return []
-    return [(epoch, gains) for epoch, gains in arm.ledger.gains() if weighting.follows_gain(epoch)]
+    found = []
+    for row, epoch in enumerate(arm.ledger.epochs):
+        weights = sample_weights(arm.ledger, row, weighting)
+        counted = weighting.counted(arm.ledger, row, weights)
+        if counted.any():
+            found.append((epoch, np.where(counted, weights, np.nan)))
+    return found
 
 
-def weight_table(arm: ArmData, weighting: Weighting) -> list[dict[str, Any]]:
-    """For each weighted epoch the mean gain and weight by outcome, and the shares of samples at either bound.
-
-    Means are over the samples with a gain."""
+def weight_table(arm: ArmData, weighting: RunWeighting) -> list[dict[str, Any]]:
+    """
+    For each of the [`weighted_epochs`] the mean `gain` and `weight`, the shares of samples at either bound and
+    dropped, and the effective sample size, over all samples that the weighting told apart and by outcome
+    (`weight_positive`). Where tokens were weighted, the shares are those of tokens.
+    """
     rows = []
-    for epoch, gains in weighted_epochs(arm, weighting):
-        known = ~np.isnan(gains)
-        if not known.any():
-            continue
-        values = weights_of(gains, weighting, epoch)
-        at_min, at_max = weighting.at_bounds(values)
-        figures = {"at_min": at_min, "at_max": at_max, "weight": values, "gain": gains}
-        row: dict[str, Any] = {
-            "epoch": epoch,
-            "at_min": _mean(at_min[known]),
-            "at_max": _mean(at_max[known]),
-            "mean_weight": _mean(values[known]),
-            "mean_gain": _mean(gains[known]),
-        }
-        for outcome, code in OUTCOMES.items():
-            chosen = known & (arm.ledger.is_correct == code)
-            row |= {f"{name}_{outcome}": _mean(figure[chosen]) for name, figure in figures.items()}
+    for epoch, weights in weighted_epochs(arm, weighting):
+        place = arm.ledger.epochs.index(epoch)
+        gains = arm.ledger.gain(place)
+        tokens = arm.ledger.token_weights.get(epoch)
+        row: dict[str, Any] = {"epoch": epoch}
+        for suffix, code in {"": None, **{f"_{name}": code for name, code in OUTCOMES.items()}}.items():
+            chosen = ~np.isnan(weights) & (True if code is None else arm.ledger.is_correct == code)
+            figures = weight_shares(arm.ledger, place, weighting, weights, chosen)
+            figures |= {"weight": _mean(weights[chosen]), "gain": _mean(gains[chosen & ~np.isnan(gains)])}
+            if tokens is not None:
+                counts = tokens.counts[slice(None) if code is None else slice(code, code + 1)].sum(axis=(0, 1))
+                figures |= token_shares(tokens, counts, weighting)
+            row |= {f"{name}{suffix}": figure for name, figure in figures.items()}
+        # The bounds of one of several weightings, and those that a function of the user's has of itself
+        for name in ("at_min", "at_max"):
+            row[name] = _logged(arm, epoch, f"glow/epoch_share_{name}") if row[name] is None else row[name]
         rows.append(row)
     return rows
+
+
+def weightings_table(arms: Iterable[ArmData]) -> list[dict[str, Any]]:
+    """
+    For each arm with recorded losses how it was weighted: the `arm`, the `name` of its weighting and its `parameters`
+    as text, whether it weighs `tokens`, whether all weigh the `same`, and the `figures` of [`weight_table`] in its
+    last epoch.
+    """
+    rows = []
+    for arm in arms:
+        weighting = weighting_of(arm)
+        if arm.ledger is not None and weighting is not None:
+            last = weight_table(arm, weighting)[-1:]
+            parameters = [f"{key} {value}" for key, value in weighting.parameters.items()]
+            rows.append(
+                {
+                    "arm": arm.name,
+                    "name": weighting.name,
+                    "parameters": ", ".join(parameters),
+                    "tokens": bool(arm.ledger.token_weights),
+                    "same": not weighting.tells_apart,
+                    "figures": last[0] if last else None,
+                }
+            )
+    return rows
+
+
+def weight_facts(arm: ArmData) -> dict[str, Any]:
+    """
+    What `summary.json` says of an arm's weights: the `weighting` and its `weighting_parameters`, the `weights` of each
+    epoch (see [`weight_table`]) and, where tokens were weighted, the `token_weights` of each (see [`token_table`]).
+    """
+    weighting = weighting_of(arm)
+    if weighting is None or arm.ledger is None:
+        return {}
+    facts = {"weighting": list(weighting.names), "weighting_parameters": weighting.parameters}
+    facts |= {"weights": weight_table(arm, weighting)}
+    tokens = {str(epoch): token_table(weights, weighting) for epoch, weights in arm.ledger.token_weights.items()}
+    return facts | ({"token_weights": tokens} if tokens else {})
+
+
+def _logged(arm: ArmData, epoch: int, name: str) -> float | None:
+    """What the log says at the end of an epoch."""
+    found = [row.get(name) for row in arm.stages["sft"].log if row.get("glow/epoch") == epoch]
+    return next((value for value in reversed(found) if isinstance(value, int | float)), None)
 
 
 def _mean(values: np.ndarray) -> float | None:
     return float(values.mean()) if values.size else None
 
 
-def column_tables(ledger: LossHistory, weighting: Weighting | None, cartography: DataMap) -> list[dict[str, Any]]:
+def column_tables(ledger: LossHistory, weighting: RunWeighting | None, cartography: DataMap) -> list[dict[str, Any]]:
     """
     Losses by label and by the other columns that tell samples apart: for each its `rows` with `first` and `last` mean
     loss, `weight` in the last epoch, `never` (share that never improved) and `variability`.

@@ -13,7 +13,7 @@ from .charts import patterns as pattern_charts
 from .charts import results as result_charts
 from .charts import training as training_charts
 from .comparison import arms_table, results_table
-from .dynamics import arm_map, column_tables, map_facts, weight_table, weighting_of
+from .dynamics import arm_map, column_tables, map_facts, weight_table, weighting_of, weightings_table
 from .entropy import entropy_section
 from .examples import evaluation_examples
 from .losses import loss_sections
@@ -105,28 +105,42 @@ def page_content(data: RunData, summary: dict[str, Any], book: ScoreBook) -> dic
 
 
 def _training(data: RunData) -> dict[str, Any]:
-    """What SFT did to the samples, in detail for the arm that was weighted by gain, or the first with a ledger."""
+    """What SFT did to the samples, in detail for the first arm that was weighted, or the first with a ledger."""
     with_ledger = [arm for arm in data.arms.values() if arm.ledger is not None]
-    weighted = [arm for arm in with_ledger if weighting_of(arm) is not None]
+    weighted = [arm for arm in with_ledger if (weighting := weighting_of(arm)) is not None and weighting.tells_apart]
     arm = next(iter(weighted or with_ledger), data.main_arm)
-    weighting = None if arm is None else weighting_of(arm)
-    weight_rows = weight_table(arm, weighting) if weighting is not None else []
     content = {
         "loss_charts": training_charts.loss_charts(data),
         "gain_charts": training_charts.gain_charts(arm) if arm is not None else [],
-        "weight_charts": training_charts.weight_charts(arm, weighting) if weight_rows else [],
-        "bound_charts": training_charts.bound_charts(arm, weight_rows),
-        "weight_rows": weight_rows,
-        "weighting": weighting,
+        "weightings": weightings_table(with_ledger),
+        "weights": _weights(arm) if weighted else None,
+        "other_weights": [_weights(other, brief=True) for other in weighted[1:]],
         "detailed_arm": arm.name if arm is not None else None,
         "columns": [],
         "map": None,
     }
     cartography = None if arm is None else arm_map(arm)
     if cartography is not None:
-        content["columns"] = column_tables(arm.ledger, weighting, cartography)
+        content["columns"] = column_tables(arm.ledger, weighting_of(arm) if weighted else None, cartography)
         content["map"] = map_facts(arm.ledger, cartography) | {"arms": _maps(with_ledger)}
     return content
+
+
+def _weights(arm: ArmData, brief: bool = False) -> dict[str, Any]:
+    """The weights of an arm: `charts` and `rows` by epoch; in `brief` the charts of the last epoch alone."""
+    weighting = weighting_of(arm)
+    rows = weight_table(arm, weighting)
+    charts = (
+        [training_charts.weight_charts(arm, weighting), training_charts.token_charts(arm, weighting)] if rows else []
+    )
+    charts = [kind[-1:] if brief else kind for kind in charts]
+    return {
+        "arm": arm.name,
+        "weighting": weighting,
+        "charts": [chart for kind in charts for chart in kind],
+        "share_charts": [] if brief else training_charts.bound_charts(arm, rows),
+        "rows": rows,
+    }
 
 
 def _maps(arms: list[ArmData]) -> list[dict[str, Any]]:

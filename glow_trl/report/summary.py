@@ -4,6 +4,7 @@ from typing import Any
 
 from ..evaluation.metrics import points_by_k
 from .changes import arm_changes
+from .dynamics import weight_facts
 from .run_data import RunData
 from .scores import ScoreBook
 from .troubles import find_troubles
@@ -15,7 +16,8 @@ def summarize(data: RunData, book: ScoreBook) -> dict[str, Any]:
     Returns:
         `dict`: `{"recipe", "arms": {ARM: {"sft" or "grpo": {"seconds", "evaluation_seconds", "status",
         "benchmarks": {NAME: {"domain", "n", "pass@1", ...}}}}}, "changes": {ARM: [...]}, "troubles": [...]}`. Only
-        what was run is there; for the changes see [`arm_changes`], for the troubles [`find_troubles`].
+        what was run is there; for the changes see [`arm_changes`], for the troubles [`find_troubles`], for what SFT
+        says of weights [`weight_facts`].
     """
     arms: dict[str, dict[str, Any]] = {}
     for name, arm in data.arms.items():
@@ -27,6 +29,8 @@ def summarize(data: RunData, book: ScoreBook) -> dict[str, Any]:
                 "status": stage.run.get("status", "missing"),
                 "benchmarks": (stage.results or {}).get("benchmarks", {}),
             }
+            if stage_name == "sft":
+                arms[name][stage_name] |= weight_facts(arm)
     changes = {name: arm_changes(arm, list(data.benchmarks), book) for name, arm in data.arms.items()}
     return {"recipe": data.recipe, "arms": arms, "changes": changes, "troubles": find_troubles(data)}
 

@@ -34,7 +34,7 @@ def load_dotted(path: str, setting: str) -> Any:
     except ImportError as error:
         raise UserError(f"{setting}: {path}: {module_name} cannot be imported ({error})") from error
     except (Exception, SystemExit) as error:  # whatever a module of the user's does when it is imported
-        problem = f"{type(error).__name__}: {one_line(error)}{_place(error)}"
+        problem = f"{type(error).__name__}: {one_line(error)}{error_place(error)}"
         raise UserError(f"{setting}: {path}: {module_name} cannot be imported ({problem})") from error
     try:
         return getattr(module, name)
@@ -56,7 +56,7 @@ def own_code(names: Iterable[str], setting: str) -> list[str]:
     return files
 
 
-def _place(error: BaseException) -> str:
+def error_place(error: BaseException) -> str:
     """The file and line that an error comes from."""
     frames = traceback.extract_tb(error.__traceback__)
     return f", {frames[-1].filename}, line {frames[-1].lineno}" if frames else ""

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
-from .registry import DATA_STAGES
 from .yaml_file import nearest, read_yaml
 
 
@@ -22,7 +21,8 @@ RECIPE_FILE = "recipe.yaml"
 # What recipe.yaml says for all stages that know it
 PROMPT = ("system_prompt", "prompt_template")
 _COMMON = ("seed", *PROMPT)
-_TEXTS = ("description", "data", "base", *PROMPT)
+_KINDS: dict[str, tuple[type, str]] = dict.fromkeys(("description", "data", "base", *PROMPT), (str, "a text"))
+_KINDS |= {"seed": (int, "a number"), "compare": (list, "a list")}
 
 
 # Two ways to say how long to train, of which TRL lets the second win
@@ -56,6 +56,8 @@ class RecipeFile:
             What the recipe compares: for each arm, by a name of your choice, the settings of the SFT stage that it
             changes, and under `grpo` those of the GRPO stage. The first one is what is trained without `--compare`
             or `--arms`. By default [`~glow_trl.recipes.recipe.DEFAULT_ARMS`].
+        compare (`list[str]`, *optional*):
+            The arms that `--compare` trains; by default all.
         quickstart (`dict`, *optional*):
             Parameters of the embedded task's data, see [`~glow_trl.quickstart.QuickstartConfig`]; `{}` for the
             defaults. Without it the recipe makes no data.
@@ -80,6 +82,7 @@ class RecipeFile:
     system_prompt: str | None = None
     prompt_template: str | None = None
     arms: dict[str, Any] = field(default_factory=dict)
+    compare: list[str] = field(default_factory=list)
     quickstart: dict[str, Any] | None = None
     built_model: dict[str, Any] | None = None
     built_model_training: dict[str, Any] | None = None
@@ -102,7 +105,7 @@ def resolve_stage_file(path: Path, known: Container[str] = ()) -> dict[str, Any]
         recipe, settings = RecipeFile(), read_yaml(path)
     common = {key: getattr(recipe, key) for key in _COMMON if key in known and getattr(recipe, key) is not None}
     for key in PROMPT:
-        if key in common and settings.get(key, common[key]) != common[key] and path.stem not in DATA_STAGES:
+        if key in common and settings.get(key, common[key]) != common[key] and path.stem != "collect":
             raise UserError(
                 f"{path}: {key} is {settings[key]!r}, and {common[key]!r} in {RECIPE_FILE} beside it: all stages ask "
                 f"in one way, so say it in {RECIPE_FILE} alone"
@@ -129,7 +132,7 @@ def read_recipe_file(folder: Path) -> RecipeFile:
     for key, value in content.items():
         if key not in known:
             raise UserError(f"{path}: unknown key {key!r} for {RECIPE_FILE}{nearest(key, known)}")
-        kind, words = (str, "a text") if key in _TEXTS else (int, "a number") if key == "seed" else (dict, "a mapping")
+        kind, words = _KINDS.get(key, (dict, "a mapping"))
         if not isinstance(value, kind):
             raise UserError(f"{path}: {key} must be {words}, found {type(value).__name__}")
     return RecipeFile(**content)

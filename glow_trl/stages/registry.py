@@ -13,8 +13,8 @@ class Command:
         module (`str`): module whose `main(argv)` runs it.
         summary (`str`): what it does, in a few words.
         configs (`tuple[str, ...]`): dataclasses, by their names in the module, that make up its configuration.
-        part (`str`, *optional*): what it is in a recipe: `"data"` (run once, before any training), `"training"` (run
-            for each arm, and launched on several processes) or `"evaluation"` (run after each training stage). Without
+        part (`str`, *optional*): what it is in a recipe: `"data"` (run once, before the arms), `"training"` (run for
+            each arm, and launched on several processes) or `"evaluation"` (run after each training stage). Without
             it the command is no stage of a recipe.
         continues (`bool`, *optional*, defaults to `True`): whether a run that was interrupted goes on where it
             stopped; it starts over otherwise.
@@ -51,6 +51,7 @@ COMMANDS: dict[str, Command] = {
         part="data",
         continues=False,
     ),
+    "loss": Command("glow_trl.analysis.loss", "loss of a checkpoint on trajectories", ("LossConfig",), part="data"),
     "sft": Command(
         "glow_trl.sft",
         "stage 1: GLOW-weighted supervised fine-tuning",
@@ -88,7 +89,6 @@ COMMANDS: dict[str, Command] = {
         ("DynamicsConfig",),
         continues=False,
     ),
-    "loss": Command("glow_trl.analysis.loss", "loss of a checkpoint on trajectories", ("LossConfig",)),
     "annotate": Command(
         "glow_trl.analysis.annotate", "which patterns of faulty reasoning trajectories show", ("AnnotateConfig",)
     ),

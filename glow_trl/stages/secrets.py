@@ -164,7 +164,8 @@ def _is_secret_item(name: Any, value: Any) -> bool:
     if isinstance(value, str):
         # `<pad>`, `[MASK]`
         return (value[0], value[-1]) not in (("<", ">"), ("[", "]"))
-    return not isinstance(value, int | float) or not name.lower().endswith("token")
+    # A number of tokens, and what is called so (an arm `by_token`), whose own content is looked at
+    return not isinstance(value, int | float | Mapping) or not name.lower().endswith("token")
 
 
 def _is_path(value: str) -> bool:

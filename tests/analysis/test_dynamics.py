@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from glow_trl.analysis import LossHistory, Weighting, data_map, epoch_table, group_tables
+from glow_trl.analysis import LossHistory, RunWeighting, data_map, epoch_table, group_tables
 from glow_trl.analysis.dynamics import DynamicsConfig, analyze, main
 from glow_trl.analysis.groups import groups_of
 from glow_trl.errors import UserError
@@ -36,7 +36,7 @@ def test_every_column_agrees_with_loops_over_the_samples(folder):
     """Loss, gain, weight and the shares at the bounds, for all, by label and by each value of other columns."""
     losses, rows = made_up()
     ledger = LossHistory.read(folder / "ledger")
-    tables = group_tables(ledger, Weighting.from_config(WEIGHTED), ["is_correct", "source", "pattern"])
+    tables = group_tables(ledger, RunWeighting.from_config(WEIGHTED), ["is_correct", "source", "pattern"])
     members = {("all", "all"): range(len(rows))}
     for index, row in enumerate(rows):
         label = "positive" if row["is_correct"] else "negative"
@@ -146,7 +146,7 @@ def test_the_files_hold_every_sample_with_its_losses_gains_and_weights(folder, t
     results = json.loads((tmp_path / "out" / "dynamics.json").read_text())
     assert results["data_map"]["groups"]["all"]["all"]["never_improved"] == len(never)
     assert "never improves if" in results["data_map"]["definition"]
-    assert results["weighting"]["alpha"] == 2.0 and results["versions"]
+    assert results["weighting"]["parameters"]["alpha"] == 2.0 and results["versions"]
 
 
 def test_any_column_of_the_training_data_is_joined_by_sample_id(folder, tmp_path):

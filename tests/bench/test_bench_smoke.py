@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from glow_trl.weighting.product import SHIPPED
+
 
 pytestmark = pytest.mark.slow
 
@@ -33,6 +35,15 @@ def test_glow_step_on_two_processes(tmp_path):
     figures = json.loads((tmp_path / "figures.json").read_text())
     assert list(figures) == ["SFTTrainer", "GLOWTrainer", "plain"]
     assert all(figure["seconds"] > 0 for figure in figures.values()) and figures["plain"]["ratio"] > 0
+
+
+def test_step_of_each_weighting(tmp_path):
+    size = [*SIZE, "--vocab_size", 64, "--seq_len", 16, "--blocks", 1, "--no_memory"]
+    options = ["--trainers", "SFTTrainer", "weightings", "--json", tmp_path / "figures.json"]
+    bench("bench_glow_step.py", *size, *options, folder=tmp_path)
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    assert figures.keys() == {"SFTTrainer", "GLOWTrainer", *SHIPPED} - {"glow"}
+    assert all(figure["ratio"] > 0 for name, figure in figures.items() if name != "SFTTrainer")
 
 
 def test_glow_scaling(tmp_path):

@@ -64,6 +64,7 @@ RESUMED = {
 GROUPED = {**RESUMED, "train_sampling_strategy": "group_by_length", "gradient_accumulation_steps": 1}
 # 22 samples, 8 a step: steps 3, 6 and 9 end epochs, and step 5 is in the middle of the second
 RESUMED_STEP = 5
+DFT = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_steps": 20, "optim": "adamw_torch"}
 COUNTED = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "logging_steps": 4}
 
 
@@ -93,6 +94,8 @@ def launched(tiny_model, tmp_path_factory) -> Path:
     cases["grouped"] = {"rows": 22, "settings": GROUPED}
     checkpoint = str(out / "grouped" / f"checkpoint-{RESUMED_STEP + 4}")
     cases["grouped_resumed"] = {"rows": 22, "settings": GROUPED, "resume": checkpoint}
+    cases["sft_dft"] = {"rows": 22, "settings": {**DFT, "loss_type": "dft"}, "sft": True}
+    cases["glow_dft"] = {"rows": 22, "settings": {**DFT, "weighting": "dft", "loss_reduction": "token"}}
     cases["sft_count"] = {"rows": 22, "settings": COUNTED, "sft": True}
     cases["glow_count"] = {"rows": 22, "settings": COUNTED}
     cases["sft_save_count"] = {"rows": 22, "settings": {**COUNTED, "save_strategy": "epoch"}, "sft": True}
@@ -157,6 +160,13 @@ def test_mid_epoch_checkpoint_holds_all_processes(launched):
     assert int((~ledger["current"].isnan()).sum()) == 16 and not ledger["previous"].isnan().any()
     for column in ("previous", "current"):
         torch.testing.assert_close(ledger[column], single[column], atol=1e-5, rtol=0, equal_nan=True)
+
+
+def test_dft_equals_sft_trainer(launched):
+    """After 20 steps on two processes, to the bit."""
+    for sft, glow in zip(results_of(launched, "sft_dft"), results_of(launched, "glow_dft"), strict=True):
+        assert sft["steps"] == glow["steps"] == 20
+        assert largest_difference(sft["parameters"], glow["parameters"]) == 0
 
 
 def test_two_equal_one(launched):

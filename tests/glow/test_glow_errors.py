@@ -14,7 +14,7 @@ from helpers.glow_cases import WEIGHTS, glow_settings, make_trainer, token_rows
 @pytest.mark.parametrize(
     "settings, message",
     [
-        ({"weighting": "glo"}, "weighting: expected one of glow, uniform, constant, got 'glo'"),
+        ({"weighting": "glo"}, "weighting: there is none called .glo.; did you mean glow"),
         ({"loss_reduction": "sum"}, "loss_reduction: expected one of sample, token"),
         ({"glow_normalization": "sum"}, "glow_normalization: expected one of none, mean"),
         ({"glow_alpha": 0.0}, "glow_alpha must be positive"),

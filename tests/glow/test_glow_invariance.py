@@ -5,7 +5,16 @@ import torch
 from datasets import Dataset
 from peft import LoraConfig
 
-from helpers.glow_cases import WEIGHTS, largest_difference, logged, make_trainer, parameters, token_rows
+from helpers.glow_cases import (
+    WEIGHTINGS,
+    WEIGHTS,
+    largest_difference,
+    logged,
+    make_trainer,
+    parameters,
+    reference_rows,
+    token_rows,
+)
 from helpers.glow_reference import train_reference
 
 
@@ -61,6 +70,30 @@ def test_packed_equals_unpacked(tiny_model, tmp_path, by_token, normalization, l
     packed = trained(tiny_model, tmp_path, rows, packing=True, max_length=48, **layout, **settings)
     assert len(packed.train_dataset) < len(rows) / 2
     compare(packed, unpacked, 1e-5)
+
+
+@pytest.mark.parametrize("name", [name for name in WEIGHTINGS if name != "glow"])
+def test_other_weightings(tiny_model, tmp_path, name):
+    """One batch and several, the last step not full; packed and padded; adapters, straight and resumed."""
+    rows, settings = reference_rows(22), {"loss_reduction": "token", **ADAM, **WEIGHTINGS[name]}
+    whole = trained(tiny_model, tmp_path, rows, per_device_train_batch_size=8, **settings)
+    for size in (2, 4):
+        cut = {"per_device_train_batch_size": size, "gradient_accumulation_steps": 8 // size}
+        compare(trained(tiny_model, tmp_path, rows, **cut, **settings), whole, 1e-5)
+
+    settings = {**WHOLE, **WEIGHTINGS[name]}
+    unpacked = trained(tiny_model, tmp_path, rows, **settings)
+    for layout in ({"packing": True, "max_length": 48}, {"padding_free": True}):
+        compare(trained(tiny_model, tmp_path, rows, **layout, **settings), unpacked, 1e-5)
+
+    lora = {"peft_config": LoraConfig(r=4, target_modules="all-linear"), "save_strategy": "epoch", **ADAM}
+    lora |= WEIGHTINGS[name]
+    whole = trained(tiny_model, tmp_path / "whole", rows, per_device_train_batch_size=8, **lora)
+    cut = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
+    compare(trained(tiny_model, tmp_path / "cut", rows, **cut, **lora), whole, 1e-5)
+    resumed = make_trainer(tiny_model, tmp_path / "whole", rows, per_device_train_batch_size=8, **lora)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
+    compare(resumed, whole, 1e-12)
 
 
 def test_packed_and_accumulated(tiny_model, tmp_path):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from glow_trl.training.checkpoints import last_complete_checkpoint
+from helpers.glow_cases import WEIGHTINGS
 from helpers.processes import Worker
 
 
@@ -78,6 +79,18 @@ def test_killed_in_every_epoch(run, undisturbed, tmp_path, seed):
         assert not (tmp_path / "result-0.pt").exists()
     run(tmp_path, **ALONE)
     check_same_end(tmp_path, undisturbed, 0, 4 * STEPS_PER_EPOCH)
+
+
+@pytest.mark.parametrize("name", [name for name in WEIGHTINGS if name != "glow"])
+def test_other_weightings(run, tmp_path, name):
+    """Each of them, killed once: 13 samples, 6 a step, two epochs."""
+    settings = {"per_device_train_batch_size": 3, "num_train_epochs": 2, **WEIGHTINGS[name]}
+    job = {"num_processes": 1, "rows": 13, "settings": settings}
+    run(tmp_path / "undisturbed", **job)
+    run(tmp_path / "killed", **job, rank=0, step=4, moment="checkpoint", delay=0)
+    assert not (tmp_path / "killed" / "result-0.pt").exists()
+    run(tmp_path / "killed", **job)
+    check_same_end(tmp_path / "killed", tmp_path / "undisturbed", 0, 6)
 
 
 def test_one_of_two_killed_ten_times(run, tmp_path):

@@ -29,26 +29,30 @@ CASES = {
     "smoothed": {"per_device_train_batch_size": 4, "label_smoothing_factor": 0.1},
     "dft": {"per_device_train_batch_size": 4, "loss_type": "dft"},
 }
+ADAM = {
+    "max_steps": 20,
+    "optim": "adamw_torch",
+    "learning_rate": 5e-3,
+    "lr_scheduler_type": "cosine",
+    "warmup_steps": 3,
+    "max_grad_norm": 1.0,
+    "logging_steps": 1,
+}
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_equals_sft_trainer(tiny_model, tmp_path, name):
     """Parameters after 20 steps, losses and gradient norms are equal to the bit, with Adam, schedule and clipping."""
-    settings = {
-        "max_steps": 20,
-        "optim": "adamw_torch",
-        "learning_rate": 5e-3,
-        "lr_scheduler_type": "cosine",
-        "warmup_steps": 3,
-        "max_grad_norm": 1.0,
-        "logging_steps": 1,
-        **CASES[name],
-    }
+    settings = {**ADAM, **CASES[name]}
     rows = token_rows(26)
     sft = make_trainer(tiny_model, tmp_path, rows, trainer=SFTTrainer, config=SFTConfig, **settings)
+    compare(sft, make_trainer(tiny_model, tmp_path, rows, weighting="uniform", loss_reduction="token", **settings))
+
+
+def compare(sft, glow):
+    """Train both, and compare them."""
     start = parameters(sft.model)
     sft.train()
-    glow = make_trainer(tiny_model, tmp_path, rows, weighting="uniform", loss_reduction="token", **settings)
     glow.train()
     assert sft.state.global_step == glow.state.global_step == 20
     a, b = parameters(sft.model), parameters(glow.model)
@@ -56,6 +60,16 @@ def test_equals_sft_trainer(tiny_model, tmp_path, name):
     assert any(not torch.equal(a[key], start[key]) for key in a)
     for metric in ("loss", "grad_norm", "num_tokens", "entropy", "mean_token_accuracy"):
         assert logged(sft, metric) == logged(glow, metric)
+
+
+@pytest.mark.parametrize("name", ["padded", "accumulated", "padding_free", "packed_accumulated", "bf16"])
+def test_dft_equals_sft_trainer(tiny_model, tmp_path, name):
+    """`weighting="dft"` is TRL's `loss_type="dft"`, likewise."""
+    settings = {**ADAM, **CASES[name]}
+    rows = token_rows(26)
+    sft = make_trainer(tiny_model, tmp_path, rows, trainer=SFTTrainer, config=SFTConfig, loss_type="dft", **settings)
+    glow = make_trainer(tiny_model, tmp_path, rows, weighting="dft", loss_reduction="token", **settings)
+    compare(sft, glow)
 
 
 def test_equals_sft_trainer_on_text(tiny_model, tmp_path):

@@ -11,13 +11,14 @@ import torch
 
 from helpers.glow_cases import (
     FSDP2,
+    WEIGHTINGS,
     WEIGHTS,
     largest_difference,
     launch,
     make_trainer,
     parameters,
+    reference_rows,
     results_of,
-    token_rows,
     zero,
 )
 from helpers.glow_reference import epoch_order, train_reference
@@ -53,6 +54,12 @@ CASES = {
     # Clipping comes after the division by the mean weight
     "mean_accumulated_clipped": (12, 3, {"glow_normalization": "mean", "max_grad_norm": 0.5}, None),
 }
+# The other weightings, whose definitions one process is compared with elsewhere
+OTHERS = [name for name in WEIGHTINGS if name != "glow"]
+CASES |= {
+    name: (12, 3, {**WEIGHTINGS[name], "loss_reduction": ("sample", "token")[index % 2], "num_train_epochs": 2}, None)
+    for index, name in enumerate(OTHERS)
+}
 
 
 def settings_of(case: str, num_processes: int) -> dict:
@@ -66,19 +73,21 @@ def settings_of(case: str, num_processes: int) -> dict:
     }
 
 
-def cases_of(kind: str) -> list[str]:
+def cases_of(kind: str, num_processes: int) -> list[str]:
     # What is the same for all is not tried with each
     left_out = ["mean", "token_mean_accumulated"] if kind in ("fsdp2", "zero3") else []
+    if kind == "zero3" or (kind != "ddp" and num_processes == 4):
+        left_out += OTHERS
     return [name for name in CASES if name not in left_out]
 
 
-@pytest.fixture(scope="module", params=[2, 4], ids=["two", "four"])
+@pytest.fixture(scope="module")
 def launched(request, tiny_model, tmp_path_factory) -> tuple[Path, int]:
     """The folder of results and the number of processes."""
     out = tmp_path_factory.mktemp(f"processes{request.param}")
     cases = {}
     for kind, wrapper in WRAPPERS.items():
-        for name in cases_of(kind):
+        for name in cases_of(kind, request.param):
             settings = settings_of(name, request.param)
             if kind.startswith("zero"):
                 settings["deepspeed"] = zero(int(kind[-1]))
@@ -96,12 +105,24 @@ def singles(tiny_model, tmp_path_factory) -> dict:
     for name in CASES:
         settings = settings_of(name, 1)
         settings["per_device_train_batch_size"] *= settings.pop("gradient_accumulation_steps")
-        trainers[name] = make_trainer(tiny_model, tmp_path_factory.mktemp(name), token_rows(ROWS), **settings)
+        trainers[name] = make_trainer(tiny_model, tmp_path_factory.mktemp(name), reference_rows(ROWS), **settings)
         trainers[name].train()
     return trainers
 
 
-@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in WRAPPERS for name in cases_of(kind)])
+def of_all(condition=lambda name: True):
+    """Each number of processes, with its kinds and their cases."""
+    cases = [
+        pytest.param(n, kind, name, id=f"{n}-{kind}-{name}")
+        for n in (2, 4)
+        for kind in WRAPPERS
+        for name in cases_of(kind, n)
+        if condition(name)
+    ]
+    return pytest.mark.parametrize(("launched", "kind", "name"), cases, indirect=["launched"])
+
+
+@of_all()
 def test_processes_equal_one(launched, singles, name, kind):
     """Parameters to 1e-5 and ledgers to 1e-6 on every process, and the logged losses and gradient norms."""
     (out, num_processes), trainer = launched, singles[name]
@@ -132,16 +153,13 @@ def references(tiny_model) -> dict:
     """Case to the run of the definition, in float64, one sample at a time."""
     weights = dict(zip(("alpha", "beta", "low", "high"), WEIGHTS.values(), strict=True))
     return {
-        name: train_reference(tiny_model, token_rows(ROWS), step_size, learning_rate=0.1, **weights, **kwargs)
+        name: train_reference(tiny_model, reference_rows(ROWS), step_size, learning_rate=0.1, **weights, **kwargs)
         for name, (step_size, _, _, kwargs) in CASES.items()
         if kwargs is not None
     }
 
 
-@pytest.mark.parametrize(
-    ("kind", "name"),
-    [(kind, name) for kind in WRAPPERS for name in cases_of(kind) if CASES[name][-1] is not None],
-)
+@of_all(lambda name: CASES[name][-1] is not None)
 def test_processes_equal_the_definition(launched, references, name, kind):
     """Parameters to 1e-5, ledgers to 1e-6."""
     (out, num_processes), run = launched, references[name]
@@ -153,8 +171,8 @@ def test_processes_equal_the_definition(launched, references, name, kind):
     assert {0.3, 1.0} < used and len(used) > 10, "the weights do not vary"
 
 
-def test_samples_change_process(launched):
+@pytest.mark.parametrize("num_processes", [2, 4])
+def test_samples_change_process(num_processes):
     """What the tests above rest on: most samples are on another process in the next epoch."""
-    _, num_processes = launched
     first, second = ({sample: at % num_processes for at, sample in enumerate(epoch_order(ROWS, e))} for e in (0, 1))
     assert sum(first[sample] != second[sample] for sample in first) >= ROWS * (1 - 1 / num_processes) * 0.6

@@ -25,6 +25,8 @@ RESUMED = {
     "weight_decay": 0.1,
     "save_strategy": "steps",
     "save_steps": 1,
+    # All that a weighting may know: the history of a sample, its initial loss, the column of log-probabilities
+    "weighting": ["glow", "tail_sft", "pear"],
     **WEIGHTS,
 }
 

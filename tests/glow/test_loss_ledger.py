@@ -20,7 +20,7 @@ def values(tensor):
 def test_size():
     """Eight bytes a sample, in memory and but for a header in the file."""
     ledger = LossLedger(100_000)
-    assert len(ledger) == 100_000 and ledger.nbytes == 800_000
+    assert len(ledger) == 100_000 and ledger.nbytes == 1_200_000
     assert ledger.previous.dtype == ledger.current.dtype == torch.float32
 
 
@@ -81,7 +81,7 @@ def test_files(tmp_path):
     restored.begin_epoch(2)
     restored.record(ids(1), torch.ones(1))
     assert int((~restored.current.isnan()).sum()) == 3
-    assert set(load_file(tmp_path / "ledger.safetensors")) == {"previous", "current"}
+    assert set(load_file(tmp_path / "ledger.safetensors")) == {"previous", "current", "weight"}
 
 
 def test_files_of_other_data(tmp_path):

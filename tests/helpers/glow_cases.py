@@ -62,6 +62,42 @@ def glow_settings(output_dir: str | Path, **settings: Any) -> dict[str, Any]:
 WEIGHTS = {"glow_alpha": 1.8, "glow_beta": 8.0, "glow_min_weight": 0.3, "glow_max_weight": 1.4}
 
 
+# Every shipped weighting, and each of its forms that computes something else
+WEIGHTINGS: dict[str, dict[str, Any]] = {
+    "glow": {"weighting": "glow"},
+    "uniform": {"weighting": "uniform"},
+    "constant": {"weighting": "constant"},
+    "tail_sft": {"weighting": "tail_sft", "weighting_kwargs": {"gamma": 0.6}},
+    "tail_sft_constant": {"weighting": "tail_sft", "weighting_kwargs": {"schedule": "constant"}},
+    "pear": {"weighting": "pear"},
+    "pear_block": {"weighting": "pear", "weighting_kwargs": {"level": "block"}},
+    "pear_sequence": {"weighting": "pear", "weighting_kwargs": {"level": "sequence"}},
+    "dft": {"weighting": "dft"},
+    "info_sft": {"weighting": "info_sft", "weighting_kwargs": {"normalize": True}},
+    "iw_sft": {"weighting": "iw_sft"},
+    "iw_sft_token": {"weighting": "iw_sft_token"},
+    "unlikelihood": {"weighting": "unlikelihood"},
+    "glow_dft": {"weighting": ["glow", "dft"]},
+}
+for _settings in WEIGHTINGS.values():
+    _settings |= WEIGHTS
+
+
+def reference_rows(n: int = 22, seed: int = 0, **kwargs: Any) -> list[dict[str, Any]]:
+    """
+    [`token_rows`] with log-probabilities of the targets under another model, about those of an untrained one, in steps
+    of the column. Every third sample has none for its last target, as for what a template puts behind a completion.
+    """
+    rng = random.Random(seed + 1)
+    rows = token_rows(n, seed, **kwargs)
+    for index, row in enumerate(rows):
+        targets = [token for token in row["labels"][1:] if token != -100]
+        known = targets[:-1] if index % 3 == 0 and len(targets) > 1 else targets
+        row["completion_ids"] = known
+        row["log_probs"] = [-round(2048 * rng.uniform(3.5, 4.3)) / 2048 for _ in known]
+    return rows
+
+
 _ARGUMENTS = ("peft_config", "processing_class", "callbacks", "data_collator")
 
 

@@ -5,6 +5,7 @@ name -> {"rows", "settings", "resume"}; results go to OUT/<name>-<rank>.pt.
 
 import collections
 import functools
+import gc
 import json
 import os
 import sys
@@ -15,7 +16,7 @@ import torch.distributed as dist
 from torch.distributed.fsdp import FSDPModule
 from trl import SFTConfig, SFTTrainer
 
-from helpers.glow_cases import logged, make_trainer, parameters, token_rows
+from helpers.glow_cases import logged, make_trainer, parameters, reference_rows
 from helpers.stages import use_fsdp2
 
 
@@ -72,9 +73,12 @@ def main() -> None:
     model, out = sys.argv[1], Path(sys.argv[2])
     calls = count_collectives()
     use_fsdp2()
+    # Of what the imports made, which accelerate would have looked through at the start of each training
+    gc.collect()
+    gc.freeze()
     for name, case in json.loads((out / "cases.json").read_text()).items():
         kwargs = {"trainer": SFTTrainer, "config": SFTConfig} if case.get("sft") else {}
-        rows = token_rows(case["rows"])
+        rows = reference_rows(case["rows"])
         # Set by accelerate, in the case before
         os.environ.pop("ACCELERATE_USE_FSDP", None)
         trainer = make_trainer(model, out / name, rows, **kwargs, **case["settings"])

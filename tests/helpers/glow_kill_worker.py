@@ -6,6 +6,7 @@ complete checkpoint, if there is one. The answer is the exit codes of its proces
 """
 
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from accelerate import PartialState
 from transformers import TrainerCallback
 
 from glow_trl.training.checkpoints import last_complete_checkpoint
-from helpers.glow_cases import WEIGHTS, logged, make_trainer, parameters, token_rows
+from helpers.glow_cases import WEIGHTS, logged, make_trainer, parameters, reference_rows
 from helpers.launching import free_port
 
 
@@ -66,7 +67,7 @@ class Killer(TrainerCallback):
 
 def train(model: str, out: Path, num_processes: int, rows: int, settings: dict, kill: dict | None) -> None:
     callbacks = [Killer(**kill)] if kill else []
-    trainer = make_trainer(model, out, token_rows(rows), callbacks=callbacks, **SETTINGS, **settings)
+    trainer = make_trainer(model, out, reference_rows(rows), callbacks=callbacks, **{**SETTINGS, **settings})
     assert trainer.accelerator.num_processes == num_processes
     trainer.train(resume_from_checkpoint=last_complete_checkpoint(out))
     assert (type(trainer.model_wrapped).__name__ == "DistributedDataParallel") == (num_processes > 1)
@@ -120,8 +121,11 @@ def wait(pids: list[int]) -> list[int]:
 def main() -> None:
     model, out = sys.argv[1], Path(sys.argv[2])
     # Loads what a run would load late
-    make_trainer(model, out, token_rows(22), **SETTINGS)
+    make_trainer(model, out, reference_rows(22), **SETTINGS)
     PartialState._reset_state()
+    # Of what the imports made, which accelerate would have looked through at the start of each training
+    gc.collect()
+    gc.freeze()
     for line in sys.stdin:
         job = json.loads(line)
         port = free_port()

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from glow_trl.data.loss_history import write_token_weights, write_weights
 from glow_trl.stages.fingerprint import fingerprint
 
 
@@ -29,6 +30,23 @@ FIVE_ARMS = {
     "my_arm": {"weighting": "uniform", "num_train_epochs": 7},
     "an.arm_whose-name.goes_on-and.on_" + "withoutanend" * 4: {"glow_warmup_epochs": 2},
 }
+# One for each shipped weighting, and one of the user's own
+WEIGHTED_ARMS = {
+    "all": {"weighting": "uniform"},
+    "glow": {},
+    "tail": {"weighting": "tail_sft", "weighting_kwargs": {"gamma": 0.3, "schedule": "constant"}},
+    "pear_token": {"weighting": "pear"},
+    "pear_block": {"weighting": "pear", "weighting_kwargs": {"level": "block"}},
+    "pear_sequence": {"weighting": "pear", "weighting_kwargs": {"level": "sequence"}},
+    "dft": {"weighting": "dft"},
+    "info": {"weighting": "info_sft"},
+    "iw_token": {"weighting": "iw_sft_token"},
+    "iw_sequence": {"weighting": "iw_sft"},
+    "unlikelihood": {"weighting": "unlikelihood"},
+    "glow_dft": {"weighting": ["glow", "dft"], "weighting_kwargs": {"dft": {}}},
+    "mine": {"weighting": "my_weightings.gentle", "weighting_kwargs": {"min_weight": 0.25, "max_weight": 2.0}},
+}
+SAMPLE_WEIGHTINGS = ("tail_sft", "my_weightings.gentle")
 
 
 def write_json(path: Path, content) -> None:
@@ -104,6 +122,21 @@ def write_ledger(folder: Path, rng, share_positive: float, samples: int = 600, e
     for epoch, row in enumerate(losses, start=1):
         np.save(folder / f"epoch-{epoch:03d}.npy", row)
     return losses
+
+
+def write_made_up_weights(folder: Path, rng, losses: np.ndarray, tokens: bool) -> None:
+    """Weights of samples between 0 and 2, some of them exactly at either end, and of tokens that rise to their end."""
+    for epoch, row in enumerate(losses, start=1):
+        weights = np.clip(1 + 0.8 * rng.standard_normal(row.size), 0, 2)
+        write_weights(folder, epoch, np.where(np.isnan(row), np.nan, weights))
+        if tokens:
+            boundaries = np.array([np.nextafter(np.float32(0), np.float32(-1)), 0.0, *np.linspace(0.1, 4, 40)])
+            values = 0.3 + 0.2 * np.arange(10)[:, None] + 0.3 * rng.random((3, 10, 500))
+            values[2] = np.nan
+            counts = [
+                [np.bincount(np.searchsorted(boundaries, v[v == v]), minlength=43) for v in label] for label in values
+            ]
+            write_token_weights(folder, epoch, boundaries, np.array(counts), np.nansum(values, axis=2))
 
 
 def write_generations(
@@ -266,10 +299,17 @@ def make_run_folder(folder: Path, arms: dict | tuple = tuple(ARMS), steps: int =
         first = first or models["sft"]
         selection = changed.get("trajectories", "all")
         loss[arm] = {"positive": 0.04, "negative": -0.2}.get(selection, -0.03 * place)
-        write_ledger(folder / arm / "sft" / "ledger", rng, {"positive": 1.0, "negative": 0.0}.get(selection, 0.5))
-        write_rows(
-            folder / arm / "sft" / "log.jsonl", [{"step": i, "epoch": i / 20, "loss": 1 / i} for i in range(1, 20)]
-        )
+        ledger = folder / arm / "sft" / "ledger"
+        losses = write_ledger(ledger, rng, {"positive": 1.0, "negative": 0.0}.get(selection, 0.5))
+        weighting = changed.get("weighting", "glow")
+        log = [{"step": i, "epoch": i / 20, "loss": 1 / i} for i in range(1, 20)]
+        if weighting not in ("glow", "uniform"):
+            tokens = weighting not in SAMPLE_WEIGHTINGS
+            write_made_up_weights(ledger, rng, losses, tokens)
+            log += [
+                {"step": 20, "glow/epoch": 6, "glow/epoch_share_at_max": 0.0123, "glow/epoch_share_dropped": 0.0456}
+            ]
+        write_rows(folder / arm / "sft" / "log.jsonl", log)
         record = stage_run("grpo", 62.0, learning_rate=5e-4, beta=0.0) | {"data": models["sft"], **facts}
         write_json(folder / arm / "grpo" / "run.json", record)
         start = 0.5 + loss[arm]

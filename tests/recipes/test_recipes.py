@@ -70,6 +70,7 @@ def test_recipe_resolves_and_builds_its_configurations(folder, tmp_path, monkeyp
     recipe = Recipe(folder)
     recipe.check_keys()
     *data_stages, _, _, _ = recipe.stages
+    read_by_arms = [stage for stage in data_stages if stage == "loss"]
     assert recipe.stages == [*data_stages, "sft", "grpo", "eval"] and {*data_stages} <= {*DATA_STAGES}
     for built_model in {False, recipe.file.built_model is not None}:
         for stage in recipe.stages:
@@ -80,6 +81,14 @@ def test_recipe_resolves_and_builds_its_configurations(folder, tmp_path, monkeyp
     *data, sft, grpo, evaluation = (
         resolve_stage_file(recipe.path(stage), known_settings(stage)) for stage in recipe.stages
     )
+    for stage in read_by_arms:
+        # Measures what stage 1 is trained on, for the arms that say so
+        measured = data.pop(data_stages.index(stage))
+        data_stages.remove(stage)
+        assert measured["dataset_name"] == sft["dataset_name"]
+        assert measured["model_name_or_path"] == sft["model_name_or_path"]
+        readers = {settings.get("dataset_name") for settings in recipe.arms.values()} - {None}
+        assert readers == {f"{measured['output_dir']}/trajectories.jsonl"}
     for number, stage in enumerate(data_stages):
         read = {"collect": "trajectories-*.jsonl", "label": "trajectories.jsonl", "mix": "train.jsonl"}[stage]
         following = [*data, sft][number + 1]
@@ -99,7 +108,7 @@ def test_every_arm_of_a_run_builds_its_configurations(folder, tmp_path):
     run = Pipeline(Recipe(folder), tmp_path / "out", list(DEFAULT_ARMS), None, ON_CPU)
     run.check()
     steps = run.steps()
-    data = [stage for stage in run.recipe.stages if stage in DATA_STAGES]
+    data = [stage for stage in run.recipe.stages if stage in DATA_STAGES and stage != "loss"]
     before = ["sft"] * (run.recipe.file.built_model_training is not None) + data
     assert [step.stage for step in steps] == before + ["sft", "eval", "grpo", "eval"] * len(DEFAULT_ARMS)
     assert len({step.settings["output_dir"] for step in steps}) == len(steps)

@@ -21,6 +21,7 @@ from glow_trl.report.scores import ScoreBook
 from glow_trl.statistics.numbers import duration
 from helpers.made_up_run import (
     BENCHMARKS,
+    WEIGHTED_ARMS,
     edit_json,
     make_run_folder,
     stage_run,
@@ -142,7 +143,8 @@ def test_weights_are_those_of_the_formula(whole_run):
     """Mean weights, gains and shares at the bounds against numpy."""
     arm = read_run_folder(whole_run).arms["glow"]
     weighting = weighting_of(arm)
-    assert (weighting.alpha, weighting.beta, weighting.min_weight, weighting.max_weight) == (2.0, 10.0, 0.5, 5.0)
+    expected = {"alpha": 2.0, "beta": 10.0, "min_weight": 0.5, "max_weight": 5.0}
+    assert expected.items() <= weighting.parameters.items()
     losses = np.stack([np.load(path) for path in sorted((whole_run / "glow/sft/ledger").glob("epoch-*.npy"))])
     rows = weight_table(arm, weighting)
     assert [row["epoch"] for row in rows] == [2, 3, 4, 5, 6]
@@ -150,11 +152,44 @@ def test_weights_are_those_of_the_formula(whole_run):
         gain = (losses[number - 1].astype(float) - losses[number])[5:]
         expected = np.clip(2 * (1 - 1 / (1 + np.exp(-10 * gain))), 0.5, 5)
         positive = arm.ledger.is_correct[5:] == 1
-        assert row["mean_gain"] == pytest.approx(gain.mean())
-        assert row["mean_weight"] == pytest.approx(expected.mean())
+        assert row["gain"] == pytest.approx(gain.mean())
+        assert row["weight"] == pytest.approx(expected.mean())
         assert row["weight_negative"] == pytest.approx(expected[~positive].mean())
         assert row["at_min"] == pytest.approx((expected == 0.5).mean())
-    assert weighting_of(read_run_folder(whole_run).arms["positive"]) is None
+        assert row["dropped"] == 0
+        assert row["effective_sample_size"] == pytest.approx(expected.sum() ** 2 / (595 * (expected**2).sum()))
+    assert not weighting_of(read_run_folder(whole_run).arms["positive"]).tells_apart
+
+
+def test_every_arm_is_shown_with_its_weighting(tmp_path, undrawn):
+    """Thirteen arms: one table of all, the first weighted arm in detail, and the others and what is more folded."""
+    folder = make_run_folder(tmp_path / "run", arms=WEIGHTED_ARMS, steps=4)
+    sft = {arm: stages["sft"] for arm, stages in write_report(folder)["arms"].items()}
+    page = (folder / "report.html").read_text()
+    section = page[page.index('<section id="sft">') : page.index('<section id="losses">')]
+    table = section[section.index('aria-label="Weights by arm"') :].partition("</table>")[0]
+    rows = ["".join(Page(row).text).split() for row in re.findall("<tr>.*?</tr>", table, re.DOTALL)[1:]]
+    rows = {row[0]: row[1:] for row in rows}
+    assert list(rows) == list(WEIGHTED_ARMS)
+    assert rows["all"] == "uniform every sample weighs the same".split()
+    assert rows["glow_dft"][:5] == ["glow", "×", "dft,", "of", "tokens"]
+    mine = sft["mine"]["weights"][-1]
+    weights = np.load(folder / "mine" / "sft" / "ledger" / "weights-006.npy")[5:]
+    assert mine["weight"] == pytest.approx(weights.mean()) and mine["dropped"] == pytest.approx((weights == 0).mean())
+    assert (mine["at_min"], mine["at_max"]) == pytest.approx(((weights <= 0.25).mean(), (weights >= 2).mean()))
+    figures = [f"{mine[name]:.3f}" for name in ("weight_positive", "weight_negative", "weight")]
+    figures += [f"{100 * mine[name]:.1f}" for name in ("at_min", "at_max", "dropped", "effective_sample_size")]
+    assert rows["mine"] == ["my_weightings.gentle", *"min_weight 0.25, max_weight 2.0".split(), *figures]
+    # What only the trainer knew of a product's bounds is taken from the log
+    assert sft["glow_dft"]["weights"][-1]["at_max"] == 0.0123
+    positions = sft["dft"]["token_weights"]["6"]["positive"]
+    assert [row["weight"] for row in positions] == sorted(row["weight"] for row in positions) and len(positions) == 10
+    assert "token_weights" not in sft["mine"] and "weights" in sft["glow"]
+    folded = re.findall("<summary>(.*?)</summary>", section, re.DOTALL)
+    others = [arm for arm in WEIGHTED_ARMS if arm not in ("all", "glow")]
+    names = ["".join(Page(text).text).split() for text in folded]
+    assert [name[4].rstrip(":") for name in names if name[0] == "Weights"] == others
+    assert ["Losses", "of", "the", "other", "7", "arms"] in names
 
 
 def test_only_the_run_folder_itself_is_written(whole_run, undrawn):
@@ -188,7 +223,7 @@ def test_the_same_run_gives_the_same_page(whole_run):
         (["*/sft/ledger/epoch-00[2-6].npy"], "the run has recorded none yet"),
         (["*/sft/ledger/samples.jsonl"], "What SFT did"),
         (["*/grpo/log.jsonl", "*/sft/log.jsonl"], "GRPO has not logged any step"),
-        (["glow"], "No arm of this run was weighted by gain"),
+        (["glow"], "No arm of this run was weighted"),
         (["*/grpo_eval"], "after SFT"),
         (["*/sft_eval"], "after GRPO"),
         (["glow", "all"], "Nothing has been evaluated yet"),

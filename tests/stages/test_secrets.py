@@ -128,6 +128,12 @@ def test_names_of_other_things_stay(name):
     assert without_secrets({name: PLANT}) == {name: PLANT}
 
 
+def test_what_is_only_called_like_a_token_stays_with_its_own_content_looked_at():
+    """An arm or a weighting may be named so."""
+    arms = {"by_token": {"weighting_kwargs": {"iw_sft_token": {"max_weight": 2, "api_key": PLANT}}}}
+    assert without_secrets(arms) == {"by_token": {"weighting_kwargs": {"iw_sft_token": {"max_weight": 2}}}}
+
+
 def test_no_setting_of_ours_is_taken_for_a_secret_that_is_none():
     for command in COMMANDS:
         names = {item.name for cls in command_types(command) for item in dataclasses.fields(cls)}

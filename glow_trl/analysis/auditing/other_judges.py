@@ -132,7 +132,7 @@ def ask_model(config: EngineConfig, rows: Sequence[dict[str, Any]], folder: Path
     """
     from ...generation.prompts import render_conversation
 
-    identity = {**config.model_identity(), "sampling": dataclasses.asdict(config.sampling), "prompt": _PROMPT}
+    identity = {**config.model_identity(), "sampling": config.sampling.identity, "prompt": _PROMPT}
     digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:16]
     texts = [
         _PROMPT.replace("{problem}", row["problem"] or "(not known)")

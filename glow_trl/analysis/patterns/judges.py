@@ -142,7 +142,7 @@ class LLMJudge(Judge):
 
     @property
     def identity(self) -> dict[str, Any]:
-        sampling = dataclasses.asdict(self._config.sampling)
+        sampling = self._config.sampling.identity
         return {
             **super().identity,
             **self._config.model_identity(),

@@ -34,6 +34,10 @@ class CollectConfig(EngineConfig, PromptedRowsConfig):
             Leave out tokens less probable than this share of the most probable one.
         stop (`list[str]`, *optional*):
             Strings that end a completion; they are not part of it.
+        log_probs (`bool`, *optional*, defaults to `False`):
+            Whether to keep the teacher's log-probability of each token, however it was sampled that of the model
+            itself: rows then have the columns `log_probs` and `completion_ids`, see [`~glow_trl.data.log_probs`],
+            which need 8 characters a token.
         unique_problems (`bool`, *optional*, defaults to `False`):
             Ask each question once, however often the data have it; `limit` then counts what is left.
         keep_columns (`list[str]`, *optional*):
@@ -54,6 +58,7 @@ class CollectConfig(EngineConfig, PromptedRowsConfig):
     top_k: int = setting(0, "Sample among so many most probable tokens; 0 for all.")
     min_p: float = setting(0.0, "Least probability, as a share of the greatest.")
     stop: list[str] | None = setting(None, "Strings that end a completion.")
+    log_probs: bool = setting(False, "Keep the teacher's log-probability of each token.")
     unique_problems: bool = setting(False, "Ask each question once.")
     keep_columns: list[str] | None = setting(None, "Further columns of the questions to keep.")
     questions_per_shard: int = setting(128, "Questions of each shard.")

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 
 from ...analysis.data_map import DataMap
-from ...analysis.weights import weights_of
-from ...weighting import Weighting
+from ...analysis.weights import RunWeighting, token_table
 from ..dynamics import OUTCOMES, weighted_epochs
 from ..run_data import ArmData, RunData
 from ..svg import COLORS, Chart
@@ -66,28 +65,59 @@ def gain_charts(arm: ArmData) -> list[str]:
     ]
 
 
-def weight_charts(arm: ArmData, weighting: Weighting) -> list[str]:
-    """Histograms of the weights in the first and the last weighted epoch, with the clip bounds."""
+def weight_charts(arm: ArmData, weighting: RunWeighting) -> list[str]:
+    """Histograms of the samples' weights in the first and the last weighted epoch, by its bounds if it has both."""
+    low, high = weighting.bounds
+    if weighting.names == ("glow",):
+        high = min(high, max(weighting.rule.alpha, low))
+    mean = "Mean weight" if arm.ledger is not None and arm.ledger.token_weights else "Weight"
     return [
         _histogram(
-            f"Weight in epoch {epoch}",
-            f"Distribution of the weights of epoch {epoch} by outcome, arm {arm.name}",
-            "weight",
-            weights_of(gains, weighting, epoch),
+            f"{mean} in epoch {epoch}",
+            f"Distribution of the samples' weights in epoch {epoch} by outcome, arm {arm.name}",
+            "mean weight of the sample's tokens" if epoch in arm.ledger.token_weights else "weight",
+            weights,
             arm.ledger.is_correct,
-            bounds=(weighting.min_weight, min(weighting.max_weight, max(weighting.alpha, weighting.min_weight))),
+            bounds=None if low is None or high is None or epoch in arm.ledger.token_weights else (low, high),
         )
-        for epoch, gains in _first_and_last(weighted_epochs(arm, weighting))
+        for epoch, weights in _first_and_last(weighted_epochs(arm, weighting))
     ]
 
 
-def bound_charts(arm: ArmData, rows: list[dict[str, Any]]) -> list[str]:
-    """Share of the samples at each clip bound, by epoch and label; a bound that nothing reaches has no chart."""
+def token_charts(arm: ArmData, weighting: RunWeighting) -> list[str]:
+    """The weights of tokens by their position, in the first and the last epoch: mean and middle half by outcome."""
+    if arm.ledger is None:
+        return []
+    epochs = sorted(arm.ledger.token_weights)
     charts = []
-    for key, title in (("at_min", "At the lower bound"), ("at_max", "At the upper bound")):
-        if len(rows) < 2 or not any(row[key] for row in rows):
+    for epoch in epochs[:1] + epochs[1:][-1:]:
+        title = f"Weights of tokens in epoch {epoch}"
+        with Chart(title, f"{title} by position and outcome, mean and middle half, arm {arm.name}") as chart:
+            axes = chart.axes
+            for outcome, rows in token_table(arm.ledger.token_weights[epoch], weighting).items():
+                look = _OUTCOME_LINES.get(outcome, {"color": COLORS["muted"], "marker": "o", "markersize": 4})
+                places = [10 * row["position"] - 5 for row in rows]
+                low, high = ([row[f"weight_{name}"] for row in rows] for name in ("q25", "q75"))
+                axes.fill_between(places, low, high, color=look["color"], alpha=0.15, linewidth=0)
+                axes.plot(places, [row["weight"] for row in rows], **look, label=outcome)
+            axes.set(xlim=(0, 100), xlabel="position in the sample's answer, %", ylabel="weight")
+            if axes.get_ylim()[0] > 0:
+                axes.set_ylim(bottom=0)
+            chart.add_legend()
+        charts.append(chart.svg)
+    return charts
+
+
+def bound_charts(arm: ArmData, rows: list[dict[str, Any]]) -> list[str]:
+    """Share of the samples at each bound and dropped, by epoch and label; one that nothing reaches has no chart."""
+    charts = []
+    titles = {"at_min": "At the lower bound", "at_max": "At the upper bound", "dropped": "Dropped"}
+    for key, title in titles.items():
+        known = [row[f"{key}_{outcome}"] for row in rows for outcome in OUTCOMES]
+        # What is dropped where the lower bound is 0 is at the bound
+        if len(rows) < 2 or not any(known) or (key == "dropped" and any(row["at_min_positive"] for row in rows)):
             continue
-        with Chart(title, f"Share of samples whose weight is {title.lower()}, by epoch, arm {arm.name}") as chart:
+        with Chart(title, f"Share of samples, {title.lower()}, by epoch, arm {arm.name}") as chart:
             axes = chart.axes
             for outcome in OUTCOMES:
                 points = [

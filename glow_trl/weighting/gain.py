@@ -1,4 +1,4 @@
-"""The weight of a sample: the formula of GLOW as a pure function, and the rule that says in which epoch it holds."""
+"""GLOW: weights of samples from their gains, as a pure function, and the rule that says in which epoch it holds."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Weighting:
     """
-    The rule by which a run weights its samples. [`GLOWConfig`] takes its defaults from here.
+    The rule by which a run weights samples by their gains. [`GLOWConfig`] takes its defaults from here.
 
     Args:
         alpha (`float`), beta (`float`), min_weight (`float`), max_weight (`float`), normalization (`str`),
@@ -30,11 +30,17 @@ class Weighting:
 
     @classmethod
     def from_config(cls, config: Any) -> "Weighting":
-        """From a [`GLOWConfig`], or a mapping of its settings as in the `run.json` of an SFT stage."""
+        """
+        From a [`GLOWConfig`], or a mapping of its settings as in the `run.json` of an SFT stage. A run without GLOW
+        among its weightings, or the control in its place, is uniform here.
+        """
         settings = config if isinstance(config, Mapping) else vars(config)
-        names = (field.name for field in dataclasses.fields(cls))
-        keys = {name: name if name == "weighting" else f"glow_{name}" for name in names}
-        return cls(**{name: settings[key] for name, key in keys.items() if key in settings})
+        names = {field.name: f"glow_{field.name}" for field in dataclasses.fields(cls) if field.name != "weighting"}
+        found = {name: settings[key] for name, key in names.items() if key in settings}
+        chosen = settings.get("weighting", cls.weighting)
+        chosen = [chosen] if isinstance(chosen, str) else chosen
+        by_gain = [name for name in chosen if name in ("glow", "constant")]
+        return cls(**found, weighting=by_gain[0] if by_gain else "uniform")
 
     def follows_gain(self, epoch: int) -> bool:
         """Whether the weights of an epoch, counted from 1, tell samples apart by their gains."""

@@ -1,0 +1,79 @@
+"""
+Each shipped weighting in a training step against the published formula: float64, full logits, a loop over samples and
+tokens (helpers/weighting_reference.py).
+"""
+
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+
+from helpers import weighting_reference as published
+from helpers.glow_cases import WEIGHTINGS, WEIGHTS, logged, make_trainer, reference_rows
+from helpers.glow_reference import train_reference
+
+
+ROWS = reference_rows(22)
+GLOW = dict(zip(("alpha", "beta", "low", "high"), WEIGHTS.values(), strict=True))
+# What of the reference each one is; GLOW's own weights, by default
+FORMULAS = {
+    "glow": {},
+    "constant": {"weighting": "constant"},
+    "tail_sft": {"rule": partial(published.tail_sft, gamma=0.6)},
+    "tail_sft_constant": {"rule": partial(published.tail_sft, ramp=False)},
+    "pear": {"rule": published.pear},
+    "pear_block": {"rule": partial(published.pear, level="block")},
+    "pear_sequence": {"rule": partial(published.pear, level="sequence")},
+    "dft": {"rule": published.dft},
+    "info_sft": {"rule": partial(published.info_sft, normalize=True)},
+    "iw_sft": {"rule": published.iw_sft},
+    "iw_sft_token": {"rule": published.iw_sft_token},
+    "unlikelihood": {"rule": published.unlikelihood},
+    "uniform": {"rule": published.uniform},
+    "glow_dft": {"rule": published.dft, "weighting": "glow"},
+}
+
+
+class Gradients(TrainerCallback):
+    """Keeps the gradient of each step."""
+
+    def __init__(self):
+        self.steps = []
+
+    def on_pre_optimizer_step(self, args, state, control, model, **kwargs):
+        self.steps.append({name: each.grad.clone() for name, each in model.named_parameters()})
+
+
+def relative_difference(gradient, expected):
+    """Norm of the difference over the norm."""
+    assert gradient.keys() == expected.keys()
+    difference = sum((gradient[name] - expected[name]).square().sum() for name in expected)
+    return (difference / sum(each.square().sum() for each in expected.values())).sqrt().item()
+
+
+@pytest.mark.parametrize("by_token", [False, True], ids=["sample", "token"])
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_loss_and_gradient(tiny_model, tmp_path, name, by_token):
+    """To 1e-6 in every step of three epochs, the last of each with 6 of 8 samples."""
+    gradients = Gradients()
+    trainer = make_trainer(
+        AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float64),
+        tmp_path,
+        ROWS,
+        processing_class=AutoTokenizer.from_pretrained(tiny_model),
+        callbacks=[gradients],
+        per_device_train_batch_size=8,
+        loss_reduction="token" if by_token else "sample",
+        logging_steps=1,
+        learning_rate=0.1,
+        **WEIGHTINGS[name],
+    )
+    trainer.train()
+    formula = {"weighting": "uniform", **FORMULAS[name]} if "rule" in FORMULAS[name] else FORMULAS[name]
+    run = train_reference(tiny_model, ROWS, 8, learning_rate=0.1, by_token=by_token, **GLOW, **formula)
+    assert len(gradients.steps) == len(run.gradients) == 9
+    np.testing.assert_allclose(logged(trainer, "loss"), run.step_losses, rtol=1e-6)
+    for gradient, expected in zip(gradients.steps, run.gradients, strict=True):
+        assert relative_difference(gradient, expected) < 1e-6
