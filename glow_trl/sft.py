@@ -8,7 +8,7 @@ accelerate launch --config_file accelerate_configs/single_gpu.yaml -m glow_trl.s
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +171,7 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
         )
 
     loop.train(trainer, run)
-    facts = {} if trainer.negative_answers is None else {"negative_answers": trainer.negative_answers._asdict()}
+    facts = {} if trainer.negative_answers is None else {"negative_answers": asdict(trainer.negative_answers)}
     run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()), **facts)
     loop.leave_process_group()
 

@@ -11,7 +11,7 @@ from trl import SFTConfig, SFTTrainer
 
 from glow_trl import GLOWConfig
 from glow_trl.errors import UserError
-from glow_trl.glow.answers import limit_negatives
+from glow_trl.glow.answers import NegativeAnswers, limit_negatives
 from glow_trl.recipes.built_model import CHAT_TEMPLATE, BuiltModelConfig, build_tokenizer
 from helpers.glow_cases import make_trainer
 from helpers.launching import CPU
@@ -134,8 +134,8 @@ def test_tokens_of_the_answer(tokenizers, name, completion, tokens, conversation
     tokenizer = tokenizers[name]
     row = sample(tokenizer, completion, conversational)
     if completion == "42":
-        assert limited(tokenizer, row, "mask")[1] == (1, 0, 0)
-        assert limited(tokenizer, row, "truncate") == (None, (0, 0, 1))
+        assert limited(tokenizer, row, "mask")[1] == NegativeAnswers(1, 0, 0)
+        assert limited(tokenizer, row, "truncate") == (None, NegativeAnswers(0, 0, 1))
     else:
         check(tokenizer, row, tokens)
 
@@ -207,7 +207,7 @@ def test_kind_and_choices_of_the_row(tokenizers):
     for further in ({"kind": "my_judges:strict"}, {"kind": "choice"}):
         row = sample(tokenizer, "So what is it?", **further)
         same, found = limited(tokenizer, row, "mask")
-        assert same == row and found == (0, 1, 0)
+        assert same == row and found == NegativeAnswers(0, 1, 0)
 
 
 def test_errors(tokenizers):
@@ -265,7 +265,7 @@ def test_trainer(tiny_model, tmp_path, how, length):
             expected[number] = (ids[part], labels[part])
     assert tokenized(trainer) == expected
     dropped = 4 if how == "truncate" else 0
-    assert trainer.negative_answers == (12 - dropped, 0, dropped)
+    assert trainer.negative_answers == NegativeAnswers(12 - dropped, 0, dropped)
     assert kept.negative_answers is None
 
 
