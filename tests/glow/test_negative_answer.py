@@ -13,7 +13,7 @@ from glow_trl import GLOWConfig
 from glow_trl.errors import UserError
 from glow_trl.glow.answers import NegativeAnswers, limit_negatives
 from glow_trl.recipes.built_model import CHAT_TEMPLATE, BuiltModelConfig, build_tokenizer
-from helpers.glow_cases import make_trainer
+from helpers.glow_cases import logged, make_trainer
 from helpers.launching import CPU
 
 
@@ -280,6 +280,26 @@ def test_packed_as_padded(tiny_model, tmp_path, how):
         losses.append(trainer.ledger.current.numpy())
     np.testing.assert_allclose(*losses, rtol=1e-5)
     assert np.isnan(losses[0]).sum() == (4 if how == "truncate" else 0)
+
+
+@pytest.mark.parametrize(("how", "packing"), [("mask", True), ("truncate", False), ("truncate", True)])
+def test_with_log_probs_of_the_data(tiny_model, tmp_path, how, packing):
+    """They are compared with the tokens of the whole sample, then cut with these, and a weighting has them."""
+    whole, rows = tokenized(make_trainer(tiny_model, tmp_path, ROWS)), []
+    for number, row in enumerate(ROWS):
+        ids = [label for label in whole[number][1] if label != -100]
+        rows.append({**row, "completion_ids": ids, "log_probs": [-0.5 * (place + 1) for place in range(len(ids))]})
+    settings = {"weighting": "pear", "negative_answer": how, "max_length": 48, "packing": packing}
+    trainer = make_trainer(tiny_model, tmp_path, rows, **settings)
+    for row in trainer.train_dataset:
+        start = 0
+        for length in row.get("seq_lengths") or [len(row["input_ids"])]:
+            codes = row["ref_log_probs"][start : start + length]
+            known = [code for code in codes if code != 65535]
+            assert len(codes) == length and known == [1024 * (place + 1) for place in range(len(known))]
+            start += length
+    trainer.train()
+    assert all(np.isfinite(logged(trainer, "glow/epoch_loss")))
 
 
 @pytest.mark.parametrize("how", ["mask", "truncate"])
