@@ -1,8 +1,8 @@
 """
-Weightings of one's own: about ten lines each. In a recipe's arm, or as here, from the repository's root:
+Weightings of one's own, about ten lines each. From the repository's root they are named as in weightings.yaml beside:
 
-    glow-trl sft --config outputs/quickstart/all/sft/config.yaml --weighting examples.weightings.profit \
-      --output_dir outputs/profit
+    python examples/glow_trainer.py
+    glow-trl sft --config examples/weightings.yaml
 """
 
 import torch

@@ -7,7 +7,8 @@ accelerate launch --config_file accelerate_configs/single_gpu.yaml -m glow_trl.s
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from .data.table import MESSAGES, Rows, RowTable
 from .errors import UserError
 from .generation.loading import loading
 from .glow import GLOWConfig, GLOWTrainer, LossLedger
+from .glow.reference import UnalignedSample
 from .glow.token_weights import TokenWeights
 from .stages.command import run_command
 from .stages.config import setting
@@ -139,7 +141,7 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
     if args.eos_token is None and args.chat_template_path is None:
         _refuse(check_end_token(tokenizer))
     args.model_init_kwargs = loop.model_init_kwargs(model_args)
-    with loading(f"{model_args.model_name_or_path} cannot be trained so"):
+    with loading(f"{model_args.model_name_or_path} cannot be trained so"), _naming_samples(rows):
         trainer = GLOWTrainer(
             model=model_args.model_name_or_path,
             args=args,
@@ -171,9 +173,20 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
         )
 
     loop.train(trainer, run)
-    facts = {} if trainer.negative_answers is None else {"negative_answers": asdict(trainer.negative_answers)}
+    facts: dict[str, Any] = {"weightings": {term.name: dict(term.parameters) for term in args.product().terms}}
+    if trainer.negative_answers is not None:
+        facts["negative_answers"] = asdict(trainer.negative_answers)
     run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()), **facts)
     loop.leave_process_group()
+
+
+@contextmanager
+def _naming_samples(rows: RowTable) -> Iterator[None]:
+    """Name the sample in an error that knows its number only."""
+    try:
+        yield
+    except UnalignedSample as error:
+        raise UserError(f"{rows[error.row]['sample_id']}: {error}") from error
 
 
 def _refuse(problems: list[str]) -> None:

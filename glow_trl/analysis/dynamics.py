@@ -136,9 +136,9 @@ def _analyze_stage(config: DynamicsConfig, stage: Path, output_dir: Path) -> dic
             f"reference_epoch: epoch {config.reference_epoch} was not recorded in {stage / HISTORY_DIR}, which has "
             f"{', '.join(map(str, ledger.epochs))}"
         )
-    run = (read_run(stage) or {}).get("config") or {}
-    by = _columns(config, ledger, run)
-    weighting = RunWeighting.from_config(run)
+    record = read_run(stage) or {}
+    by = _columns(config, ledger, record.get("config") or {})
+    weighting = RunWeighting.from_record(record)
     cartography = data_map(ledger, config.reference_epoch, config.min_improvement)
     results = {
         "samples": len(ledger),

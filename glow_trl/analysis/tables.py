@@ -4,6 +4,7 @@ from typing import Any
 
 from ..stages.console import FiguresTable
 from ..statistics.numbers import number, percent
+from .weights import described
 
 
 def dynamics_table(arm: str, results: dict[str, Any]) -> FiguresTable:
@@ -17,7 +18,7 @@ def dynamics_table(arm: str, results: dict[str, Any]) -> FiguresTable:
     shares |= {"effective_sample_size": "effective, %"}
     columns = ("count", *(f"loss {epoch}" for epoch in shown), "weight", *shares.values(), "never better")
     names, parameters = results["weighting"]["names"], results["weighting"]["parameters"]
-    weighting = ", ".join([" × ".join(names), *(f"{key} {value}" for key, value in parameters.items())])
+    weighting = ", ".join([" × ".join(names), *described(parameters)])
     table = FiguresTable("samples", numbers=columns, title=arm, caption=f"weighting: {weighting}")
     for column, groups in results["groups"].items():
         if column != "all":

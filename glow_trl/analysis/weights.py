@@ -1,5 +1,6 @@
 """The weights of a run's samples and tokens: as they were recorded, or, of an older run, as its losses led to them."""
 
+import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -8,12 +9,12 @@ import numpy as np
 
 from ..data.loss_history import LABELS, LossHistory, TokenWeights
 from ..stages.config import as_mapping
-from ..weighting import Weighting
+from ..weighting import Weighting, shipped
 
 
 SPREAD = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
-_GLOW = ("alpha", "beta", "min_weight", "max_weight", "warmup_epochs", "normalization")
-_PARAMETERS = {"glow": _GLOW, "constant": ("alpha", "min_weight", "max_weight", "warmup_epochs"), "uniform": ()}
+# Those that runs knew before they recorded weights
+_OLDEST = {"glow", "constant", "uniform"}
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,8 @@ class RunWeighting:
 
     Args:
         names (`tuple[str, ...]`): the weightings, names of shipped ones or dotted paths; several are multiplied.
-        parameters (`dict[str, Any]`): their parameters, as far as the stage's settings name them; those of one among
-            several with its name before theirs, `dft.power`.
+        parameters (`dict[str, Any]`): their parameters; of a function of the user's, while the stage runs, those that
+            were set. Those of one among several stand with its name before theirs, `pear.gamma`.
         rule ([`Weighting`]): the rule by which older runs, which recorded no weights, weighted by gain.
     """
 
@@ -33,8 +34,13 @@ class RunWeighting:
     rule: Weighting
 
     @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "RunWeighting":
-        """From the settings in the `run.json` of an SFT stage."""
+    def from_record(cls, record: Mapping[str, Any]) -> "RunWeighting":
+        """From the `run.json` of an SFT stage; while it runs, from its settings alone."""
+        return cls.from_config(record.get("config") or {}, record.get("weightings") or {})
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], recorded: Mapping[str, Any] | None = None) -> "RunWeighting":
+        """From the settings of an SFT stage, and all parameters by weighting as far as they were `recorded`."""
         rule = Weighting.from_config(config)
         chosen = config.get("weighting") or Weighting.weighting
         names = tuple(map(str, [chosen] if isinstance(chosen, str) else chosen))
@@ -42,8 +48,10 @@ class RunWeighting:
         parameters: dict[str, Any] = {}
         for name in names:
             prefix = f"{name}." if len(names) > 1 else ""
-            own = {key: getattr(rule, key) for key in _PARAMETERS.get(name, ())}
-            own |= as_mapping(given.get(name), name) if len(names) > 1 else given
+            own = _defaults(name) | (as_mapping(given.get(name), name) if len(names) > 1 else given)
+            own |= (recorded or {}).get(name) or {}
+            if name in ("glow", "constant"):
+                own = {key: getattr(rule, key) for key in own}
             parameters |= {f"{prefix}{key}": value for key, value in own.items()}
         return cls(names, parameters, rule)
 
@@ -76,6 +84,21 @@ class RunWeighting:
         return known & self.tells_apart
 
 
+def described(parameters: Mapping[str, Any]) -> list[str]:
+    """Parameters as text, name and value."""
+    return [
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in parameters.items()
+    ]
+
+
+def _defaults(name: str) -> dict[str, Any]:
+    """The parameters of a shipped weighting, with their defaults where it has some itself."""
+    if "." in name or ":" in name or not hasattr(shipped, name):
+        return {}
+    _, *parameters = inspect.signature(getattr(shipped, name)).parameters.values()
+    return {parameter.name: parameter.default for parameter in parameters}
+
+
 def sample_weights(ledger: LossHistory, row: int, weighting: RunWeighting) -> np.ndarray:
     """
     Weight of every sample in the epoch of the given row, before any normalization, float64: where tokens were
@@ -84,7 +107,7 @@ def sample_weights(ledger: LossHistory, row: int, weighting: RunWeighting) -> np
     recorded = ledger.weights.get(ledger.epochs[row])
     if recorded is not None:
         return recorded
-    if not set(weighting.names) <= _PARAMETERS.keys():
+    if not set(weighting.names) <= _OLDEST:
         return np.full(len(ledger), np.nan)
     import torch
 
@@ -122,9 +145,12 @@ def weight_shares(
 
 
 def effective_share(weights: np.ndarray) -> float | None:
-    """The effective sample size of Kish as a share of the samples, `(sum w)^2 / (n sum w^2)`; `None` if all are 0."""
+    """
+    The effective sample size of Kish as a share of the samples, `(sum w)^2 / (n sum w^2)`: 0 if all weights are 0,
+    `None` without any.
+    """
     squares = float(np.square(weights).sum())
-    return float(weights.sum()) ** 2 / (weights.size * squares) if squares else None
+    return None if not weights.size else float(weights.sum()) ** 2 / (weights.size * squares) if squares else 0.0
 
 
 def token_shares(weights: TokenWeights, counts: np.ndarray, weighting: RunWeighting) -> dict[str, float | None]:

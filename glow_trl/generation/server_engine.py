@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 # So many prompts turned down before any was answered: it is not the prompts
 _HOPELESS = 8
 _CHECK_TIMEOUT = 30.0
+# What vLLM's server writes for the logarithm of 0
+_IMPOSSIBLE = -9999.0
 
 
 class ServerEngine(SampleEngine):
@@ -49,7 +51,8 @@ class ServerEngine(SampleEngine):
 
     Log-probabilities (`log_probs`) are asked for the way OpenAI's API has it, and counted where the server says which
     tokens they belong to, as vLLM's and llama.cpp's do: the API itself has no token ids. vLLM's are the model's own,
-    unless it was started with another `--logprobs-mode`. A server that turns the question down is asked without it.
+    but those of `trl vllm-serve`, which are of what is left after temperature and `top_p`, are refused: start it with
+    `--logprobs-mode raw_logprobs`. A server that turns the question down is asked without it.
 
     Args:
         model_name_or_path (`str`):
@@ -167,6 +170,8 @@ class ServerEngine(SampleEngine):
 
         try:
             async with asyncio.TaskGroup() as group:
+                if sampling.log_probs and not sampling.is_untempered and self._is_vllm:
+                    await self._check_log_probs(client)
                 for _ in range(self._settings["concurrency"]):
                     group.create_task(work())
         except BaseExceptionGroup as errors:
@@ -249,6 +254,22 @@ class ServerEngine(SampleEngine):
                 body["add_special_tokens"] = False
         path = "/chat/completions" if "messages" in body else "/completions"
         return path, {key: value for key, value in (body | self._extra_body).items() if value is not None}
+
+    async def _check_log_probs(self, client: Client) -> None:
+        """Refuse log-probabilities after sampling: where one token only may be taken they leave no other possible."""
+        body = {"model": self.model_name, "prompt": "1", "max_tokens": 1, "temperature": 1, "top_k": 1, "logprobs": 2}
+        try:
+            answer = await client.post("/completions", body)
+        except Refused:  # the questions that matter will tell
+            return
+        found = answer["choices"][0].get("logprobs") or {}
+        for values in found.get("top_logprobs") or ():
+            if min(values.values()) <= _IMPOSSIBLE:
+                raise UserError(
+                    f"log_probs: the server at {self.base_url} gives the log-probabilities of what is left after "
+                    "temperature and top_p, not the model's own: start it with --logprobs-mode raw_logprobs, or "
+                    "sample with temperature 1, top_p 1, top_k 0 and min_p 0"
+                )
 
     def _with_log_probs(self, body: dict[str, Any]) -> dict[str, Any]:
         # Of the token alone. Servers other than vLLM's may take 0 for none

@@ -26,20 +26,15 @@ _WAY_OUT = (
 )
 
 
-class OtherTokens(UserError):
-    """The log-probabilities of a sample are not those of the student's tokens. `row` is the sample's number."""
+class UnalignedSample(UserError):
+    """A sample has no log-probabilities of the student's tokens. `row` is its number."""
 
     def __init__(self, message: str, row: int):
         super().__init__(message)
         self.row = row
 
 
-def align_log_probs(
-    dataset: Dataset,
-    tokenizer: "PreTrainedTokenizerBase",
-    max_length: int | None = None,
-    truncation_mode: str = "keep_start",
-) -> Dataset:
+def align_log_probs(dataset: Dataset, tokenizer: "PreTrainedTokenizerBase", max_length: int | None = None) -> Dataset:
     """
     Put the columns `log_probs` and `completion_ids` of a tokenized, unpacked data set beside its tokens: in their
     place it gets `ref_log_probs`, a uint16 for each of the `input_ids`, see
@@ -51,16 +46,15 @@ def align_log_probs(
 
     Args:
         dataset (`Dataset`):
-            With `input_ids` and `labels`, before it is truncated, and the two columns, each text or list.
+            With `input_ids` and `labels`, and the two columns, each text or list.
         tokenizer (`PreTrainedTokenizerBase`):
             The student's.
-        max_length, truncation_mode:
-            How [`~trl.SFTTrainer`] will truncate the rows, as it does not know the new column: this has the length
-            that a row will have. Tokens that are cut off are not compared.
+        max_length (`int`, *optional*):
+            Rows end, or will be cut, after so many tokens: what comes behind is not compared, and unknown.
 
     Raises:
-        OtherTokens: the tokens of a sample are others.
-        UserError: a row has no log-probabilities, or they cannot be read.
+        UnalignedSample: the log-probabilities of a row are those of other tokens, cannot be read or are not there.
+        UserError: no row has any.
     """
     for column in (LOG_PROBS, COMPLETION_IDS):
         if column not in dataset.column_names:
@@ -76,8 +70,7 @@ def align_log_probs(
         remove_columns=[LOG_PROBS, COMPLETION_IDS],
         fn_kwargs={
             "tokenizer": tokenizer,
-            "start_kept": max_length if truncation_mode == "keep_start" else None,
-            "end_kept": max_length if truncation_mode == "keep_end" else None,
+            "max_length": max_length,
             "schema": features.arrow_schema,
         },
         desc="Aligning log-probabilities",
@@ -105,11 +98,7 @@ def initial_losses(dataset: Dataset) -> np.ndarray:
 
 
 def _align(
-    table: pyarrow.Table,
-    tokenizer: "PreTrainedTokenizerBase",
-    start_kept: int | None,
-    end_kept: int | None,
-    schema: pyarrow.Schema,
+    table: pyarrow.Table, tokenizer: "PreTrainedTokenizerBase", max_length: int | None, schema: pyarrow.Schema
 ) -> pyarrow.Table:
     """The rows with `ref_log_probs`, and the number of the first token of each that is another, or [`_NONE`]."""
     (lengths, student), (_, labels) = _flat(table["input_ids"]), _flat(table["labels"])
@@ -120,8 +109,8 @@ def _align(
     targets = np.flatnonzero(labels != _IGNORED)
     # Of each row the place of its first target, its length where it has none, and the places that are looked at
     first = np.minimum(np.append(targets, len(student))[np.searchsorted(targets, begins)], ends) - begins
-    seen = lengths if start_kept is None else np.minimum(lengths, start_kept)
-    is_cut = np.zeros(len(lengths), dtype=bool) if start_kept is None else lengths >= start_kept
+    seen = lengths if max_length is None else np.minimum(lengths, max_length)
+    is_cut = lengths >= (np.inf if max_length is None else max_length)
 
     missing, sampled, ids, codes = _read(table)
     token = place - first[row]
@@ -145,9 +134,7 @@ def _align(
 
     aligned = np.full(len(student), UNKNOWN, dtype=np.uint16)
     aligned[has_sampled] = codes[place_in_ids]
-    cut_before = np.zeros_like(lengths) if end_kept is None else np.maximum(lengths - end_kept, 0)
-    aligned = aligned[(place >= cut_before[row]) & (place < seen[row])]
-    offsets = pyarrow.array(np.append(0, np.cumsum(seen - cut_before)), "int32")
+    offsets = pyarrow.array(np.append(0, ends), "int32")
     columns = {name: table[name] for name in schema.names if name in table.column_names}
     columns[REF_LOG_PROBS] = pyarrow.ListArray.from_arrays(offsets, pyarrow.array(aligned))
     columns[_FAULT] = pyarrow.array(faults)
@@ -165,7 +152,7 @@ def _read(table: pyarrow.Table) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
             row_ids, row_codes = read_row(dict(zip(columns, ("", "") if missing[number] else pair, strict=True)))
         except UserError as error:
             name = table["sample_id"][number].as_py() if "sample_id" in table.column_names else number
-            raise UserError(f"sample {name} of the training set: {error}") from error
+            raise UnalignedSample(f"sample {name} of the training set: {error}", name) from error
         ids.append(row_ids)
         codes.append(row_codes)
     return missing, np.array(list(map(len, ids))), np.concatenate(ids), np.concatenate(codes)
@@ -177,7 +164,7 @@ def _flat(column: pyarrow.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
     return np.diff(lists.offsets.to_numpy()).astype(np.int64), lists.flatten().to_numpy(zero_copy_only=False)
 
 
-def _error(dataset: Dataset, faults: np.ndarray, tokenizer: "PreTrainedTokenizerBase") -> UserError:
+def _error(dataset: Dataset, faults: np.ndarray, tokenizer: "PreTrainedTokenizerBase") -> UnalignedSample:
     """What to say of the first row that has a fault."""
     count, total = int((faults != _NONE).sum()), len(faults)
     number = int((faults != _NONE).argmax())
@@ -185,12 +172,12 @@ def _error(dataset: Dataset, faults: np.ndarray, tokenizer: "PreTrainedTokenizer
     name = row.get("sample_id", number)
     if faults[number] == _MISSING:
         message = f"sample {name} of the training set has no log-probabilities ({count:,} of {total:,} samples)"
-        return OtherTokens(f"{message}. {_WAY_OUT}", number)
+        return UnalignedSample(f"{message}. {_WAY_OUT}", number)
     sampled, _ = read_row(row)
     targets = [place for place, label in enumerate(row["labels"]) if label != _IGNORED]
     student = row["input_ids"][targets[0] :] if targets else []
     token = int(faults[number])
-    return OtherTokens(
+    return UnalignedSample(
         f"the log-probabilities of sample {name} of the training set belong to other tokens than the student's: token "
         f"{token + 1} is {_described(sampled, token, tokenizer)} in {COMPLETION_IDS} and "
         f"{_described(student, token, tokenizer)} for the student ({count:,} of {total:,} samples differ). {_WAY_OUT}",

@@ -169,7 +169,9 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
     def _align(self, dataset: Dataset, tokenizer, args: GLOWConfig) -> Dataset:
         """Put log-probabilities beside the tokens of a data set, and leave out what is not to be learned."""
         if args.reads_log_probs:
-            dataset = align_log_probs(dataset, tokenizer)
+            # Without their ends, which another model's log-probabilities may have been cut off, too
+            kept = args.max_length if args.truncation_mode == "keep_start" else None
+            dataset = align_log_probs(dataset, tokenizer, kept)
         if args.negative_answer != "keep":
             dataset, self.negative_answers = limit_negatives(
                 dataset, args.negative_answer, tokenizer, args.dataset_num_proc

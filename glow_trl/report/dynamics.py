@@ -7,7 +7,7 @@ import numpy as np
 
 from ..analysis.data_map import DEFINITION, DataMap, data_map
 from ..analysis.groups import UNKNOWN, epoch_table, groups_of, telling_columns
-from ..analysis.weights import RunWeighting, sample_weights, token_shares, token_table, weight_shares
+from ..analysis.weights import RunWeighting, described, sample_weights, token_shares, token_table, weight_shares
 from ..data.loss_history import LABEL_COLUMN, LABELS, LossHistory
 from .run_data import ArmData
 
@@ -21,7 +21,7 @@ def weighting_of(arm: ArmData) -> RunWeighting | None:
     stage = arm.stages.get("sft")
     if stage is None or not stage.run.get("config"):
         return None
-    return RunWeighting.from_config(stage.run["config"])
+    return RunWeighting.from_record(stage.run)
 
 
 def weighted_epochs(arm: ArmData, weighting: RunWeighting) -> list[tuple[int, np.ndarray]]:
@@ -75,12 +75,11 @@ def weightings_table(arms: Iterable[ArmData]) -> list[dict[str, Any]]:
         weighting = weighting_of(arm)
         if arm.ledger is not None and weighting is not None:
             last = weight_table(arm, weighting)[-1:]
-            parameters = [f"{key} {value}" for key, value in weighting.parameters.items()]
             rows.append(
                 {
                     "arm": arm.name,
                     "name": weighting.name,
-                    "parameters": ", ".join(parameters),
+                    "parameters": ", ".join(described(weighting.parameters)),
                     "tokens": bool(arm.ledger.token_weights),
                     "same": not weighting.tells_apart,
                     "figures": last[0] if last else None,

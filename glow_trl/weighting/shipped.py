@@ -136,12 +136,10 @@ def pear(
     if level not in ("token", "block", "sequence") or not 0 < gamma <= 1 or block_size < 1:
         raise UserError(f"pear: no level, gamma or block_size can be {level!r}, {gamma}, {block_size}")
     ratios = (wide(tokens.log_probs) - wide(tokens.ref_log_probs)).clamp(-0.08, 0.3)
-    log_weights = tokens.sum_after(ratios + math.log(gamma))
-    if level == "block":
-        log_weights = tokens.at_block_end(log_weights, block_size)
-    if level == "sequence":
-        log_weights = tokens.spread(tokens.sum(ratios))
-    return log_weights.exp().clamp(min_weight, max_weight)
+    logs = tokens.sum_after(ratios + math.log(gamma))
+    if level != "token":
+        logs = tokens.at_block_end(logs, block_size) if level == "block" else tokens.spread(tokens.sum(ratios))
+    return logs.exp().clamp(min_weight, max_weight)
 
 
 def iw_sft(

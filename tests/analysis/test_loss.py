@@ -1,6 +1,7 @@
 """Loss of a checkpoint on a file of trajectories: GLOW's own losses, brute force, memory, a kill, and mistakes."""
 
 import json
+import shutil
 import sys
 
 import numpy as np
@@ -11,6 +12,8 @@ from glow_trl.analysis import loss as loss_module
 from glow_trl.analysis.loss import main
 from glow_trl.analysis.loss_config import LossConfig
 from glow_trl.analysis.loss_samples import TrainedAs, tokenize
+from glow_trl.data.append_log import AppendLog
+from glow_trl.data.log_probs import decode_log_probs, decode_token_ids
 from glow_trl.data.table import load_table
 from glow_trl.errors import UserError
 from glow_trl.generation.loading import load_model, load_tokenizer
@@ -47,9 +50,15 @@ def measured(folder) -> list[dict]:
 
 
 def brute_force(model_dir: str, rows: list[dict], max_length=None, system=None) -> list[float]:
-    """One sequence at a time, full logits, in float64 from the softmax on."""
+    """The mean of [`brute_force_tokens`]."""
+    picked = [log_probs for _, log_probs in brute_force_tokens(model_dir, rows, max_length, system)]
+    return [float(-np.mean(log_probs)) if len(log_probs) else None for log_probs in picked]
+
+
+def brute_force_tokens(model_dir: str, rows: list[dict], max_length=None, system=None) -> list[tuple[list, list]]:
+    """Targets and their log-probabilities: one sequence at a time, full logits, in float64 from the softmax on."""
     model, tokenizer = load_model(model_dir, "float32"), load_tokenizer(model_dir)
-    losses = []
+    found = []
     for row in rows:
         prompt = [{"role": "user", "content": row["problem"]}]
         prompt = prompt if system is None else [{"role": "system", "content": system}, *prompt]
@@ -59,8 +68,18 @@ def brute_force(model_dir: str, rows: list[dict], max_length=None, system=None) 
         with torch.no_grad():
             log_probs = model(ids[None]).logits[0].double().log_softmax(-1)
         picked = log_probs[:-1].gather(1, ids[1:, None])[start - 1 :, 0]
-        losses.append(float(-picked.mean()) if len(picked) else None)
-    return losses
+        found.append((ids[start:].tolist(), picked.tolist()))
+    return found
+
+
+def check_trajectories(folder, model_dir: str, max_length=None) -> None:
+    """The input rows as they are, with the log-probabilities of the targets."""
+    written = [json.loads(line) for line in (folder / "trajectories.jsonl").read_text().splitlines()]
+    expected = brute_force_tokens(model_dir, trajectories(), max_length)
+    for row, given, (ids, log_probs) in zip(written, trajectories(), expected, strict=True):
+        assert given.items() <= row.items() and len(row) == len(given) + 2
+        assert decode_token_ids(row["completion_ids"]).tolist() == ids
+        assert decode_log_probs(row["log_probs"]) == pytest.approx(log_probs, abs=3e-4)
 
 
 def test_losses_are_those_of_brute_force_by_label_and_column(tiny_model, data, tmp_path, capsys):
@@ -170,11 +189,82 @@ def test_small_batches_give_the_same_and_the_logits_are_never_built(tiny_model, 
     assert [row["loss"] for row in one] == pytest.approx([row["loss"] for row in many], abs=1e-6)
 
 
+@pytest.mark.parametrize("cut", [False, True])
+def test_log_probs_of_each_target_are_written_with_the_rows(tiny_model, data, tmp_path, cut):
+    tokenizer = load_tokenizer(tiny_model)
+    samples = tokenize(load_table(str(data)), tokenizer, TrainedAs(None, None, None, True))
+    max_length = min(map(len, samples["prompt"])) + 1 if cut else None
+    # What the rows bring of their own is another model's
+    rows = [row | {"log_probs": "AAAA", "completion_ids": [1, 2]} for row in trajectories()]
+    data.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    argv = ["--model_name_or_path", tiny_model, "--dataset_name", str(data), "--output_dir", str(tmp_path / "out")]
+    main([*argv, "--write_log_probs", "true", *(["--max_length", str(max_length)] if cut else [])])
+    check_trajectories(tmp_path / "out", tiny_model, max_length)
+    losses = [row["loss"] for row in measured(tmp_path / "out")]
+    assert [loss or 0 for loss in losses] == pytest.approx(
+        [loss or 0 for loss in brute_force(tiny_model, trajectories(), max_length)], abs=1e-5
+    )
+
+
+def test_log_probs_of_a_whole_sequence_begin_at_its_second_token(tiny_model, data, tmp_path):
+    """As a checkpoint was trained that also learned the prompts."""
+    model = tmp_path / "model"
+    shutil.copytree(tiny_model, model)
+    (model / "run.json").write_text(
+        json.dumps({"stage": "sft", "config": {"max_length": None, "completion_only_loss": False}})
+    )
+    argv = ["--model_name_or_path", str(model), "--dataset_name", str(data), "--output_dir", str(tmp_path / "out")]
+    main([*argv, "--write_log_probs", "true"])
+    rows = [json.loads(line) for line in (tmp_path / "out" / "trajectories.jsonl").read_text().splitlines()]
+    whole = tokenize(load_table(str(data)), load_tokenizer(tiny_model), TrainedAs(None, None, None, False))["targets"]
+    for row, ids, loss in zip(rows, whole, measured(tmp_path / "out"), strict=True):
+        assert decode_token_ids(row["completion_ids"]).tolist() == ids
+        first, *others = decode_log_probs(row["log_probs"])
+        assert np.isnan(first) and -np.mean(others) == pytest.approx(loss["loss"], abs=3e-4)
+
+
+class PowerCut(BaseException):
+    """Ends a run wherever it is."""
+
+
+def test_log_probs_of_a_run_that_was_complete_without_them(tiny_model, data, tmp_path, monkeypatch):
+    """Are measured, from where a start that was ended had come; other columns then cost no forward pass."""
+    out = tmp_path / "out"
+    argv = ["--model_name_or_path", tiny_model, "--dataset_name", str(data), "--output_dir", str(out)]
+    argv += ["--batch_size", "3"]
+    main(argv)
+    losses = measured(out)
+    append, calls = AppendLog.append, []
+
+    def dying(self, *rows):
+        calls.append(len(rows))
+        if len(calls) == 4:
+            raise PowerCut
+        append(self, *rows)
+
+    monkeypatch.setattr(AppendLog, "append", dying)
+    with pytest.raises(PowerCut):
+        main([*argv, "--write_log_probs", "true"])
+    monkeypatch.undo()
+    assert not (out / "trajectories.jsonl").exists() and measured(out) == losses
+    counted = []
+    original = loss_module._measured
+    monkeypatch.setattr(loss_module, "_measured", lambda *given: (counted.append(len(given[1])), original(*given))[1])
+    main([*argv, "--write_log_probs", "true"])
+    assert counted == [24 - 9]
+    check_trajectories(out, tiny_model)
+    assert measured(out) == losses
+    monkeypatch.setattr(LossConfig, "load_model", None)
+    written = (out / "trajectories.jsonl").read_bytes()
+    main([*argv, "--write_log_probs", "true", "--by", "is_correct+source"])
+    assert (out / "trajectories.jsonl").read_bytes() == written
+
+
 @pytest.mark.slow
 def test_a_killed_run_goes_on_and_measures_nothing_twice(tiny_model, data, tmp_path):
     out = tmp_path / "out"
     argv = ["--model_name_or_path", tiny_model, "--dataset_name", str(data), "--output_dir", str(out)]
-    argv += ["--batch_size", "1"]
+    argv += ["--batch_size", "1", "--write_log_probs", "true"]
     slow = (
         "import sys, time; from glow_trl.data import append_log as log; from glow_trl.analysis import loss;"
         "append = log.AppendLog.append;"
@@ -188,18 +278,19 @@ def test_a_killed_run_goes_on_and_measures_nothing_twice(tiny_model, data, tmp_p
     assert 5 <= done < 24 and json.loads((out / "run.json").read_text())["status"] == "running"
     work.write_bytes(saved + b'{"row": 3, "lo')
     counted = []
-    original = loss_module._losses
+    original = loss_module._measured
 
     def count(config, samples):
         counted.append(len(samples))
         return original(config, samples)
 
-    loss_module._losses = count
+    loss_module._measured = count
     try:
         main(argv)
     finally:
-        loss_module._losses = original
+        loss_module._measured = original
     assert counted == [24 - done]
+    check_trajectories(out, tiny_model)
     assert [row["loss"] for row in measured(out)] == pytest.approx(brute_force(tiny_model, trajectories()), abs=1e-5)
     assert not work.exists()
 

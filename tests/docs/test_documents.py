@@ -30,6 +30,7 @@ from helpers.documents import DOCUMENTS, ELSEWHERE, ROOT, blocks, perform, shell
 PAGES = [
     "README.md",
     "docs/glow.md",
+    "docs/weightings.md",
     "docs/data.md",
     "docs/scale.md",
     "docs/evaluation.md",

@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import numpy as np
+import pyarrow.parquet
 import pytest
 
 from glow_trl.data import read_jsonl
@@ -43,6 +45,30 @@ def test_add_a_reward(tmp_path):
     logs = rows(folder / "log.jsonl")
     assert {"rewards/brevity_reward/mean", "rewards/accuracy_reward/mean", "brevity/mean"} <= logs[0].keys()
     assert read_run(folder)["status"] == "complete"
+
+
+def test_add_a_weighting(tmp_path):
+    output = perform(blocks("docs/add-a-weighting.md"), tmp_path)
+    run = tmp_path / "outputs" / "my-weightings"
+    arms = {arm: stages["sft"] for arm, stages in read_json(run / "summary.json")["arms"].items()}
+    assert [arms[arm]["weighting"] for arm in ("patient", "both")] == [
+        ["my_weightings.patient"],
+        ["glow", "more_weightings.focal"],
+    ]
+    for arm, facts in arms.items():
+        logs = rows(run / arm / "sft" / "log.jsonl")
+        logged = {"glow/mean_weight", "glow/share_dropped", "glow/effective_sample_size"} <= logs[0].keys()
+        assert logged and ("glow/share_at_min" in logs[0]) == (arm == "patient"), arm
+        assert ("token_weights" in facts) == (arm in ("push_away", "both", "dft")), arm
+    losses = np.load(run / "patient" / "sft" / "ledger" / "epoch-002.npy")
+    weights = np.load(run / "patient" / "sft" / "ledger" / "weights-002.npy")
+    np.testing.assert_allclose(weights, np.clip(1 - losses / 4, 0.2, 1), atol=1e-6)
+    assert arms["easier_half"]["weights"][-1]["dropped"] > 0 > arms["push_away"]["weights"][-1]["weight_negative"]
+    page = (run / "report.html").read_text()
+    assert "my_<wbr>weightings.<wbr>patient" in page and "patience 4, min_weight 0.2, max_weight 1" in page
+    assert "mean weight of tokens in epoch 2" in output
+    table = pyarrow.parquet.read_table(run / "both" / "sft" / "dynamics" / "samples.parquet")
+    assert {"weight_epoch_1", "weight_epoch_2"} <= {*table.column_names}
 
 
 def test_add_a_recipe(tmp_path):

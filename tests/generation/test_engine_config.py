@@ -83,7 +83,7 @@ def test_only_what_decides_the_completions_binds_a_run():
     ("cls", "settings", "changeable"),
     [
         (CollectConfig, ROWS, set()),
-        (LossConfig, ROWS, {"by", "most_values"}),
+        (LossConfig, ROWS, {"by", "most_values", "write_log_probs"}),
         (
             AnnotateConfig,
             ROWS,

@@ -1,5 +1,6 @@
 """The server engine against vLLM's real server, and against a proxy before it that fails the way servers do."""
 
+import dataclasses
 import email.utils
 import itertools
 import json
@@ -12,8 +13,9 @@ from glow_trl.errors import ServiceError, UserError
 from glow_trl.generation import SamplingConfig, create_engine, render_conversation
 from glow_trl.generation.client import retry_after
 from glow_trl.generation.loading import load_tokenizer
-from glow_trl.generation.server_engine import _message_text
+from glow_trl.generation.server_engine import _log_probs, _message_text
 from helpers.faulty_proxy import FaultyProxy
+from helpers.token_probabilities import STOPPING, TEMPERED, check_engine
 
 
 pytestmark = pytest.mark.slow
@@ -51,6 +53,75 @@ def test_greedy_completions_equal_those_of_transformers(engine, vllm_model):
         assert engine.generate(CONVERSATIONS, sampling) == expected
         assert engine.generate(rendered, sampling) == expected
         assert engine.generate(TEXTS, sampling) == local.generate(TEXTS, sampling)
+
+
+def test_log_probs_are_the_models_own_however_it_was_sampled(engine, vllm_model):
+    """Of texts, and of conversations the same as of their token ids."""
+    check_engine(engine, vllm_model, TEXTS)
+    tokenizer = load_tokenizer(vllm_model)
+    rendered = [render_conversation(messages, tokenizer) for messages in CONVERSATIONS]
+    for sampling in (TEMPERED, STOPPING):
+        asked = dataclasses.replace(sampling, log_probs=True)
+        for ours, theirs in zip(engine.generate(CONVERSATIONS, asked), engine.generate(rendered, asked), strict=True):
+            for one, other in zip(ours, theirs, strict=True):
+                assert one.log_probs == pytest.approx(other.log_probs, abs=1e-4)
+                assert one.token_ids == other.token_ids and one.text == other.text
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_a_server_that_turns_log_probs_down_is_asked_without(openai_server, straight, caplog, status):
+    """Which is said once; a prompt that it turns down as well is refused as ever."""
+
+    def fault(_, headers, body):
+        if b"unspeakable" in body:
+            return message(400, "not this one")
+        return message(status, "no logprobs") if b"logprobs" in body else None
+
+    with FaultyProxy(openai_server, fault) as proxy:
+        engine = create_engine("server", "teacher", base_url=proxy.url, concurrency=4)
+        asked = dataclasses.replace(SAMPLING, log_probs=True)
+        refused = []
+        prompts = [*CONVERSATIONS, "unspeakable"]
+        samples = engine.stream_samples(prompts, asked, on_refused=lambda *refusal: refused.append(refusal))
+        assert {(i, s): text for i, s, text in samples} == straight
+        assert refused == [(len(CONVERSATIONS), "not this one")]
+        assert caplog.text.count("turns log_probs down (") == 1 and "no logprobs" in caplog.text
+        # Of each connection at most one
+        assert len(proxy.times) <= len(straight) + 4 + 2 * 3
+
+
+def test_log_probs_after_sampling_are_refused_before_anything_is_drawn(openai_server, straight):
+    """As those of `trl vllm-serve` are, which at temperature 1 over the whole vocabulary are the model's own."""
+    processed = {"top_logprobs": [{"3": 0.0, "7": -9999.0}], "token_logprobs": [0.0], "tokens": ["3"]}
+
+    def fault(_, headers, body):
+        asked = json.loads(body)
+        if asked.get("logprobs") == 2 and asked["top_k"] == 1 == asked["max_tokens"]:
+            return 200, {}, json.dumps({"choices": [{"text": "3", "logprobs": processed}]}).encode()
+        return None
+
+    with FaultyProxy(openai_server, fault) as proxy:
+        engine = create_engine("server", "teacher", base_url=proxy.url, concurrency=4)
+        with pytest.raises(UserError, match="--logprobs-mode raw_logprobs"):
+            engine.generate(CONVERSATIONS, dataclasses.replace(TEMPERED, log_probs=True))
+        assert len(proxy.times) == 1
+        found = engine.stream_samples(CONVERSATIONS, dataclasses.replace(SAMPLING, log_probs=True))
+        assert {(i, s): dataclasses.replace(text, log_probs=None) for i, s, text in found} == straight
+
+
+def test_log_probs_count_only_with_the_tokens_that_they_belong_to():
+    """In the forms of several servers."""
+    chat = {"content": [{"token": "a", "logprob": -1.0}, {"token": "b5", "logprob": -2.0}]}
+    completions = {"tokens": ["a", "b5"], "token_logprobs": [-1.0, -2.0]}
+    for given in (chat, completions):
+        assert _log_probs(given, [7, 8], ()) == ([7, 8], [-1.0, -2.0])
+        assert _log_probs(given, [7, 8], ("5",)) == ([7, 8], [-1.0])
+        assert _log_probs(given, [], ()) == ([], None)
+        assert _log_probs(given, [7], ()) == ([7], None)
+    with_ids = {"content": [entry | {"id": number} for number, entry in enumerate(chat["content"])]}
+    assert _log_probs(with_ids, [], ()) == ([0, 1], [-1.0, -2.0])
+    assert _log_probs({"tokens": ["a"], "token_logprobs": [None]}, [7], ()) == ([7], None)
+    assert _log_probs({"content": None}, [7], ()) == ([7], None)
 
 
 def test_single_missing_samples_are_what_they_would_have_been(engine, straight):

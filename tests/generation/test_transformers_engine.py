@@ -1,5 +1,6 @@
 """The transformers engine: what it draws, how it pads and stops, and that it can be interrupted."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ import torch
 
 from glow_trl.generation import SamplingConfig, create_engine
 from glow_trl.generation.loading import load_model, load_tokenizer
+from helpers.token_probabilities import TEMPERED, check_engine
 
 
 PROMPTS = ["1+2=", "3*4+5-6=", "a", "abcdefgh: 1;", "7", "9-8=", "what is 1+1?", "zz", "5*5*5*5="]
@@ -65,6 +67,18 @@ def test_skipping_what_is_done_leaves_the_rest_as_it_would_have_been(engine, ski
     straight = engine.generate(PROMPTS, sampling)
     resumed = dict(engine.stream(PROMPTS, sampling, skip=skip))
     assert resumed == {index: straight[index] for index in range(len(PROMPTS)) if index not in skip}
+
+
+def test_log_probs_are_the_models_own_however_it_was_sampled(engine, tiny_model):
+    check_engine(engine, tiny_model, PROMPTS)
+
+
+def test_log_probs_of_what_is_missing_are_what_they_would_have_been(engine):
+    sampling = dataclasses.replace(TEMPERED, log_probs=True)
+    straight = engine.generate(PROMPTS, sampling)
+    assert dict(engine.stream(PROMPTS, sampling, skip={1, 4, 7})) == {
+        index: straight[index] for index in range(len(PROMPTS)) if index not in {1, 4, 7}
+    }
 
 
 def test_strings_and_token_ids_are_the_same_prompts(engine, tiny_model):

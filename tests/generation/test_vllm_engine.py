@@ -1,5 +1,6 @@
 """The vLLM engine, where it is installed."""
 
+import dataclasses
 import importlib.util
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from glow_trl.errors import UserError
 from glow_trl.generation import SamplingConfig, create_engine
 from glow_trl.generation.loading import load_model, load_tokenizer
+from helpers.token_probabilities import TEMPERED, check_engine
 
 
 pytestmark = [
@@ -87,6 +89,14 @@ def test_a_prompt_without_room_is_refused_and_the_others_are_answered(engine):
     assert all(generation.n_tokens < 256 for _, _, generation in drawn)
     with pytest.raises(UserError, match="prompt 2 cannot be answered"):
         engine.generate(prompts, sampling)
+
+
+def test_log_probs_are_the_models_own_however_it_was_sampled(engine, vllm_model, monkeypatch):
+    """Which vLLM gives in the mode that is its default, and in no other."""
+    check_engine(engine, vllm_model, PROMPTS)
+    monkeypatch.setattr(engine._llm.llm_engine.model_config, "logprobs_mode", "processed_logprobs")
+    with pytest.raises(UserError, match="logprobs_mode is 'processed_logprobs'"):
+        engine.generate(PROMPTS, dataclasses.replace(TEMPERED, log_probs=True))
 
 
 def test_an_adapter_is_applied(vllm_model, tmp_path):

@@ -1,19 +1,3 @@
 """For all the tests of this folder."""
 
-import gc
-
-import pytest
-
-
-@pytest.fixture(scope="package", autouse=True)
-def fast_garbage_collection():
-    """
-    Leave out of every garbage collection what the imports made: accelerate asks for one at the start of each training,
-    which then costs more than the training.
-    """
-    from glow_trl import GLOWTrainer  # noqa: F401
-
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
+from helpers.collecting import fast_garbage_collection  # noqa: F401

@@ -46,14 +46,15 @@ def test_equals_sft_trainer(tiny_model, tmp_path, name):
     settings = {**ADAM, **CASES[name]}
     rows = token_rows(26)
     sft = make_trainer(tiny_model, tmp_path, rows, trainer=SFTTrainer, config=SFTConfig, **settings)
-    compare(sft, make_trainer(tiny_model, tmp_path, rows, weighting="uniform", loss_reduction="token", **settings))
-
-
-def compare(sft, glow):
-    """Train both, and compare them."""
     start = parameters(sft.model)
     sft.train()
+    glow = make_trainer(tiny_model, tmp_path, rows, weighting="uniform", loss_reduction="token", **settings)
     glow.train()
+    check_equal(sft, glow, start)
+
+
+def check_equal(sft, glow, start):
+    """Two trained ones, and the parameters that both began with."""
     assert sft.state.global_step == glow.state.global_step == 20
     a, b = parameters(sft.model), parameters(glow.model)
     assert all(torch.equal(a[key], b[key]) for key in a)
@@ -68,8 +69,11 @@ def test_dft_equals_sft_trainer(tiny_model, tmp_path, name):
     settings = {**ADAM, **CASES[name]}
     rows = token_rows(26)
     sft = make_trainer(tiny_model, tmp_path, rows, trainer=SFTTrainer, config=SFTConfig, loss_type="dft", **settings)
+    start = parameters(sft.model)
+    sft.train()
     glow = make_trainer(tiny_model, tmp_path, rows, weighting="dft", loss_reduction="token", **settings)
-    compare(sft, glow)
+    glow.train()
+    check_equal(sft, glow, start)
 
 
 def test_equals_sft_trainer_on_text(tiny_model, tmp_path):

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from datasets import Dataset
 from transformers import AutoTokenizer
-from trl import SFTConfig, SFTTrainer
 
 from glow_trl.data.log_probs import UNKNOWN, encode_token_ids, log_probs_of, row_columns
 from glow_trl.errors import UserError
-from glow_trl.glow.reference import REF_LOG_PROBS, OtherTokens, align_log_probs, initial_losses
+from glow_trl.glow.reference import REF_LOG_PROBS, UnalignedSample, align_log_probs, initial_losses
+from helpers.glow_cases import make_trainer
 
 
 @pytest.fixture(scope="module")
@@ -88,36 +88,28 @@ def test_a_selection_and_an_order_of_rows_keep_theirs(tokenizer):
     assert aligned[REF_LOG_PROBS][:] == [expected(samples[index], rows[index]) for index in order]
 
 
-class Preparing(SFTTrainer):
-    """Aligns between tokenizing and truncating, as a trainer has to."""
-
-    def _prepare_dataset(self, dataset, processing_class, args, packing, formatting_func, dataset_name):
-        from copy import copy
-
-        whole = copy(args)
-        whole.max_length = None
-        prepared = super()._prepare_dataset(dataset, processing_class, whole, False, formatting_func, dataset_name)
-        self.whole = prepared
-        prepared = align_log_probs(prepared, processing_class, args.max_length, args.truncation_mode)
-        return super()._prepare_dataset(prepared, processing_class, args, False, None, dataset_name)
-
-
-@pytest.mark.parametrize("mode", ["keep_start", "keep_end"])
 @pytest.mark.parametrize("more", [2, 1000])
-def test_rows_are_cut_as_the_trainer_cuts_them(tiny_model, tokenizer, tmp_path, mode, more):
+@pytest.mark.parametrize("layout", ["keep_start", "keep_end", "packed"])
+def test_values_stay_at_their_tokens_when_rows_are_cut_and_packed(tiny_model, tokenizer, tmp_path, layout, more):
     rows = sampled_rows(tokenizer, count=12)
-    max_length = more + min(sample["labels"].count(-100) for sample in tokenized(tokenizer, rows))
-    dataset = Dataset.from_list(rows).remove_columns(["sampled", "expected"]).add_column("number", np.arange(12))
-    cut = {"max_length": max_length, "truncation_mode": mode}
-    args = SFTConfig(str(tmp_path), **cut, use_cpu=True, bf16=False, report_to="none")
-    trainer = Preparing(tiny_model, args, train_dataset=dataset, processing_class=tokenizer)
-    found = trainer.train_dataset
-    assert 0 < len(found) <= 12
-    kept = slice(None, max_length) if mode == "keep_start" else slice(-max_length, None)
-    for sample in found:
-        whole = trainer.whole[sample["number"]]
-        assert sample["input_ids"] == whole["input_ids"][kept]
-        assert sample[REF_LOG_PROBS] == expected(whole, rows[sample["number"]])[kept]
+    samples = tokenized(tokenizer, rows)
+    max_length = more + min(sample["labels"].count(-100) for sample in samples)
+    cut = {"packing": True} if layout == "packed" else {"truncation_mode": layout}
+    cut |= {"max_length": max_length, "weighting": "iw_sft"}
+    given = [{name: row[name] for name in ("prompt", "completion", "log_probs", "completion_ids")} for row in rows]
+    trainer = make_trainer(tiny_model, tmp_path, given, processing_class=tokenizer, **cut)
+    kept = slice(-max_length, None) if layout == "keep_end" else slice(None, max_length)
+    found = []
+    for row in trainer.train_dataset:
+        numbers, ids, codes = row["sample_id"], row["input_ids"], row[REF_LOG_PROBS]
+        for number in numbers if layout == "packed" else [numbers]:
+            length = len(samples[number]["input_ids"][kept])
+            found.append(number)
+            assert ids[:length] == samples[number]["input_ids"][kept]
+            assert codes[:length] == expected(samples[number], rows[number])[kept]
+            ids, codes = ids[length:], codes[length:]
+        assert not ids and not codes
+    assert 0 < len(found) == len(set(found)) and (len(found) == 12 or more == 2)
 
 
 def test_what_is_cut_off_need_not_be_known(tokenizer):
@@ -130,13 +122,15 @@ def test_what_is_cut_off_need_not_be_known(tokenizer):
         row | row_columns(row["sampled"][: max(0, length - start)], row["expected"][: max(0, length - start)])
         for row, start in zip(rows, first, strict=True)
     ]
-    cut = [expected(*pair)[:length] for pair in zip(samples, rows, strict=True)]
-    assert align_log_probs(tokenized(tokenizer, fewer), tokenizer, length)[REF_LOG_PROBS][:] == cut
+    whole = [expected(*pair) for pair in zip(samples, rows, strict=True)]
+    cut = [codes[:length] for codes in whole]
+    aligned = align_log_probs(tokenized(tokenizer, fewer), tokenizer, length)[REF_LOG_PROBS][:]
+    assert aligned == [codes + [UNKNOWN] * (len(every) - length) for codes, every in zip(cut, whole, strict=True)]
     already = samples.map(lambda row: {name: row[name][:length] for name in ("input_ids", "labels")})
     assert align_log_probs(already, tokenizer, length)[REF_LOG_PROBS][:] == cut
-    with pytest.raises(OtherTokens, match="is missing in completion_ids"):
+    with pytest.raises(UnalignedSample, match="is missing in completion_ids"):
         align_log_probs(tokenized(tokenizer, fewer), tokenizer)
-    with pytest.raises(OtherTokens, match="missing for the student"):
+    with pytest.raises(UnalignedSample, match="missing for the student"):
         align_log_probs(already, tokenizer, length + 1)
 
 
@@ -185,7 +179,7 @@ def test_a_tokenizer_that_differs_in_one_merge_is_refused(tokenizer):
     differing = [text for text in texts if teacher.encode(text) != student.encode(text)]
     assert 0 < len(differing) < len(texts)
     align_log_probs(tokenized(teacher, rows), teacher)
-    with pytest.raises(OtherTokens) as error:
+    with pytest.raises(UnalignedSample) as error:
         align_log_probs(tokenized(student, rows), student)
     assert error.value.row == texts.index(differing[0])
     ours, theirs = (tok.encode(differing[0], add_special_tokens=False) for tok in (student, teacher))
@@ -209,7 +203,7 @@ def test_one_wrong_token_in_many_rows_is_found(tokenizer, change):
     else:
         ids = [tokenizer.eos_token_id]
     rows[31] |= row_columns(ids, [-1.0] * len(ids))
-    with pytest.raises(OtherTokens, match=r"sample 31 of the training set .*\(1 of 40 samples differ\)") as error:
+    with pytest.raises(UnalignedSample, match=r"sample 31 of the training set .*\(1 of 40 samples differ\)") as error:
         align_log_probs(tokenized(tokenizer, rows), tokenizer)
     assert error.value.row == 31
 
@@ -220,7 +214,9 @@ def test_rows_without_or_with_damaged_columns_are_named(tokenizer):
     with pytest.raises(UserError, match="the training set has no column 'log_probs'"):
         align_log_probs(tokenized(tokenizer, bare), tokenizer)
     some = tokenized(tokenizer, [*rows[:2], rows[2] | {"log_probs": None, "completion_ids": None}, *rows[3:]])
-    with pytest.raises(OtherTokens, match=r"sample 2 of the training set has no log-probabilities \(1 of 9 samples\)"):
+    with pytest.raises(
+        UnalignedSample, match=r"sample 2 of the training set has no log-probabilities \(1 of 9 samples\)"
+    ):
         align_log_probs(some, tokenizer)
     for column, value, said in (
         ("log_probs", "AAA", "damaged"),

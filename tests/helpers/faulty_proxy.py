@@ -1,5 +1,6 @@
 """A proxy before a real server that fails the way servers do, on demand."""
 
+import inspect
 import threading
 import time
 import urllib.error
@@ -19,7 +20,8 @@ class FaultyProxy:
 
     Args:
         target (`str`): such as `http://127.0.0.1:8000/v1`.
-        fault (`Callable`): called with the number of the POST request, from 0, and its headers; says what goes wrong.
+        fault (`Callable`): called with the number of the POST request, from 0, its headers and, if it takes three
+            arguments, its body; says what goes wrong.
         port (`int`, *optional*): by default a free one.
 
     Attributes:
@@ -28,8 +30,9 @@ class FaultyProxy:
         busiest (`int`): most POST requests at a time.
     """
 
-    def __init__(self, target: str, fault: Callable[[int, dict], Fault], port: int = 0):
+    def __init__(self, target: str, fault: Callable[..., Fault], port: int = 0):
         proxy = self
+        takes_body = len(inspect.signature(fault).parameters) == 3
         self.times: list[float] = []
         self.busiest = 0
         self._busy = 0
@@ -53,7 +56,9 @@ class FaultyProxy:
                     proxy._busy += 1
                     proxy.busiest = max(proxy.busiest, proxy._busy)
                 try:
-                    wrong = fault(number, dict(self.headers))
+                    wrong = (
+                        fault(number, dict(self.headers), body) if takes_body else fault(number, dict(self.headers))
+                    )
                     if wrong == "die":
                         proxy._dead = True
                         proxy._server.socket.close()

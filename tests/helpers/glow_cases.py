@@ -83,18 +83,26 @@ for _settings in WEIGHTINGS.values():
     _settings |= WEIGHTS
 
 
+# The special token of the tiny model that ends an answer
+_END = 2
+
+
 def reference_rows(n: int = 22, seed: int = 0, **kwargs: Any) -> list[dict[str, Any]]:
     """
     [`token_rows`] with log-probabilities of the targets under another model, about those of an untrained one, in steps
-    of the column. Every third sample has none for its last target, as for what a template puts behind a completion.
+    of the column. In every third sample that of one target is unknown, and in every third there is one more, special
+    token, as a template puts it behind a completion.
     """
     rng = random.Random(seed + 1)
     rows = token_rows(n, seed, **kwargs)
     for index, row in enumerate(rows):
-        targets = [token for token in row["labels"][1:] if token != -100]
-        known = targets[:-1] if index % 3 == 0 and len(targets) > 1 else targets
-        row["completion_ids"] = known
-        row["log_probs"] = [-round(2048 * rng.uniform(3.5, 4.3)) / 2048 for _ in known]
+        sampled = [token for token in row["labels"] if token != -100]
+        row["completion_ids"] = sampled
+        row["log_probs"] = [-round(2048 * rng.uniform(3.5, 4.3)) / 2048 for _ in sampled]
+        if index % 3 == 0:
+            row["input_ids"], row["labels"] = [*row["input_ids"], _END], [*row["labels"], _END]
+        elif index % 3 == 1:
+            row["log_probs"][len(sampled) // 2] = None
     return rows
 
 

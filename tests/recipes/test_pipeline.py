@@ -11,6 +11,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import yaml
@@ -21,6 +22,9 @@ from glow_trl.errors import UserError
 from glow_trl.recipes.pipeline import Pipeline
 from glow_trl.recipes.recipe import DEFAULT_ARMS, Recipe
 from glow_trl.recipes.run import main
+from glow_trl.stages.recipe_file import rebase
+from glow_trl.stages.record import read_run
+from glow_trl.weighting.product import SHIPPED
 from helpers.launching import environment, on_cpu
 from helpers.processes import LIMIT, kill_when, wait_until
 
@@ -121,6 +125,60 @@ def test_a_run_that_is_killed_again_and_again_ends_like_one_that_was_not(recipe,
     _, errors = process.communicate()
     assert process.returncode == 0, errors[-3000:]
     assert before == {path: path.stat().st_mtime_ns for path in before}
+
+
+OWN_WEIGHTING = """
+def patient(samples, patience=3.0, min_weight=0.2, max_weight=1.0):
+    return (1 - samples.loss / patience).clamp(min_weight, max_weight)
+"""
+
+
+@pytest.mark.slow
+def test_every_weighting_is_an_arm_and_one_of_the_users_own_too(recipe, tmp_path, monkeypatch):
+    """Those that read log-probabilities have them measured first, once; started again, nothing is done twice."""
+    shutil.copytree(recipe, tmp_path / "weightings")
+    for stage in ("grpo", "eval"):
+        (tmp_path / "weightings" / f"{stage}.yaml").unlink()
+    settings = yaml.safe_load((recipe / "recipe.yaml").read_text())
+    settings["arms"]["mine"] = {"weighting": "own_weightings.patient"}
+    settings = rebase(settings, "outputs/quickstart", "outputs/weightings")
+    (tmp_path / "weightings" / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    for stage in ("label", "loss", "sft"):
+        path = tmp_path / "weightings" / f"{stage}.yaml"
+        path.write_text(
+            yaml.safe_dump(rebase(yaml.safe_load(path.read_text()), "outputs/quickstart", "outputs/weightings"))
+        )
+    (tmp_path / "own_weightings.py").write_text(OWN_WEIGHTING)
+    monkeypatch.chdir(tmp_path)
+    arms = [arm for arm, changes in settings["arms"].items() if changes.get("weighting", "glow") != "uniform"]
+    named = {name for arm in arms for name in np.atleast_1d(settings["arms"][arm].get("weighting", "glow"))}
+    assert named == {*SHIPPED, "own_weightings.patient"} - {"uniform"}
+
+    out = tmp_path / "out"
+    assert main(["weightings", "--output_dir", str(out), "--arms", "mine", "glow"]) == 0
+    assert not (out / "loss").exists()
+    argv = ["weightings", "--output_dir", str(out), "--arms", *arms]
+    assert main(argv) == 0
+    measured = read_run(out / "loss")
+    assert measured["status"] == "complete" and measured["config"]["model_name_or_path"] == str(
+        out / "prepare" / "model"
+    )
+    sft = {arm: stages["sft"] for arm, stages in json.loads((out / "summary.json").read_text())["arms"].items()}
+    assert {*sft} == {*arms}
+    for arm, stage in sft.items():
+        assert stage["status"] == "complete" and (arm == "constant" or stage["weights"]), arm
+    assert sft["mine"]["weights"][-1]["weight"] > 0.2 and sft["unlikelihood"]["weights"][-1]["weight_negative"] < 0
+    reads = read_run(out / "iw_sft" / "sft")["config"]["dataset_name"]
+    assert reads == [str(out / "loss" / "trajectories.jsonl")]
+    page = (out / "report.html").read_text()
+    assert "own_<wbr>weightings.<wbr>patient" in page and "patience 3, min_weight 0.2" in page
+
+    before = {
+        path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name != "report.html" and path.is_file()
+    }
+    assert main(argv) == 0
+    done = {path for path, time in before.items() if path.stat().st_mtime_ns != time}
+    assert {path.name for path in done} <= {"run.json", "summary.json", "config.yaml"}
 
 
 @pytest.mark.slow

@@ -179,7 +179,7 @@ def test_every_arm_is_shown_with_its_weighting(tmp_path, undrawn):
     assert (mine["at_min"], mine["at_max"]) == pytest.approx(((weights <= 0.25).mean(), (weights >= 2).mean()))
     figures = [f"{mine[name]:.3f}" for name in ("weight_positive", "weight_negative", "weight")]
     figures += [f"{100 * mine[name]:.1f}" for name in ("at_min", "at_max", "dropped", "effective_sample_size")]
-    assert rows["mine"] == ["my_weightings.gentle", *"min_weight 0.25, max_weight 2.0".split(), *figures]
+    assert rows["mine"] == ["my_weightings.gentle", *"min_weight 0.25, max_weight 2".split(), *figures]
     # What only the trainer knew of a product's bounds is taken from the log
     assert sft["glow_dft"]["weights"][-1]["at_max"] == 0.0123
     positions = sft["dft"]["token_weights"]["6"]["positive"]

@@ -15,16 +15,16 @@ STEP = {"per_device_train_batch_size": 8, **ADAM}
 @pytest.mark.parametrize(
     "weighting, kwargs, message",
     [
-        ("dff", {}, "there is none called 'dff'.*did you mean 'dft'"),
-        ("tailsft", {}, "did you mean 'tail_sft'"),
+        ("dff", {}, "there is none called 'dff'.*did you mean dft"),
+        ("tailsft", {}, "did you mean tail_sft"),
         (["dft", "dft"], {}, "different"),
         ([], {}, "one or more"),
         (f"{OWN}no_such", {}, "no_such"),
         ("helpers.no_such_module.f", {}, "cannot be imported"),
         (f"{OWN}NO_FUNCTION", {}, "is no function"),
         (f"{OWN}wrong_first_name", {}, "first parameter of .* is called 'batch'.*samples.*step.*tokens"),
-        ("tail_sft", {"gama": 0.3}, "tail_sft has no parameter 'gama'.*did you mean 'gamma'"),
-        (f"{OWN}focal", {"powr": 3.0}, "has no parameter 'powr'.*did you mean 'power'"),
+        ("tail_sft", {"gama": 0.3}, "tail_sft has no parameter 'gama'.*did you mean gamma"),
+        (f"{OWN}focal", {"powr": 3.0}, "has no parameter 'powr'.*did you mean power"),
         (f"{OWN}negatives_less", {}, "needs weight"),
         ("glow", {"alpha": 2.0}, "set glow_alpha"),
         (["glow", "dft"], {"gamma": 2.0}, "'gamma' is not among the weightings"),
@@ -51,7 +51,7 @@ def test_refused(tiny_model, tmp_path, weighting, kwargs, message):
 @pytest.mark.parametrize("name", ["pear", "iw_sft", "iw_sft_token"])
 def test_missing_column(tiny_model, tmp_path, name):
     """A weighting that compares with another model wants the column, and says how it is made."""
-    with pytest.raises(UserError, match="(?s)no column log_probs.*glow-trl collect.*glow-trl loss --write_log_probs"):
+    with pytest.raises(UserError, match="has no column 'log_probs'.*glow-trl loss --write_log_probs"):
         make_trainer(tiny_model, tmp_path, token_rows(8), weighting=name)
 
 
@@ -61,7 +61,7 @@ def test_missing_column(tiny_model, tmp_path, name):
 def test_fault_on_real_data_alone(tiny_model, tmp_path, name, problem):
     """What the made-up batch does not show ends the training with the name of the weighting."""
     with pytest.raises(Exception, match=f"{name}.*{problem}"):
-        make_trainer(tiny_model, tmp_path, token_rows(12), weighting=f"{OWN}{name}", **STEP).train()
+        make_trainer(tiny_model, tmp_path, token_rows(24), weighting=f"{OWN}{name}", **STEP).train()
 
 
 def test_own_equals_shipped(tiny_model, tmp_path):
