@@ -272,8 +272,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _train(
     config: GRPOStageConfig, guard_config: GuardConfig, args: GRPOArguments, model_args: ModelConfig, run: StageRun
 ) -> None:
+    from .training.dynamic_sampling import DynamicSamplingGRPOTrainer
     from .training.grpo_trainer import ResumableGRPOTrainer
 
+    trainer_class = DynamicSamplingGRPOTrainer if args.dynamic_sampling else ResumableGRPOTrainer
     options = {"unjudged": config.unjudged, "restated": config.restated}
     reward_funcs = [with_options(resolve_reward(name), **options) for name in config.reward_funcs]
     loop.check_files(model_args, args)
@@ -294,7 +296,7 @@ def _train(
             if run.main_process:
                 stack.enter_context(server)
         with loading(f"{model_args.model_name_or_path} cannot be trained so"):
-            trainer = ResumableGRPOTrainer(
+            trainer = trainer_class(
                 model=model,
                 args=args,
                 reward_funcs=reward_funcs,

@@ -7,6 +7,7 @@ from typing import Any
 
 from trl import GRPOConfig
 
+from ..stages.config import setting
 from ..stages.secrets import hide, without_secrets
 
 
@@ -30,7 +31,29 @@ class SealedArguments:
 
 @dataclass
 class GRPOArguments(SealedArguments, GRPOConfig):
-    """[`~trl.GRPOConfig`] as it is, see [`SealedArguments`]."""
+    r"""
+    [`~trl.GRPOConfig`], see [`SealedArguments`], and
+
+    Parameters:
+        dynamic_sampling (`bool`, *optional*, defaults to `False`):
+            Train only on groups whose rewards differ: one whose rewards are all equal gives way to that of a further
+            question, see [`~glow_trl.training.dynamic_sampling.DynamicSamplingGRPOTrainer`].
+        dynamic_sampling_max_rounds (`int`, *optional*, defaults to `10`):
+            How often completions are generated for a generation batch at most, the first time included. What is not
+            filled by then is not trained on.
+    """
+
+    dynamic_sampling: bool = setting(
+        False, "Replace groups whose rewards are all equal by those of further questions."
+    )
+    dynamic_sampling_max_rounds: int = setting(
+        10, "With dynamic_sampling: rounds of generation for a batch at most, the first included."
+    )
+
+    def __post_init__(self):
+        if self.dynamic_sampling_max_rounds < 1:
+            raise ValueError(f"dynamic_sampling_max_rounds must be at least 1, got {self.dynamic_sampling_max_rounds}")
+        super().__post_init__()
 
 
 class _Sealed(str):

@@ -15,10 +15,12 @@ from ..generation.model_files import DamagedFile, check_file, weight_files
 logger = logging.getLogger(__name__)
 
 LEDGER_FILE = "ledger.safetensors"
+# Completions that are not all trained on yet, of each process
+GENERATIONS_FILE = "generations_{}.pt"
 TRAINER_STATE_FILE = "trainer_state.json"
 
 _FOLDER = re.compile(r"checkpoint-(\d+)")
-_RANK = re.compile(r"(?:rng_state|zero_pp_rank)_(\d+)")
+_RANK = re.compile(r"(?:rng_state|zero_pp_rank|generations)_(\d+)")
 _WEIGHTS = ("model", "pytorch_model", "adapter_model")
 
 
@@ -64,7 +66,7 @@ def remove_other_ranks(checkpoint: str | os.PathLike, num_processes: int) -> Non
     Remove from a checkpoint what more processes than these left there: a run that died over it, in whose place fewer
     have written it again. DeepSpeed would take all the parts that it finds for those of one run.
     """
-    for pattern in ("rng_state_*.pth", "global_step*/*zero_pp_rank_*.pt"):
+    for pattern in ("rng_state_*.pth", GENERATIONS_FILE.format("*"), "global_step*/*zero_pp_rank_*.pt"):
         for path in Path(checkpoint).glob(pattern):
             if (rank := _RANK.search(path.name)) and int(rank[1]) >= num_processes:
                 path.unlink(missing_ok=True)
@@ -108,6 +110,7 @@ def _training_state_files(checkpoint: Path) -> list[Path]:
             raise FileNotFoundError(2, "rank missing", str(checkpoint / f"rng_state_{rank}.pth"))
     if not files:
         raise FileNotFoundError(2, "no random state", str(checkpoint / "rng_state.pth"))
+    files += sorted(checkpoint.glob(GENERATIONS_FILE.format("*")))
     if (checkpoint / "scaler.pt").exists():
         files.append(checkpoint / "scaler.pt")
     if _is_sharded(checkpoint):
