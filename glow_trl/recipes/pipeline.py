@@ -182,9 +182,11 @@ class Pipeline:
     def _arm_steps(self, arm: str) -> Iterator[Step]:
         model = {} if self._initial_model is None else {"model_name_or_path": self._initial_model}
         taught: dict[str, Any] | None = None
-        for stage in TRAINING_STAGES:
-            if stage not in self.recipe.stages:
-                continue
+        stages = self.recipe.arm_stages(arm)
+        if TRAINING_STAGES[0] not in stages:
+            # Its file names what stage 1 leaves
+            model = self._stage_one_model()
+        for stage in stages:
             folder = self.output_dir / arm / stage
             settings = self._settings(stage, folder, arm, model)
             if taught is None:
@@ -202,6 +204,12 @@ class Pipeline:
                 asked = {key: taught[key] for key in PROMPT if getattr(self.recipe.file, key) is not None}
                 evaluation = self._settings("eval", f"{folder}_eval", replaced=asked | model)
                 yield Step(f"{arm}: evaluation after {stage}", "eval", evaluation)
+
+    def _stage_one_model(self) -> dict[str, Any]:
+        """The settings that name the model which stage 1 begins with."""
+        replaced = {} if self._initial_model is None else {"model_name_or_path": self._initial_model}
+        settings = self._settings(TRAINING_STAGES[0], self.output_dir, replaced=replaced)
+        return {name: settings[name] for name in ("model_name_or_path", "model_revision") if name in settings}
 
     def _settings(
         self, stage: str, folder: str | Path, arm: str | None = None, replaced: dict[str, Any] | None = None

@@ -29,6 +29,8 @@ DEFAULT_ARMS: dict[str, dict[str, Any]] = {
 # What a run, or a command on it, writes beside the folders of its arms
 PREPARE_DIR = "prepare"
 BUILT_MODEL, TRAINED_MODEL = "model", "trained_model"
+# What an arm lists its stages under
+_STAGES = "stages"
 _TAKEN = {*COMMANDS, PREPARE_DIR, "annotation", "run.json", "summary.json", "report.html"}
 
 
@@ -75,10 +77,33 @@ class Recipe:
             _check_mapping(settings, f"{where}: arms: {arm}")
             for stage in TRAINING_STAGES[1:]:
                 _check_mapping(settings.get(stage, {}), f"{where}: arms: {arm}: {stage}")
+            self._check_stages(arm, f"{where}: arms: {arm}")
         self.compared = self.file.compare or list(self.arms)
         for arm in self.compared:
             if not isinstance(arm, str) or arm not in self.arms:
                 raise UserError(f"{where}: compare: there is no arm {arm!r}{nearest(str(arm), self.arms)}")
+
+    def _check_stages(self, arm: str, where: str) -> None:
+        """Check the stages that an arm lists: there is one at least, and nothing is set for one that it leaves out."""
+        if _STAGES not in self.arms[arm]:
+            return
+        listed = self.arms[arm][_STAGES]
+        if not isinstance(listed, list) or not listed:
+            raise UserError(f"{where}: {_STAGES} must list training stages: {', '.join(TRAINING_STAGES)}")
+        for stage in listed:
+            if stage not in TRAINING_STAGES:
+                raise UserError(f"{where}: {_STAGES}: unknown stage {stage!r}{nearest(str(stage), TRAINING_STAGES)}")
+            if stage not in self.stages:
+                raise UserError(f"{where}: {_STAGES}: the recipe has no {stage}.yaml")
+        for stage in TRAINING_STAGES:
+            if stage not in self.arm_stages(arm) and (unused := self.arm_settings(arm, stage)):
+                raise UserError(
+                    f"{where}: {', '.join(map(str, unused))}: a setting of {stage}, which {_STAGES} leaves out"
+                )
+
+    def arm_stages(self, arm: str) -> list[str]:
+        """The training stages of an arm, in order: those that its `stages` lists, else all that the recipe has."""
+        return [stage for stage in TRAINING_STAGES if stage in self.arms[arm].get(_STAGES, self.stages)]
 
     def path(self, stage: str) -> Path:
         """The file of a stage; it may be a base's alone."""
@@ -122,14 +147,14 @@ class Recipe:
 
     def arm_settings(self, arm: str, stage: str, output_dir: Path | None = None) -> dict[str, Any]:
         """
-        What an arm changes in a stage: `grpo` in it is for that stage, all else for SFT. In a run its `output_dir`
-        takes the place of `outputs/NAME` here, too.
+        What an arm changes in a stage: `grpo` in it is for that stage, all else but `stages` for SFT. In a run its
+        `output_dir` takes the place of `outputs/NAME` here, too.
         """
         changes = self.arms[arm]
         if output_dir is not None:
             changes = rebase(changes, f"outputs/{self.name}", str(output_dir))
         if stage == TRAINING_STAGES[0]:
-            return {key: value for key, value in changes.items() if key not in TRAINING_STAGES[1:]}
+            return {key: value for key, value in changes.items() if key not in (_STAGES, *TRAINING_STAGES[1:])}
         return dict(changes.get(stage, {})) if stage in TRAINING_STAGES else {}
 
     def _read(self, stage: str) -> dict[str, Any]:

@@ -54,7 +54,8 @@ class RecipeFile:
             Text of the user turn, with `{problem}` in the place of the question; likewise.
         arms (`dict[str, dict]`, *optional*):
             What the recipe compares: for each arm, by a name of your choice, the settings of the SFT stage that it
-            changes, and under `grpo` those of the GRPO stage. The first one is what is trained without `--compare`
+            changes, and under `grpo` those of the GRPO stage. `stages: [grpo]` leaves SFT out: RL from the model that
+            SFT would begin with. The first one is what is trained without `--compare`
             or `--arms`. By default [`~glow_trl.recipes.recipe.DEFAULT_ARMS`].
         compare (`list[str]`, *optional*):
             The arms that `--compare` trains; by default all.

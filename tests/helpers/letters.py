@@ -29,3 +29,10 @@ def letters_reward(completions, prompts, **kwargs) -> list[float]:
             rows = [[step, prompt[-1]["content"], completion[0]["content"]] for prompt, completion in pairs]
             file.write(json.dumps(rows) + "\n")
     return [sum(character.isalpha() for character in completion[0]["content"]) / 8 for completion in completions]
+
+
+def lucky_letters_reward(completions, prompts, **kwargs) -> list[float | None]:
+    """The same for odd sums; the completions of an even one all have the same, or none."""
+    rewards = letters_reward(completions, prompts, **kwargs)
+    answers = [sum(int(digit) for digit in prompt[-1]["content"] if digit.isdigit()) for prompt in prompts]
+    return [reward if answer % 2 else 0.5 if answer else None for reward, answer in zip(rewards, answers, strict=True)]
