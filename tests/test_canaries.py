@@ -718,12 +718,35 @@ def test_completions_of_a_step(tmp_path):
     assert GRPOConfig(str(tmp_path), use_cpu=True, bf16=False, **sizes).generation_batch_size == 12
 
 
+# What of TRL's GRPO ours overrides or calls with dynamic sampling: the number of arguments
+SAMPLED = {
+    "_generate_and_score_completions": 1,
+    "_generate": 1,
+    "_calculate_rewards": 4,
+    "_compute_loss": 2,
+    "_get_train_sampler": 0,
+    "_save_rng_state": 1,
+}
+COVERED.update(SAMPLED)
+
+
 @pytest.fixture(scope="module")
 def grpo(tiny_model, tmp_path_factory):
-    """A step of TRL's own GRPO, and what its reward was given."""
+    """A step of TRL's own GRPO, what its reward was given, and the calls of what ours leans on, in order."""
     from trl import GRPOTrainer
 
-    given = {}
+    given, calls = {}, []
+
+    def record(name):
+        def method(self, *args):
+            call = SimpleNamespace(name=name, args=args, during=[c.name for c in calls if not hasattr(c, "result")])
+            calls.append(call)
+            call.result = getattr(super(Recorder, self), name)(*args)
+            return call.result
+
+        return method
+
+    Recorder = type("Recorder", (GRPOTrainer,), {name: record(name) for name in SAMPLED if hasattr(GRPOTrainer, name)})
 
     def reward(prompts, completions, **kwargs):
         given.update(kwargs)
@@ -733,14 +756,66 @@ def grpo(tiny_model, tmp_path_factory):
         return [None if index % 4 == 3 else float(index % 2) for index in range(len(completions))]
 
     settings = {"per_device_train_batch_size": 4, "num_generations": 4, "max_completion_length": 4, "max_steps": 1}
-    settings |= {"use_cpu": True, "bf16": False, "logging_steps": 1, "report_to": "none", "save_strategy": "no"}
+    settings |= {"use_cpu": True, "bf16": False, "logging_steps": 1, "report_to": "none", "save_strategy": "steps"}
+    settings |= {"save_steps": 1}
     args = GRPOConfig(str(tmp_path_factory.mktemp("grpo")), beta=0.1, disable_tqdm=True, **settings)
     rows = Dataset.from_list(
         [{"prompt": [{"role": "user", "content": f"{n}+1=?"}], "answer": str(n)} for n in range(2)]
     )
-    trainer = GRPOTrainer(tiny_model, reward, args=args, train_dataset=rows)
+    trainer = Recorder(tiny_model, reward, args=args, train_dataset=rows)
     trainer.train()
-    return SimpleNamespace(trainer=trainer, given=given)
+    return SimpleNamespace(trainer=trainer, given=given, calls=calls)
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_grpo_calls_what_dynamic_sampling_overrides(name, grpo):
+    from glow_trl.training.dynamic_sampling import DynamicSamplingGRPOTrainer
+
+    try:
+        found = [call for call in grpo.calls if call.name == name]
+        assert found, "TRL's trainer has it no more, or does not call it"
+        for call in found:
+            inspect.signature(getattr(DynamicSamplingGRPOTrainer, name)).bind(None, *call.args)
+        if name in ("_generate", "_calculate_rewards"):
+            assert all("_generate_and_score_completions" in call.during for call in found)
+    except Exception as error:
+        raise AssertionError(message((name,), "dynamic_sampling in stage 2", error)) from error
+
+
+@canary(
+    *("_pending_extra_logs", "_step", "_buffered_inputs", "num_generations", "num_iterations", "reward_weights"),
+    *("reward_funcs", "reward_func_names", "multi_objective_aggregation", "beta", "tools", "rollout_func"),
+    *("environments", "accelerate.utils.gather_object"),
+    breaks="dynamic_sampling in stage 2",
+)
+def test_what_dynamic_sampling_knows_of_a_generation(grpo):
+    """What is generated are lists, one item a completion; what a micro-batch has; and what is between them."""
+    from accelerate.utils import gather_object
+
+    calls = {call.name: call for call in grpo.calls}
+    prompt_ids, completion_ids, tool_mask, completions, logprobs, extra, images, tool_images = calls[
+        "_generate"
+    ].result
+    inputs, prompts, *_ = calls["_calculate_rewards"].args
+    lists = (prompt_ids, completion_ids, completions, inputs, prompts)
+    assert all(isinstance(part, list) and len(part) == 4 for part in lists)
+    assert prompts == [row["prompt"] for row in inputs] and inputs[0]["answer"] in ("0", "1")
+    assert tool_mask is None and logprobs is None and not extra and images is None and not tool_images
+    assert calls["_calculate_rewards"].result.shape == (4, 1) and calls["_calculate_rewards"].result.isnan().any()
+    micro_batch = calls["_compute_loss"].args[1]
+    assert {"prompt_ids", "completion_mask", "advantages", "num_items_in_batch"} <= micro_batch.keys()
+    assert micro_batch["num_items_in_batch"] == micro_batch["completion_mask"].sum()
+    trainer = grpo.trainer
+    assert trainer._step == 1 and [part.keys() for part in trainer._buffered_inputs] == [micro_batch.keys()]
+    assert (trainer.num_generations, trainer.num_iterations, trainer.beta) == (4, 1, 0.1)
+    assert trainer.reward_weights.tolist() == [1.0] and len(trainer.reward_funcs) == 1
+    assert trainer.reward_func_names == ["reward"] and trainer._pending_extra_logs == {}
+    assert trainer.multi_objective_aggregation == "sum_then_normalize"
+    assert not trainer.tools and trainer.rollout_func is None and trainer.environments is None
+    sampler = calls["_get_train_sampler"].result
+    assert (sampler.mini_repeat_count, sampler.repeat_count, sampler.batch_size) == (4, 1, 1)
+    assert len(list(sampler)) == len(sampler) == 8 and sampler.shuffle
+    assert gather_object([1, 2]) == [1, 2]
 
 
 @canary("log_extra", "log_metric", breaks="what accuracy_reward logs with completions and as metrics")

@@ -466,3 +466,53 @@ def test_the_loss_of_the_initial_model_is_measured_for_the_arms_that_read_it(tmp
     assert found["iw_sft: sft"]["dataset_name"] == written != found["glow: sft"]["dataset_name"]
     # What stage 1 begins with, whoever has said so
     assert steps(["iw_sft"], "some/model")["loss"]["model_name_or_path"] == "some/model"
+
+
+BASE_ARMS = """
+arms:
+  glow: {grpo: {beta: 0.01}}
+  base: {stages: [grpo], grpo: {max_steps: 7}}
+  other: {stages: [grpo], grpo: {model_name_or_path: some/model}}
+  no_rl: {stages: [sft]}
+"""
+
+
+def test_an_arm_without_sft_is_rl_from_the_model_that_sft_begins_with(tmp_path):
+    grpo = "dataset_name: x.jsonl\nmodel_name_or_path: outputs/mine/glow/sft\n"
+    sft = "dataset_name: x.jsonl\nmodel_name_or_path: the/base\n"
+    folder = make_recipe(tmp_path / "mine", BASE_ARMS, sft=sft, grpo=grpo, eval="benchmarks: []\n")
+    recipe = Recipe(folder)
+    recipe.check_keys()
+    found = steps_of(folder)
+    assert [title for title in found if title.startswith("base")] == ["base: grpo", "base: evaluation after grpo"]
+    assert [title for title in found if title.startswith("no_rl")] == ["no_rl: sft", "no_rl: evaluation after sft"]
+    base = found["base: grpo"]
+    assert base["model_name_or_path"] == found["glow: sft"]["model_name_or_path"] == "the/base"
+    assert base["output_dir"].endswith("out/base/grpo") and base["max_steps"] == 7
+    assert found["base: evaluation after grpo"]["model_name_or_path"] == base["output_dir"]
+    assert found["other: grpo"]["model_name_or_path"] == "some/model"
+    # Whoever has said what SFT begins with
+    named = steps_of(folder, overrides={"sft": {"model_name_or_path": "mine", "model_revision": "two"}})
+    assert (named["base: grpo"]["model_name_or_path"], named["base: grpo"]["model_revision"]) == ("mine", "two")
+    named = Pipeline(recipe, tmp_path / "out", ["base"], "given", {}).steps()
+    assert [step.settings["model_name_or_path"] for step in named if step.stage == "grpo"] == ["given"]
+
+
+@pytest.mark.parametrize(
+    ("arm", "message"),
+    [
+        ("{stages: []}", "arms: mine: stages must list training stages: sft, grpo"),
+        ("{stages: grpo}", "arms: mine: stages must list"),
+        ("{stages: [gpro]}", "unknown stage 'gpro'; did you mean grpo"),
+        ("{stages: [grpo], glow_beta: 5}", "glow_beta: a setting of sft, which stages leaves out"),
+        ("{stages: [sft], grpo: {beta: 0.1}}", "beta: a setting of grpo, which stages leaves out"),
+    ],
+)
+def test_stages_of_an_arm_that_cannot_be(arm, message, tmp_path):
+    folder = make_recipe(tmp_path / "mine", f"arms: {{mine: {arm}}}\n", grpo="beta: 0.0\n")
+    with pytest.raises(UserError, match=message):
+        Recipe(folder)
+    (folder / "grpo.yaml").unlink()
+    (folder / "recipe.yaml").write_text("arms: {mine: {stages: [grpo]}}\n")
+    with pytest.raises(UserError, match="stages: the recipe has no grpo.yaml"):
+        Recipe(folder)

@@ -239,6 +239,20 @@ def test_missing_pieces_leave_a_sentence(tmp_path, removed, sentence, undrawn):
     assert sentence in " ".join(Page(text).text)
 
 
+@pytest.mark.parametrize("arms", [("glow", "base"), ("base", "glow"), ("base",)])
+def test_an_arm_without_sft_has_what_it_has(tmp_path, arms, undrawn):
+    """RL from the base, as another arm, as the first and alone: its accuracy after GRPO, and no change."""
+    changes = {"glow": {}, "base": {"stages": ["grpo"]}}
+    folder = make_run_folder(tmp_path / "run", arms={arm: changes[arm] for arm in arms}, steps=8)
+    for name in ("sft", "sft_eval"):
+        shutil.rmtree(folder / "base" / name)
+    summary = write_report(folder)
+    assert list(summary["arms"]["base"]) == ["grpo"] and summary["changes"]["base"] == []
+    text = " ".join(Page((folder / "report.html").read_text()).text)
+    assert f"{100 * summary['arms']['base']['grpo']['benchmarks']['in-domain']['pass@1']:.1f}" in text
+    print_summary(summary, Console(file=open("/dev/null", "w")))
+
+
 def test_one_arm_that_is_still_running(tmp_path, undrawn):
     """Files that were cut off by a kill are read as far as they go."""
     folder = make_run_folder(tmp_path / "run", arms=("glow",), steps=6)

@@ -172,37 +172,29 @@ def test_resumed_in_a_later_epoch(num_processes, inputs, tmp_path):
     assert len({tuple(map(frozenset, epoch)) for epoch in epochs}) > 2
 
 
-@pytest.mark.parametrize("num_processes", [1, 2])
-def test_dynamic_sampling_killed_between_two_generations(num_processes, inputs, tmp_path):
+def test_dynamic_sampling_killed_between_two_generations(inputs, tmp_path):
     """
-    Groups give way to further ones on each process, as luck would have it; killed where half of what was generated is
-    trained on, a run asks, logs and learns the same from there on.
+    Groups give way to further ones on two processes, as luck would have it; killed where half of what was generated is
+    trained on, a run logs and learns the same from there on.
     """
+    changes = ["--dynamic_sampling", "true", "--reward_funcs", "helpers.letters.lucky_letters_reward"]
+    changes += ["--save_steps", "5", "--gradient_accumulation_steps", "1", "--steps_per_generation", "2"]
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    stages = [[*command(*inputs, folder)[3:], *changes] for folder in (killed, straight)]
 
-    def run(folder: str, **variables: str) -> subprocess.CompletedProcess:
-        output_dir = tmp_path / folder
-        options = ["--dynamic_sampling", "true", "--reward_funcs", "helpers.letters.lucky_letters_reward"]
-        options += ["--save_steps", "5", "--gradient_accumulation_steps", str(2 // num_processes)]
-        options += ["--steps_per_generation", str(4 // num_processes)]
-        launched = [*command(*inputs, output_dir), *options]
-        if num_processes > 1:
-            launched = launch_command(on_cpu("ddp", tmp_path, num_processes), *launched[1:])
-        environment = environment_of(output_dir, **variables)
-        return subprocess.run(launched, env=environment, capture_output=True, text=True)
+    def run(*stage: str, **variables: str) -> subprocess.CompletedProcess:
+        launched = launch_command(on_cpu("ddp", tmp_path, 2), "-m", "helpers.stages", *stage)
+        return subprocess.run(launched, env=environment(**variables), capture_output=True, text=True)
 
-    straight = run("straight")
-    assert straight.returncode == 0, straight.stderr[-3000:]
-    assert run("killed", GLOW_TRL_TEST_KILL=f"{num_processes - 1}:6").returncode != 0
-    resumed = run("killed")
-    assert resumed.returncode == 0, resumed.stderr[-3000:]
-    assert f"resuming from {tmp_path / 'killed' / 'checkpoint-5'}" in resumed.stderr
-    expected, result = (load_file(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
+    assert run(*stages[0], GLOW_TRL_TEST_KILL="1:6").returncode != 0
+    both = run(*stages[0], "then", *stages[1])
+    assert both.returncode == 0, both.stderr[-3000:]
+    assert f"resuming from {killed / 'checkpoint-5'}" in both.stderr
+    expected, result = (load_file(folder / "model.safetensors") for folder in (straight, killed))
     assert all((expected[name] == result[name]).all() for name in expected)
-    for rank in range(num_processes):
-        assert seen(tmp_path / "killed", rank) == seen(tmp_path / "straight", rank)
     logs = [
         [{k: v for k, v in row.items() if not k.endswith("step_time")} for _, row in read_jsonl(file) if "loss" in row]
-        for file in (tmp_path / "straight" / "log.jsonl", tmp_path / "killed" / "log.jsonl")
+        for file in (straight / "log.jsonl", killed / "log.jsonl")
     ]
     assert logs[0] == logs[1] and len(logs[0]) == STEPS
     batches = [row for row in logs[0] if "dynamic_sampling/rounds" in row]
