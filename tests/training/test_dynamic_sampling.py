@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 from datasets import Dataset
+from peft import LoraConfig
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import GRPOTrainer
 
@@ -82,13 +83,13 @@ def train(tiny_model, tmp_path):
     """A trainer of a class, trained; two groups of four a step unless settings say otherwise."""
     numbers = itertools.count()
 
-    def run(cls, dataset, resume=None, reward_funcs=luck_reward, begin=True, prepare=None, callbacks=None, **settings):
+    def run(cls, dataset, resume=None, reward_funcs=luck_reward, begin=True, prepare=None, parts=None, **settings):
         defaults = {"per_device_train_batch_size": 4, "gradient_accumulation_steps": 2, "num_generations": GROUP}
         defaults |= {"max_completion_length": 6, "max_steps": 3, "logging_steps": 1, "save_strategy": "no"}
         defaults |= {"use_cpu": True, "bf16": False, "report_to": "none", "disable_tqdm": True, "learning_rate": 1e-3}
         defaults |= {"gradient_checkpointing": False, "output_dir": str(tmp_path / f"run-{next(numbers)}")}
         args = GRPOArguments(**defaults | settings)
-        trainer = cls(tiny_model, reward_funcs, args, train_dataset=dataset, callbacks=callbacks)
+        trainer = cls(tiny_model, reward_funcs, args, train_dataset=dataset, **(parts or {}))
         if prepare is not None:
             prepare(trainer)
         if begin:
@@ -313,33 +314,50 @@ class Stop(TrainerCallback):
 
 
 def test_resumed_between_two_generations(train, tmp_path):
-    """In the middle of what is trained on twice: position, running share and completions come from the checkpoint."""
+    """
+    An adapter, in the middle of what is trained on twice: position, running share and completions come from the
+    checkpoint.
+    """
     lucks = ["solved", "mixed", "failed", "even", "unjudged", "half judged", "judged", "once judged", "solved"] * 2
     settings = {"num_iterations": 2, "steps_per_generation": 4, "max_steps": 8, "dynamic_sampling_max_rounds": 3}
-    step = 3
-    straight = train(Recorder, questions(*lucks), **settings)
-    train(Recorder, questions(*lucks), callbacks=[Stop(step)], output_dir=str(tmp_path / "killed"), **settings)
-    checkpoint = tmp_path / "killed" / f"checkpoint-{step}"
-    resumed = train(Recorder, questions(*lucks), resume=str(checkpoint), **settings)
-    assert same_weights(resumed, straight) and logs(resumed) == logs(straight)
+
+    def run(**options):
+        parts = {"peft_config": LoraConfig(task_type="CAUSAL_LM"), "callbacks": options.pop("callbacks", None)}
+        return train(Recorder, questions(*lucks), parts=parts, **options, **settings)
+
+    straight = run()
+    run(callbacks=[Stop(3)], output_dir=str(tmp_path / "killed"))
+    checkpoint = tmp_path / "killed" / "checkpoint-3"
     assert (checkpoint / "generations_0.pt").exists()
+    resumed = run(resume=str(checkpoint))
+    assert same_weights(resumed, straight) and logs(resumed) == logs(straight)
     assert resumed.asked == straight.asked[1:]
-    with pytest.raises(FileNotFoundError):
-        (checkpoint / "generations_0.pt").unlink()
-        train(Recorder, questions(*lucks), resume=str(checkpoint), **settings)
 
 
-def a_tool(number: int) -> int:
-    """
-    A tool.
+class Unsupported(DynamicSamplingGRPOTrainer):
+    """With whatever its arguments say a trainer has."""
 
-    Args:
-        number: a number.
-    """
-    return number
+    def __init__(self, **parts):
+        defaults = {"train_dataset": questions("mixed"), "tools": [], "environments": None, "rollout_func": None}
+        vars(self).update(defaults | parts)
 
 
-def test_what_it_does_not_go_with(train, tmp_path):
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"tools": [print]}, "tools or environments"),
+        ({"environments": []}, "tools or environments"),
+        ({"rollout_func": print}, "a rollout_func"),
+        ({"train_dataset": questions("mixed").rename_column("luck", "images")}, "images"),
+    ],
+)
+def test_parts_that_it_does_not_go_with(parts, message):
+    Unsupported()._check_supported()
+    with pytest.raises(UserError, match=f"dynamic_sampling does not go with {message}"):
+        Unsupported(**parts)._check_supported()
+
+
+def test_streamed_data_and_no_round_are_refused(train, tmp_path):
     with pytest.raises(UserError, match="a streamed data set"):
         train(DynamicSamplingGRPOTrainer, questions(*["mixed"] * 4).to_iterable_dataset(), begin=False)
     with pytest.raises(ValueError, match="dynamic_sampling_max_rounds must be at least 1, got 0"):
