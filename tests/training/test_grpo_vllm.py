@@ -64,8 +64,15 @@ COLOCATED = ["--vllm_mode", "colocate", "--vllm_max_model_length", 128]
 
 
 def test_colocated(inputs, tmp_path):
-    """Ten steps, each of which changes the weights."""
-    assert max(differences(train(inputs, tmp_path / "out", *COLOCATED))) < ROUNDING
+    """
+    Ten steps, each of which changes the weights. With dynamic sampling, so that completions of several rounds are
+    trained on, with the log-probabilities that the engine had for them.
+    """
+    options = ["--dynamic_sampling", "true", "--reward_funcs", "helpers.letters.lucky_letters_reward"]
+    log = train(inputs, tmp_path / "out", *COLOCATED, *options)
+    assert max(differences(log)) < ROUNDING
+    assert max(row["dynamic_sampling/rounds"] for row in log) > 1
+    assert all(row["dynamic_sampling/trained_groups"] == 2 for row in log)
 
 
 def test_stale_weights_are_seen(inputs, tmp_path):
