@@ -1,5 +1,6 @@
 """
-Stage 2: GRPO with verifier rewards, from the checkpoint of stage 1, with TRL's trainer as it is.
+Stage 2: GRPO with verifier rewards, from the checkpoint of stage 1, with TRL's trainer as it is; with
+`dynamic_sampling` on informative groups only.
 
 ```shell
 accelerate launch --config_file accelerate_configs/single_gpu.yaml -m glow_trl.grpo --config recipes/gsm8k/grpo.yaml

@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 from datasets import Dataset
@@ -245,6 +246,27 @@ def test_a_short_batch_is_the_mean_over_what_is_trained_on(train, tiny_model, lo
     assert max(gradient.abs().max() for gradient in expected.values()) > 1e-3
     for name, parameter in trainer.model.named_parameters():
         torch.testing.assert_close(before[name] - parameter, expected[name], atol=2e-6, rtol=2e-4)
+
+
+@pytest.mark.parametrize(
+    "settings", [{"scale_rewards": "batch"}, {"multi_objective_aggregation": "normalize_then_sum"}]
+)
+def test_deviations_over_a_short_batch_are_of_what_is_trained_on(train, settings):
+    """Solved and failed groups would widen them."""
+    lucks = ["solved", "mixed", "failed", "even"]
+    limits = {"gradient_accumulation_steps": 4, "max_steps": 1, "dynamic_sampling_max_rounds": 1}
+    trainer = train(Recorder, questions(*lucks), **limits, **settings)
+    rewards = np.array([REWARDS["mixed"], REWARDS["even"]])
+    centered = rewards - rewards.mean(1, keepdims=True)
+    if settings.get("scale_rewards") == "batch":
+        expected = centered / (rewards.std(ddof=1) + 1e-4)
+    else:
+        normalized = centered / (rewards.std(1, ddof=1, keepdims=True) + 1e-4)
+        expected = (normalized - normalized.mean()) / (normalized.std(ddof=1) + 1e-4)
+    found = torch.cat([batch["advantages"][batch["completion_mask"].any(1)] for batch in trainer.micro_batches])
+    assert np.sort(found.numpy()) == pytest.approx(np.sort(expected.ravel()), rel=1e-5)
+    masked = torch.cat([batch["advantages"][~batch["completion_mask"].any(1)] for batch in trainer.micro_batches])
+    assert masked.tolist() == [0.0] * 8
 
 
 def test_a_batch_without_an_informative_group_changes_nothing(train, tiny_model):
