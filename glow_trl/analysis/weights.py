@@ -106,7 +106,7 @@ def sample_weights(ledger: LossHistory, row: int, weighting: RunWeighting) -> np
     """
     recorded = ledger.weights.get(ledger.epochs[row])
     if recorded is not None:
-        return recorded
+        return recorded.astype(np.float64)
     if not set(weighting.names) <= _OLDEST:
         return np.full(len(ledger), np.nan)
     import torch
