@@ -71,7 +71,7 @@ class RunWeighting:
         if not self.tells_apart:
             return None, None
         low, high = (self.parameters.get(name) for name in ("min_weight", "max_weight"))
-        return None if low is None else float(low), None if high is None else float(high)
+        return low if isinstance(low, int | float) else None, high if isinstance(high, int | float) else None
 
     def counted(self, ledger: LossHistory, row: int, weights: np.ndarray) -> np.ndarray:
         """
