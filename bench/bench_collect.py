@@ -7,8 +7,8 @@ engine, same prompts, in turns.
 With --base_url a server is asked for its first model (`--engine server`); otherwise one of 20M parameters is built, or
 another with --hidden_size, --layers and --vocabulary: what a token costs beside the model counts the more, the smaller
 it is. Each round draws the same samples three times, through the engine alone, through `collect` with all that it
-writes, and with `log_probs: true`, in changing order. The table has the medians over the rounds, and the medians of the
-rounds' ratios.
+writes, and with `log_probs: true`, in changing order. The table has the medians over the rounds, and the medians of
+the rounds' ratios.
 """
 
 import argparse
