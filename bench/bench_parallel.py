@@ -29,7 +29,7 @@ from rich.table import Table
 from transformers import PrinterCallback
 
 from glow_trl.recipes.built_model import BuiltModelConfig, build_model
-from helpers.glow_cases import FSDP2, WEIGHTS, largest_difference, make_trainer, parameters, token_rows, zero
+from helpers.glow_cases import FSDP2, WEIGHTS, largest_difference, make_trainer, parameters, reference_rows, zero
 
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -102,7 +102,7 @@ def main() -> None:
         model = Path(folder) / "model"
         small = BuiltModelConfig(hidden_size=32, intermediate_size=64, num_attention_heads=2, num_key_value_heads=2)
         build_model(small, ["0123456789abcdefghijklmnopqrstuvwxyz+-*/=()[]{}.,:;?! "], model)
-        one = make_trainer(str(model), Path(folder) / "one", token_rows(SAMPLES), **settings(options, 1))
+        one = make_trainer(str(model), Path(folder) / "one", reference_rows(SAMPLES), **settings(options, 1))
         one.remove_callback(PrinterCallback)
         one.train()
         expected = {name: value.cpu() for name, value in parameters(one.model).items()}

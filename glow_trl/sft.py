@@ -9,7 +9,7 @@ accelerate launch --config_file accelerate_configs/single_gpu.yaml -m glow_trl.s
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -175,7 +175,7 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
     loop.train(trainer, run)
     facts: dict[str, Any] = {"weightings": {term.name: dict(term.parameters) for term in args.product().terms}}
     if trainer.negative_answers is not None:
-        facts["negative_answers"] = trainer.negative_answers._asdict()
+        facts["negative_answers"] = asdict(trainer.negative_answers)
     run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()), **facts)
     loop.leave_process_group()
 

@@ -3,8 +3,9 @@
 import json
 import logging
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
 from os.path import commonprefix
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from accelerate import PartialState
@@ -33,7 +34,8 @@ _CONTEXT = 1000
 Span = tuple[int, int]
 
 
-class NegativeAnswers(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class NegativeAnswers:
     """How many negative samples were changed, left whole as no final answer was found, and dropped as empty."""
 
     changed: int
@@ -88,7 +90,7 @@ def limit_negatives(
             "negative_answer=%s: the final answers of %d negatives are not learned, %d have none that was found and "
             "are learned whole, %d have nothing else and are left out",
             how,
-            *found,
+            *astuple(found),
         )
     return dataset, found
 
@@ -182,9 +184,9 @@ def locate(text: str, completion: str, span: Span, start: int, end: int) -> Span
 
 def _rendered(tokenizer: "PreTrainedTokenizerBase", row: dict[str, Any]) -> tuple[str, Sequence[Span]]:
     """The text that a sample's tokens were made of, and what of it each token is; nothing if the tokens differ."""
-    if not tokenizer.is_fast:
-        return "", []
     prompt, completion, tools = row["prompt"], row["completion"], row.get("tools")
+    if not tokenizer.is_fast or not isinstance(completion, str) and tokenizer.chat_template is None:
+        return "", []
     if isinstance(completion, str):
         text = prompt + completion
     else:

@@ -77,7 +77,7 @@ class Recipe:
                 _check_mapping(settings.get(stage, {}), f"{where}: arms: {arm}: {stage}")
         self.compared = self.file.compare or list(self.arms)
         for arm in self.compared:
-            if arm not in self.arms:
+            if not isinstance(arm, str) or arm not in self.arms:
                 raise UserError(f"{where}: compare: there is no arm {arm!r}{nearest(str(arm), self.arms)}")
 
     def path(self, stage: str) -> Path:

@@ -59,7 +59,9 @@ class RunConfig:
     output_dir: str | None = setting(None, "Folder of the run (default: outputs/NAME).")
     seed: int | None = setting(None, "Seed of data, model and all stages, in place of the recipe's.")
     arms: list[str] = setting([], "Arms of the recipe to train (default: its first).", changeable=True)
-    compare: bool = setting(False, "Train all arms of the recipe.", changeable=True)
+    compare: bool = setting(
+        False, "Train all arms of the recipe, or those that it names to be compared.", changeable=True
+    )
     model_name_or_path: str | None = setting(None, "Model to start from, in place of the recipe's.")
     accelerate_config: str | None = setting(
         None, "Launch the training stages with this file of `accelerate`.", changeable=True

@@ -16,8 +16,8 @@ from helpers.glow_cases import (
     launch,
     make_trainer,
     parameters,
+    reference_rows,
     results_of,
-    token_rows,
 )
 from helpers.glow_reference import train_reference
 
@@ -64,7 +64,13 @@ RESUMED = {
 GROUPED = {**RESUMED, "train_sampling_strategy": "group_by_length", "gradient_accumulation_steps": 1}
 # 22 samples, 8 a step: steps 3, 6 and 9 end epochs, and step 5 is in the middle of the second
 RESUMED_STEP = 5
-DFT = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "max_steps": 20, "optim": "adamw_torch"}
+DFT = {
+    "per_device_train_batch_size": 2,
+    "gradient_accumulation_steps": 2,
+    "max_steps": 20,
+    "optim": "adamw_torch",
+    "learning_rate": 5e-3,
+}
 COUNTED = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "logging_steps": 4}
 
 
@@ -72,7 +78,7 @@ COUNTED = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 2, "
 def launched(tiny_model, tmp_path_factory) -> Path:
     """The folder of results."""
     out = tmp_path_factory.mktemp("ddp")
-    single = make_trainer(tiny_model, out / "single", token_rows(22), **one_process(RESUMED))
+    single = make_trainer(tiny_model, out / "single", reference_rows(22), **one_process(RESUMED))
     single.train()
     torch.save(
         {
@@ -94,8 +100,9 @@ def launched(tiny_model, tmp_path_factory) -> Path:
     cases["grouped"] = {"rows": 22, "settings": GROUPED}
     checkpoint = str(out / "grouped" / f"checkpoint-{RESUMED_STEP + 4}")
     cases["grouped_resumed"] = {"rows": 22, "settings": GROUPED, "resume": checkpoint}
-    cases["sft_dft"] = {"rows": 22, "settings": {**DFT, "loss_type": "dft"}, "sft": True}
-    cases["glow_dft"] = {"rows": 22, "settings": {**DFT, "weighting": "dft", "loss_reduction": "token"}}
+    # No sample is repeated, which TRL would count twice
+    cases["sft_dft"] = {"rows": 24, "settings": {**DFT, "loss_type": "dft"}, "sft": True}
+    cases["glow_dft"] = {"rows": 24, "settings": {**DFT, "weighting": "dft", "loss_reduction": "token"}}
     cases["sft_count"] = {"rows": 22, "settings": COUNTED, "sft": True}
     cases["glow_count"] = {"rows": 22, "settings": COUNTED}
     cases["sft_save_count"] = {"rows": 22, "settings": {**COUNTED, "save_strategy": "epoch"}, "sft": True}
@@ -120,7 +127,7 @@ def test_two_processes_equal_the_definition(launched, tiny_model, name):
     """To 1e-5 in parameters and ledger, on both processes, whatever the last batches look like."""
     n, _, step_size, kwargs = AGAINST_DEFINITION[name]
     weights = dict(zip(("alpha", "beta", "low", "high"), WEIGHTS.values(), strict=True))
-    run = train_reference(tiny_model, token_rows(n), step_size, learning_rate=LEARNING_RATE, **weights, **kwargs)
+    run = train_reference(tiny_model, reference_rows(n), step_size, learning_rate=LEARNING_RATE, **weights, **kwargs)
     expected = {
         "parameters": run.parameters,
         "previous": torch.from_numpy(run.losses[-2]),
@@ -133,7 +140,7 @@ def test_two_processes_equal_the_definition(launched, tiny_model, name):
 
 def test_packed(launched, tiny_model, tmp_path):
     """Packed rows, an odd number of them, on two processes and on one."""
-    trainer = make_trainer(tiny_model, tmp_path, token_rows(22), **one_process(PACKED))
+    trainer = make_trainer(tiny_model, tmp_path, reference_rows(22), **one_process(PACKED))
     assert len(trainer.train_dataset) % 2 == 1
     trainer.train()
     expected = {
@@ -201,7 +208,7 @@ def test_resume_one_on_two(launched):
 
 def test_resume_two_on_one(launched, tiny_model, tmp_path):
     """A run of two processes that goes on with one."""
-    trainer = make_trainer(tiny_model, tmp_path, token_rows(22), **one_process(RESUMED))
+    trainer = make_trainer(tiny_model, tmp_path, reference_rows(22), **one_process(RESUMED))
     trainer.train(resume_from_checkpoint=str(launched / "undisturbed" / f"checkpoint-{RESUMED_STEP}"))
     result = {
         "parameters": parameters(trainer.model),

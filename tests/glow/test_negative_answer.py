@@ -11,9 +11,9 @@ from trl import SFTConfig, SFTTrainer
 
 from glow_trl import GLOWConfig
 from glow_trl.errors import UserError
-from glow_trl.glow.answers import limit_negatives
+from glow_trl.glow.answers import NegativeAnswers, limit_negatives
 from glow_trl.recipes.built_model import CHAT_TEMPLATE, BuiltModelConfig, build_tokenizer
-from helpers.glow_cases import make_trainer
+from helpers.glow_cases import logged, make_trainer
 from helpers.launching import CPU
 
 
@@ -134,8 +134,8 @@ def test_tokens_of_the_answer(tokenizers, name, completion, tokens, conversation
     tokenizer = tokenizers[name]
     row = sample(tokenizer, completion, conversational)
     if completion == "42":
-        assert limited(tokenizer, row, "mask")[1] == (1, 0, 0)
-        assert limited(tokenizer, row, "truncate") == (None, (0, 0, 1))
+        assert limited(tokenizer, row, "mask")[1] == NegativeAnswers(1, 0, 0)
+        assert limited(tokenizer, row, "truncate") == (None, NegativeAnswers(0, 0, 1))
     else:
         check(tokenizer, row, tokens)
 
@@ -207,7 +207,7 @@ def test_kind_and_choices_of_the_row(tokenizers):
     for further in ({"kind": "my_judges:strict"}, {"kind": "choice"}):
         row = sample(tokenizer, "So what is it?", **further)
         same, found = limited(tokenizer, row, "mask")
-        assert same == row and found == (0, 1, 0)
+        assert same == row and found == NegativeAnswers(0, 1, 0)
 
 
 def test_errors(tokenizers):
@@ -265,7 +265,7 @@ def test_trainer(tiny_model, tmp_path, how, length):
             expected[number] = (ids[part], labels[part])
     assert tokenized(trainer) == expected
     dropped = 4 if how == "truncate" else 0
-    assert trainer.negative_answers == (12 - dropped, 0, dropped)
+    assert trainer.negative_answers == NegativeAnswers(12 - dropped, 0, dropped)
     assert kept.negative_answers is None
 
 
@@ -280,6 +280,26 @@ def test_packed_as_padded(tiny_model, tmp_path, how):
         losses.append(trainer.ledger.current.numpy())
     np.testing.assert_allclose(*losses, rtol=1e-5)
     assert np.isnan(losses[0]).sum() == (4 if how == "truncate" else 0)
+
+
+@pytest.mark.parametrize(("how", "packing"), [("mask", True), ("truncate", False), ("truncate", True)])
+def test_with_log_probs_of_the_data(tiny_model, tmp_path, how, packing):
+    """They are compared with the tokens of the whole sample, then cut with these, and a weighting has them."""
+    whole, rows = tokenized(make_trainer(tiny_model, tmp_path, ROWS)), []
+    for number, row in enumerate(ROWS):
+        ids = [label for label in whole[number][1] if label != -100]
+        rows.append({**row, "completion_ids": ids, "log_probs": [-0.5 * (place + 1) for place in range(len(ids))]})
+    settings = {"weighting": "pear", "negative_answer": how, "max_length": 48, "packing": packing}
+    trainer = make_trainer(tiny_model, tmp_path, rows, **settings)
+    for row in trainer.train_dataset:
+        start = 0
+        for length in row.get("seq_lengths") or [len(row["input_ids"])]:
+            codes = row["ref_log_probs"][start : start + length]
+            known = [code for code in codes if code != 65535]
+            assert len(codes) == length and known == [1024 * (place + 1) for place in range(len(known))]
+            start += length
+    trainer.train()
+    assert all(np.isfinite(logged(trainer, "glow/epoch_loss")))
 
 
 @pytest.mark.parametrize("how", ["mask", "truncate"])

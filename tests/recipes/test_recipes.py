@@ -15,6 +15,7 @@ from glow_trl.cli import main
 from glow_trl.errors import UserError
 from glow_trl.recipes.pipeline import Pipeline
 from glow_trl.recipes.recipe import DEFAULT_ARMS, Recipe, build, known_settings
+from glow_trl.recipes.run import RunConfig
 from glow_trl.stages.config import build_settings, command_types, parse_command
 from glow_trl.stages.recipe_file import resolve_stage_file
 from glow_trl.stages.registry import DATA_STAGES
@@ -437,3 +438,31 @@ def test_an_installed_package_runs_a_shipped_recipe_from_any_folder(tmp_path):
     shipped = environment / "share" / "glow_trl" / "recipes" / "quickstart"
     assert result.returncode == 2, result.stderr
     assert f"--arms: {shipped} has no arm 'glwo'; did you mean glow?" in result.stderr
+
+
+def test_a_recipe_says_which_arms_are_compared(tmp_path):
+    """Arms beyond them are trained by their names alone."""
+    recipe = Recipe("recipes/quickstart")
+    assert RunConfig("quickstart", compare=True).chosen_arms(recipe) == list(DEFAULT_ARMS)
+    assert RunConfig("quickstart", compare=True, arms=["dft"]).chosen_arms(recipe) == [*DEFAULT_ARMS, "dft"]
+    assert RunConfig("quickstart").chosen_arms(recipe) == ["glow"]
+    (tmp_path / "sft.yaml").write_text("learning_rate: 1.0e-3\n")
+    for wrong, message in (("[glwo]", "did you mean glow"), ("[[1]]", "no arm"), ("glow", "must be a list")):
+        (tmp_path / "recipe.yaml").write_text(f"compare: {wrong}\n")
+        with pytest.raises(UserError, match=message):
+            Recipe(tmp_path)
+
+
+def test_the_loss_of_the_initial_model_is_measured_for_the_arms_that_read_it(tmp_path):
+    def steps(arms, model=None):
+        found = Pipeline(Recipe("recipes/quickstart"), tmp_path / "out", arms, model, {}).steps()
+        return {step.title: step.settings for step in found}
+
+    assert "loss" not in steps(["glow", "pear"])
+    found = steps(["glow", "iw_sft"])
+    assert list(found)[:2] == ["label", "loss"]
+    assert found["loss"]["model_name_or_path"] == str(tmp_path / "out" / "prepare" / "model")
+    written = str(tmp_path / "out" / "loss" / "trajectories.jsonl")
+    assert found["iw_sft: sft"]["dataset_name"] == written != found["glow: sft"]["dataset_name"]
+    # What stage 1 begins with, whoever has said so
+    assert steps(["iw_sft"], "some/model")["loss"]["model_name_or_path"] == "some/model"

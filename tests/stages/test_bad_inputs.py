@@ -178,6 +178,7 @@ for name, item in (
     ("glow_alpha", "nan"),
     ("glow_alpha", "-1"),
     ("weighting", "heavy"),
+    ("negative_answer", "cut"),
     ("max_length", "0"),
     ("max_length", "-5"),
     ("trajectories", "some"),
