@@ -851,6 +851,18 @@ def test_what_a_test_replaces_of_trls_weight_sync():
     assert re.search(r"self\.llm = LLM\(", source("trl", "generation/vllm_generation.py"))
 
 
+@canary("flat_logprobs", "logprobs_mode", breaks="log_probs of vLLM and of its server")
+def test_the_form_of_vllms_log_probs():
+    """With no value but the token's own they are one after another; the default is the model's own."""
+    if find_spec("vllm") is None:
+        pytest.skip("vllm is not installed")
+    text = source("vllm", "logprobs.py")
+    assert re.search(r"^class FlatLogprobs\(.*?^    logprobs: list\[float\]", text, re.MULTILINE | re.DOTALL)
+    assert re.search(r"flat_logprobs: bool = False", source("vllm", "sampling_params.py"))
+    assert re.search(r'logprobs_mode: LogprobsMode = "raw_logprobs"', source("vllm", "config/model.py"))
+    assert "-9999.0" in source("vllm", "entrypoints/openai/completion/serving.py")
+
+
 @canary("vllm.platforms.current_platform", "llm_engine", "engine_core", breaks="the generation engine vllm")
 def test_what_vllm_keeps():
     if find_spec("vllm") is None:
