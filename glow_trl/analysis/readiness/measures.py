@@ -19,6 +19,8 @@ LENGTH = "response_length"
 LOSS = "loss"
 # The base reaches a question if its pass@K lies between these
 REACHED = (0.05, 0.95)
+# Half of an interval, as a logarithm, that says nothing any more
+_WIDEST = 20.0
 QUESTIONS, TRAJECTORIES = "questions", "trajectories"
 
 
@@ -114,9 +116,10 @@ def _positive_ratio(sums: np.ndarray, counts: np.ndarray) -> Estimate:
     ratio, units = float(sums.sum() / counts.sum()), sums.size
     if units < 2 or ratio <= 0:
         return Estimate(ratio, 0.0, math.inf, 1)
-    error = clustered_error((sums - ratio * counts) / sums.sum())
-    factor = math.exp(student_quantile(0.975, units - 1) * error)
-    return Estimate(ratio, ratio / factor, ratio * factor, units)
+    half = student_quantile(0.975, units - 1) * clustered_error((sums - ratio * counts) / sums.sum())
+    if half > _WIDEST:
+        return Estimate(ratio, 0.0, math.inf, 1)
+    return Estimate(ratio, ratio / math.exp(half), ratio * math.exp(half), units)
 
 
 def powers_of_two(most: int) -> list[int]:
@@ -178,7 +181,7 @@ def measures_of(
         parts = {start.name: start.losses[label] for start in starts if label in start.losses}
         # A low loss on wrong trajectories is neither good nor bad
         better = None if label == "negative" else "lower"
-        title = "loss" if label == "all" else f"loss, {label}"
+        title = "loss" if label == "all" else f"loss on {label}s"
         measures.append(Measure(f"{LOSS}_{label}", title, better, TRAJECTORIES, parts))
     for name, title in (("truncated", "cut off"), ("no_answer", "no answer")):
         parts = {start.name: (getattr(start, name), start.samples) for start in starts}

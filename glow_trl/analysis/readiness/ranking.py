@@ -178,7 +178,9 @@ def _evidence(drawn: _Resampled, measure: Measure, pick: str, other: str) -> dic
     if None in estimates:
         return None
     values = drawn(measure)
-    differences = values[pick] - values[other]
+    # Where a resampling has nothing to divide by, the measure is not known
+    with np.errstate(invalid="ignore"):
+        differences = values[pick] - values[other]
     differences = differences[np.isfinite(differences)]
     entry: dict[str, Any] = {"difference": estimates[0].mean - estimates[1].mean, "ci": None}
     if differences.size and min(estimate.n_groups for estimate in estimates) > 1:
