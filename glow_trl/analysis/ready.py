@@ -30,7 +30,13 @@ from ..statistics.numbers import interval, number, percent
 from .loss import LOSSES_FILE, run_loss
 from .loss_config import LossConfig
 from .readiness.config import ReadyConfig
-from .readiness.generations import CommonQuestions, generation_files, has_generations, read_generations
+from .readiness.generations import (
+    CommonQuestions,
+    check_generations,
+    generation_files,
+    has_generations,
+    read_generations,
+)
 from .readiness.measures import BUDGET, COVERAGE, ENTROPY, INFORMATIVE, Start
 from .readiness.ranking import COMPOSITE, advice, readiness
 
@@ -55,12 +61,18 @@ def measure_starts(config: ReadyConfig, output_dir: Path, console: Console | Non
         of its `generations`; `base`, `sampling`, `left_out` (questions that not all starts have), `advice` and
         `provisional`.
     """
+    if config.trajectories:
+        # Before anything is sampled
+        RowsConfig(dataset_name=list(config.trajectories)).load(["problem", "completion"])
     problems = {name: _handover(name, config) for name in config.checkpoints}
     able = [name for name in config.checkpoints if not problems[name][0]]
     for name in config.checkpoints:
         if name not in able:
             logger.warning("%s is left out: %s", name, problems[name][0][0])
-    folders = checkpoint_folders([*able, *_base_to_sample(config)], output_dir / "starts")
+    if config.base and problems.get(config.base, ([], []))[0]:
+        raise UserError(f"base: {problems[config.base][0][0]}")
+    to_sample = [name for name in config.samples if name in able or name not in problems]
+    folders = checkpoint_folders(to_sample, output_dir / "starts")
     if folders:
         entries = _write_questions(config, output_dir / "questions")
         from ..evaluation.runner import evaluate
@@ -119,13 +131,6 @@ def _readiness(config: ReadyConfig, starts: Sequence[Start], base: Start | None,
         coverage_k=config.coverage_k,
         seed=config.seed,
     )
-
-
-def _base_to_sample(config: ReadyConfig) -> list[str]:
-    """The base model, where it is no folder of generations and no checkpoint that is sampled anyway."""
-    if not config.base or config.base in config.checkpoints or has_generations(Path(config.base)):
-        return []
-    return [config.base]
 
 
 def _write_questions(config: ReadyConfig, folder: Path) -> list[dict[str, Any]]:
@@ -230,10 +235,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run `glow-trl ready` with the arguments `argv`, by default those of the command line."""
     settings = parse_command("ready", sys.argv[1:] if argv is None else argv)
     config: ReadyConfig = settings.config
+    config.check_complete()
     in_process = config.engine in ENGINES and not config.evaluation("", []).is_remote
-    sampled = [*config.checkpoints, *_base_to_sample(config)] if in_process else []
+    sampled = config.samples if in_process else []
     for model in sampled:
         check_model_files(model)
+    for folder in config.generations:
+        check_generations(Path(folder))
     saved = [*config.generations, *([config.base] if config.base and has_generations(Path(config.base)) else [])]
     data = [*config.trajectories, *config.question_files()]
     inputs = [

@@ -206,6 +206,10 @@ def jobs(worker, tiny_model, trajectories, tmp_path_factory) -> dict[str, Job]:
         "merge": ["merge", str(ready / "adapter")],
         "compare": ["compare", *evaluated],
         "entropy": ["entropy", tiny_model, str(ready / "sft"), *sums, "--max_new_tokens", "12"],
+        "ready": [
+            *("ready", tiny_model, str(ready / "sft"), "--base", tiny_model, "--questions", str(questions), *tokens),
+            *("--num_samples", "2", "--trajectories", trajectories),
+        ],
         "report": ["report"],
         "dynamics": ["dynamics", str(ready / "sft")],
         "loss": ["loss", *model, *data, "--batch_size", "4"],

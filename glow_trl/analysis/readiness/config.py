@@ -11,6 +11,7 @@ from ...errors import UserError
 from ...evaluation.config import EvalConfig
 from ...stages.config import setting
 from ...stages.recipe_file import PROMPT, resolve_stage_file
+from .generations import has_generations
 from .ranking import COMPOSITE
 
 
@@ -107,16 +108,12 @@ class ReadyConfig:
     batch_tokens: int = setting(65536, "Most tokens in a batch.", changeable=True)
 
     def __post_init__(self):
-        if not self.checkpoints and not self.generations:
-            raise UserError("name at least one checkpoint, or folders of generations: glow-trl ready CHECKPOINT ...")
         for name in (*self.checkpoints, *self.generations):
             if [*self.checkpoints, *self.generations].count(name) > 1:
                 raise UserError(f"{name} is named twice")
         if not self.output_dir:
             raise UserError("output_dir is required: where to write the results")
         self._of_grpo = self._take_grpo()
-        if self.samples_anything and not self.questions and not self._of_grpo.get("dataset_name"):
-            raise UserError("questions is required, or grpo with its data: what the checkpoints are asked")
         for name in ("num_questions", "group_size", "num_samples", "coverage_k"):
             if getattr(self, name) is not None and getattr(self, name) < 1:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
@@ -150,9 +147,19 @@ class ReadyConfig:
         return said
 
     @property
-    def samples_anything(self) -> bool:
-        """Whether any checkpoint is sampled; the base model is, if it is no folder of generations."""
-        return bool(self.checkpoints)
+    def samples(self) -> list[str]:
+        """The checkpoints that are sampled: also the base model, where it is no folder of generations."""
+        base = [self.base] if self.base and self.base not in self.checkpoints else []
+        return [*self.checkpoints, *(name for name in base if not has_generations(Path(name)))]
+
+    def check_complete(self) -> None:
+        """Raise a `UserError` where there is nothing to measure, or nothing to ask."""
+        if not self.checkpoints and not self.generations:
+            raise UserError(
+                "checkpoints and generations are empty: name at least one start: glow-trl ready CHECKPOINT"
+            )
+        if self.samples and not self.questions and not self._of_grpo.get("dataset_name"):
+            raise UserError("questions is not set, nor grpo with its data: say what the checkpoints are asked")
 
     def evaluation(self, model: str, benchmarks: list[Any], output_dir: str | Path = "") -> EvalConfig:
         """The evaluation that samples a checkpoint."""
@@ -167,7 +174,7 @@ class ReadyConfig:
 
     def question_files(self) -> list[str]:
         """The local files that the questions stand in."""
-        if not self.samples_anything:
+        if not self.samples:
             return []
         sources = self.question_sources().values()
         return [

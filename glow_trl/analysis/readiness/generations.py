@@ -93,14 +93,19 @@ class Collected(Evaluation):
 
 def read_generations(folder: Path, restated: str) -> Evaluation:
     """The generations in a folder of `eval`, `collect` or `label`. Raises `UserError` if there are none."""
-    if not has_generations(folder):
-        raise UserError(f"{folder}: no generations are there; give a folder that `eval` or `collect` wrote")
+    check_generations(folder)
     return Collected(folder, restated) if _is_collected(folder) else read_evaluation(folder)
 
 
 def has_generations(folder: Path) -> bool:
     """Whether `eval`, `collect` or `label` wrote generations into a folder."""
     return _is_collected(folder) or isinstance((read_json(folder / "results.json") or {}).get("benchmarks"), dict)
+
+
+def check_generations(folder: Path) -> None:
+    """Raise a `UserError` if there are no generations in a folder."""
+    if not has_generations(folder):
+        raise UserError(f"{folder}: no generations are there; give a folder that `eval` or `collect` wrote")
 
 
 def generation_files(folder: Path) -> list[Path]:
