@@ -80,13 +80,13 @@ def measure_starts(config: ReadyConfig, output_dir: Path, console: Console | Non
         for name, folder in folders.items():
             evaluate(config.evaluation(name, entries, folder), console=console)
     evaluations: dict[str, Evaluation] = {name: read_evaluation(folders[name]) for name in able}
-    evaluations |= {name: read_generations(Path(name), config.restated) for name in config.generations}
+    evaluations |= {name: _saved(name, config) for name in config.generations}
     if not evaluations:
         raise UserError(f"no checkpoint can be handed over to stage 2: {problems[config.checkpoints[0]][0][0]}")
     base = None
     if config.base:
         saved = config.base not in folders
-        base = read_generations(Path(config.base), config.restated) if saved else read_evaluation(folders[config.base])
+        base = _saved(config.base, config) if saved else read_evaluation(folders[config.base])
     common = CommonQuestions([*evaluations.values(), *([base] if base is not None else [])])
     checkpoints = {name: evaluation.results.get("model_name_or_path") for name, evaluation in evaluations.items()}
     losses = _losses(config, checkpoints, output_dir)
@@ -119,6 +119,10 @@ def measure_starts(config: ReadyConfig, output_dir: Path, console: Console | Non
     write_jsonl(output_dir / QUESTIONS_FILE, common.rows(starts, held_out))
     write_json(output_dir / READY_FILE, results)
     return results
+
+
+def _saved(folder: str, config: ReadyConfig) -> Evaluation:
+    return read_generations(Path(folder), config.restated, config.only)
 
 
 def _readiness(config: ReadyConfig, starts: Sequence[Start], base: Start | None, chosen: np.ndarray) -> dict[str, Any]:
@@ -171,7 +175,7 @@ def _handover(checkpoint: str | None, config: ReadyConfig) -> tuple[list[str], l
         folder = None
     if folder is None and checkpoint not in config.checkpoints:
         return [], [f"{checkpoint or 'the model'} is not here, so that its hand-over is not checked"]
-    trained = read_handover(checkpoint) or {}
+    trained = {} if config.grpo else read_handover(checkpoint) or {}
     prompts = [
         getattr(config, name) if getattr(config, name) is not None else trained.get(name)
         for name in ("system_prompt", "prompt_template")

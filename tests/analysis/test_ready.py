@@ -291,6 +291,19 @@ def test_what_collect_left_is_judged(glow_trl, tmp_path):
     assert code == 2 and "the collection is not complete" in said
 
 
+def test_only_some_benchmarks_of_an_evaluation(glow_trl, tmp_path):
+    folder = Path(write_evaluation(tmp_path / "a", outcomes(1)))
+    results = json.loads((folder / "results.json").read_text())
+    (folder / "results.json").write_text(json.dumps(results | {"benchmarks": {"b": {}, "other": {}}}))
+    write_jsonl(folder / "generations_other.jsonl", [row for _, row in read_jsonl(folder / "generations_b.jsonl")][:8])
+    for only, count in (["b"], 24), (["other"], 2), ([], 26):
+        argv = ["--generations", folder, "--held_out", 0, "--output_dir", tmp_path / "out"]
+        assert ready(glow_trl, *argv, *(["--only", *only] if only else []))[0] == 0
+        assert json.loads((tmp_path / "out" / "ready.json").read_text())["questions"] == count
+    code, said = ready(glow_trl, *argv, "--only", "othr")
+    assert code == 2 and "has no benchmark 'othr'; did you mean other" in said
+
+
 # The command on checkpoints
 
 

@@ -1,5 +1,6 @@
 """Configuration of `glow-trl ready`."""
 
+import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,13 @@ from ...evaluation.config import EvalConfig
 from ...stages.config import setting
 from ...stages.recipe_file import PROMPT, resolve_stage_file
 from .generations import has_generations
+from .measures import BUDGET, COVERAGE, ENTROPY, INFORMATIVE, LOSS
 from .ranking import COMPOSITE
 
 
+# What can rank beside the composite, if the starts have it
+MEASURES = (INFORMATIVE, BUDGET, COVERAGE, ENTROPY, f"{LOSS}_all", f"{LOSS}_positive", "truncated", "no_answer")
+RANKING = rf"pass@[1-9]\d*|{'|'.join(MEASURES)}"
 # TRL's, for what grpo.yaml leaves out
 _GRPO_DEFAULTS = {"num_generations": 8, "temperature": 1.0, "top_p": 1.0, "max_completion_length": 512}
 _GROUP_SIZE, _MAX_NEW_TOKENS = 8, 4096
@@ -36,6 +41,8 @@ class ReadyConfig:
             Folders of checkpoints or model ids; also the first arguments of the command.
         generations (`list[str]`, *optional*):
             Saved generations of further starts: folders that `eval` or `collect` wrote.
+        only (`list[str]`, *optional*):
+            Of saved evaluations just these benchmarks: those whose questions are like those of stage 2.
         base (`str`, *optional*):
             The base model, for the coverage ratio: a checkpoint, or a folder of saved generations.
         output_dir (`str`):
@@ -73,6 +80,7 @@ class ReadyConfig:
 
     checkpoints: list[str] = setting([], "Folders of checkpoints or model ids.", positional=True)
     generations: list[str] = setting([], "Folders of saved generations, of eval or collect.")
+    only: list[str] | None = setting(None, "Of saved evaluations just these benchmarks.", changeable="recomputes")
     base: str | None = setting(None, "The base model, or a folder of its generations.")
     output_dir: str | None = setting(None, "Where to write the results.", required=True)
     grpo: str | None = setting(None, "grpo.yaml whose questions, prompts, sampling and group size hold.")
@@ -80,7 +88,9 @@ class ReadyConfig:
     num_questions: int = setting(200, "Questions that are asked, drawn at random.")
     held_out: float = setting(0.25, "Share of the questions that does not rank.", changeable="recomputes")
     trajectories: list[str] = setting([], "Held-out labelled trajectories to measure the loss on.")
-    group_size: int | None = setting(None, "Samples of a group in stage 2 (default: grpo's, or 8).")
+    group_size: int | None = setting(
+        None, "Samples of a group in stage 2 (default: grpo's, or 8).", changeable="recomputes"
+    )
     num_samples: int | None = setting(None, "Completions for each question (default: 16, or the group size).")
     rank_by: str = setting(COMPOSITE, "composite, or the measure that ranks.", changeable="recomputes")
     budget: float | None = setting(None, "Tokens for a question, for pass@budget.", changeable="recomputes")
@@ -119,6 +129,11 @@ class ReadyConfig:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.group_size < 2:
             raise UserError(f"group_size is {self.group_size}: it must be at least 2")
+        if self.rank_by != COMPOSITE and not re.fullmatch(RANKING, self.rank_by):
+            raise UserError(
+                f"rank_by is {self.rank_by!r}: it must be {COMPOSITE}, pass@k with a power of two, or one of "
+                f"{', '.join(MEASURES)}"
+            )
         if not 0 <= self.held_out < 1:
             raise UserError(f"held_out is {self.held_out}: it must be 0 or more, and below 1")
         if self.budget is not None and not self.budget > 0:

@@ -13,6 +13,7 @@ from ...errors import UserError
 from ...evaluation.paired import Evaluation, QuestionScore, check_protocol, read_evaluation
 from ...stages.files import read_json
 from ...stages.record import read_run
+from ...stages.yaml_file import nearest
 from .measures import Start
 
 
@@ -91,10 +92,22 @@ class Collected(Evaluation):
                 yield row
 
 
-def read_generations(folder: Path, restated: str) -> Evaluation:
-    """The generations in a folder of `eval`, `collect` or `label`. Raises `UserError` if there are none."""
+def read_generations(folder: Path, restated: str, only: Sequence[str] | None = None) -> Evaluation:
+    """
+    The generations in a folder of `eval`, `collect` or `label`; of an evaluation `only` some benchmarks. Raises
+    `UserError` if there are none.
+    """
     check_generations(folder)
-    return Collected(folder, restated) if _is_collected(folder) else read_evaluation(folder)
+    if _is_collected(folder):
+        return Collected(folder, restated)
+    evaluation = read_evaluation(folder)
+    known = evaluation.results["benchmarks"]
+    for name in only or ():
+        if name not in known:
+            close = nearest(name, known) or f"; there are {', '.join(known)}"
+            raise UserError(f"only: {folder} has no benchmark {name!r}{close}")
+    evaluation.results["benchmarks"] = {name: known[name] for name in only or known}
+    return evaluation
 
 
 def has_generations(folder: Path) -> bool:
