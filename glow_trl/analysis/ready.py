@@ -116,6 +116,12 @@ def measure_starts(config: ReadyConfig, output_dir: Path, console: Console | Non
         "provisional": PROVISIONAL if config.rank_by == COMPOSITE else None,
     }
     _warn_of_sampling(config, results["sampling"] or {})
+    if results["informative_by"] == "beta":
+        logger.warning(
+            "fewer samples of a question than a group of %d has: the share of informative groups supposes that rates "
+            "follow a beta distribution; draw more (num_samples) to be without that",
+            config.group_size,
+        )
     write_jsonl(output_dir / QUESTIONS_FILE, common.rows(starts, held_out))
     write_json(output_dir / READY_FILE, results)
     return results

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import random
+import shutil
 from itertools import combinations
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import pytest
 from glow_trl.analysis.readiness.measures import Start, measures_of
 from glow_trl.analysis.readiness.ranking import advice, readiness
 from glow_trl.data import read_jsonl, write_jsonl
+from glow_trl.data.handover import write_handover
 from glow_trl.errors import UserError
+from glow_trl.generation.loading import load_tokenizer
 from glow_trl.report import write_report
 
 
@@ -159,6 +162,29 @@ def test_any_measure_ranks_by_its_name():
         readiness(starts, by="pass@3")
     with pytest.raises(UserError, match="no measure 'response_length'"):
         readiness(starts, by="response_length")  # neither long nor short is better
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("seed", range(40))
+def test_whatever_the_counts_are_the_figures_are_numbers(seed):
+    """Few questions and samples, none judged, none right, none with tokens: nothing is divided by zero."""
+    rng = np.random.default_rng(seed)
+    questions = rng.integers(1, 6)
+
+    def one(name):
+        samples = rng.integers(1, 6, questions)
+        judged = rng.binomial(samples, 0.6) if seed % 3 == 0 else samples
+        entropies = (
+            (rng.random(questions), rng.integers(0, 3, questions).astype(float)) if rng.random() < 0.5 else None
+        )
+        tokens = samples * rng.integers(0, 9, questions) * (seed % 5 > 0)
+        correct = rng.binomial(judged, 0.4 * (seed % 2))
+        return Start(name, judged, correct, samples, tokens, rng.binomial(samples, 0.3), 0 * samples, entropies)
+
+    starts = [one(f"start {number}") for number in range(rng.integers(1, 5))]
+    found = readiness(starts, one("base") if seed % 4 else None, group_size=int(rng.integers(2, 9)), resamples=50)
+    json.dumps(found, allow_nan=False)
+    assert sorted(found["ranking"]) == [one.name for one in starts] and advice(found).endswith(".")
 
 
 def test_one_sample_of_a_question_says_nothing_of_groups():
@@ -352,8 +378,6 @@ def test_checkpoints_are_sampled_as_grpo_would_and_go_on(glow_trl, tiny_model, q
 
 
 def test_a_checkpoint_that_stage_2_would_refuse_is_left_out(glow_trl, tiny_model, questions, tmp_path):
-    import shutil
-
     bad = shutil.copytree(tiny_model, tmp_path / "bad")
     (bad / "handover.json").write_text(
         json.dumps({"chat_template": "other", "end_token": "?", "end_token_share": 1.0})
@@ -366,6 +390,17 @@ def test_a_checkpoint_that_stage_2_would_refuse_is_left_out(glow_trl, tiny_model
     assert f"{bad} is left out" in said
     code, said = ready(glow_trl, bad, *argv, "--output_dir", tmp_path / "none")
     assert code == 2 and "no checkpoint can be handed over" in said
+
+
+def test_the_prompts_of_stage_2_are_those_of_its_file(glow_trl, tiny_model, questions, tmp_path):
+    """What grpo.yaml leaves out is not asked in training either, whatever the checkpoint was trained with."""
+    taught = shutil.copytree(tiny_model, tmp_path / "taught")
+    write_handover(taught, load_tokenizer(tiny_model), "Be brief.", None, 1.0)
+    (tmp_path / "grpo.yaml").write_text(f"dataset_name: {questions}\nmax_completion_length: 2\n")
+    argv = [taught, "--grpo", tmp_path / "grpo.yaml", "--num_samples", 2, "--output_dir", tmp_path / "out"]
+    code, said = ready(glow_trl, *argv)
+    assert code == 2 and "system_prompt is None, stage 1 trained with 'Be brief.'" in said
+    assert ready(glow_trl, *argv, "--system_prompt", "Be brief.")[0] == 0
 
 
 def test_the_report_has_a_section_for_what_lies_in_the_run(glow_trl, tmp_path):

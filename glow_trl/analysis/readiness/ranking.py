@@ -197,6 +197,8 @@ def advice(result: Mapping[str, Any], held_out: Mapping[str, Any] | None = None)
     """One sentence: which start to take, which measures speak for it, and how sure they are."""
     if not result["ranking"]:
         return "No start can be handed over to stage 2."
+    if result["confidence"] is None:
+        return "Nothing ranks these starts: no question has a sample of each that could be judged."
     pick, entry = result["pick"], result["starts"][result["pick"]]
     titles = {name: measure["title"] for name, measure in result["measures"].items()}
     text = f"Start RL from {pick}"
