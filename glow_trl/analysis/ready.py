@@ -65,28 +65,8 @@ def measure_starts(config: ReadyConfig, output_dir: Path, console: Console | Non
         # Before anything is sampled
         RowsConfig(dataset_name=list(config.trajectories)).load(["problem", "completion"])
     problems = {name: _handover(name, config) for name in config.checkpoints}
-    able = [name for name in config.checkpoints if not problems[name][0]]
-    for name in config.checkpoints:
-        if name not in able:
-            logger.warning("%s is left out: %s", name, problems[name][0][0])
-    if config.base and problems.get(config.base, ([], []))[0]:
-        raise UserError(f"base: {problems[config.base][0][0]}")
-    to_sample = [name for name in config.samples if name in able or name not in problems]
-    folders = checkpoint_folders(to_sample, output_dir / "starts")
-    if folders:
-        entries = _write_questions(config, output_dir / "questions")
-        from ..evaluation.runner import evaluate
-
-        for name, folder in folders.items():
-            evaluate(config.evaluation(name, entries, folder), console=console)
-    evaluations: dict[str, Evaluation] = {name: read_evaluation(folders[name]) for name in able}
-    evaluations |= {name: _saved(name, config) for name in config.generations}
-    if not evaluations:
-        raise UserError(f"no checkpoint can be handed over to stage 2: {problems[config.checkpoints[0]][0][0]}")
-    base = None
-    if config.base:
-        saved = config.base not in folders
-        base = _saved(config.base, config) if saved else read_evaluation(folders[config.base])
+    refused = {name: found for name, (found, _) in problems.items() if found}
+    evaluations, base = _evaluations(config, refused, output_dir, console)
     common = CommonQuestions([*evaluations.values(), *([base] if base is not None else [])])
     checkpoints = {name: evaluation.results.get("model_name_or_path") for name, evaluation in evaluations.items()}
     losses = _losses(config, checkpoints, output_dir)
@@ -104,7 +84,7 @@ def measure_starts(config: ReadyConfig, output_dir: Path, console: Console | Non
     results |= {
         "held_out": confirmed,
         "left_out": common.left_out,
-        "refused": {name: found for name, (found, _) in problems.items() if found},
+        "refused": refused,
         "sources": {
             name: {"checkpoint": checkpoints[name], "generations": str(evaluation.folder)}
             for name, evaluation in evaluations.items()
@@ -127,8 +107,31 @@ def measure_starts(config: ReadyConfig, output_dir: Path, console: Console | Non
     return results
 
 
-def _saved(folder: str, config: ReadyConfig) -> Evaluation:
-    return read_generations(Path(folder), config.restated, config.only)
+def _evaluations(
+    config: ReadyConfig, refused: Mapping[str, Sequence[str]], output_dir: Path, console: Console | None
+) -> tuple[dict[str, Evaluation], Evaluation | None]:
+    """The samples of each start that stage 2 would take, and of the base model: drawn here, or saved."""
+    for name, found in refused.items():
+        logger.warning("%s is left out: %s", name, found[0])
+    if config.base in refused:
+        raise UserError(f"base: {refused[config.base][0]}")
+    folders = checkpoint_folders([name for name in config.samples if name not in refused], output_dir / "starts")
+    if folders:
+        from ..evaluation.runner import evaluate
+
+        entries = _write_questions(config, output_dir / "questions")
+        for name, folder in folders.items():
+            evaluate(config.evaluation(name, entries, folder), console=console)
+
+    def read(name: str) -> Evaluation:
+        if name in folders:
+            return read_evaluation(folders[name])
+        return read_generations(Path(name), config.restated, config.only)
+
+    starts = [*(name for name in config.checkpoints if name not in refused), *config.generations]
+    if not starts:
+        raise UserError(f"no checkpoint can be handed over to stage 2: {next(iter(refused.values()))[0]}")
+    return {name: read(name) for name in starts}, read(config.base) if config.base else None
 
 
 def _readiness(config: ReadyConfig, starts: Sequence[Start], base: Start | None, chosen: np.ndarray) -> dict[str, Any]:

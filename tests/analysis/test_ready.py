@@ -1,5 +1,6 @@
 """Which start RL should have: measures against independent computation, the ranking, the command from end to end."""
 
+import io
 import json
 import math
 import os
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from glow_trl.analysis.readiness.measures import Start, measures_of
 from glow_trl.analysis.readiness.ranking import advice, readiness
+from glow_trl.analysis.ready import ready_table
 from glow_trl.data import read_jsonl, write_jsonl
 from glow_trl.data.handover import write_handover
 from glow_trl.errors import UserError
@@ -191,6 +194,19 @@ def test_one_sample_of_a_question_says_nothing_of_groups():
     found = readiness([start("a", [1, 0, 1], drawn=1), start("b", [0, 0, 1], drawn=1)])
     assert found["informative_by"] is None and "informative_groups" not in found["measures"]
     assert found["rank_keys"] == ["pass@1"] and found["ranking"] == ["a", "b"]
+
+
+def test_the_table_has_every_start_in_order():
+    starts = [start("first", [4] * 8), start("bad", [4] * 8, problems=("other template",)), start("last", [1] * 8)]
+    stream = io.StringIO()
+    results = readiness(starts, start("base", [2] * 8)) | {"refused": {"left out": ["no model"]}}
+    Console(file=stream, width=200).print(ready_table(results))
+    lines = [line.split() for line in stream.getvalue().splitlines()]
+    rows = {row[0]: row[1:] for row in lines if row and row[0] in ("first", "last", "bad")}
+    assert list(rows) == ["first", "last", "bad"] and rows["bad"][0] == "–"
+    ends = "–".join(f"{100 * end:.1f}" for end in results["starts"]["first"]["informative_groups_ci"])
+    assert rows["first"][:4] == ["1", "100.0", ends, "50.0"] and rows["first"][-1] == "fits"
+    assert rows["bad"][-1] == "refused" and ["left", "out", "–", "refused"] in lines
 
 
 # The command on saved generations
