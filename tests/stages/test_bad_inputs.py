@@ -143,7 +143,7 @@ bad(
 )
 bad("ready", "trajectories that are not there", "none.jsonl", trajectories="{here}/none.jsonl")
 bad("ready", "a measure that there is not", "informative_groups", rank_by="pas@1")
-bad("ready", "a measure that the starts lack", "pass@1", rank_by="pass@4", begun=True)
+bad("ready", "a measure that the starts lack", "pass@2", rank_by="pass@4", begun=True)
 bad("entropy", "a checkpoint twice", "named twice", models=["{good}/model", "{good}/model"])
 bad("mix", "a mixture that there is not", "mixture", mixture="some")
 bad("mix", "a share above 1", "validation_split", validation_split="1.5")
