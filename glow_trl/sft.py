@@ -34,7 +34,7 @@ from .stages.config import setting
 from .stages.console import say_results
 from .stages.dotted import own_code
 from .stages.processes import leave
-from .stages.record import StageRun
+from .stages.record import StageRun, jsonable
 from .training import loop
 from .training.resume import parse_training_stage
 
@@ -173,7 +173,7 @@ def _train(config: SFTStageConfig, args: GLOWConfig, model_args: ModelConfig, ru
         )
 
     loop.train(trainer, run)
-    facts: dict[str, Any] = {"weightings": {term.name: dict(term.parameters) for term in args.product().terms}}
+    facts: dict[str, Any] = {"weightings": {term.name: jsonable(term.parameters) for term in args.product().terms}}
     if trainer.negative_answers is not None:
         facts["negative_answers"] = asdict(trainer.negative_answers)
     run.complete(samples=len(rows), trained_samples=int((~trainer.ledger.current.isnan()).sum()), **facts)

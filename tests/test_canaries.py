@@ -219,6 +219,22 @@ def test_the_number_of_items_reaches_the_loss(plain):
     assert [int(number) for number in given] == [int(numbers[i].result) for i in (0, 0, 1, 1, 2)]
 
 
+@canary(
+    *("get_test_dataloader", "_prepare_inputs", "compute_loss_context_manager"),
+    breaks="what is known of samples before a step: their initial losses, and those of the other micro-batches",
+)
+def test_a_forward_pass_beside_the_training(trainer):
+    lengths = []
+    trainer.model_wrapped.eval()
+    for batch in trainer.get_test_dataloader(trainer.train_dataset):
+        inputs = trainer._prepare_inputs(batch)
+        with torch.no_grad(), trainer.compute_loss_context_manager():
+            outputs = trainer.model_wrapped(**inputs, use_cache=False, fused_lm_head=True)
+        assert outputs.log_probs.shape == outputs.entropy.shape == outputs.label_mask.shape
+        lengths.append(len(outputs.log_probs))
+    assert sum(lengths) == len(trainer.train_dataset), "every sample once"
+
+
 @canary("current_gradient_accumulation_steps", breaks="the auxiliary loss of a mixture of experts, with accumulation")
 def test_accumulation_steps_of_a_short_window(plain):
     assert [call.accumulation for call in plain.trained["compute_loss"]] == [2, 2, 2, 2, 1]
@@ -908,6 +924,18 @@ def test_what_a_test_replaces_of_trls_weight_sync():
         assert arguments("trl", "generation/vllm_generation.py", f"VLLMGeneration.{name}") == taken
     assert arguments("trl", "generation/vllm_client.py", "VLLMClient.init_communicator") == {"self", "device"}
     assert re.search(r"self\.llm = LLM\(", source("trl", "generation/vllm_generation.py"))
+
+
+@canary("flat_logprobs", "logprobs_mode", breaks="log_probs of vLLM and of its server")
+def test_the_form_of_vllms_log_probs():
+    """With no value but the token's own they are one after another; the default is the model's own."""
+    if find_spec("vllm") is None:
+        pytest.skip("vllm is not installed")
+    text = source("vllm", "logprobs.py")
+    assert re.search(r"^class FlatLogprobs\(.*?^    logprobs: list\[float\]", text, re.MULTILINE | re.DOTALL)
+    assert re.search(r"flat_logprobs: bool = False", source("vllm", "sampling_params.py"))
+    assert re.search(r'logprobs_mode: LogprobsMode = "raw_logprobs"', source("vllm", "config/model.py"))
+    assert "-9999.0" in source("vllm", "entrypoints/openai/completion/serving.py")
 
 
 @canary("vllm.platforms.current_platform", "llm_engine", "engine_core", breaks="the generation engine vllm")

@@ -22,7 +22,7 @@ from ..data.loss_history import LABEL_COLUMN, LossHistory
 from ..data.table import RowTable
 from ..errors import UserError
 from ..stages.command import run_command
-from ..stages.config import parse_command
+from ..stages.config import Settings, parse_command
 from ..stages.console import say_results
 from ..stages.files import read_json, write_json
 from ..stages.frame import stage_run
@@ -207,9 +207,8 @@ def _loss_rows(
         }
 
 
-def main(argv: Sequence[str] | None = None) -> None:
-    """Run `glow-trl loss` with the arguments `argv`, by default those of the command line."""
-    settings = parse_command("loss", sys.argv[1:] if argv is None else argv)
+def run_loss(settings: Settings) -> dict[str, Any]:
+    """Measure in the folder that the settings of the command name, or go on there; the content of `results.json`."""
     config: LossConfig = settings.config
     folder = config.checkpoint_folder()
     with stage_run(settings, config.output_dir, [*config.files, folder]) as run:
@@ -221,8 +220,15 @@ def main(argv: Sequence[str] | None = None) -> None:
             run.start()
             results = measure(config, run)
             run.complete()
+    return results
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run `glow-trl loss` with the arguments `argv`, by default those of the command line."""
+    settings = parse_command("loss", sys.argv[1:] if argv is None else argv)
+    results = run_loss(settings)
     Console().print(loss_table(results))
-    say_results(run.output_dir)
+    say_results(Path(settings.config.output_dir))
 
 
 def _keep_losses(output_dir: Path) -> None:

@@ -71,7 +71,7 @@ class RunWeighting:
         if not self.tells_apart:
             return None, None
         low, high = (self.parameters.get(name) for name in ("min_weight", "max_weight"))
-        return None if low is None else float(low), None if high is None else float(high)
+        return low if isinstance(low, int | float) else None, high if isinstance(high, int | float) else None
 
     def counted(self, ledger: LossHistory, row: int, weights: np.ndarray) -> np.ndarray:
         """
@@ -106,7 +106,7 @@ def sample_weights(ledger: LossHistory, row: int, weighting: RunWeighting) -> np
     """
     recorded = ledger.weights.get(ledger.epochs[row])
     if recorded is not None:
-        return recorded
+        return recorded.astype(np.float64)
     if not set(weighting.names) <= _OLDEST:
         return np.full(len(ledger), np.nan)
     import torch

@@ -106,7 +106,7 @@ def _read_array(path: Path) -> np.ndarray:
     values = np.load(path, allow_pickle=False)
     if values.ndim != 1 or not values.size:
         raise ValueError(f"expected one number for each sample, found shape {values.shape}")
-    return values.astype(np.float64)
+    return values
 
 
 @dataclass
@@ -125,7 +125,7 @@ class LossHistory:
         columns (`dict[str, list]`, *optional*):
             Further columns of the samples, `None` where a sample has no value.
         weights (`dict[int, np.ndarray]`, *optional*):
-            By epoch the weight of every sample, float64, as [`write_weights`] takes it; older runs recorded none.
+            By epoch the weight of every sample, float32, as [`write_weights`] takes it; older runs recorded none.
         token_weights (`dict[int, TokenWeights]`, *optional*):
             By epoch how the weights of tokens were distributed; empty where only samples were weighted.
     """
@@ -159,7 +159,7 @@ class LossHistory:
         names = {name: None for row in rows for name in row if name not in ("sample_id", LABEL_COLUMN)}
         return cls(
             epochs=list(found),
-            losses=np.stack(list(found.values())),
+            losses=np.stack(list(found.values())).astype(np.float64),
             is_correct=_label_codes([row.get(LABEL_COLUMN) for row in rows], count),
             sample_ids=ids,
             columns={name: _padded([row.get(name) for row in rows], count) for name in names},

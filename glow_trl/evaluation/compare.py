@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..stages.command import run_command
 from ..stages.config import parse_command, setting
 from ..stages.console import FiguresTable, say_results, visible
-from ..stages.files import read_json, write_json
+from ..stages.files import write_json
 from ..stages.frame import writing
 from ..statistics.numbers import number, percent, points, span
 from ..statistics.pairing import Difference, holm
@@ -27,6 +27,7 @@ from .paired import (
     mean_per_sample,
     pair_questions,
     paired_entropies,
+    read_evaluation,
 )
 
 
@@ -53,7 +54,7 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
             in different ways, or the runs judged a question by different gold answers or another version of the
             benchmark.
     """
-    runs = [_evaluation(Path(first)), _evaluation(Path(second))]
+    runs = [read_evaluation(Path(first)), read_evaluation(Path(second))]
     known = [run.results["benchmarks"] for run in runs]
     names = [name for name in known[0] if name in known[1]]
     if not names:
@@ -74,14 +75,6 @@ def compare_runs(first: str | Path, second: str | Path) -> dict[str, Any]:
         "domains": domains,
         "left_out": sorted(known[0].keys() ^ known[1].keys()),
     }
-
-
-def _evaluation(folder: Path) -> Evaluation:
-    results = read_json(folder / "results.json")
-    benchmarks = None if results is None else results.get("benchmarks")
-    if not isinstance(benchmarks, dict) or not benchmarks or not all(isinstance(x, dict) for x in benchmarks.values()):
-        raise UserError(f"{folder}: no finished evaluation is there (results.json); give the output_dir of `eval`")
-    return Evaluation(folder, results)
 
 
 def _compare_benchmark(name: str, runs: Sequence[Evaluation], pairs: Sequence[QuestionPair]) -> dict[str, Any]:

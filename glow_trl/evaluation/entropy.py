@@ -69,6 +69,17 @@ class EntropyConfig:
             raise UserError("output_dir is required: where samples and entropies go")
 
 
+def checkpoint_folders(models: Sequence[str], output_dir: str | Path) -> dict[str, Path]:
+    """A folder of its own for each checkpoint, by a name that tells which."""
+    folders: dict[str, Path] = {}
+    for model in models:
+        name = _NOT_IN_NAMES.sub("_", str(model).strip("/."))[-100:]
+        while Path(output_dir, name) in folders.values():
+            name += "_"
+        folders[str(model)] = Path(output_dir, name)
+    return folders
+
+
 def compare_entropy(
     models: Sequence[str], output_dir: str | Path, console: Any = None, **settings: Any
 ) -> dict[str, Any]:
@@ -99,12 +110,7 @@ def compare_entropy(
     """
     from .runner import evaluate
 
-    folders: dict[str, Path] = {}
-    for model in models:
-        name = _NOT_IN_NAMES.sub("_", str(model).strip("/."))[-100:]
-        while Path(output_dir, name) in folders.values():
-            name += "_"
-        folders[str(model)] = Path(output_dir, name)
+    folders = checkpoint_folders(models, output_dir)
     found: dict[str, dict[str, Any]] = {}
     sums: dict[str, list[dict[Hashable, tuple[float, int]]]] = {}
     for model, folder in folders.items():

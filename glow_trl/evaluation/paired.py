@@ -10,6 +10,7 @@ import numpy as np
 
 from ..data import read_jsonl
 from ..errors import UserError
+from ..stages.files import read_json
 from ..statistics.estimates import pass_at_k
 from ..statistics.pairing import Difference, mean_difference, paired_difference, relative_change
 from ..verifiers.verdict import NO_ANSWER
@@ -97,6 +98,15 @@ class Evaluation:
             file = self.folder / f"entropy_{benchmark}.jsonl"
             self._entropies[benchmark] = entropy_sums(row for _, row in read_jsonl(file)) if file.is_file() else {}
         return self._entropies[benchmark]
+
+
+def read_evaluation(folder: Path) -> Evaluation:
+    """The evaluation in a folder. Raises `UserError` if none is there, or it is not finished."""
+    results = read_json(folder / "results.json")
+    benchmarks = None if results is None else results.get("benchmarks")
+    if not isinstance(benchmarks, dict) or not benchmarks or not all(isinstance(x, dict) for x in benchmarks.values()):
+        raise UserError(f"{folder}: no finished evaluation is there (results.json); give the output_dir of `eval`")
+    return Evaluation(folder, results)
 
 
 def pair_questions(benchmark: str, first: Evaluation, second: Evaluation) -> list[QuestionPair]:

@@ -34,6 +34,10 @@ from .base import (
 from .loading import end_token_ids, load_model, load_tokenizer
 
 
+# What is computed of all logits is in memory for so many rows at a time
+_ROWS_AT_ONCE = 64
+
+
 class TransformersEngine(SampleEngine):
     """Samples with `model.generate`, in left-padded batches of prompts of similar length.
 
@@ -253,7 +257,8 @@ class _LogProbs(LogitsProcessor):
     def _keep(self, input_ids: torch.Tensor) -> None:
         if self._logits is not None:
             taken = self._logits.gather(1, input_ids[:, -1:]).squeeze(1)
-            self._kept.append(taken - self._logits.logsumexp(dim=1))
+            sums = [rows.logsumexp(dim=1) for rows in self._logits.split(_ROWS_AT_ONCE)]
+            self._kept.append(taken - torch.cat(sums))
 
 
 def _processors(
@@ -281,9 +286,6 @@ def _processors(
 class _DrawForEachSample(LogitsProcessor):
     """Draws the next token of each row by a random number of the row's own; leaves nothing else to choose from."""
 
-    # Cumulated shares of so many rows are in memory at a time
-    _rows = 64
-
     def __init__(self, seeds: Sequence[int]):
         self._lots = [random.Random(seed) for seed in seeds]
 
@@ -292,7 +294,7 @@ class _DrawForEachSample(LogitsProcessor):
         exact = torch.float32 if scores.device.type == "mps" else torch.float64
         lots = torch.tensor([[lot.random()] for lot in self._lots], dtype=exact, device=scores.device)
         tokens = []
-        for rows, row_lots in zip(scores.split(self._rows), lots.split(self._rows), strict=True):
+        for rows, row_lots in zip(scores.split(_ROWS_AT_ONCE), lots.split(_ROWS_AT_ONCE), strict=True):
             shares = rows.softmax(dim=-1, dtype=torch.float32).to(exact).cumsum(dim=-1)
             # The first token at which the sum of shares is above the lot
             tokens.append(torch.searchsorted(shares, row_lots * shares[:, -1:], right=True))

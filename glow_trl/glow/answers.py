@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NEGATIVE_ANSWER = ("keep", "mask", "truncate")
 
 _OUTCOME = "negative_answer_outcome"
 _OTHER, _CHANGED, _NO_ANSWER, _NOTHING_LEFT = range(4)

@@ -11,7 +11,6 @@ from ..stages.config import as_mapping, setting
 from ..training.arguments import SealedArguments
 from ..weighting import Weighting
 from ..weighting.product import Product
-from .answers import NEGATIVE_ANSWER
 
 
 @dataclass
@@ -98,7 +97,7 @@ class GLOWConfig(SealedArguments, SFTConfig):
     negative_answer: str = setting(
         "keep",
         "Of a negative's final answer: keep, mask (no targets) or truncate (the sample ends before it).",
-        choices=list(NEGATIVE_ANSWER),
+        choices=["keep", "mask", "truncate"],
     )
 
     def __post_init__(self):

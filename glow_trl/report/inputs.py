@@ -10,7 +10,7 @@ from ..stages.record import read_run
 
 
 # Stages that may be run into any folder of a run
-ANALYSES = ("annotate", "loss")
+ANALYSES = ("annotate", "loss", "ready")
 _WEIGHTS = (".safetensors", ".bin")
 _HASHED_AS_TODAY = 16 << 20
 

@@ -18,6 +18,7 @@ from .entropy import entropy_section
 from .examples import evaluation_examples
 from .losses import loss_sections
 from .patterns import pattern_sections
+from .readiness import ready_sections
 from .run_data import STAGES, ArmData, RunData
 from .scores import LEVELS, ScoreBook
 from .summary import k_values
@@ -90,6 +91,7 @@ def page_content(data: RunData, summary: dict[str, Any], book: ScoreBook) -> dic
         "entropy_charts": result_charts.entropy_chart(data, entropy) if entropy else [],
         **_training(data),
         "losses": loss_sections(data),
+        "ready": ready_sections(data),
         "grpo_charts": training_charts.grpo_charts(data),
         "trajectories": training_trajectories(data),
         "annotations": annotations,

@@ -89,15 +89,17 @@ class RunData:
                     domains.setdefault(name, row.get("domain", "in"))
         return dict(sorted(domains.items(), key=lambda item: item[1] != "in"))
 
-    def stage_results(self, stage: str) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
+    def stage_results(
+        self, stage: str, file: str = "results.json"
+    ) -> list[tuple[str, dict[str, Any], dict[str, Any]]]:
         """
-        Results of the stages of a kind, `"annotate"` or `"loss"`, that were run into folders of this one or of an arm,
-        by the folder's name relative to the run's, with their `run.json` and `results.json`.
+        Results of the stages of a kind, `"annotate"`, `"loss"` or `"ready"`, that were run into folders of this one or
+        of an arm, by the folder's name relative to the run's, with their `run.json` and the `file` of their results.
         """
         found = []
         for path in sorted([*self.folder.glob("*/run.json"), *self.folder.glob("*/*/run.json")]):
             record = read_run(path.parent) or {}
-            results = read_json(path.parent / "results.json") if record.get("stage") == stage else None
+            results = read_json(path.parent / file) if record.get("stage") == stage else None
             if results is not None:
                 found.append((path.parent.relative_to(self.folder).as_posix(), record, results))
         return found

@@ -77,6 +77,9 @@ COMMANDS: dict[str, Command] = {
     "entropy": Command(
         "glow_trl.evaluation.entropy", "policy entropy of checkpoints, side by side", ("EntropyConfig",)
     ),
+    "ready": Command(
+        "glow_trl.analysis.ready", "which checkpoint RL should start from: measures, a ranking", ("ReadyConfig",)
+    ),
     "report": Command(
         "glow_trl.report.report",
         "write summary.json and report.html of a run's folder",

@@ -34,6 +34,7 @@ PAGES = [
     "docs/data.md",
     "docs/scale.md",
     "docs/evaluation.md",
+    "docs/ready.md",
     "docs/analysis.md",
     "docs/statistics.md",
 ]
@@ -217,6 +218,8 @@ def test_the_pages(workplace):
         "again",
         "mix",
         "entropy",
+        "ready",
+        "quickstart/ready",
     } <= {*check_complete(workplace)}
     assert (workplace / "outputs" / "verdicts.jsonl").is_file()
     assert "summary" in (workplace / "outputs" / "quickstart" / "report.html").read_text()

@@ -6,6 +6,7 @@ import pytest
 
 from glow_trl.analysis.loss_config import LossConfig
 from glow_trl.analysis.patterns.config import AnnotateConfig
+from glow_trl.analysis.readiness.config import ReadyConfig
 from glow_trl.collection.collecting.config import CollectConfig
 from glow_trl.errors import UserError
 from glow_trl.evaluation import EvalConfig
@@ -14,6 +15,7 @@ from glow_trl.generation.base import Engine
 
 
 ROWS = {"dataset_name": ["x.jsonl"], "output_dir": "o", "model_name_or_path": "m"}
+READY = {"checkpoints": ["m"], "output_dir": "o"}
 
 
 class Told(Engine):
@@ -90,6 +92,11 @@ def test_only_what_decides_the_completions_binds_a_run():
             {"num_judgements", "max_retries", "require_quotes", "per_label", "limit", "truth_column", "cache_dir"},
         ),
         (
+            ReadyConfig,
+            READY,
+            {"only", "held_out", "group_size", "rank_by", "budget", "coverage_k"},
+        ),
+        (
             EvalConfig,
             {},
             {"benchmarks", "only", "limit", "on_bad_gold", "in_domain", "k_values", "majority", "rescore"}
@@ -112,7 +119,9 @@ def test_the_settings_that_a_run_may_go_on_with(cls, settings, changeable):
         ({"temperature": -1.0}, "temperature is -1.0"),
     ],
 )
-@pytest.mark.parametrize(("cls", "settings"), [(CollectConfig, ROWS), (AnnotateConfig, ROWS), (EvalConfig, {})])
+@pytest.mark.parametrize(
+    ("cls", "settings"), [(CollectConfig, ROWS), (AnnotateConfig, ROWS), (EvalConfig, {}), (ReadyConfig, READY)]
+)
 def test_every_stage_checks_the_same(cls, settings, setting, message):
     with pytest.raises(UserError, match=message) as error:
         cls(**settings, **setting)

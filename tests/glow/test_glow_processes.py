@@ -73,21 +73,23 @@ def settings_of(case: str, num_processes: int) -> dict:
     }
 
 
-def cases_of(kind: str, num_processes: int) -> list[str]:
+def cases_of(kind: str) -> list[str]:
     # What is the same for all is not tried with each
     left_out = ["mean", "token_mean_accumulated"] if kind in ("fsdp2", "zero3") else []
-    if kind == "zero3" or (kind != "ddp" and num_processes == 4):
-        left_out += OTHERS
-    return [name for name in CASES if name not in left_out]
+    return [name for name in CASES if name not in [*left_out, *OTHERS]]
 
 
-@pytest.fixture(scope="module")
+def kinds_of_others(num_processes: int) -> list[str]:
+    return ["ddp", "fsdp2", "zero2"] if num_processes == 2 else ["ddp"]
+
+
+@pytest.fixture(scope="module", params=[2, 4], ids=["two", "four"])
 def launched(request, tiny_model, tmp_path_factory) -> tuple[Path, int]:
     """The folder of results and the number of processes."""
     out = tmp_path_factory.mktemp(f"processes{request.param}")
     cases = {}
     for kind, wrapper in WRAPPERS.items():
-        for name in cases_of(kind, request.param):
+        for name in [*cases_of(kind), *(OTHERS if kind in kinds_of_others(request.param) else [])]:
             settings = settings_of(name, request.param)
             if kind.startswith("zero"):
                 settings["deepspeed"] = zero(int(kind[-1]))
@@ -110,21 +112,20 @@ def singles(tiny_model, tmp_path_factory) -> dict:
     return trainers
 
 
-def of_all(condition=lambda name: True):
-    """Each number of processes, with its kinds and their cases."""
-    cases = [
-        pytest.param(n, kind, name, id=f"{n}-{kind}-{name}")
-        for n in (2, 4)
-        for kind in WRAPPERS
-        for name in cases_of(kind, n)
-        if condition(name)
-    ]
-    return pytest.mark.parametrize(("launched", "kind", "name"), cases, indirect=["launched"])
-
-
-@of_all()
+@pytest.mark.parametrize(("kind", "name"), [(kind, name) for kind in WRAPPERS for name in cases_of(kind)])
 def test_processes_equal_one(launched, singles, name, kind):
     """Parameters to 1e-5 and ledgers to 1e-6 on every process, and the logged losses and gradient norms."""
+    check_equal_one(launched, singles, name, kind)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_weightings(launched, singles, name):
+    """Each of them likewise, of two processes also in pieces."""
+    for kind in kinds_of_others(launched[1]):
+        check_equal_one(launched, singles, name, kind)
+
+
+def check_equal_one(launched, singles, name, kind):
     (out, num_processes), trainer = launched, singles[name]
     expected = parameters(trainer.model)
     log = [entry for entry in trainer.state.log_history if "loss" in entry]
@@ -159,7 +160,10 @@ def references(tiny_model) -> dict:
     }
 
 
-@of_all(lambda name: CASES[name][-1] is not None)
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in WRAPPERS for name in cases_of(kind) if CASES[name][-1] is not None],
+)
 def test_processes_equal_the_definition(launched, references, name, kind):
     """Parameters to 1e-5, ledgers to 1e-6."""
     (out, num_processes), run = launched, references[name]

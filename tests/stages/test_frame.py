@@ -65,6 +65,7 @@ def arguments(name: str, rows: Path, out: Path) -> tuple[list[str], Path]:
         "merge": ["adapter", "--output", str(out)],
         "compare": ["a", "b", "--output", str(out)],
         "entropy": ["a", "b", "--benchmarks", "gsm8k", *folder],
+        "ready": ["a", "b", "--questions", str(rows), *folder],
         "report": [str(out)],
         "dynamics": [str(history(out)), *folder],
         "loss": [*data, *model, *folder],
@@ -156,6 +157,7 @@ CHANGES = {
     "sft": (["--glow_beta", "3"], ["--logging_steps", "7"]),
     "grpo": (["--temperature", "0.5"], ["--guard_patience", "7"]),
     "eval": (["--temperature", "0.5"], ["--batch_size", "2"]),
+    "ready": (["--temperature", "0.5"], ["--rank_by", "entropy"]),
     "loss": (["--max_length", "7"], ["--batch_size", "2"]),
     "annotate": (["--temperature", "0.5"], ["--num_judgements", "2"]),
 }

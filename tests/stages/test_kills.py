@@ -180,7 +180,7 @@ def jobs(worker, tiny_model, trajectories, tmp_path_factory) -> dict[str, Job]:
     train = [*CPU, "--save_steps", "1", "--save_total_limit", "2", "--logging_steps", "1", "--warmup_steps", "0"]
     lora = ["--use_peft", "--lora_r", "4", "--lora_target_modules", "all-linear"]
     sft = ["sft", *model, *data, *train, "--per_device_train_batch_size", "8"]
-    ready = folder / "ready"
+    ready = folder / "made_before"
     for name, argv in {
         "sft": [*sft, "--max_steps", "6"],
         "adapter": [*sft, *lora, "--max_steps", "2"],
@@ -206,6 +206,10 @@ def jobs(worker, tiny_model, trajectories, tmp_path_factory) -> dict[str, Job]:
         "merge": ["merge", str(ready / "adapter")],
         "compare": ["compare", *evaluated],
         "entropy": ["entropy", tiny_model, str(ready / "sft"), *sums, "--max_new_tokens", "12"],
+        "ready": [
+            *("ready", tiny_model, str(ready / "sft"), "--base", tiny_model, "--questions", str(questions), *tokens),
+            *("--num_samples", "2", "--trajectories", trajectories),
+        ],
         "report": ["report"],
         "dynamics": ["dynamics", str(ready / "sft")],
         "loss": ["loss", *model, *data, "--batch_size", "4"],
@@ -216,7 +220,7 @@ def jobs(worker, tiny_model, trajectories, tmp_path_factory) -> dict[str, Job]:
         "audit": ["audit", str(rows), "--workers", "2"],
         "verify": ["verify", str(rows), "--workers", "2"],
     }
-    assert list(argvs) == NAMES
+    assert set(argvs) == set(NAMES)
     jobs = {}
     for name, argv in argvs.items():
         out = folder / name / "out"

@@ -29,6 +29,7 @@ DATA = {
 MODELS = {
     **dict.fromkeys(("eval", "loss", "sft", "grpo", "collect"), ("model_name_or_path", "model")),
     "entropy": ("models", "model"),
+    "ready": ("checkpoints", "model"),
     "merge": ("adapter", "adapter"),
 }
 

@@ -27,6 +27,7 @@ def command(trajectories, tiny_model, tmp_path):
             "loss": ([*data, *model], "losses.jsonl"),
             "audit": ([source, "--output_dir", out], "results.json"),
             "annotate": ([*data, *model, "--judge", "rule", "--taxonomy", "quickstart"], "annotations.jsonl"),
+            "ready": ([tiny_model, "--questions", source, "--output_dir", out], "rows.jsonl"),
             "eval": (
                 ["--benchmarks", f"[{{name: b, path: {source}}}]", *model, "--output_dir", out],
                 "generations_b.jsonl",
@@ -56,7 +57,7 @@ def names_of(path, how, tmp_path):
 
 @pytest.mark.parametrize("how", ["same", "relative", "dot", "symlink", "hard link"])
 @pytest.mark.parametrize(
-    "name", ["label", "mix", "collect", "sft", "grpo", "loss", "annotate", "audit", "eval", "dynamics"]
+    "name", ["label", "mix", "collect", "sft", "grpo", "loss", "annotate", "audit", "ready", "eval", "dynamics"]
 )
 def test_a_stage_refuses_an_input_in_its_output_folder(glow_trl, command, trajectories, tmp_path, name, how):
     out = tmp_path / "out"

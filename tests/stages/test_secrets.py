@@ -228,6 +228,7 @@ REQUIRED = {
     "merge": {"adapter": "nowhere", "output": "OUT"},
     "compare": {"first": "nowhere", "second": "nowhere"},
     "entropy": {"models": "./nowhere/x", "benchmarks": "[{name: b, path: DATA}]", "output_dir": "OUT"},
+    "ready": {"checkpoints": "./nowhere/x", "questions": "DATA", "output_dir": "OUT"},
     "report": {"run_dir": "nowhere"},
     "dynamics": {"run_dir": "nowhere"},
     "loss": {"dataset_name": "DATA", "model_name_or_path": "./nowhere/x", "output_dir": "OUT"},

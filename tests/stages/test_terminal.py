@@ -77,6 +77,10 @@ def commands(tiny_model, tmp_path):
             "annotate": [*data, "--judge", "rule", "--taxonomy", "quickstart"],
             "eval": ["--benchmarks", benchmark, *model, "--output_dir", tmp_path / "out-eval"],
             "entropy": [tiny_model, "--benchmarks", benchmark, *model[2:], "--output_dir", tmp_path / "out-entropy"],
+            "ready": [
+                *(tiny_model, "--questions", path, *model[2:], "--num_samples", 1),
+                *("--output_dir", tmp_path / "out-ready"),
+            ],
             "sft": [*data, *model[:2], *CPU, "--max_steps", 1, "--per_device_train_batch_size", 4],
             "grpo": [*data, *model[:2], *CPU, "--max_steps", 1, "--num_generations", 8, "--max_completion_length", 2],
         }[name]
@@ -84,7 +88,20 @@ def commands(tiny_model, tmp_path):
     return of
 
 
-COMMANDS = ["label", "mix", "collect", "verify", "audit", "loss", "annotate", "eval", "entropy", "sft", "grpo"]
+COMMANDS = [
+    "label",
+    "mix",
+    "collect",
+    "verify",
+    "audit",
+    "loss",
+    "annotate",
+    "eval",
+    "entropy",
+    "ready",
+    "sft",
+    "grpo",
+]
 FAULTS = {
     "kind": row(sample_id="a", kind=HOSTILE),
     "answer": row(sample_id="b", answer={HOSTILE: HOSTILE}),

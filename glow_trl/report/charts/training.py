@@ -101,8 +101,8 @@ def token_charts(arm: ArmData, weighting: RunWeighting) -> list[str]:
                 axes.fill_between(places, low, high, color=look["color"], alpha=0.15, linewidth=0)
                 axes.plot(places, [row["weight"] for row in rows], **look, label=outcome)
             axes.set(xlim=(0, 100), xlabel="position in the sample's answer, %", ylabel="weight")
-            if axes.get_ylim()[0] > 0:
-                axes.set_ylim(bottom=0)
+            low, high = axes.get_ylim()
+            axes.set_ylim(min(low, 0), 1.05 * max(high, 0))
             chart.add_legend()
         charts.append(chart.svg)
     return charts

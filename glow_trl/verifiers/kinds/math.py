@@ -20,6 +20,8 @@ from .short_answers import same_answer
 KIND = "math"
 MAX_NUMBER = 120  # a longer text is prose, and says no number as a whole
 
+# Spaces and what would begin or end a formula
+_NOTHING = re.compile(r"(?:\\[()\[\]$]|[$\s])*")
 _TEXT = re.compile(r"\\(?:text|mbox)\w*\s*\{([^{}]*)\}")
 _OPTION = re.compile(r"[^\w\-−–]*(?:\\?(?:text|math)\w*\s*\{\s*)?\(([A-H])\)")
 _LETTER = re.compile(r"\W*(?:\\?(?:text|math)\w*\s*\{\s*)?\(?([A-H])\)?\W*")
@@ -43,7 +45,7 @@ def gold_answer(gold: str) -> str:
 def judge(prediction: str, gold: str, options: Options) -> Verdict | Undecided:
     """Judge one completion against one gold answer."""
     answer = gold_answer(gold)
-    if not answer.strip() or parse(answer) is None:
+    if _NOTHING.fullmatch(answer) or parse(answer) is None:
         return Verdict(None, None, BAD_GOLD, KIND)
     extraction = extract_math(prediction, options.require_boxed)
     if extraction.answer is None or not extraction.answer.strip():
