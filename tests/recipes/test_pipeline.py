@@ -66,7 +66,7 @@ def recipe(tmp_path_factory):
             settings[key] = {**settings[key], **value} if isinstance(value, dict) else value
         if name == "grpo":
             settings |= {"guard_max_clipped_ratio": None, "guard_max_entropy": None}
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings))
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     return folder
 
 
@@ -144,7 +144,7 @@ def test_every_weighting_is_an_arm_and_one_of_the_users_own_too(recipe, tmp_path
     settings["arms"]["mine"] = {"weighting": "own_weightings.patient"}
     monkeypatch.setattr(Chart, "_render", lambda chart: "<svg></svg>")
     settings = rebase(settings, "outputs/quickstart", "outputs/weightings")
-    (tmp_path / "weightings" / "recipe.yaml").write_text(yaml.safe_dump(settings))
+    (tmp_path / "weightings" / "recipe.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
     for stage in ("label", "loss", "sft"):
         path = tmp_path / "weightings" / f"{stage}.yaml"
         path.write_text(
