@@ -113,11 +113,10 @@ def test_columns_go_unharmed_through_label_and_mix(collected, tmp_path):
     assert not set(COLUMNS) & set(to_dataset(table, None, None).column_names)
 
 
+@pytest.mark.parametrize("collected", ["transformers"], indirect=True)
 def test_sft_takes_them_for_the_very_tokens_only(glow_trl, collected, tmp_path):
     """A row whose text has other tokens than were sampled is named; without such rows a weighting by them trains."""
-    engine, model, out = collected
-    if engine == "vllm":
-        pytest.skip("its columns are those of transformers")
+    _, model, out = collected
     rows, tokenizer = rows_of(out), load_tokenizer(model)
     same = [
         tokenizer.encode(row["completion"], add_special_tokens=False)
