@@ -10,6 +10,7 @@ import numpy as np
 from ..data.loss_history import LABELS, LossHistory, TokenWeights
 from ..stages.config import as_mapping
 from ..weighting import Weighting, shipped
+from ..weighting.effective import effective_share
 
 
 SPREAD = {"q05": 0.05, "q25": 0.25, "median": 0.5, "q75": 0.75, "q95": 0.95}
@@ -140,17 +141,12 @@ def weight_shares(
         "at_min": None if low is None or not ranked.size else float(np.mean(ranked <= np.float32(low))),
         "at_max": None if high is None or not ranked.size else float(np.mean(ranked >= np.float32(high))),
         "dropped": float(np.mean(known == 0)) if known.size else None,
-        "effective_sample_size": effective_share(known),
+        "effective_sample_size": _effective(known),
     }
 
 
-def effective_share(weights: np.ndarray) -> float | None:
-    """
-    The effective sample size of Kish as a share of the samples, `(sum w)^2 / (n sum w^2)`: 0 if all weights are 0,
-    `None` without any.
-    """
-    squares = float(np.square(weights).sum())
-    return None if not weights.size else float(weights.sum()) ** 2 / (weights.size * squares) if squares else 0.0
+def _effective(weights: np.ndarray) -> float | None:
+    return float(effective_share(weights.size, weights.sum(), np.square(weights).sum())) if weights.size else None
 
 
 def token_shares(weights: TokenWeights, counts: np.ndarray, weighting: RunWeighting) -> dict[str, float | None]:

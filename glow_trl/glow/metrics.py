@@ -3,6 +3,8 @@
 import torch
 
 from ..errors import UserError
+from ..weighting.effective import effective_share
+from ..weighting.known import wide
 from ..weighting.product import Product
 from .ledger import LossLedger
 from .token_weights import TokenWeights
@@ -49,7 +51,7 @@ class WeightMetrics:
         self._batches = []
         has_gain = visited & ~gains.isnan()
         bounded = _bounded(self.product, visited, has_gain)
-        weights = weights.where(visited, 0).double() if weights.device.type != "mps" else weights.where(visited, 0)
+        weights = wide(weights.where(visited, 0))
         sums = torch.stack(
             [
                 visited.sum(),
@@ -89,7 +91,7 @@ class WeightMetrics:
             "glow/sample_loss": sums["loss"] / sums["samples"],
             "glow/mean_weight": sums["weight"] / sums["samples"],
             "glow/share_dropped": sums["dropped"] / sums["samples"],
-            "glow/effective_sample_size": _effective(sums["samples"], sums["weight"], sums["square"]),
+            "glow/effective_sample_size": effective_share(sums["samples"], sums["weight"], sums["square"]),
         }
         if sums["gains"]:
             metrics["glow/mean_gain"] = sums["gain"] / sums["gains"]
@@ -104,11 +106,6 @@ def _bounded(product: Product, visited: torch.Tensor, has_gain: torch.Tensor) ->
     if product.bounded is None:
         return torch.zeros_like(visited)
     return has_gain if product.bounded.follows_gain else visited
-
-
-def _effective(count: float, total: float, squares: float) -> float:
-    """Kish's effective sample size as a share of the count: 1 for equal weights, 0 where all are 0."""
-    return total**2 / (count * squares) if squares else 0.0
 
 
 def epoch_metrics(
@@ -140,7 +137,7 @@ def epoch_metrics(
     known = weight[~weight.isnan()].double()
     if "weight" in shown and len(known):
         metrics["glow/epoch_share_dropped"] = (known == 0).double().mean().item()
-        metrics["glow/epoch_effective_sample_size"] = _effective(
+        metrics["glow/epoch_effective_sample_size"] = effective_share(
             len(known), known.sum().item(), known.square().sum().item()
         )
         at_bounds = _epoch_at_bounds(product, ledger, token_weights)

@@ -111,7 +111,7 @@ class Weigher:
         if self.product.of("step"):
             if of_step is None:
                 (of_step,) = self.of_step([samples], [ids])
-            weights = weights * of_step
+            weights, usable = weights * of_step, usable & of_step.isfinite()
             for term in self.product.of("step"):
                 at_bounds = self._at_bounds(term, of_step) or at_bounds
         terms = self.product.of("tokens")
@@ -139,7 +139,8 @@ class Weigher:
     def of_step(self, batches: Sequence[Samples], ids: Sequence[torch.Tensor]) -> list[torch.Tensor]:
         """
         The product of the weightings that compare the samples of an optimizer step, for each of the batches that this
-        process has in it; 0 for what does not count. To be called by all processes together.
+        process has in it; 0 for what does not count, NaN for what is not usable. To be called by all processes
+        together.
         """
         own = {name: torch.cat([batch.tensors()[name] for batch in batches]) for name in batches[0].tensors()}
         all_ids, table = torch.cat(list(ids)), torch.stack(list(own.values()))

@@ -49,7 +49,7 @@ class Samples:
             its target tokens; 0 for a row that is there to fill the batch and does not count.
         is_correct (`torch.Tensor`): label, 1 (positive) or 0 (negative); `NaN` where unknown.
         epoch (`int`): number of the epoch, from 1.
-        progress (`float`): share of the run's optimizer steps that are done, from 0 to 1.
+        progress (`float`): how far the run is: 0 in its first optimizer step, 1 in its last.
         gain (`torch.Tensor`): `previous - loss`.
     """
 

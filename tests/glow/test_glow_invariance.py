@@ -47,6 +47,18 @@ def compare(a, b, tolerance):
         torch.testing.assert_close(logged(a, metric), logged(b, metric), atol=10 * tolerance, rtol=10 * tolerance)
 
 
+def check_adapters(model, path, rows, size, settings):
+    """Adapters come to the same in one batch of `size` and in several, straight and resumed; the run in one."""
+    lora = {"peft_config": LoraConfig(r=4, target_modules="all-linear"), "save_strategy": "epoch", **ADAM, **settings}
+    whole = trained(model, path / "whole", rows, per_device_train_batch_size=size, **lora)
+    cut = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": size // 2}
+    compare(trained(model, path / "cut", rows, **cut, **lora), whole, 1e-5)
+    resumed = make_trainer(model, path / "whole", rows, per_device_train_batch_size=size, **lora)
+    resumed.train(resume_from_checkpoint=str(path / "whole" / "checkpoint-3"))
+    compare(resumed, whole, 1e-12)
+    return whole
+
+
 @pytest.mark.parametrize("by_token", ["sample", "token"])
 @pytest.mark.parametrize("normalization", ["none", "mean"])
 def test_one_batch_equals_accumulated_batches(tiny_model, tmp_path, by_token, normalization):
@@ -86,14 +98,7 @@ def test_other_weightings(tiny_model, tmp_path, name):
     for layout in ({"packing": True, "max_length": 48}, {"padding_free": True}):
         compare(trained(tiny_model, tmp_path, rows, **layout, **settings), unpacked, 1e-5)
 
-    lora = {"peft_config": LoraConfig(r=4, target_modules="all-linear"), "save_strategy": "epoch", **ADAM}
-    lora |= WEIGHTINGS[name]
-    whole = trained(tiny_model, tmp_path / "whole", rows, per_device_train_batch_size=8, **lora)
-    cut = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 4}
-    compare(trained(tiny_model, tmp_path / "cut", rows, **cut, **lora), whole, 1e-5)
-    resumed = make_trainer(tiny_model, tmp_path / "whole", rows, per_device_train_batch_size=8, **lora)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
-    compare(resumed, whole, 1e-12)
+    check_adapters(tiny_model, tmp_path, rows, 8, WEIGHTINGS[name])
 
 
 def test_packed_and_accumulated(tiny_model, tmp_path):
@@ -157,14 +162,7 @@ def test_grouped_by_length(tiny_model, tmp_path):
 
 def test_lora(tiny_model, tmp_path):
     """Adapters train by the same losses and weights: in one batch and in several, straight and resumed."""
-    rows = token_rows(18)
-    lora = {"peft_config": LoraConfig(r=4, target_modules="all-linear"), "save_strategy": "epoch", **ADAM, **WEIGHTS}
-    whole = trained(tiny_model, tmp_path / "whole", rows, per_device_train_batch_size=6, **lora)
-    cut = {"per_device_train_batch_size": 2, "gradient_accumulation_steps": 3}
-    compare(trained(tiny_model, tmp_path / "cut", rows, **cut, **lora), whole, 1e-5)
-    resumed = make_trainer(tiny_model, tmp_path / "whole", rows, per_device_train_batch_size=6, **lora)
-    resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-3"))
-    compare(resumed, whole, 1e-12)
+    whole = check_adapters(tiny_model, tmp_path, token_rows(18), 6, WEIGHTS)
     trainable = [name for name, parameter in whole.model.named_parameters() if parameter.requires_grad]
     assert trainable and all("lora" in name for name in trainable)
 

@@ -72,6 +72,14 @@ def unsaid_negative_for_long_ones(samples):
     return torch.where(samples.num_tokens > 15, -1.0, 1.0)
 
 
+def nan_for_long_ones_of_a_step(step):
+    return torch.where(step.num_tokens > 15, torch.nan, 1.0)
+
+
+def unsaid_negative_for_long_ones_of_a_step(step):
+    return torch.where(step.num_tokens > 15, -1.0, 1.0)
+
+
 def raising(tokens):
     return tokens.log_probs / tokens.no_such_thing
 

@@ -55,13 +55,14 @@ def test_missing_column(tiny_model, tmp_path, name):
         make_trainer(tiny_model, tmp_path, token_rows(8), weighting=name)
 
 
-@pytest.mark.parametrize(
-    "name, problem", [("nan_for_long_ones", "finite"), ("unsaid_negative_for_long_ones", "negative")]
-)
-def test_fault_on_real_data_alone(tiny_model, tmp_path, name, problem):
+@pytest.mark.parametrize("of_step", ["", "_of_a_step"], ids=["samples", "step"])
+@pytest.mark.parametrize("name", ["nan_for_long_ones", "unsaid_negative_for_long_ones"])
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_fault_on_real_data_alone(tiny_model, tmp_path, name, of_step, accumulated):
     """What the made-up batch does not show ends the training with the name of the weighting."""
-    with pytest.raises(Exception, match=f"{name}.*{problem}"):
-        make_trainer(tiny_model, tmp_path, token_rows(24), weighting=f"{OWN}{name}", **STEP).train()
+    settings = {**STEP, "weighting": f"{OWN}{name}{of_step}", "gradient_accumulation_steps": accumulated}
+    with pytest.raises(UserError, match=f"{name}{of_step} gave weights that are not finite numbers, or negative"):
+        make_trainer(tiny_model, tmp_path, token_rows(24), **settings).train()
 
 
 def test_own_equals_shipped(tiny_model, tmp_path):
