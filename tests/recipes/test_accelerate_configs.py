@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 from safetensors.torch import load_file
+from torch.utils.cpp_extension import _get_build_directory
 
 from glow_trl.data import write_jsonl
 from glow_trl.recipes.recipe import write_settings
@@ -75,6 +76,10 @@ def parts_of(checkpoint: Path) -> dict[str, int]:
 )
 def test_both_stages(name, adapter, tiny_model, tmp_path):
     """As for GPUs, but on CPU: stage 2 goes on from what stage 1 leaves, a model or an adapter."""
+    if name == "zero1":
+        # Of a run that was killed while it loaded DeepSpeed's operators
+        build = Path(_get_build_directory("deepspeed_shm_comm", False))
+        (build / "lock").touch()
     content = yaml.safe_load(CONFIGS[name].read_text())
     num_processes = min(content["num_processes"], 2)
     config = on_cpu(name, tmp_path, num_processes)
