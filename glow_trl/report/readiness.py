@@ -3,12 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+from ..analysis.readiness.chosen import READY_FILE
 from ..analysis.readiness.measures import BUDGET, COVERAGE, ENTROPY, INFORMATIVE, LOSS
 from .inputs import short_path
 from .run_data import RunData
-
-
-READY_FILE = "ready.json"
 
 
 def ready_sections(data: RunData) -> list[dict[str, Any]]:
