@@ -79,7 +79,11 @@ def chosen_start(folder: str | Path, checkpoint: str, group_size: int) -> dict[s
         "group_size": group_size,
         **(shares[name].as_entry(INFORMATIVE) if name in shares else {INFORMATIVE: None}),
         "larger_groups": {
-            str(size): {"share": found[name].mean if name in found else None, "supposes_beta": method == "beta"}
+            # A fitted share may come out above 1
+            str(size): {
+                "share": min(found[name].mean, 1.0) if name in found else None,
+                "supposes_beta": method == "beta",
+            }
             for size, (found, method) in by_size.items()
         },
     }
@@ -112,21 +116,23 @@ def too_few_informative(facts: Mapping[str, Any], least: float | None) -> str | 
         f"questions, which is below min_informative_share: {least:g}. What would help: "
     )
     larger = [
-        f"num_generations: {size} ({'about ' if found['supposes_beta'] else ''}{percent(found['share'])} %)"
+        f"{size} ({'about ' if found['supposes_beta'] else ''}{percent(found['share'])} %)"
         for size, found in facts["larger_groups"].items()
-        if found["share"] is not None
+        if (found["share"] or 0.0) > share
     ]
     never, always = facts["never_solved"], facts["always_solved"]
-    solved = f"{percent(never)} % of these were never solved in {facts['samples']} samples, {percent(always)} % always"
-    help_ = [f"larger groups, {', '.join(larger)}"] if larger else []
-    help_.append(f"{'easier' if never >= always else 'harder'} questions, as {solved}")
-    better = facts.get("better_start")
-    help_.append(
-        f"another start, {better['checkpoint']} ({percent(better['share'])} %)"
-        if better
-        else "a start that was not measured, as none of those that were has more"
+    solved = (
+        f"of these {percent(never)} % were solved in none of {facts['samples']} samples, {percent(always)} % in all"
     )
-    return text + "; ".join(help_)
+    helpful = [f"num_generations: {' or '.join(larger)}"] if larger else []
+    helpful.append(f"{'easier' if never >= always else 'harder'} questions ({solved})")
+    if better := facts.get("better_start"):
+        helpful.append(f"another start, {better['checkpoint']} ({percent(better['share'])} %)")
+    elif facts["ranked"] > 1:
+        helpful.append(f"a start other than the {facts['ranked']} that were measured, of which none has more")
+    else:
+        helpful.append("another epoch (select_start: ready measures them all)")
+    return text + "; ".join(helpful)
 
 
 def _results(folder: Path) -> dict[str, Any]:
