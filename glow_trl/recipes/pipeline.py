@@ -245,8 +245,9 @@ class Pipeline:
         model = {"model_name_or_path": str(selection.stage_one)}
         grpo = self._settings(stage, self.output_dir / arm / stage, arm, model)
         said = self._settings("ready", selection.folder, replaced=asked)
+        evaluation = self._settings("eval", selection.folder) if "eval" in self.recipe.stages else {}
         with naming(self.recipe.path("ready")):
-            settings = selection.settings(said, grpo, initial)
+            settings = selection.settings(said, grpo, evaluation, initial)
         return Step(f"{arm}: ready", "ready", settings, late=selection.starts)
 
     def _stage_one_model(self) -> dict[str, Any]:

@@ -19,6 +19,9 @@ LAST, READY = "last", "ready"
 EPOCHS: dict[str, Any] = {"save_strategy": "epoch", "save_total_limit": None}
 # What a run says of the starts itself, or has no use for
 _TAKEN = ("generations", "only")
+# How the recipe samples with checkpoints, and how stage 2 judges
+_OF_EVALUATION = ("engine", "engine_options", "dtype", "trust_remote_code", "batch_size", "batch_tokens")
+_OF_STAGE_TWO = ("on_bad_gold", "restated")
 _CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 
@@ -76,15 +79,25 @@ class Selection:
             "starts from; leave one out"
         )
 
-    def settings(self, said: Mapping[str, Any], grpo: Mapping[str, Any], initial_model: str | None) -> dict[str, Any]:
+    def settings(
+        self,
+        said: Mapping[str, Any],
+        grpo: Mapping[str, Any],
+        evaluation: Mapping[str, Any],
+        initial_model: str | None,
+    ) -> dict[str, Any]:
         """
         The settings of the step that measures: what the recipe has `said`, on the questions and with the sampling of
-        the arm's own stage 2. Which checkpoints these are is known once stage 1 is done.
+        the arm's own stage 2, by the engine of the evaluations. Which checkpoints these are is known once stage 1 is
+        done.
         """
         for name in _TAKEN:
             if said.get(name):
                 raise UserError(f"{name}: a run selects among the epochs of its own stage 1; leave it out here")
-        settings = {name: grpo[name] for name in ("on_bad_gold", "restated") if name in grpo} | dict(said)
+        settings = {name: grpo[name] for name in _OF_STAGE_TWO if name in grpo}
+        if "engine" not in said and evaluation.get("engine") != "server":
+            settings |= {name: evaluation[name] for name in _OF_EVALUATION if name in evaluation}
+        settings |= said
         settings |= {"grpo": taken_from_grpo(grpo), "checkpoints": [str(self.stage_one)]}
         if self.select_start not in (LAST, READY):
             settings["rank_by"] = self.select_start

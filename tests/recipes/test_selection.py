@@ -281,6 +281,19 @@ def test_stage_2_s_own_prompts_and_judging_reach_the_measurement(tmp_path):
     run.check()
 
 
+def test_the_epochs_are_sampled_by_the_engine_of_the_evaluations(tmp_path):
+    """But for one that a server has, which knows no epochs; ready.yaml has the last word."""
+    server = {"engine": "server", "engine_options": {"base_url": "x"}}
+    for evaluation, ready, engine in (
+        ({"engine": "vllm", "dtype": "float32"}, {}, ("vllm", "float32")),
+        ({"engine": "vllm", "dtype": "float32"}, {"engine": "transformers"}, ("transformers", None)),
+        (server, {}, (None, None)),
+    ):
+        folder = small(tmp_path / str(engine), recipe={"select_start": "ready"}, eval=evaluation, ready=ready)
+        settings = steps(folder, tmp_path / "out", arms=["glow"])["glow: ready"].settings
+        assert (settings.get("engine"), settings.get("dtype")) == engine and "engine_options" not in settings
+
+
 def test_no_shipped_recipe_selects_its_start():
     """It costs samples, and is for whoever measures that it pays."""
     for path in ROOT.glob("recipes/*/recipe.yaml"):
