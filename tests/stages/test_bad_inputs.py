@@ -845,8 +845,8 @@ for name, says, *changes in (
 ):
     checkpoint(name, says, *changes)
 # These are read when the training resumes, which it says first
-checkpoint("the ledger cut off", "ledger.safetensors", truncated("ledger.safetensors"), begun=True)
-checkpoint("no ledger", "ledger.safetensors", without("ledger.safetensors"), begun=True)
+checkpoint("the ledger cut off", "ledger.safetensors", truncated("glow/ledger.safetensors"), begun=True)
+checkpoint("no ledger", "ledger.safetensors", without("glow/ledger.safetensors"), begun=True)
 bad(
     "sft",
     "checkpoint: of other data",
