@@ -25,6 +25,7 @@ from accelerate import PartialState
 from datasets import Dataset, Features, Value
 from trl import ModelConfig, get_quantization_config
 
+from .analysis.readiness.chosen import chosen_start, too_few_informative
 from .data.config import PromptedRowsConfig
 from .data.handover import check_handover, read_handover, write_handover
 from .data.table import MESSAGES, Rows
@@ -79,6 +80,15 @@ class GRPOStageConfig(PromptedRowsConfig):
         unjudged (`str`, *optional*, defaults to `"none"`):
             What a completion earns in `accuracy_reward` that could not be judged, as the comparison timed out or
             broke: `"none"`, no reward, so that it teaches nothing; `"zero"`, 0.0 as a wrong one.
+        readiness (`str`, *optional*):
+            What `glow-trl ready` wrote about the checkpoint to start from, a folder. A run sets it for arms whose
+            starts it measures.
+        min_informative_share (`float`, *optional*, defaults to `0.1`):
+            With `readiness`: the least share of groups that should be expected to have right and wrong samples. It is
+            missed where even the upper end of the 95 % interval is below it. `None` for no check.
+        on_few_informative (`str`, *optional*, defaults to `"warn"`):
+            What to do where it is missed: `"warn"`, or `"error"` to stop before any training. Both say what would
+            help.
         merge_adapter (`bool`, *optional*, defaults to `False`):
             Where stage 1 left an adapter: merge it into its model first, in the folder `merged_model` of the output
             folder, and train the whole model, or with `use_peft` a new adapter on it. By default the adapter itself
@@ -107,6 +117,15 @@ class GRPOStageConfig(PromptedRowsConfig):
     unjudged: str = setting(
         "none", "Reward of completions that could not be judged: none or zero.", choices=["none", "zero"]
     )
+    readiness: str | None = setting(
+        None, "Folder of `glow-trl ready` that measured the checkpoint to start from.", changeable=True
+    )
+    min_informative_share: float | None = setting(
+        0.1, "With readiness: least share of groups that should be informative; null for no check.", changeable=True
+    )
+    on_few_informative: str = setting(
+        "warn", "Where fewer are expected: warn or error.", choices=["warn", "error"], changeable=True
+    )
     merge_adapter: bool = setting(
         False, "Merge the adapter that stage 1 left into its model, instead of training it further."
     )
@@ -122,6 +141,8 @@ class GRPOStageConfig(PromptedRowsConfig):
 
     def __post_init__(self):
         super().__post_init__()
+        if self.min_informative_share is not None and not 0 <= self.min_informative_share <= 1:
+            raise UserError(f"min_informative_share is {self.min_informative_share}: it must be from 0 to 1, or null")
         for kind in self.kinds:
             load_kind(kind)
 
@@ -194,6 +215,22 @@ def _to_questions(
         index = asked[entry.pop("index")]
         failures[index] = json.dumps(entry)
     return {"prompt": rows.prompts(system_prompt, prompt_template), _FAILURE: failures}
+
+
+def check_start(config: GRPOStageConfig, checkpoint: str, group_size: int) -> dict[str, Any] | None:
+    """
+    What `ready` has measured of the checkpoint to start from, see [`chosen_start`]; `None` if nothing is said of it.
+    Warns, or with `on_few_informative: error` raises a `UserError`, where too few groups would be informative.
+    """
+    if config.readiness is None:
+        return None
+    facts = chosen_start(config.readiness, checkpoint, group_size)
+    problem = too_few_informative(facts, config.min_informative_share)
+    if problem and config.on_few_informative == "error":
+        raise UserError(f"{problem}. With on_few_informative: warn it is trained all the same")
+    if problem and PartialState().is_main_process:
+        logger.warning(problem)
+    return facts
 
 
 def merge_first(model_args: ModelConfig, output_dir: Path, trust_remote_code: bool) -> None:
@@ -280,6 +317,8 @@ def _train(
     options = {"unjudged": config.unjudged, "restated": config.restated}
     reward_funcs = [with_options(resolve_reward(name), **options) for name in config.reward_funcs]
     loop.check_files(model_args, args)
+    start = check_start(config, model_args.model_name_or_path, args.num_generations)
+    run.record |= {"start": start} if start else {}
     tokenizer = loop.stage_tokenizer(model_args, args.trust_remote_code)
     unchecked = check_handover(model_args.model_name_or_path, tokenizer, config.system_prompt, config.prompt_template)
     with PartialState().local_main_process_first():

@@ -29,6 +29,7 @@ from ..stages.frame import stage_run
 from ..statistics.numbers import interval, number, percent
 from .loss import LOSSES_FILE, run_loss
 from .loss_config import LossConfig
+from .readiness.chosen import QUESTIONS_FILE, READY_FILE
 from .readiness.config import ReadyConfig
 from .readiness.generations import (
     CommonQuestions,
@@ -43,8 +44,6 @@ from .readiness.ranking import COMPOSITE, advice, readiness
 
 logger = logging.getLogger(__name__)
 
-READY_FILE = "ready.json"
-QUESTIONS_FILE = "questions.jsonl"
 PROVISIONAL = (
     "The composite (expected share of informative groups, then pass@k of the largest k) is provisional: which "
     "measures predict what RL makes of a start has still to be measured."
@@ -163,7 +162,7 @@ def _write_questions(config: ReadyConfig, folder: Path) -> list[dict[str, Any]]:
         asked = [rows[index] for owner, index in chosen if owner == position]
         if not asked:
             continue
-        file = folder / f"{name}.jsonl"
+        file = folder / f"asked_{name}.jsonl"
         folder.mkdir(parents=True, exist_ok=True)
         write_jsonl(file, ({key: value for key, value in row.items() if value is not None} for row in asked))
         entry: dict[str, Any] = {"name": f"asked_{name}", "path": str(file.resolve()), "domain": "in"}
@@ -260,7 +259,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     inputs = [
         *filter(None, map(local_folder, sampled)),
         *(path for folder in saved for path in generation_files(Path(folder))),
-        *([config.grpo] if config.grpo else []),
+        *([config.grpo] if isinstance(config.grpo, str) else []),
         *data,
         *own_code([config.engine], "engine"),
     ]

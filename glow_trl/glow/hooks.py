@@ -8,7 +8,7 @@ from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import IntervalStrategy
 from trl import SFTTrainer
 
-from ..training.checkpoints import LEDGER_FILE
+from ..training.checkpoints import ledger_file
 from .checks import reject_unsupported
 from .metrics import epoch_metrics
 
@@ -51,7 +51,7 @@ class LedgerCallback(TrainerCallback):
             if trainer.ledger.initial is not None:
                 trainer.write_initial_losses()
         else:
-            trainer._weigher.load(trainer.ledger.load(Path(trainer.resumed_from) / LEDGER_FILE))
+            trainer._weigher.load(trainer.ledger.load(ledger_file(Path(trainer.resumed_from))))
             if args.include_num_input_tokens_seen == "no":
                 trainer._total_train_tokens = state.num_input_tokens_seen
         self.epoch = int(state.epoch or 0)

@@ -356,7 +356,7 @@ class GLOWTrainer(ResumableTrainer, SFTTrainer):
         if self.args.should_save:
             # Before `trainer_state.json`, with which a checkpoint is complete, and before an older one is removed
             checkpoint = Path(self._get_output_dir(trial)) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-            checkpoint.mkdir(parents=True, exist_ok=True)
+            (checkpoint / LEDGER_FILE).parent.mkdir(parents=True, exist_ok=True)
             self.ledger.save(checkpoint / LEDGER_FILE, self._weigher.state())
         if self.args.include_num_input_tokens_seen == "no":
             # TRL counts the tokens that it logs, and forgets how many

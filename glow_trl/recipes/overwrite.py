@@ -34,6 +34,8 @@ _FILES = (
         "never_improved.jsonl",
         "vllm_server.log",
         "results.json",
+        "ready.json",
+        "asked_*.jsonl",
         "state.json",
     ),
     *("generations_*.jsonl", "entropy_*.jsonl", "*.samples.jsonl", "*.entropy_samples.jsonl"),
@@ -66,7 +68,7 @@ def delete_run(output_dir: Path) -> None:
                 f"--overwrite: {output_dir} has no {RUN_FILE} of a run, so it is no run's folder; nothing was deleted"
             )
         arms = [output_dir / str(arm) for arm in record.get("arms") or [] if Path(str(arm)).name == str(arm)]
-        stages = [f"{stage}{suffix}" for stage in TRAINING_STAGES for suffix in ("", "_eval")]
+        stages = ["ready", *(f"{stage}{suffix}" for stage in TRAINING_STAGES for suffix in ("", "_eval"))]
         folders = [output_dir / name for name in (PREPARE_DIR, *DATA_STAGES)]
         folders += [arm / stage for arm in arms for stage in stages]
         for path in (*arms, *folders):

@@ -6,7 +6,7 @@ import logging
 import os
 import subprocess
 import sys
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from ..data.paths import is_local, no_such_file
 from ..errors import TrainingCollapsed, UserError
 from ..generation.loading import check_exists, local_folder
-from ..stages.config import build_settings, command_types
+from ..stages.config import build_settings, command_types, naming
 from ..stages.console import visible
 from ..stages.paths import expand_path
 from ..stages.processes import LAUNCHER
@@ -25,6 +25,7 @@ from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
 from ..stages.secrets import handing_over, without_secrets
 from ..stages.yaml_file import read_yaml
 from .recipe import BUILT_MODEL, PREPARE_DIR, TRAINED_MODEL, Recipe, known_settings, write_settings
+from .selection import LAST, SELECT_START, Selection
 
 
 logger = logging.getLogger(__name__)
@@ -43,12 +44,16 @@ class StageFailed(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """A stage of a run: a title for people, the stage, its settings, and the arm that it is of, if it is of one."""
+    """
+    A stage of a run: a title for people, the stage, its settings, the arm that it is of, if it is of one, and settings
+    that are known only when the steps before it are done, with others in their place until then.
+    """
 
     title: str
     stage: str
     settings: dict[str, Any]
     arm: str | None = None
+    late: Callable[[], dict[str, Any]] = dict
 
 
 @dataclass
@@ -87,6 +92,9 @@ class Pipeline:
             where = f"{self.recipe.path(step.stage)} ({step.title})"
             config = build_settings(self._types(step.stage), settings, step.stage, where).config
             self._check_inputs(settings, where)
+            if step.stage == "ready":
+                with naming(where):
+                    config.check_complete()
             if step.stage == "eval":
                 config.resolve()
             if step.stage == "grpo":
@@ -97,12 +105,13 @@ class Pipeline:
 
     def _check_inputs(self, settings: dict[str, Any], where: str) -> None:
         """Raise `UserError` for a file or model that is not there, and is not what an earlier stage makes."""
-        names = settings.get("dataset_name") or []
-        for name in [names] if isinstance(names, str) else names:
-            path = Path(expand_path(name))
-            if not has_magic(name) and is_local(str(path)) and not path.exists() and not self._makes(path):
-                source = f"; {self.recipe.file.data}" if self.recipe.file.data else ""
-                raise UserError(f"{where}: dataset_name: {no_such_file(name)}{source}")
+        for key in ("dataset_name", "questions", "trajectories"):
+            names = settings.get(key) or []
+            for name in [names] if isinstance(names, str) else names:
+                path = Path(expand_path(name))
+                if not has_magic(name) and is_local(str(path)) and not path.exists() and not self._makes(path):
+                    source = f"; {self.recipe.file.data}" if self.recipe.file.data else ""
+                    raise UserError(f"{where}: {key}: {no_such_file(name)}{source}")
         model = expand_path(settings.get("model_name_or_path") or "")
         if model and settings.get("engine") != "server" and not self._makes(Path(model)):
             local_folder(model)
@@ -158,6 +167,7 @@ class Pipeline:
         added to a run later. One that is another now raises a `UserError`.
         """
         arms = dict(earlier.get("arms") or {})
+        selected = dict.fromkeys(arms, LAST) | (earlier.get(SELECT_START) or {})
         for arm in self.arms:
             settings = without_secrets(jsonable(self.recipe.arms[arm]))
             if arms.setdefault(arm, settings) != settings:
@@ -165,7 +175,14 @@ class Pipeline:
                     f"{self.output_dir} holds a run whose arm {arm!r} is {arms[arm]}, and {settings} in "
                     f"{self.recipe.folder / RECIPE_FILE}: give it another name, or choose another output_dir"
                 )
-        return {"recipe": self.recipe.name, "arms": arms, "overrides": jsonable(self.overrides)}
+            ours = self.recipe.select_start(arm)
+            if selected.setdefault(arm, ours) != ours:
+                raise UserError(
+                    f"{self.output_dir} holds a run whose arm {arm!r} has {SELECT_START}: {selected[arm]}, and {ours} "
+                    f"in {self.recipe.folder / RECIPE_FILE}: choose another output_dir"
+                )
+        facts = {"recipe": self.recipe.name, "arms": arms, "overrides": jsonable(self.overrides)}
+        return facts | ({SELECT_START: selected} if set(selected.values()) != {LAST} else {})
 
     def steps(self) -> list[Step]:
         """
@@ -205,6 +222,8 @@ class Pipeline:
     def _arm_steps(self, arm: str) -> Iterator[Step]:
         model = {} if self._initial_model is None else {"model_name_or_path": self._initial_model}
         taught: dict[str, Any] | None = None
+        selection = self._selection(arm)
+        start: Callable[[], dict[str, Any]] = dict
         stages = self.recipe.arm_stages(arm)
         if TRAINING_STAGES[0] not in stages:
             # Its file names what stage 1 leaves
@@ -220,13 +239,39 @@ class Pipeline:
                         f"{self.recipe.path(stage)}: {key} is {settings.get(key)!r} for the arm {arm!r}, stage 1 has "
                         f"{value!r}: stage 2 must ask as stage 1 taught, say it once, in {RECIPE_FILE}"
                     )
-            yield Step(f"{arm}: {stage}", stage, settings, arm)
-            model = {"model_name_or_path": str(folder)}
+            if selection is not None:
+                settings |= selection.of_stage(stage, settings)
+            yield Step(f"{arm}: {stage}", stage, settings, arm, start)
+            start, model = dict, {"model_name_or_path": str(folder)}
+            # Asked as it was trained to be, whatever has replaced what the recipe says for all stages
+            asked = {key: taught[key] for key in PROMPT if getattr(self.recipe.file, key) is not None}
+            if selection is not None and stage == TRAINING_STAGES[0]:
+                yield self._selecting_step(arm, selection, asked, settings.get("model_name_or_path"))
+                start = selection.start
             if "eval" in self.recipe.stages:
-                # Asked as it was trained to be, whatever has replaced what the recipe says for all stages
-                asked = {key: taught[key] for key in PROMPT if getattr(self.recipe.file, key) is not None}
                 evaluation = self._settings("eval", f"{folder}_eval", replaced=asked | model)
-                yield Step(f"{arm}: evaluation after {stage}", "eval", evaluation, arm)
+                yield Step(f"{arm}: evaluation after {stage}", "eval", evaluation, arm, start)
+
+    def _selection(self, arm: str) -> Selection | None:
+        """How the start of an arm's stage 2 is selected, or measured alone; `None` for neither."""
+        if not self.recipe.measures_start(arm):
+            return None
+        first, folder = TRAINING_STAGES[0], self.output_dir / arm
+        selection = Selection(self.recipe.select_start(arm), folder / first, folder / "ready")
+        said = {f"arms: {arm}: ": self.recipe.arm_settings(arm, first), f"--{first}.": self.overrides.get(first, {})}
+        selection.check(said, f"{self.recipe.folder / RECIPE_FILE}: {SELECT_START}")
+        return selection
+
+    def _selecting_step(self, arm: str, selection: Selection, asked: dict[str, Any], initial: str | None) -> Step:
+        """The step that measures what stage 2 of an arm may start from, as that stage itself will sample."""
+        stage = TRAINING_STAGES[1]
+        model = {"model_name_or_path": str(selection.stage_one)}
+        grpo = self._settings(stage, self.output_dir / arm / stage, arm, model)
+        said = self._settings("ready", selection.folder, replaced=asked)
+        evaluation = self._settings("eval", selection.folder) if "eval" in self.recipe.stages else {}
+        with naming(self.recipe.path("ready")):
+            settings = selection.settings(said, grpo, evaluation, initial)
+        return Step(f"{arm}: ready", "ready", settings, arm, selection.starts)
 
     def _stage_one_model(self) -> dict[str, Any]:
         """The settings that name the model which stage 1 begins with."""
@@ -281,8 +326,9 @@ class Pipeline:
         module = COMMANDS[step.stage].module
         # It takes its place when the stage is done: one that is refused leaves the settings of the run that is there
         config = folder / "config.new.yaml"
-        write_settings(config, without_secrets(step.settings))
-        with handing_over(step.settings):
+        settings = step.settings | step.late()
+        write_settings(config, without_secrets(settings))
+        with handing_over(settings):
             self._start_stage(step, module, config)
         config.replace(folder / "config.yaml")
 

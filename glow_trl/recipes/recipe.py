@@ -16,6 +16,7 @@ from ..stages.recipe_file import RECIPE_FILE, lineage, read_recipe_file, rebase,
 from ..stages.registry import COMMANDS, RECIPE_STAGES, TRAINING_STAGES
 from ..stages.values import typed
 from ..stages.yaml_file import nearest
+from .selection import LAST, SELECT_START, check_select_start
 
 
 # The arms of a recipe that names none: GLOW, and the initializations that the paper compares it with
@@ -31,6 +32,7 @@ PREPARE_DIR = "prepare"
 BUILT_MODEL, TRAINED_MODEL = "model", "trained_model"
 # What an arm lists its stages under
 _STAGES = "stages"
+_READY = "ready"
 _TAKEN = {*COMMANDS, PREPARE_DIR, "annotation", "run.json", "summary.json", "report.html"}
 
 
@@ -56,7 +58,8 @@ class Recipe:
         self.folder = _find(Path(folder))
         self.name = self.folder.resolve().name
         folders = lineage(self.folder)
-        self.stages = [stage for stage in RECIPE_STAGES if any((f / f"{stage}.yaml").is_file() for f in folders)]
+        self._files = [stage for stage in RECIPE_STAGES if any((f / f"{stage}.yaml").is_file() for f in folders)]
+        self.stages = list(self._files)
         if "sft" not in self.stages:
             raise UserError(f"{self.folder} has no sft.yaml, so it is not a recipe{_similar(self.folder)}")
         self.file = read_recipe_file(self.folder)
@@ -78,6 +81,7 @@ class Recipe:
             for stage in TRAINING_STAGES[1:]:
                 _check_mapping(settings.get(stage, {}), f"{where}: arms: {arm}: {stage}")
             self._check_stages(arm, f"{where}: arms: {arm}")
+        self._check_selection(where)
         self.compared = self.file.compare or list(self.arms)
         for arm in self.compared:
             if not isinstance(arm, str) or arm not in self.arms:
@@ -104,6 +108,33 @@ class Recipe:
     def arm_stages(self, arm: str) -> list[str]:
         """The training stages of an arm, in order: those that its `stages` lists, else all that the recipe has."""
         return [stage for stage in TRAINING_STAGES if stage in self.arms[arm].get(_STAGES, self.stages)]
+
+    def _check_selection(self, where: Path) -> None:
+        """Check `select_start` of the recipe and of its arms, and take in the stage that it needs."""
+        said = {str(where): (self.file.select_start, self._files)}
+        said |= {
+            f"{where}: arms: {arm}": (self.arms[arm].get(SELECT_START), self.arm_stages(arm)) for arm in self.arms
+        }
+        for place, (value, stages) in said.items():
+            if value is None:
+                continue
+            check_select_start(value, place)
+            if value != LAST and (missing := [stage for stage in TRAINING_STAGES if stage not in stages]):
+                raise UserError(f"{place}: {SELECT_START} is {value}, and there is no stage {missing[0]} here")
+        if _READY not in self.stages and any(self.select_start(arm) != LAST for arm in self.arms):
+            self.stages.append(_READY)
+
+    def select_start(self, arm: str) -> str:
+        """What selects the checkpoint of stage 1 that stage 2 of an arm starts from."""
+        for_all = self.file.select_start if self._has_both(arm) else None
+        return self.arms[arm].get(SELECT_START) or for_all or LAST
+
+    def measures_start(self, arm: str) -> bool:
+        """Whether an arm's start is measured before stage 2: where one is selected, and with a `ready.yaml`."""
+        return self.select_start(arm) != LAST or (_READY in self._files and self._has_both(arm))
+
+    def _has_both(self, arm: str) -> bool:
+        return self.arm_stages(arm) == list(TRAINING_STAGES)
 
     def path(self, stage: str) -> Path:
         """The file of a stage; it may be a base's alone."""
@@ -147,17 +178,21 @@ class Recipe:
 
     def arm_settings(self, arm: str, stage: str, output_dir: Path | None = None) -> dict[str, Any]:
         """
-        What an arm changes in a stage: `grpo` in it is for that stage, all else but `stages` for SFT. In a run its
-        `output_dir` takes the place of `outputs/NAME` here, too.
+        What an arm changes in a stage: `grpo` in it is for that stage, all else but `stages` and `select_start` for
+        SFT. In a run its `output_dir` takes the place of `outputs/NAME` here, too.
         """
         changes = self.arms[arm]
         if output_dir is not None:
             changes = rebase(changes, f"outputs/{self.name}", str(output_dir))
         if stage == TRAINING_STAGES[0]:
-            return {key: value for key, value in changes.items() if key not in (_STAGES, *TRAINING_STAGES[1:])}
+            others = (_STAGES, SELECT_START, *TRAINING_STAGES[1:])
+            return {key: value for key, value in changes.items() if key not in others}
         return dict(changes.get(stage, {})) if stage in TRAINING_STAGES else {}
 
     def _read(self, stage: str) -> dict[str, Any]:
+        if stage not in self._files:
+            # What selects a start goes without a file
+            return {} if self.file.seed is None else {"seed": self.file.seed}
         return resolve_stage_file(self.path(stage), known_settings(stage))
 
 

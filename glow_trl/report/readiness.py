@@ -3,19 +3,19 @@
 from collections.abc import Iterable
 from typing import Any
 
+from ..analysis.readiness.chosen import READY_FILE
 from ..analysis.readiness.measures import BUDGET, COVERAGE, ENTROPY, INFORMATIVE, LOSS
+from ..statistics.numbers import interval, percent
 from .inputs import short_path
 from .run_data import RunData
-
-
-READY_FILE = "ready.json"
 
 
 def ready_sections(data: RunData) -> list[dict[str, Any]]:
     """
     What was measured in the run's folder: `name` of the folder, `results` as in its `ready.json`, `columns` of its
     table (`name`, `title` and whether it is a `share`), `rows` with `name`, `place` and figures in the order of the
-    ranking, the `advice` with names in short, and the [`Standing`] of its inputs.
+    ranking, the `advice` with names in short, a sentence for each arm whose stage 2 starts from one of them
+    (`chosen`), and the [`Standing`] of its inputs.
     """
     sections = []
     for name, _, results in data.stage_results("ready", READY_FILE):
@@ -36,10 +36,32 @@ def ready_sections(data: RunData) -> list[dict[str, Any]]:
                 ],
                 "refused": [(short[start], problems) for start, problems in results["refused"].items()],
                 "advice": advice,
+                "chosen": _chosen(data, name, results),
                 "standing": data.inputs.standing(data.folder / name),
             }
         )
     return sections
+
+
+def _chosen(data: RunData, name: str, results: dict[str, Any]) -> list[str]:
+    """For each arm whose stage 2 starts from what was measured here: from which, and why."""
+    sentences = []
+    for arm, found in data.arms.items():
+        start = found.stages["grpo"].run.get("start") if "grpo" in found.stages else None
+        if not start or short_path(start["readiness"]) != short_path(data.folder / name):
+            continue
+        text = f"Stage 2 of {arm} starts from {short_path(start['checkpoint'])}"
+        selected = (data.run.get("select_start") or {}).get(arm, "last")
+        text += f", as select_start is {selected}, and the evaluation after SFT is of the same"
+        if start["place"] is not None and start["ranked"] > 1:
+            by = results["measures"].get(start["rank_by"], {}).get("title", start["rank_by"])
+            text += f": place {start['place']} of {start['ranked']} by {by}"
+        if start[INFORMATIVE] is not None:
+            ends = start[f"{INFORMATIVE}_ci"]
+            text += f"; {percent(start[INFORMATIVE])} %" + (f" (95 %: {interval(ends)})" if ends else "")
+            text += f" of its groups of {start['group_size']} are expected to be informative"
+        sentences.append(text + ".")
+    return sentences
 
 
 def _columns(results: dict[str, Any]) -> list[dict[str, Any]]:

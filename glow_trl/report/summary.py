@@ -17,7 +17,8 @@ def summarize(data: RunData, book: ScoreBook) -> dict[str, Any]:
         `dict`: `{"recipe", "arms": {ARM: {"sft" or "grpo": {"seconds", "evaluation_seconds", "status",
         "benchmarks": {NAME: {"domain", "n", "pass@1", ...}}}}}, "changes": {ARM: [...]}, "troubles": [...]}`. Only
         what was run is there; for the changes see [`arm_changes`], for the troubles [`find_troubles`], for what SFT
-        says of weights [`weight_facts`].
+        says of weights [`weight_facts`]. GRPO has under `start` what was measured of the checkpoint that it starts
+        from, see [`~glow_trl.analysis.readiness.chosen.chosen_start`].
     """
     arms: dict[str, dict[str, Any]] = {}
     for name, arm in data.arms.items():
@@ -31,6 +32,8 @@ def summarize(data: RunData, book: ScoreBook) -> dict[str, Any]:
             }
             if stage_name == "sft":
                 arms[name][stage_name] |= weight_facts(arm)
+            elif start := stage.run.get("start"):
+                arms[name][stage_name]["start"] = start
     changes = {name: arm_changes(arm, list(data.benchmarks), book) for name, arm in data.arms.items()}
     return {"recipe": data.recipe, "arms": arms, "changes": changes, "troubles": find_troubles(data)}
 

@@ -21,7 +21,9 @@ RECIPE_FILE = "recipe.yaml"
 # What recipe.yaml says for all stages that know it
 PROMPT = ("system_prompt", "prompt_template")
 _COMMON = ("seed", *PROMPT)
-_KINDS: dict[str, tuple[type, str]] = dict.fromkeys(("description", "data", "base", *PROMPT), (str, "a text"))
+_KINDS: dict[str, tuple[type, str]] = dict.fromkeys(
+    ("description", "data", "base", "select_start", *PROMPT), (str, "a text")
+)
 _KINDS |= {"seed": (int, "a number"), "compare": (list, "a list")}
 
 
@@ -55,8 +57,12 @@ class RecipeFile:
         arms (`dict[str, dict]`, *optional*):
             What the recipe compares: for each arm, by a name of your choice, the settings of the SFT stage that it
             changes, and under `grpo` those of the GRPO stage. `stages: [grpo]` leaves SFT out: RL from the model that
-            SFT would begin with. The first one is what is trained without `--compare`
-            or `--arms`. By default [`~glow_trl.recipes.recipe.DEFAULT_ARMS`].
+            SFT would begin with; `select_start` in an arm holds for it alone. The first one is what is trained without
+            `--compare` or `--arms`. By default [`~glow_trl.recipes.recipe.DEFAULT_ARMS`].
+        select_start (`str`, *optional*, defaults to `"last"`):
+            Which checkpoint of stage 1 stage 2 starts from: `"last"`, its result; `"ready"`, the epoch that
+            `glow-trl ready` ranks first; or a measure by its name in `ready.json`, such as `pass@8`. Stage 1 then
+            keeps its epochs (`save_strategy: epoch`), whatever `sft.yaml` says of that.
         compare (`list[str]`, *optional*):
             The arms that `--compare` trains; by default all.
         quickstart (`dict`, *optional*):
@@ -83,6 +89,7 @@ class RecipeFile:
     system_prompt: str | None = None
     prompt_template: str | None = None
     arms: dict[str, Any] = field(default_factory=dict)
+    select_start: str | None = None
     compare: list[str] = field(default_factory=list)
     quickstart: dict[str, Any] | None = None
     built_model: dict[str, Any] | None = None

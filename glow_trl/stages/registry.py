@@ -14,8 +14,8 @@ class Command:
         summary (`str`): what it does, in a few words.
         configs (`tuple[str, ...]`): dataclasses, by their names in the module, that make up its configuration.
         part (`str`, *optional*): what it is in a recipe: `"data"` (run once, before the arms), `"training"` (run for
-            each arm, and launched on several processes) or `"evaluation"` (run after each training stage). Without
-            it the command is no stage of a recipe.
+            each arm, and launched on several processes), `"evaluation"` (run after each training stage) or
+            `"selection"` (run between them, where it is asked for). Without it the command is no stage of a recipe.
         continues (`bool`, *optional*, defaults to `True`): whether a run that was interrupted goes on where it
             stopped; it starts over otherwise.
     """
@@ -23,7 +23,7 @@ class Command:
     module: str
     summary: str
     configs: tuple[str, ...]
-    part: Literal["data", "training", "evaluation"] | None = None
+    part: Literal["data", "training", "evaluation", "selection"] | None = None
     continues: bool = True
 
 
@@ -78,7 +78,10 @@ COMMANDS: dict[str, Command] = {
         "glow_trl.evaluation.entropy", "policy entropy of checkpoints, side by side", ("EntropyConfig",)
     ),
     "ready": Command(
-        "glow_trl.analysis.ready", "which checkpoint RL should start from: measures, a ranking", ("ReadyConfig",)
+        "glow_trl.analysis.ready",
+        "which checkpoint RL should start from: measures, a ranking",
+        ("ReadyConfig",),
+        part="selection",
     ),
     "report": Command(
         "glow_trl.report.report",

@@ -14,7 +14,8 @@ from ..generation.model_files import DamagedFile, check_file, weight_files
 
 logger = logging.getLogger(__name__)
 
-LEDGER_FILE = "ledger.safetensors"
+# In a folder of its own: vLLM takes all such files beside a model's weights for weights
+LEDGER_FILE = "glow/ledger.safetensors"
 # Completions that are not all trained on yet, of each process
 GENERATIONS_FILE = "generations_{}.pt"
 TRAINER_STATE_FILE = "trainer_state.json"
@@ -36,7 +37,7 @@ def last_complete_checkpoint(output_dir: str | os.PathLike) -> str | None:
         matches = ((_FOLDER.fullmatch(path.name), path) for path in Path(output_dir).iterdir() if path.is_dir())
         found = sorted(((int(match[1]), path) for match, path in matches if match), reverse=True)
     # A run either keeps a ledger, from its first checkpoint on, or never does
-    has_ledger = any((path / LEDGER_FILE).exists() for _, path in found)
+    has_ledger = any(ledger_file(path).exists() for _, path in found)
     for step, path in found:
         fault = _find_fault(path, step, has_ledger)
         if fault is None:
@@ -53,6 +54,13 @@ def check_checkpoint(checkpoint: str | os.PathLike) -> None:
     fault = _find_fault(folder, None, False)
     if fault is not None:
         raise UserError(f"resume_from_checkpoint: {folder} is not complete: {fault}")
+
+
+def ledger_file(checkpoint: Path) -> Path:
+    """Where a checkpoint has its ledger; in those of version 0.1.0 it lies beside the weights."""
+    path = checkpoint / LEDGER_FILE
+    earlier = checkpoint / path.name
+    return earlier if earlier.is_file() and not path.exists() else path
 
 
 def num_processes_of(checkpoint: str | os.PathLike) -> int:
@@ -81,7 +89,7 @@ def _find_fault(checkpoint: Path, step: int | None, has_ledger: bool) -> str | N
             return f"{TRAINER_STATE_FILE} is of step {state['global_step']}"
         files = [*_weight_files(checkpoint), *_training_state_files(checkpoint)]
         if has_ledger:
-            files.append(checkpoint / LEDGER_FILE)
+            files.append(ledger_file(checkpoint))
         for file in files:
             check_file(file)
     except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:

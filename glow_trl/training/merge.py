@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..data.handover import BASE_WEIGHTS, HANDOVER_FILE
+from ..data.handover import BASE_WEIGHTS, HANDOVER_FILE, read_handover
 from ..errors import UserError
 from ..generation.loading import adapter_config, check_exists, load_tokenizer, loading, without_file_bars
 from ..generation.model_files import check_model_files
 from ..stages.command import run_command
 from ..stages.config import naming, parse_command, setting
 from ..stages.console import say_results
-from ..stages.files import atomic_path, read_json, write_json
+from ..stages.files import atomic_path, write_json
 from ..stages.frame import writing
 from ..stages.record import StageRun
 
@@ -80,7 +80,7 @@ def merge_adapter(
         tokenizer.save_pretrained(partial)
         if (adapter / "generation_config.json").is_file():
             shutil.copy2(adapter / "generation_config.json", partial)
-        if record := read_json(adapter / HANDOVER_FILE):
+        if record := read_handover(adapter):
             record.pop(BASE_WEIGHTS, None)
             write_json(partial / HANDOVER_FILE, record)
 

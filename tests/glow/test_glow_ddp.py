@@ -162,8 +162,8 @@ def test_processes_agree(launched):
 
 def test_mid_epoch_checkpoint_holds_all_processes(launched):
     """In the middle of an epoch the saved ledger has what both processes visited: 16 of 22 samples after two steps."""
-    ledger = load_file(launched / "undisturbed" / f"checkpoint-{RESUMED_STEP}" / "ledger.safetensors")
-    single = load_file(launched / "single" / f"checkpoint-{RESUMED_STEP}" / "ledger.safetensors")
+    ledger = load_file(launched / "undisturbed" / f"checkpoint-{RESUMED_STEP}" / "glow" / "ledger.safetensors")
+    single = load_file(launched / "single" / f"checkpoint-{RESUMED_STEP}" / "glow" / "ledger.safetensors")
     assert int((~ledger["current"].isnan()).sum()) == 16 and not ledger["previous"].isnan().any()
     for column in ("previous", "current"):
         torch.testing.assert_close(ledger[column], single[column], atol=1e-5, rtol=0, equal_nan=True)

@@ -145,12 +145,18 @@ class TestResume:
         trainer.train(resume_from_checkpoint=str(checkpoint))
 
     def test_without_ledger(self, tiny_model, tmp_path, checkpoint):
-        (checkpoint / "ledger.safetensors").unlink()
+        (checkpoint / "glow" / "ledger.safetensors").unlink()
         with pytest.raises(UserError, match="ledger.safetensors is missing.*start a new run"):
             self.resume(tiny_model, tmp_path, checkpoint, token_rows(8))
 
+    def test_ledger_beside_the_weights(self, tiny_model, tmp_path, checkpoint):
+        """Version 0.1.0 left it there, where vLLM would take it for weights of the model; now nothing is."""
+        assert [path.name for path in checkpoint.glob("*.safetensors")] == ["model.safetensors"]
+        (checkpoint / "glow" / "ledger.safetensors").rename(checkpoint / "ledger.safetensors")
+        self.resume(tiny_model, tmp_path / "run", checkpoint, token_rows(8), num_train_epochs=3)
+
     def test_damaged_ledger(self, tiny_model, tmp_path, checkpoint):
-        (checkpoint / "ledger.safetensors").write_bytes(b"not a ledger")
+        (checkpoint / "glow" / "ledger.safetensors").write_bytes(b"not a ledger")
         with pytest.raises(UserError, match="is damaged.*earlier checkpoint"):
             self.resume(tiny_model, tmp_path, checkpoint, token_rows(8))
 

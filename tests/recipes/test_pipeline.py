@@ -28,46 +28,18 @@ from glow_trl.stages.record import read_run
 from glow_trl.weighting.product import SHIPPED
 from helpers.launching import environment, on_cpu
 from helpers.processes import LIMIT, kill_when, wait_until
+from helpers.small_recipe import small_quickstart
 
 
 ROOT = Path(__file__).resolve().parents[2]
 DATA = ("prepare/data/trajectories.jsonl", "prepare/data/questions.jsonl", "label/trajectories.jsonl")
 TIMED = re.compile("time|per_second|flos")
-SMALL = {
-    "recipe": {
-        "quickstart": {"train_questions": 40, "samples_per_question": 2, "rl_questions": 32, "test_questions": 8},
-        "built_model": {
-            "hidden_size": 32,
-            "intermediate_size": 64,
-            "num_attention_heads": 2,
-            "num_key_value_heads": 2,
-        },
-    },
-    "sft": {
-        "max_steps": 10,
-        "per_device_train_batch_size": 16,
-        "save_steps": 2,
-        "logging_steps": 1,
-        "warmup_steps": 0,
-    },
-    "grpo": {"max_steps": 3, "per_device_train_batch_size": 32, "max_completion_length": 12, "save_steps": 1},
-    "eval": {"num_samples": 2, "max_new_tokens": 12},
-}
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory):
     """The quickstart with everything made small."""
-    folder = tmp_path_factory.mktemp("recipes") / "quickstart"
-    shutil.copytree(ROOT / "recipes" / "quickstart", folder)
-    for name, changes in SMALL.items():
-        settings = yaml.safe_load((folder / f"{name}.yaml").read_text())
-        for key, value in changes.items():
-            settings[key] = {**settings[key], **value} if isinstance(value, dict) else value
-        if name == "grpo":
-            settings |= {"guard_max_clipped_ratio": None, "guard_max_entropy": None}
-        (folder / f"{name}.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
-    return folder
+    return small_quickstart(tmp_path_factory.mktemp("recipes") / "quickstart")
 
 
 def command(recipe, output_dir, *argv):
@@ -306,6 +278,7 @@ def test_overwrite_deletes_what_the_run_made_once_all_is_checked(recipe, tmp_pat
     out = tmp_path / "out"
     made = ("prepare/data/questions.jsonl", "label/trajectories.jsonl", "glow/sft/checkpoint-2/optimizer.pt")
     made += ("glow/sft/model.safetensors", "glow/grpo_eval/work/b.samples.jsonl", "mine/sft/ledger/epoch-001.npy")
+    made += ("glow/ready/ready.json", "glow/ready/questions/asked_mine.jsonl", "glow/ready/starts/a/results.json")
     own = ("glow/merged/kept", "glow/sft/notes.md", "kept/sft/run.json")
     for file in (*made, *own):
         (out / file).parent.mkdir(parents=True, exist_ok=True)

@@ -143,7 +143,12 @@ bad(
 )
 bad("ready", "trajectories that are not there", "none.jsonl", trajectories="{here}/none.jsonl")
 bad("ready", "a measure that there is not", "informative_groups", rank_by="pas@1")
-bad("ready", "a measure that the starts lack", "pass@2", rank_by="pass@4", begun=True)
+bad("ready", "a measure that needs more samples", "num_samples", rank_by="pass@4")
+bad("ready", "a measure that needs a base model", "base", rank_by="coverage_ratio")
+bad("ready", "a measure that needs trajectories", "trajectories", rank_by="loss_all")
+bad("grpo", "a share above one", "min_informative_share", min_informative_share="1.5")
+bad("grpo", "a choice of what to do that there is not", "on_few_informative", on_few_informative="stop")
+bad("grpo", "measurements that are not there", "ready.json", readiness="{here}/none")
 bad("entropy", "a checkpoint twice", "named twice", models=["{good}/model", "{good}/model"])
 bad("mix", "a mixture that there is not", "mixture", mixture="some")
 bad("mix", "a share above 1", "validation_split", validation_split="1.5")
@@ -840,8 +845,8 @@ for name, says, *changes in (
 ):
     checkpoint(name, says, *changes)
 # These are read when the training resumes, which it says first
-checkpoint("the ledger cut off", "ledger.safetensors", truncated("ledger.safetensors"), begun=True)
-checkpoint("no ledger", "ledger.safetensors", without("ledger.safetensors"), begun=True)
+checkpoint("the ledger cut off", "ledger.safetensors", truncated("glow/ledger.safetensors"), begun=True)
+checkpoint("no ledger", "ledger.safetensors", without("glow/ledger.safetensors"), begun=True)
 bad(
     "sft",
     "checkpoint: of other data",

@@ -289,6 +289,39 @@ def test_a_killed_command_ends_like_one_that_was_not(worker, job, seed):
     check_same_end(job)
 
 
+@pytest.mark.parametrize("seed", range(FIRST, FIRST + max(1, COUNT // len(NAMES))))
+def test_a_run_that_selects_its_start_survives_five_kills(worker, tmp_path, seed):
+    """One after the other, at random moments: the epochs, what was measured of them, the choice and the weights."""
+    recipe = make_recipe(tmp_path / "recipes" / "quickstart")
+    for name, changes in {
+        "recipe": {"arms": {"glow": {}}, "compare": ["glow"], "select_start": "ready"},
+        "sft": {"max_steps": -1, "num_train_epochs": 3},
+        "ready": {"num_questions": 6, "num_samples": 4},
+    }.items():
+        path = recipe / f"{name}.yaml"
+        settings = yaml.safe_load(path.read_text()) if path.is_file() else {}
+        path.write_text(yaml.safe_dump(settings | changes))
+    (recipe / "eval.yaml").unlink()
+    job = Job(["run", str(recipe), "--output_dir", str(tmp_path / "made" / "out")], tmp_path / "made")
+    seconds = run_to_the_end(worker, job.argv)["seconds"]
+    job.expected = content(job.folder)
+    assert len(list(job.folder.glob("out/glow/ready/starts/*/results.json"))) == 3
+    rng = random.Random(seed)
+    job.clear()
+    kills = 0
+    while kills < 5:
+        kill = {"signal": signal.SIGKILL, "delay": rng.uniform(0.05, 0.35) * seconds}
+        killed, said = run(worker, job.argv, kill=kill)
+        assert killed["code"] == (-signal.SIGKILL if killed["killed"] else 0) and killed["strays"] == [], said[-3000:]
+        kills += killed["killed"]
+        if not killed["killed"]:
+            # It was over before its five kills: on a machine that was busier before
+            job.clear()
+            kills, seconds = 0, 0.7 * seconds
+    run_to_the_end(worker, job.argv)
+    check_same_end(job)
+
+
 def pages(size: int) -> int:
     """Bytes that so many take on a disk."""
     return -(-size // 4096) * 4096

@@ -88,14 +88,14 @@ def test_none(tmp_path):
 
 FILES = {
     "glow": [
-        "ledger.safetensors",
+        "glow/ledger.safetensors",
         "model.safetensors",
         "optimizer.pt",
         "rng_state.pth",
         "scheduler.pt",
         "trainer_state.json",
     ],
-    "lora": ["adapter_model.safetensors", "optimizer.pt", "ledger.safetensors"],
+    "lora": ["adapter_model.safetensors", "optimizer.pt", "glow/ledger.safetensors"],
     "without_ledger": ["model.safetensors", "rng_state.pth"],
     "sharded": ["model-00002-of-00003.safetensors", "model.safetensors.index.json"],
 }
@@ -119,6 +119,16 @@ def test_damaged(folder, name, file, damage, caplog):
     (record,) = caplog.records
     assert target.name in record.getMessage() or damage == "missing" and "missing" in record.getMessage()
     assert "checkpoint-4" in record.getMessage() and record.levelname == "WARNING"
+
+
+def test_a_ledger_beside_the_weights(folder):
+    """Where version 0.1.0 left it: such a checkpoint is as good as the others, and damaged all the same."""
+    path = folder("glow")
+    for checkpoint in path.glob("checkpoint-*"):
+        (checkpoint / "glow" / "ledger.safetensors").rename(checkpoint / "ledger.safetensors")
+    assert last(path) == "checkpoint-4"
+    cut(path / "checkpoint-4" / "ledger.safetensors")
+    assert last(path) == "checkpoint-2"
 
 
 @pytest.mark.parametrize("file", ["optimizer.pt", "scheduler.pt", "rng_state.pth"])

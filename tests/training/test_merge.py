@@ -64,6 +64,15 @@ def test_merged_model(adapter, tmp_path):
     assert not (tmp_path / "merged" / "adapter_config.json").exists() and len(list(tmp_path.iterdir())) == 1
 
 
+def test_an_epoch_of_stage_1_is_merged_with_the_record_of_its_stage(adapter, tmp_path):
+    """It lies in the folder around it, as that of any `checkpoint-N`."""
+    stage = tmp_path / "sft"
+    shutil.copytree(adapter, stage / "checkpoint-3", ignore=shutil.ignore_patterns("handover.json"))
+    shutil.copy(adapter / "handover.json", stage)
+    assert main(["merge", str(stage / "checkpoint-3"), "--output", str(tmp_path / "merged")]) == 0
+    assert read_handover(tmp_path / "merged") == read_handover(adapter) is not None
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [

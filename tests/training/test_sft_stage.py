@@ -125,7 +125,7 @@ def test_a_killed_stage_ends_like_one_that_was_not(tiny_model, trajectories, tmp
         kill_when(checkpoint.exists, command("killed"), delay=rng.uniform(0, 0.3))
     run_to_the_end(command("killed"))
 
-    for file in ("model.safetensors", "checkpoint-60/ledger.safetensors"):
+    for file in ("model.safetensors", "checkpoint-60/glow/ledger.safetensors"):
         expected, found = load_file(tmp_path / "undisturbed" / file), load_file(tmp_path / "killed" / file)
         assert expected.keys() == found.keys()
         assert all(np.array_equal(expected[key], found[key], equal_nan=True) for key in expected), file

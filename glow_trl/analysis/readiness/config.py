@@ -1,6 +1,7 @@
 """Configuration of `glow-trl ready`."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ from .measures import BUDGET, COVERAGE, ENTROPY, INFORMATIVE, LOSS
 from .ranking import COMPOSITE
 
 
-# What can rank beside the composite, if the starts have it
-MEASURES = (INFORMATIVE, BUDGET, COVERAGE, ENTROPY, f"{LOSS}_all", f"{LOSS}_positive", "truncated", "no_answer")
-RANKING = rf"pass@[1-9]\d*|{'|'.join(MEASURES)}"
+# What can rank beside the composite and pass@k, if the starts have it, and which way is better
+MEASURES: dict[str, str] = dict.fromkeys((INFORMATIVE, BUDGET, ENTROPY), "higher")
+MEASURES |= dict.fromkeys((COVERAGE, f"{LOSS}_all", f"{LOSS}_positive", "truncated", "no_answer"), "lower")
+_PASS = re.compile(r"pass@([1-9]\d*)")
 # TRL's, for what grpo.yaml leaves out
 _GRPO_DEFAULTS = {"num_generations": 8, "temperature": 1.0, "top_p": 1.0, "max_completion_length": 512}
 _GROUP_SIZE, _MAX_NEW_TOKENS = 8, 4096
@@ -29,6 +31,27 @@ _SHARED = (
     *("dtype", "trust_remote_code", "batch_size", "batch_tokens", "engine", "engine_options", "max_model_len"),
     *("temperature", "top_p", "max_new_tokens", "num_samples", "seed", *PROMPT, "on_bad_gold", "restated"),
 )
+
+
+def _names(better: str) -> str:
+    return ", ".join(name for name, way in MEASURES.items() if way == better)
+
+
+KNOWN_MEASURES = (
+    f"pass@1, pass@2, pass@4, ..., {_names('higher')} (the higher the better), {_names('lower')} (the lower)"
+)
+
+
+def is_measure(name: str) -> bool:
+    """Whether starts can be ranked by what bears this name in `ready.json`."""
+    passed = _PASS.fullmatch(name)
+    return name in MEASURES or (passed is not None and int(passed[1]).bit_count() == 1)
+
+
+def taken_from_grpo(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the settings of stage 2 those that `grpo` is read for."""
+    names = {*(item.name for item in fields(RowsConfig)), *PROMPT, *_GRPO_DEFAULTS}
+    return {name: value for name, value in settings.items() if name in names}
 
 
 @dataclass
@@ -48,8 +71,9 @@ class ReadyConfig:
         output_dir (`str`):
             Where to write `ready.json` and `questions.jsonl`, and what is sampled. Started again with the same
             settings, it goes on there.
-        grpo (`str`, *optional*):
-            `grpo.yaml` of the recipe: its questions, prompts, sampling and group size are the defaults here.
+        grpo (`str` or `dict`, *optional*):
+            `grpo.yaml` of the recipe: its questions, prompts, sampling and group size are the defaults here. Or what
+            stands in it, as a mapping.
         questions (`list[str]`, *optional*):
             The questions that checkpoints are asked, in place of those of `grpo`: names of benchmarks, their YAML
             files, or data with `problem` and `answer`.
@@ -83,7 +107,9 @@ class ReadyConfig:
     only: list[str] | None = setting(None, "Of saved evaluations just these benchmarks.", changeable="recomputes")
     base: str | None = setting(None, "The base model, or a folder of its generations.")
     output_dir: str | None = setting(None, "Where to write the results.", required=True)
-    grpo: str | None = setting(None, "grpo.yaml whose questions, prompts, sampling and group size hold.")
+    grpo: dict[str, Any] | str | None = setting(
+        None, "grpo.yaml whose questions, prompts, sampling and group size hold."
+    )
     questions: list[str] = setting([], "Benchmarks, or data with problem and answer (default: those of grpo).")
     num_questions: int = setting(200, "Questions that are asked, drawn at random.")
     held_out: float = setting(0.25, "Share of the questions that does not rank.", changeable="recomputes")
@@ -129,11 +155,8 @@ class ReadyConfig:
                 raise UserError(f"{name} is {getattr(self, name)}: it must be at least 1")
         if self.group_size < 2:
             raise UserError(f"group_size is {self.group_size}: it must be at least 2")
-        if self.rank_by != COMPOSITE and not re.fullmatch(RANKING, self.rank_by):
-            raise UserError(
-                f"rank_by is {self.rank_by!r}: it must be {COMPOSITE}, pass@k with a power of two, or one of "
-                f"{', '.join(MEASURES)}"
-            )
+        if self.rank_by != COMPOSITE and not is_measure(self.rank_by):
+            raise UserError(f"rank_by is {self.rank_by!r}: it must be {COMPOSITE}, or a measure: {KNOWN_MEASURES}")
         if not 0 <= self.held_out < 1:
             raise UserError(f"held_out is {self.held_out}: it must be 0 or more, and below 1")
         if self.budget is not None and not self.budget > 0:
@@ -142,7 +165,10 @@ class ReadyConfig:
 
     def _take_grpo(self) -> dict[str, Any]:
         """What `grpo.yaml` says, and what is left open here as it says, or TRL does."""
-        said = resolve_stage_file(Path(self.grpo), PROMPT) if self.grpo else {}
+        if isinstance(self.grpo, Mapping):
+            said, where = dict(self.grpo), "grpo"
+        else:
+            said, where = resolve_stage_file(Path(self.grpo), PROMPT) if self.grpo else {}, self.grpo
         known = (_GRPO_DEFAULTS | said) if self.grpo else {}
         group = known.get("num_generations", _GROUP_SIZE)
         defaults: dict[str, Any] = {
@@ -155,7 +181,7 @@ class ReadyConfig:
         for name, value in defaults.items():
             if getattr(self, name) is None:
                 if value is not None and type(value) not in ((str,) if name in PROMPT else (int, float)):
-                    raise UserError(f"{self.grpo}: {name} is {value!r}, which cannot be used; give it as --{name}")
+                    raise UserError(f"{where}: {name} is {value!r}, which cannot be used; give it as --{name}")
                 setattr(self, name, value)
         if self.num_samples is None:
             self.num_samples = max(_LEAST_SAMPLES, self.group_size)
@@ -168,13 +194,23 @@ class ReadyConfig:
         return [*self.checkpoints, *(name for name in base if not has_generations(Path(name)))]
 
     def check_complete(self) -> None:
-        """Raise a `UserError` where there is nothing to measure, or nothing to ask."""
+        """Raise a `UserError` where there is nothing to measure, nothing to ask, or nothing to rank by."""
         if not self.checkpoints and not self.generations:
             raise UserError(
                 "checkpoints and generations are empty: name at least one start: glow-trl ready CHECKPOINT"
             )
         if self.samples and not self.questions and not self._of_grpo.get("dataset_name"):
             raise UserError("questions is not set, nor grpo with its data: say what the checkpoints are asked")
+        by = f"rank_by is {self.rank_by}"
+        passed = _PASS.fullmatch(self.rank_by)
+        if passed and self.samples and int(passed[1]) > self.num_samples:
+            raise UserError(f"{by}: it needs num_samples of at least {passed[1]}, found {self.num_samples}")
+        if self.rank_by == COVERAGE and not self.base:
+            raise UserError(f"{by}: it needs base, the model that coverage is lost or gained against")
+        if self.rank_by.startswith(f"{LOSS}_") and not self.trajectories:
+            raise UserError(f"{by}: it needs trajectories, which no start was trained on")
+        if self.rank_by == ENTROPY and self.samples and self.evaluation("", []).is_remote:
+            raise UserError(f"{by}: the engine {self.engine!r} gives samples and no distributions")
 
     def evaluation(self, model: str, benchmarks: list[Any], output_dir: str | Path = "") -> EvalConfig:
         """The evaluation that samples a checkpoint."""
