@@ -356,15 +356,16 @@ class Pipeline:
 
 def _of_one_arm(error: Exception, step: Step, passed: Container[str]) -> str | None:
     """
-    What a stage of an arm failed of, if that says nothing about the other arms: a training that collapsed, or what
-    the stage refuses after it has `passed` with another arm. `None` for everything else.
+    What a stage of an arm failed of, if that says nothing about the other arms: a training that collapsed, what the
+    stage refuses after it has `passed` with another arm, or what may be a start with too few informative groups.
+    `None` for everything else.
     """
     if isinstance(error, TrainingCollapsed):
         return error.reason
     if isinstance(error, StageFailed) and error.code != 2:
         record = read_run(Path(step.settings["output_dir"])) or {}
         return str(record["collapsed"]) if record.get("status") == "collapsed" else None
-    if step.stage not in passed:
+    if step.stage not in passed and step.settings.get("on_few_informative") != "error":
         return None
     return "its settings or data were refused" if isinstance(error, StageFailed) else str(error)
 

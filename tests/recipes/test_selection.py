@@ -159,6 +159,24 @@ def test_a_start_with_too_few_informative_groups_is_warned_of_or_refused(recipe,
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
+def test_a_refused_start_leaves_the_other_arms_to_go_on(tmp_path, capsys, monkeypatch):
+    """The first arm is refused, before stage 2 has passed with another one."""
+    monkeypatch.setattr(Chart, "_render", lambda chart: "<svg></svg>")
+    refused = {"min_informative_share": 1.0, "on_few_informative": "error"}
+    folder = small(
+        tmp_path,
+        recipe={"arms": {"glow": {"grpo": refused}, "other": {}}, "compare": ["glow", "other"]},
+        **{"grpo": {"max_steps": 1}, "eval": None, "ready": {"num_questions": 10, "num_samples": 8}},
+    )
+    out = tmp_path / "out"
+    assert main([str(folder), "--output_dir", str(out), "--compare"]) == 1
+    said = capsys.readouterr().err
+    assert "1 of 2 arms failed: glow (grpo: too few groups would be informative" in said
+    arms = read(out / "summary.json")["arms"]
+    assert "grpo" not in arms["glow"] and arms["other"]["grpo"]["status"] == "complete"
+
+
 def small(folder: Path, **changes) -> Path:
     recipe = {"arms": {"glow": {}}, "compare": None} | changes.pop("recipe", {})
     return small_quickstart(folder / "quickstart", recipe=recipe, **{"sft": EPOCHS, **changes})
