@@ -17,7 +17,7 @@ import torch
 from accelerate.logging import get_logger
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy
 
 from ..errors import UserError
 from ..stages.config import Settings, command_types, parse_settings
@@ -209,7 +209,8 @@ def saved_samples_per_step(checkpoint: Path) -> int | None:
 class _ResumableCheckpoints(TrainerCallback, ExportableState):
     """
     Records in each checkpoint's `trainer_state.json` how many samples a step has, and leaves no parts of more
-    processes in a checkpoint that is written over theirs.
+    processes in a checkpoint that is written over theirs. Where epochs are saved, they are logged before: what is
+    logged is a mean over the steps since the log before, and these a run that goes on would not know.
     """
 
     samples: int | None = None
@@ -218,6 +219,11 @@ class _ResumableCheckpoints(TrainerCallback, ExportableState):
         self.samples = samples_per_step(args)
         # `Trainer` takes it for granted, and one that was resumed from a checkpoint without it lacks it
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
+
+    def on_step_end(self, args, state, control, **kwargs):
+        control.should_log |= control.should_save and args.save_strategy == SaveStrategy.EPOCH
+
+    on_epoch_end = on_step_end
 
     def on_save(self, args, state, control, **kwargs):
         if state.is_local_process_zero:

@@ -107,13 +107,13 @@ def too_few_informative(facts: Mapping[str, Any], least: float | None) -> str | 
     alone a share is not called too small: the upper end of its interval must lie below `least`.
     """
     share, ends = facts[INFORMATIVE], facts.get(f"{INFORMATIVE}_ci")
-    if least is None or share is None or (ends[1] if ends else share) >= least:
+    if least is None or share is None or not ends or ends[1] >= least:
         return None
-    interval = f" (95 %: {percent(ends[0])} to {percent(ends[1])} %)" if ends else ""
+    interval = f"{percent(share)} % (95 %: {percent(ends[0])} to {percent(ends[1])} %)"
     text = (
         f"too few groups would be informative: of the groups of {facts['group_size']} of {facts['checkpoint']} "
-        f"{percent(share)} %{interval} are expected to have right and wrong samples, on {facts['questions']:,} "
-        f"questions, which is below min_informative_share: {least:g}. What would help: "
+        f"{interval} are expected to have right and wrong samples, on {facts['questions']:,} questions, which is below "
+        f"min_informative_share: {least:g}. What would help: "
     )
     larger = [
         f"{size} ({'about ' if found['supposes_beta'] else ''}{percent(found['share'])} %)"
