@@ -189,7 +189,7 @@ def test_settings_of_a_block_are_known(block, tmp_path):
         Recipe(tmp_path).check_keys()
         return
     known = []
-    for stage in ("collect", "label", "mix", "sft", "grpo", "eval"):
+    for stage in ("collect", "label", "mix", "sft", "grpo", "eval", "ready"):
         try:
             check_keys(None, content, command_types(stage), stage)
             known.append(stage)
