@@ -71,6 +71,7 @@ def main() -> None:
     parser.add_argument("--checkpoints", type=int, default=10)
     parser.add_argument("--questions", type=int, default=200)
     parser.add_argument("--samples", type=int, default=16)
+    parser.add_argument("--stages", nargs="+", choices=("eval", "collect"), default=("eval", "collect"))
     options = parser.parse_args()
     from glow_trl.recipes.built_model import BuiltModelConfig, build_model
 
@@ -82,7 +83,7 @@ def main() -> None:
         build_model(
             built, ["What is 0 1 2 3 4 5 6 7 8 9 + ? We take and add them up. \\boxed{}"], Path(name) / "model"
         )
-        for stage in ("eval", "collect"):
+        for stage in options.stages:
             folders = saved(stage, options, Path(name))
             given = [*map(str, folders), "--base", str(folders[0]), "--output_dir", f"{name}/ready-{stage}"]
             command = [sys.executable, "-m", "glow_trl", "ready", "--generations", *given]
