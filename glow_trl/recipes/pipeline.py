@@ -2,17 +2,18 @@
 
 import gc
 import importlib
+import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from glob import has_magic
 from pathlib import Path
 from typing import Any
 
 from ..data.paths import is_local, no_such_file
-from ..errors import UserError
+from ..errors import TrainingCollapsed, UserError
 from ..generation.loading import check_exists, local_folder
 from ..stages.config import build_settings, command_types
 from ..stages.console import visible
@@ -25,6 +26,8 @@ from ..stages.secrets import handing_over, without_secrets
 from ..stages.yaml_file import read_yaml
 from .recipe import BUILT_MODEL, PREPARE_DIR, TRAINED_MODEL, Recipe, known_settings, write_settings
 
+
+logger = logging.getLogger(__name__)
 
 # Title of the step that trains the model which was built, before all stages
 _MODEL_TRAINING = "built model"
@@ -40,11 +43,12 @@ class StageFailed(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """A stage of a run: a title for people, the stage, and its settings."""
+    """A stage of a run: a title for people, the stage, its settings, and the arm that it is of, if it is of one."""
 
     title: str
     stage: str
     settings: dict[str, Any]
+    arm: str | None = None
 
 
 @dataclass
@@ -106,10 +110,11 @@ class Pipeline:
     def _makes(self, path: Path) -> bool:
         return path.absolute().is_relative_to(self.output_dir.absolute())
 
-    def run(self, record: StageRun) -> None:
+    def run(self, record: StageRun) -> dict[str, str]:
         """
-        Run what is not complete; `record` is that of the run as a whole. A launched stage that fails raises
-        `StageFailed`.
+        Run what is not complete; `record` is that of the run as a whole. Returns what failed of one arm alone, arm to
+        reason: the others go on without it, and the next start tries it again. Whatever would end all arms the same
+        way is raised, by a launched stage as `StageFailed`.
         """
         from ..report import write_report
         from .prepare import prepare
@@ -119,15 +124,33 @@ class Pipeline:
         self._say("prepare", 0, len(steps))
         prepare(self.recipe, self.output_dir, self.built_model, self.seed)
         before_training = sum(step.title in (_MODEL_TRAINING, *DATA_STAGES) for step in steps)
+        failed: dict[str, str] = {}
+        passed: set[str] = set()
         for number, step in enumerate(steps, start=1):
             if number == before_training + 1:
                 self._check_questions(steps)
+            if step.arm in failed:
+                continue
             self._say(step.title, number, len(steps))
-            self._run_stage(step)
+            try:
+                self._run_stage(step)
+            except (TrainingCollapsed, UserError, StageFailed) as error:
+                reason = _of_one_arm(error, step, passed)
+                if step.arm is None or reason is None:
+                    raise
+                failed[step.arm] = f"{step.stage}: {reason}"
+                logger.error("%s: %s", step.arm, error if str(error) else reason)
+            else:
+                passed.add(step.stage)
+            gc.collect()
             # From here on there is something that another start goes on with
             record.is_new = False
-        record.complete()
+        if failed:
+            record.interrupt(failed=failed)
+        else:
+            record.complete()
         write_report(self.output_dir)
+        return failed
 
     def facts(self, earlier: dict[str, Any]) -> dict[str, Any]:
         """
@@ -197,13 +220,13 @@ class Pipeline:
                         f"{self.recipe.path(stage)}: {key} is {settings.get(key)!r} for the arm {arm!r}, stage 1 has "
                         f"{value!r}: stage 2 must ask as stage 1 taught, say it once, in {RECIPE_FILE}"
                     )
-            yield Step(f"{arm}: {stage}", stage, settings)
+            yield Step(f"{arm}: {stage}", stage, settings, arm)
             model = {"model_name_or_path": str(folder)}
             if "eval" in self.recipe.stages:
                 # Asked as it was trained to be, whatever has replaced what the recipe says for all stages
                 asked = {key: taught[key] for key in PROMPT if getattr(self.recipe.file, key) is not None}
                 evaluation = self._settings("eval", f"{folder}_eval", replaced=asked | model)
-                yield Step(f"{arm}: evaluation after {stage}", "eval", evaluation)
+                yield Step(f"{arm}: evaluation after {stage}", "eval", evaluation, arm)
 
     def _stage_one_model(self) -> dict[str, Any]:
         """The settings that name the model which stage 1 begins with."""
@@ -262,7 +285,6 @@ class Pipeline:
         with handing_over(step.settings):
             self._start_stage(step, module, config)
         config.replace(folder / "config.yaml")
-        gc.collect()
 
     def _start_stage(self, step: Step, module: str, config: Path) -> None:
         if self.accelerate_config is not None and step.stage in TRAINING_STAGES:
@@ -284,6 +306,21 @@ class Pipeline:
 
     def _say(self, title: str, number: int, total: int) -> None:
         print(visible(f"[{number}/{total}] {title}"), file=sys.stderr, flush=True)
+
+
+def _of_one_arm(error: Exception, step: Step, passed: Container[str]) -> str | None:
+    """
+    What a stage of an arm failed of, if that says nothing about the other arms: a training that collapsed, or what
+    the stage refuses after it has `passed` with another arm. `None` for everything else.
+    """
+    if isinstance(error, TrainingCollapsed):
+        return error.reason
+    if isinstance(error, StageFailed) and error.code != 2:
+        record = read_run(Path(step.settings["output_dir"])) or {}
+        return str(record["collapsed"]) if record.get("status") == "collapsed" else None
+    if step.stage not in passed:
+        return None
+    return "its settings or data were refused" if isinstance(error, StageFailed) else str(error)
 
 
 def _reads(step: Step, folder: Path) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MissingDataError, MissingExtraError, UserError
-from ..stages.command import run_command
+from ..stages.command import fail, run_command
 from ..stages.config import check_keys, command_types, parse_command, setting
 from ..stages.console import say_results
 from ..stages.frame import stage_run
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             run.start()
             is_new = run.is_new and not (output_dir / PREPARE_DIR).exists()
             try:
-                pipeline.run(run)
+                failed = pipeline.run(run)
             except (UserError, StageFailed) as error:
                 # A first start that failed leaves the folder to other settings, that of what it has prepared too
                 if run.is_new and getattr(error, "code", 2) == 2:
@@ -135,6 +135,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     print_summary(json.loads((output_dir / "summary.json").read_text(encoding="utf-8")), Console())
     say_results(output_dir / "report.html")
+    if failed:
+        reasons = "; ".join(f"{arm} ({reason})" for arm, reason in failed.items())
+        return fail(
+            f"{len(failed)} of {len(pipeline.arms)} arms failed: {reasons}. Started again, they are tried again", 1
+        )
     return 0
 
 

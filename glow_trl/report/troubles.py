@@ -7,7 +7,7 @@ from .run_data import RunData
 
 
 # The worst first
-MARKS = ("collapsed", "unfinished", "stale", "not of this run")
+MARKS = ("collapsed", "failed", "unfinished", "stale", "not of this run")
 
 
 def state_of(record: dict[str, Any]) -> str:
@@ -18,8 +18,8 @@ def state_of(record: dict[str, Any]) -> str:
 
 
 def find_troubles(data: RunData) -> list[dict[str, str]]:
-    """`stage`, `mark` (`"unfinished"`, `"collapsed"`, `"stale"` or `"not of this run"`) and the reason (`why`) of each
-    stage and analysis with a trouble; the run itself is unfinished where one of its stages is not to blame for it."""
+    """`stage`, `mark` (one of [`MARKS`]) and the reason (`why`) of each stage and analysis with a trouble, and of each
+    arm that failed without a collapse; the run itself is unfinished where none of these is to blame for it."""
     troubles = []
     for name, folder, record in data.records():
         state = state_of(record)
@@ -32,7 +32,11 @@ def find_troubles(data: RunData) -> list[dict[str, str]]:
         standing = data.inputs.standing(folder)
         if standing.changed or (standing.mark and record.get("stage") in ANALYSES):
             troubles.append({"stage": name, "mark": standing.mark, "why": standing.why})
-    explained = any(item["mark"] in ("unfinished", "collapsed") for item in troubles)
+    collapsed = {item["stage"].partition(" / ")[0] for item in troubles if item["mark"] == "collapsed"}
+    for arm, why in (data.run.get("failed") or {}).items():
+        if arm not in collapsed:
+            troubles.append({"stage": arm, "mark": "failed", "why": str(why)})
+    explained = any(item["mark"] in ("unfinished", "collapsed", "failed") for item in troubles)
     if state_of(data.run) == "unfinished" and not explained:
         troubles.append({"stage": "run", "mark": "unfinished", "why": "not all of its stages are done"})
     return sorted(troubles, key=lambda item: MARKS.index(item["mark"]))

@@ -25,6 +25,7 @@ from ..stages.record import DIVISION, jsonable, read_run
 from ..stages.secrets import hide
 from .checkpoints import TRAINER_STATE_FILE, last_complete_checkpoint, num_processes_of, remove_other_ranks
 from .deepspeed import fit_to_processes
+from .extensions import remove_abandoned_locks
 from .finite import FiniteTrainer
 
 
@@ -132,6 +133,8 @@ def parse_training_stage(command: str, argv: Sequence[str], dataclass_types: Seq
     `gradient_accumulation_steps` makes up for the difference, so that it goes on with as many samples in a step; a
     `UserError` says that these cannot be divided among the processes.
     """
+    # The arguments of a training start DeepSpeed
+    remove_abandoned_locks()
     types = command_types(command) if dataclass_types is None else dataclass_types
     settings = parse_settings(types, argv, command, CHANGEABLE)
     (args,) = (config for config in settings.configs if isinstance(config, TrainingArguments))

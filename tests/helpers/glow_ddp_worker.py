@@ -16,6 +16,7 @@ import torch.distributed as dist
 from torch.distributed.fsdp import FSDPModule
 from trl import SFTConfig, SFTTrainer
 
+from glow_trl.training.extensions import remove_abandoned_locks
 from helpers.glow_cases import logged, make_trainer, parameters, reference_rows
 from helpers.stages import use_fsdp2
 
@@ -72,6 +73,7 @@ def whole_parameters(trainer) -> dict[str, torch.Tensor]:
 def main() -> None:
     model, out = sys.argv[1], Path(sys.argv[2])
     calls = count_collectives()
+    remove_abandoned_locks()
     use_fsdp2()
     # Of what the imports made, which accelerate would have looked through at the start of each training
     gc.collect()

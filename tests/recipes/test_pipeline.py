@@ -209,6 +209,54 @@ def test_compare_trains_every_arm_and_reports_all(recipe, tmp_path, capsys, monk
 
 
 @pytest.mark.slow
+def test_an_arm_that_fails_leaves_the_others_to_go_on(recipe, tmp_path, capsys, caplog, monkeypatch):
+    """Whether its training collapses or refuses what it gave another arm; it is named, and tried again."""
+    folder = tmp_path / "quickstart"
+    shutil.copytree(recipe, folder)
+    settings = yaml.safe_load((folder / "recipe.yaml").read_text())
+    del settings["compare"]
+    settings["arms"] = {
+        "collapses": {"learning_rate": 1e30, "max_grad_norm": 0.0, "stages": ["sft"]},
+        "glow": {"stages": ["sft"]},
+        "refused": {"eos_token": "<nowhere>", "stages": ["sft"]},
+        "last": {"weighting": "uniform", "stages": ["sft"]},
+    }
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    (folder / "eval.yaml").unlink()
+    monkeypatch.setattr(Chart, "_render", lambda chart: "<svg></svg>")
+    out = tmp_path / "out"
+    argv = [str(folder), "--output_dir", str(out), "--arms", "collapses", "glow", "refused", "last"]
+    done = {}
+    for _ in range(2):
+        caplog.clear()
+        assert main(argv) == 1
+        said = capsys.readouterr().err
+        assert "error: 2 of 4 arms failed: collapses (sft: the " in said and "refused (sft: " in said
+        assert "<nowhere>" in said and ": collapses: sft" not in said and "] collapses: sft" in said
+        assert [record.getMessage().partition(":")[0] for record in caplog.records if record.levelname == "ERROR"] == [
+            "collapses",
+            "refused",
+        ]
+        summary = json.loads((out / "summary.json").read_text())
+        assert {arm: stages["sft"]["status"] for arm, stages in summary["arms"].items()} == {
+            "collapses": "collapsed",
+            "glow": "complete",
+            "last": "complete",
+        }
+        assert [(item["stage"], item["mark"]) for item in summary["troubles"]] == [
+            ("collapses / sft", "collapsed"),
+            ("refused", "failed"),
+        ]
+        weights = {arm: (out / arm / "sft" / "model.safetensors").stat().st_mtime_ns for arm in ("glow", "last")}
+        assert weights == (done or weights)
+        done = weights
+
+    # What the first arm is refused is wrong for all
+    with pytest.raises(UserError, match="nowhere"):
+        main([str(folder), "--output_dir", str(tmp_path / "other"), "--arms", "glow", "--sft.eos_token", "<nowhere>"])
+
+
+@pytest.mark.slow
 def test_one_seed_decides_data_model_and_samples(recipe, tmp_path, monkeypatch):
     """The same one gives the same run to the bit, another one another."""
     monkeypatch.chdir(ROOT)

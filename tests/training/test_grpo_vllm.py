@@ -60,6 +60,7 @@ def differences(log: list[dict]) -> list[float]:
     return [float(row["sampling/sampling_logp_difference/max"]) for row in log]
 
 
+DYNAMIC = ["--dynamic_sampling", "true", "--reward_funcs", "helpers.letters.lucky_letters_reward"]
 COLOCATED = ["--vllm_mode", "colocate", "--vllm_max_model_length", 128]
 
 
@@ -68,8 +69,7 @@ def test_colocated(inputs, tmp_path):
     Ten steps, each of which changes the weights. With dynamic sampling, so that completions of several rounds are
     trained on, with the log-probabilities that the engine had for them.
     """
-    options = ["--dynamic_sampling", "true", "--reward_funcs", "helpers.letters.lucky_letters_reward"]
-    log = train(inputs, tmp_path / "out", *COLOCATED, *options)
+    log = train(inputs, tmp_path / "out", *COLOCATED, *DYNAMIC)
     assert max(differences(log)) < ROUNDING
     assert max(row["dynamic_sampling/rounds"] for row in log) > 1
     assert all(row["dynamic_sampling/trained_groups"] == 2 for row in log)
@@ -87,7 +87,7 @@ def listening(port: int) -> bool:
 
 
 def test_server_started_with_the_run(inputs, tmp_path):
-    """Ten steps, after which the server is gone."""
+    """Ten steps, with dynamic sampling as well, after which the server is gone."""
     port = free_port()
     settings = {
         "vllm_mode": "server",
@@ -97,8 +97,9 @@ def test_server_started_with_the_run(inputs, tmp_path):
         "vllm_server_args": ["--enforce-eager"],
     }
     write_settings(tmp_path / "grpo.yaml", settings)
-    log = train(inputs, tmp_path / "out", "--config", tmp_path / "grpo.yaml")
+    log = train(inputs, tmp_path / "out", "--config", tmp_path / "grpo.yaml", *DYNAMIC)
     assert max(differences(log)) < ROUNDING
+    assert max(row["dynamic_sampling/rounds"] for row in log) > 1
     assert (tmp_path / "out" / "vllm_server.log").stat().st_size
     assert not listening(port)
 
