@@ -31,11 +31,6 @@ COMMANDS: dict[str, Command] = {
     "run": Command(
         "glow_trl.recipes.run", "all stages of a recipe in order, resuming where it stopped", ("RunConfig",)
     ),
-    "study": Command(
-        "glow_trl.study.study",
-        "arms over seeds as a grid of runs, and whether what was claimed held",
-        ("StudyConfig",),
-    ),
     "collect": Command(
         "glow_trl.collection.collect",
         "trajectories from a teacher: n answers to each question",
@@ -111,6 +106,11 @@ COMMANDS: dict[str, Command] = {
         "verify a JSONL file of predictions and gold answers",
         ("VerifyConfig",),
         continues=False,
+    ),
+    "study": Command(
+        "glow_trl.study.study",
+        "arms over seeds as a grid of runs, and whether what was claimed held",
+        ("StudyConfig",),
     ),
 }
 

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from ..errors import UserError
 from ..recipes.recipe import build
 from ..stages.registry import TRAINING_STAGES
+from ..stages.secrets import without_secrets
 from ..stages.yaml_file import nearest, read_yaml
 
 
@@ -200,6 +201,11 @@ class StudyFile:
         for stage, settings in self.overrides.items():
             if not isinstance(settings, dict):
                 raise UserError(f"overrides: {stage} must be a mapping, found {type(settings).__name__}")
+            if without_secrets(settings) != settings:
+                raise UserError(
+                    f"overrides: {stage}: a study is kept as it is, so it can hold no secret: set it in the "
+                    "environment, or in the recipe's file"
+                )
         self.measures = {
             str(name): _built(Measure, content, f"measures: {name}") for name, content in self.measures.items()
         }

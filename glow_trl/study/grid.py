@@ -17,6 +17,7 @@ from ..stages.config import check_keys, command_types
 from ..stages.files import read_json
 from ..stages.record import jsonable, read_run
 from ..stages.registry import DATA_STAGES
+from ..stages.secrets import without_secrets
 from ..stages.yaml_file import nearest
 from .file import DOMAINS, Measure, StudyFile
 
@@ -78,9 +79,10 @@ class Cell:
     def is_complete(self) -> bool:
         """Whether the run has ended well, with these arms and settings."""
         record = read_run(self.folder) or {}
+        arms = {arm: without_secrets(jsonable(self.recipe.arms[arm])) for arm in self.arms}
         return (
             record.get("status") == "complete"
-            and set(self.arms) <= set(record.get("arms") or {})
+            and all((record.get("arms") or {}).get(arm) == settings for arm, settings in arms.items())
             and record.get("overrides") == jsonable(self.study.overrides)
         )
 
@@ -140,6 +142,16 @@ def make_grid(study: StudyFile, output_dir: Path) -> list[Setting]:
     if len(set(names)) < len(names):
         raise UserError("recipes: two of them, or of the models, have the same name, and would share folders")
     return settings
+
+
+def unfinished(grid: list[Setting]) -> list[Cell]:
+    """The runs that are not complete, and before them what makes their data, if that is not."""
+    found = []
+    for setting in grid:
+        runs = [cell for cell in setting.runs.values() if not cell.is_complete]
+        needed = {cell.data.name for cell in runs if cell.data is not None}
+        found += [cell for cell in setting.data.values() if cell.name in needed and not cell.is_complete] + runs
+    return found
 
 
 def _makes_anything(recipe: Recipe, model: str | None) -> bool:

@@ -17,7 +17,7 @@ from ..stages.lock import LOCK_FILE, exclusive
 from ..stages.machine import machine
 from ..stages.processes import LAUNCHER, end_children
 from ..stages.secrets import hide_known
-from .grid import Cell, Setting
+from .grid import Cell, Setting, unfinished
 
 
 _POLL_SECONDS = 0.1
@@ -55,18 +55,16 @@ def run_cells(grid: list[Setting], jobs: int) -> None:
     Run what is not complete: data before the arms that take them, else in the study's order. A run that fails is said
     and passed over. However this process ends, the runs end with it.
     """
-    cells = [cell for setting in grid for cell in (*setting.data.values(), *setting.runs.values())]
-    cells = sorted(cells, key=lambda cell: cell.study.seeds.index(cell.seed))
-    waiting = [cell for cell in cells if not cell.is_complete]
+    waiting = sorted(unfinished(grid), key=lambda cell: cell.study.seeds.index(cell.seed))
     total, begun = len(waiting), 0
-    done = {cell.name for cell in cells} - {cell.name for cell in waiting}
+    missing = {cell.name for cell in waiting if cell.makes_data}
     running: dict[int, tuple[Cell, subprocess.Popen]] = {}
     free = dict(enumerate(slots(jobs)))
     _await_earlier(waiting)
     try:
         while waiting or running:
             for number in sorted(free.keys() - running.keys()):
-                ready = next((cell for cell in waiting if cell.data is None or cell.data.name in done), None)
+                ready = next((cell for cell in waiting if cell.data is None or cell.data.name not in missing), None)
                 if ready is None:
                     break
                 waiting.remove(ready)
@@ -78,7 +76,7 @@ def run_cells(grid: list[Setting], jobs: int) -> None:
                     continue
                 del running[number]
                 if process.returncode == 0:
-                    done.add(cell.name)
+                    missing.discard(cell.name)
                     continue
                 _say(f"{cell.name} failed: {last_error(cell)}; see {cell.log}")
                 for other in [other for other in waiting if other.data is cell]:
@@ -164,7 +162,7 @@ def slurm_files(grid: list[Setting], output_dir: Path, study: Path) -> dict[str,
                 f"task.sbatch {name}.txt)",
                 'after=(--dependency "afterany:${job%%;*}")',
             ]
-    submit.append('sbatch --job-name study-page "${{after[@]}}" task.sbatch page.txt')
+    submit.append('sbatch --job-name study-page "${after[@]}" task.sbatch page.txt')
     task = [
         "#!/bin/bash",
         "#SBATCH --output=/dev/null",

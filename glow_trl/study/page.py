@@ -61,7 +61,7 @@ def figure(value: float | None, is_share: bool) -> str:
     """A figure for people: shares in percent, others with four digits."""
     if value is None:
         return "–"
-    return percent(value) if is_share else f"{value:.4g}".replace("-", "−")
+    return (percent(value) if is_share else f"{value:.4g}").replace("-", "−")
 
 
 def change(value: float | None, is_share: bool) -> str:

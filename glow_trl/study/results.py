@@ -9,7 +9,7 @@ from ..stages.record import jsonable, read_run
 from ..statistics.pairing import holm
 from ..statistics.seeds import SeedMean, decide, mean_over_seeds, paired_over_seeds
 from .file import LOSSES, Claim, Measure, StudyFile
-from .grid import Cell, Setting
+from .grid import Cell, Setting, unfinished
 from .launch import last_error
 from .measures import Observed, RunResults, parts
 
@@ -48,10 +48,7 @@ def study_results(study: StudyFile, grid: list[Setting]) -> dict[str, Any]:
 
 
 def _runs(grid: list[Setting]) -> dict[str, Any]:
-    made = [cell for setting in grid for cell in setting.data.values()]
     cells = [cell for setting in grid for cell in setting.runs.values()]
-    # What an arm's run shows is that its data failed
-    failed = [cell for cell in (*made, *cells) if not cell.is_complete]
     return {
         "complete": sum(cell.is_complete for cell in cells),
         "total": len(cells),
@@ -61,7 +58,7 @@ def _runs(grid: list[Setting]) -> dict[str, Any]:
                 "error": _reason(cell),
                 "log": cell.log.relative_to(cell.output_dir).as_posix() if cell.log.is_file() else None,
             }
-            for cell in failed
+            for cell in unfinished(grid)
         ],
     }
 
@@ -94,6 +91,7 @@ def _measure(study: StudyFile, name: str, seen: Observations) -> dict[str, Any]:
         "definition": {key: value for key, value in jsonable(vars(measure)).items() if value is not None},
         "primary": name in study.primary,
         "is_share": measure.bounds is not None,
+        "of_questions": measure.is_evaluation,
         "arms": arms,
         "comparisons": comparisons,
     }
@@ -127,6 +125,7 @@ def _entry(study: StudyFile, found: SeedMean, seeds: list[int]) -> dict[str, Any
         "mean": found.mean,
         "ci": [low, high] if is_known else None,
         "p": found.p_value() if found.seeds > 1 else None,
+        "corrected": None,
         "seeds": seeds,
         "questions": found.questions,
         "seed_variance": found.seed_variance if found.seeds > 1 else None,
@@ -155,7 +154,8 @@ def _claims(study: StudyFile, grid: list[Setting], observed: list[dict[str, Obse
         for setting, seen in zip(grid, observed, strict=True):
             found = _claimed(study, claim, seen[claim.measure])
             row: dict[str, Any] = {"setting": setting.name, "claim": jsonable(vars(claim)), "verdict": "undecided"}
-            row["is_share"] = study.measures[claim.measure].bounds is not None
+            measure = study.measures[claim.measure]
+            row |= {"is_share": measure.bounds is not None, "of_questions": measure.is_evaluation}
             if found is None:
                 rows.append(row | {"why": "no seed has what it takes", "figure": None})
                 levels.append((1.0, 1.0, "undecided"))

@@ -14,7 +14,7 @@ from ..stages.files import atomic_file
 from ..stages.frame import stage_run
 from ..statistics.numbers import duration
 from .declared import declare
-from .file import StudyFile, read_study
+from .file import read_study
 from .grid import Setting, check_grid, estimated_seconds, make_grid
 from .launch import run_cells, slurm_files
 
@@ -70,9 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     study = read_study(path)
     with naming(path):
         grid = make_grid(study, folder)
-        check_grid(study, grid)
+        # What is assembled was checked when it was run
+        if not config.assemble:
+            check_grid(study, grid)
     if config.dry_run:
-        _say_plan(study, grid, config.jobs)
+        _say_plan(grid, folder, config.jobs)
         return 0
     with stage_run(settings, folder, reopens=True) as run:
         declared = declare(path, folder)
@@ -101,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return fail(f"{runs['total'] - runs['complete']} of {runs['total']} runs are not complete: {names}", 1)
 
 
-def _say_plan(study: StudyFile, grid: list[Setting], jobs: int) -> None:
+def _say_plan(grid: list[Setting], folder: Path, jobs: int) -> None:
     from rich.console import Console
 
     seconds = estimated_seconds(grid)
@@ -114,13 +116,13 @@ def _say_plan(study: StudyFile, grid: list[Setting], jobs: int) -> None:
                 left, unknown = left + (value or 0), unknown + (value is None)
             table.add(cell.name, "complete" if cell.is_complete else "to do", why, duration(value))
     Console().print(table)
-    at_a_time = f", {jobs} at a time" if jobs > 1 else ""
-    # Runs that share cores take longer than those that had all of them
-    print(f"To do: {duration(left / jobs)}{at_a_time}, if runs at a time take no longer than one alone.")
+    if left:
+        share = f" with {jobs} at a time, if they take no longer than one alone" if jobs > 1 else ""
+        print(f"To do: {duration(left)} of runs, {duration(left / jobs)}{share}.")
     if unknown:
         print(
-            f"Of {unknown} runs it is not known how long they take: none like them is complete here, nor a run of the "
-            "recipe in outputs/. Run one seed first."
+            f"Of {unknown} runs it is not known how long they take: none like them is complete in {folder}, nor a run "
+            "of the recipe in outputs/. Run one seed first."
         )
 
 
