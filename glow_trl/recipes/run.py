@@ -108,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arms=config.chosen_arms(recipe),
         model_name_or_path=config.model_name_or_path,
         overrides={},
-        accelerate_config=_accelerate_config(config.accelerate_config),
+        accelerate_config=find_accelerate_config(config.accelerate_config),
         seed=config.seed,
         data_dir=None if config.data_from is None else Path(config.data_from),
         only_data=config.only_data,
@@ -195,7 +195,8 @@ def _parse_overrides(overrides: list[tuple[str, str]], recipe: Recipe) -> dict[s
     return parsed
 
 
-def _accelerate_config(name: str | None) -> Path | None:
+def find_accelerate_config(name: str | None) -> Path | None:
+    """The file of `accelerate` at a path, or of this name in `accelerate_configs/`. Raises `UserError` without one."""
     if name is None:
         return None
     folders = [Path("accelerate_configs"), shipped() / "accelerate_configs"]

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from ..errors import UserError
 from ..recipes.pipeline import Pipeline
 from ..recipes.recipe import PREPARE_DIR, Recipe
+from ..recipes.run import find_accelerate_config
 from ..stages.config import check_keys, command_types
 from ..stages.files import read_json
 from ..stages.record import jsonable, read_run
@@ -72,7 +74,9 @@ class Cell:
             words += ["--accelerate_config", self.study.accelerate_config]
         for stage, settings in self.study.overrides.items():
             for key, value in settings.items():
-                words += [f"--{stage}.{key}", json.dumps(value)]
+                # As YAML, which reads `1e-05` as a text
+                text = yaml.safe_dump([value], default_flow_style=True, width=sys.maxsize, allow_unicode=True)
+                words += [f"--{stage}.{key}", text.strip()[1:-1]]
         return words
 
     @property
@@ -175,6 +179,7 @@ def check_grid(study: StudyFile, grid: list[Setting]) -> None:
         # As the one run that all of them are together
         pipeline = setting.data.get(seed, first).pipeline
         pipeline.arms, pipeline.only_data = list(study.arms), False
+        pipeline.accelerate_config = find_accelerate_config(study.accelerate_config)
         with _environment(recipe.file.env):
             pipeline.check()
             known = _benchmarks(pipeline)
@@ -236,20 +241,24 @@ def estimated_seconds(grid: list[Setting]) -> dict[str, tuple[float | None, str]
     """
     found = {}
     for setting in grid:
-        took: dict[tuple[str, ...], list[float]] = {}
+        took: dict[str, list[float]] = {}
         cells = [*setting.data.values(), *setting.runs.values()]
         for cell in cells:
             if cell.is_complete:
-                took.setdefault(cell.arms, []).append(float((read_run(cell.folder) or {}).get("seconds") or 0))
-        others = [seconds for arms, times in took.items() if len(arms) == 1 for seconds in times]
+                took.setdefault(_kind(cell), []).append(float((read_run(cell.folder) or {}).get("seconds") or 0))
+        others = [seconds for kind, times in took.items() if kind != PREPARE_DIR for seconds in times]
         for cell in cells:
-            if times := took.get(cell.arms):
+            if times := took.get(_kind(cell)):
                 found[cell.name] = sum(times) / len(times), "runs of this study"
             elif others and not cell.makes_data:
                 found[cell.name] = sum(others) / len(others), "other arms of this study"
             else:
                 found[cell.name] = _elsewhere(cell)
     return found
+
+
+def _kind(cell: Cell) -> str:
+    return PREPARE_DIR if cell.makes_data else cell.arms[0]
 
 
 def _elsewhere(cell: Cell) -> tuple[float | None, str]:

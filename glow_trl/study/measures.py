@@ -46,8 +46,7 @@ class RunResults:
         if stage is None:
             return None
         if measure.curve is not None:
-            # A curve that is not whole would be compared with whole ones
-            values = self.curve(str(measure.stage), measure.curve)[1] if stage.run.get("status") == "complete" else ()
+            values = self.curve(str(measure.stage), measure.curve)[1]
             return _single(_taken(np.asarray(values), measure.take)) if len(values) else None
         if stage.results is None:
             return None
@@ -62,9 +61,9 @@ class RunResults:
         return found if found and all(found.values()) else None
 
     def curve(self, stage_name: str, name: str) -> tuple[np.ndarray, np.ndarray]:
-        """Steps (epochs, for losses by label) and values of a curve; empty where there is none."""
+        """Steps (epochs, for losses by label) and values of a curve; empty where there is none that is whole."""
         stage = self._stage(stage_name)
-        if stage is None or self._data is None:
+        if stage is None or self._data is None or stage.run.get("status") != "complete":
             return np.empty(0), np.empty(0)
         if name not in LOSSES:
             return stage.series(name)

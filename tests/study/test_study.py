@@ -14,11 +14,13 @@ import pytest
 import yaml
 
 from glow_trl.errors import UserError
+from glow_trl.recipes.run import _parse_overrides, _take_overrides
 from glow_trl.report.svg import Chart
-from glow_trl.study.grid import Cell
+from glow_trl.study.file import read_study
+from glow_trl.study.grid import Cell, make_grid
 from glow_trl.study.launch import _share
 from glow_trl.study.study import main
-from helpers.launching import environment
+from helpers.launching import ROOT, environment
 from helpers.processes import Worker
 from helpers.study_run import PIECES, rows_of
 from helpers.study_worker import stand_in
@@ -331,6 +333,14 @@ def test_a_dry_run_lists_runs_and_costs_and_writes_nothing(complete, tmp_path, m
     assert before == {path: path.stat().st_mtime_ns for path in complete.rglob("*")}
 
 
+def test_the_example_is_a_study(tmp_path, monkeypatch, capsys):
+    """Of the shipped recipe: its arms, benchmarks and stages are there."""
+    monkeypatch.chdir(tmp_path)
+    study = ROOT / "examples" / "quickstart_study.yaml"
+    assert main([str(study), "--dry_run", "true"]) == 0
+    assert capsys.readouterr().out.count("to do") == 20 and list(tmp_path.iterdir()) == []
+
+
 def test_one_seed_decides_nothing(complete, tmp_path, made_up):
     study = write(tmp_path / "study.yaml", seeds=[7])
     assert main([str(study), "--output_dir", str(complete / "out"), "--assemble", "true"]) == 0
@@ -339,6 +349,16 @@ def test_one_seed_decides_nothing(complete, tmp_path, made_up):
     assert {item["verdict"] for item in results["claims"]} == {"undecided"}
     assert results["settings"][0]["measures"]["in_domain"]["comparisons"]["glow"]["p"] is None
     assert main([str(complete / "study.yaml"), "--output_dir", str(complete / "out"), "--assemble", "true"]) == 0
+
+
+def test_overrides_reach_the_runs_as_they_are(tmp_path):
+    """Numbers that YAML writes otherwise than JSON, texts that look like numbers, lists and mappings."""
+    values = {"learning_rate": 1e-05, "max_steps": -1, "columns": {"a": "b: c"}, "run_name": "12", "seed": None}
+    study = read_study(write(tmp_path / "study.yaml", overrides={"sft": values, "eval": {"only": ["in_domain"]}}))
+    cell = next(iter(make_grid(study, tmp_path)[0].runs.values()))
+    argv, overrides = _take_overrides(cell.command[4:])
+    assert _parse_overrides(overrides, cell.recipe) == study.overrides
+    assert not any("sft" in word for word in argv)
 
 
 def test_cores_and_gpus_are_shared_out():
