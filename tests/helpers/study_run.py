@@ -60,7 +60,7 @@ def main() -> None:
         for piece in range(PIECES):
             if (folder / f"piece-{piece}").exists():
                 continue
-            time.sleep(0.03)
+            time.sleep(0.05)
             name = "data" if args.only_data else args.arms[0]
             if piece == PIECES // 2 and os.environ.get("MADE_UP_FAILURE") == f"{name}-{args.seed}":
                 raise ServiceError("the server of the judge is gone")

@@ -106,16 +106,17 @@ def test_a_study_that_is_killed_five_times_has_the_same_page(tmp_path):
         answer, undisturbed = run("undisturbed")
         assert answer["code"] == 0, (tmp_path / "said.txt").read_text()
         rng = random.Random(0)
-        kills = 0
+        kills, midway = 0, 0
         for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT, signal.SIGKILL):
             for _ in range(5):
-                kill = {"signal": number, "delay": rng.uniform(0.2, 0.25 * answer["seconds"])}
+                kill = {"signal": number, "delay": rng.uniform(0.05, 0.15 * answer["seconds"])}
                 killed, folder = run("killed", kill=kill)
                 assert killed["strays"] == []
                 if killed["killed"]:
                     break
             kills += killed["killed"]
-        assert kills == 5 and set(runs(folder).values()) != {"complete"}
+            midway += list(runs(folder).values()).count("complete") < 6
+        assert kills == 5 and midway
         assert run("killed")[0]["code"] == 0, (tmp_path / "said.txt").read_text()
         assert page(folder) == page(undisturbed)
         assert len(runs(folder)) == 6 and len(list(folder.glob("runs/*/*/*/*/piece-*"))) == 9 * PIECES
