@@ -3,6 +3,7 @@
 import contextlib
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -78,6 +79,9 @@ def run_cells(grid: list[Setting], jobs: int) -> None:
                 if process.returncode == 0:
                     missing.discard(cell.name)
                     continue
+                if process.returncode < 0:
+                    with write_errors(cell.log), cell.log.open("a", encoding="utf-8") as log:
+                        log.write(f"{_ERROR}it was ended by {signal.Signals(-process.returncode).name}\n")
                 _say(f"{cell.name} failed: {last_error(cell)}; see {cell.log}")
                 for other in [other for other in waiting if other.data is cell]:
                     waiting.remove(other)
