@@ -36,6 +36,7 @@ PAGES = [
     "docs/evaluation.md",
     "docs/ready.md",
     "docs/analysis.md",
+    "docs/study.md",
     "docs/statistics.md",
 ]
 PAGES += [

@@ -245,6 +245,26 @@ def test_one_seed_decides_data_model_and_samples(recipe, tmp_path, monkeypatch):
         seven, again, eight = ((tmp_path / name / file).read_bytes() for name in ("seven", "seven_again", "eight"))
         assert seven == again and seven != eight, file
 
+    # Data that one run makes for others
+    argv = [str(recipe), "--seed", "7", "--output_dir"]
+    data, taker = str(tmp_path / "data"), str(tmp_path / "taker")
+    assert main([*argv, data, "--only_data", "true"]) == 0
+    assert main([*argv, taker, "--data_from", data, *few]) == 0
+    assert not (tmp_path / "data" / "glow").exists()
+    assert {path.name for path in (tmp_path / "taker").iterdir()} == {
+        "glow",
+        "run.json",
+        "summary.json",
+        "report.html",
+    }
+    for file in made:
+        place = "taker" if file.startswith("glow") else "data"
+        assert (tmp_path / place / file).read_bytes() == (tmp_path / "seven" / file).read_bytes(), file
+    with pytest.raises(UserError, match="was made with seed 7, not 8"):
+        main([str(recipe), "--seed", "8", "--output_dir", str(tmp_path / "x"), "--data_from", data])
+    with pytest.raises(UserError, match="holds no run that is complete"):
+        main([*argv, str(tmp_path / "x"), "--data_from", str(tmp_path)])
+
 
 @pytest.mark.parametrize(
     ("argv", "message"),

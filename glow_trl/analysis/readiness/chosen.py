@@ -112,8 +112,8 @@ def too_few_informative(facts: Mapping[str, Any], least: float | None) -> str | 
     interval = f"{percent(share)} % (95 %: {percent(ends[0])} to {percent(ends[1])} %)"
     text = (
         f"too few groups would be informative: of the groups of {facts['group_size']} of {facts['checkpoint']} "
-        f"{interval} are expected to have right and wrong samples, on {facts['questions']:,} questions, which is below "
-        f"min_informative_share: {least:g}. What would help: "
+        f"{interval} are expected to have right and wrong samples, on {facts['questions']:,} questions, which is "
+        f"below min_informative_share: {least:g}. What would help: "
     )
     larger = [
         f"{size} ({'about ' if found['supposes_beta'] else ''}{percent(found['share'])} %)"
