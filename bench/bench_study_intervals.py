@@ -1,12 +1,12 @@
 """
-How often the intervals of a study cover the truth, and how often its paired test finds a difference where there is none.
+How often the intervals of a study cover the truth, and how often its paired test finds a difference where none is.
 
     python bench/bench_study_intervals.py                 # 2,000 studies a setting, some minutes
     python bench/bench_study_intervals.py --studies 500 --seeds 3
 
-A study here is two arms, 5 seeds and 200 questions, 4 samples each. The log-odds of an arm's right answer vary by arm and
-seed, by question, by arm and question, and from case to case; the values below are their standard deviations. The truth
-is the mean over all seeds and questions.
+A study here is two arms, 5 seeds and 200 questions, 4 samples each. The log-odds of an arm's right answer vary by arm
+and seed, by question, by arm and question, and from case to case; the values below are their standard deviations. The
+truth is the mean over all seeds and questions.
 """
 
 import argparse

@@ -24,6 +24,7 @@ LAYERS = [
     ["sft", "grpo"],
     ["report"],
     ["recipes"],
+    ["study"],
     ["cli"],
     ["__main__"],
 ]

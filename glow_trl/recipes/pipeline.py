@@ -61,7 +61,8 @@ class Pipeline:
     """
     One run of a recipe: `arms` are those to train, `overrides` has for each stage the settings that replace the
     recipe's, and with `accelerate_config` the training stages are launched with `accelerate launch` and this file.
-    `model_name_or_path` and `seed` (of everything) take the place of what the recipe's files say.
+    `model_name_or_path` and `seed` (of everything) take the place of what the recipe's files say. With `only_data` the
+    run ends before the arms; with `data_dir` it takes what such a run has made, and makes nothing of that itself.
     """
 
     recipe: Recipe
@@ -71,6 +72,8 @@ class Pipeline:
     overrides: dict[str, dict[str, Any]]
     accelerate_config: Path | None = None
     seed: int | None = None
+    data_dir: Path | None = None
+    only_data: bool = False
 
     @property
     def built_model(self) -> bool:
@@ -116,8 +119,20 @@ class Pipeline:
         if model and settings.get("engine") != "server" and not self._makes(Path(model)):
             local_folder(model)
 
+    def check_data(self) -> None:
+        """Raise `UserError` unless the run whose data are taken has made them, of this recipe and with this seed."""
+        if self.data_dir is None:
+            return
+        record = read_run(self.data_dir) or {}
+        if record.get("stage") != "run" or record.get("status") != "complete":
+            raise UserError(f"data_from: {self.data_dir} holds no run that is complete; make it with --only_data true")
+        for name, ours in (("recipe", self.recipe.name), ("seed", self.run_seed)):
+            if record.get(name) != ours:
+                raise UserError(f"data_from: {self.data_dir} was made with {name} {record.get(name)!r}, not {ours!r}")
+
     def _makes(self, path: Path) -> bool:
-        return path.absolute().is_relative_to(self.output_dir.absolute())
+        folders = [self.output_dir, *([] if self.data_dir is None else [self.data_dir])]
+        return any(path.absolute().is_relative_to(folder.absolute()) for folder in folders)
 
     def run(self, record: StageRun) -> dict[str, str]:
         """
@@ -130,8 +145,9 @@ class Pipeline:
 
         steps = self.steps()
         self._check_models(steps)
-        self._say("prepare", 0, len(steps))
-        prepare(self.recipe, self.output_dir, self.built_model, self.seed)
+        if self.data_dir is None:
+            self._say("prepare", 0, len(steps))
+            prepare(self.recipe, self.output_dir, self.built_model, self.seed)
         before_training = sum(step.title in (_MODEL_TRAINING, *DATA_STAGES) for step in steps)
         failed: dict[str, str] = {}
         passed: set[str] = set()
@@ -158,7 +174,8 @@ class Pipeline:
             record.interrupt(failed=failed)
         else:
             record.complete()
-        write_report(self.output_dir)
+        if not self.only_data:
+            write_report(self.output_dir)
         return failed
 
     def facts(self, earlier: dict[str, Any]) -> dict[str, Any]:
@@ -189,15 +206,17 @@ class Pipeline:
         What the run does, in order. Raises `UserError` where stage 2 of an arm would ask otherwise than stage 1
         taught.
         """
+        arms = [step for arm in self.arms for step in self._arm_steps(arm)]
+        if self.data_dir is not None:
+            return arms
         training = self._model_training
         seed = {} if self.seed is None else {"seed": self.seed}
         steps = [] if training is None else [Step(_MODEL_TRAINING, "sft", training | seed)]
-        arms = [step for arm in self.arms for step in self._arm_steps(arm)]
         for stage in DATA_STAGES:
             folder = self.output_dir / stage
             if stage in self.recipe.stages and (stage != "loss" or any(_reads(step, folder) for step in arms)):
                 steps.append(Step(stage, stage, self._settings(stage, folder, replaced=self._measured_model(stage))))
-        return [*steps, *arms]
+        return steps if self.only_data else [*steps, *arms]
 
     @property
     def _initial_model(self) -> str | None:
@@ -205,7 +224,7 @@ class Pipeline:
         if not self.built_model:
             return self.model_name_or_path
         name = BUILT_MODEL if self._model_training is None else TRAINED_MODEL
-        return str(self.output_dir / PREPARE_DIR / name)
+        return str((self.output_dir if self.data_dir is None else self.data_dir.absolute()) / PREPARE_DIR / name)
 
     def _measured_model(self, stage: str) -> dict[str, Any]:
         """The initial model for the stage that measures it: whose file names the same model as that of stage 1."""
@@ -282,12 +301,14 @@ class Pipeline:
     def _settings(
         self, stage: str, folder: str | Path, arm: str | None = None, replaced: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        settings = self.recipe.settings(stage, self.output_dir, self.built_model)
+        settings = self.recipe.settings(stage, self.output_dir, self.built_model, self.data_dir)
         if self.seed is not None and "seed" in known_settings(stage):
             settings["seed"] = self.seed
         settings |= replaced or {}
         settings = (
-            settings if arm is None else replace(settings, self.recipe.arm_settings(arm, stage, self.output_dir))
+            settings
+            if arm is None
+            else replace(settings, self.recipe.arm_settings(arm, stage, self.output_dir, self.data_dir))
         )
         return replace(settings, self.overrides.get(stage, {})) | {"output_dir": str(folder)}
 

@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..stages.config import check_keys, command_types, naming
 from ..stages.files import atomic_file
 from ..stages.recipe_file import RECIPE_FILE, lineage, read_recipe_file, rebase, replace, resolve_stage_file, shipped
-from ..stages.registry import COMMANDS, RECIPE_STAGES, TRAINING_STAGES
+from ..stages.registry import COMMANDS, DATA_STAGES, RECIPE_STAGES, TRAINING_STAGES
 from ..stages.values import typed
 from ..stages.yaml_file import nearest
 from .selection import LAST, SELECT_START, check_select_start
@@ -158,15 +158,18 @@ class Recipe:
             for arm in self.arms:
                 check_keys(where, self.arm_settings(arm, stage), types, f"arms, {arm}, {stage}")
 
-    def settings(self, stage: str, output_dir: Path, built_model: bool) -> dict[str, Any]:
+    def settings(
+        self, stage: str, output_dir: Path, built_model: bool, data_dir: Path | None = None
+    ) -> dict[str, Any]:
         """
-        The settings of a stage for a run. Its `output_dir` takes the place of `outputs/NAME` in the recipe's paths;
-        `built_model` is whether it uses the model that the recipe builds.
+        The settings of a stage for a run. Its `output_dir` takes the place of `outputs/NAME` in the recipe's paths, in
+        those of what is made before all training that of the run that made it, `data_dir`; `built_model` is whether it
+        uses the model that the recipe builds.
         """
         settings = self._read(stage)
         if built_model:
             settings = replace(settings, self.file.built_model_settings.get(stage, {}))
-        return rebase(settings, f"outputs/{self.name}", str(output_dir))
+        return self._placed(settings, output_dir, data_dir)
 
     def model_training(self, output_dir: Path) -> dict[str, Any] | None:
         """The settings with which the built model is trained before all stages; `None` where it is not."""
@@ -176,18 +179,28 @@ class Recipe:
         files = {"model_name_or_path": str(folder / BUILT_MODEL), "output_dir": str(folder / TRAINED_MODEL)}
         return replace(self.settings("sft", output_dir, built_model=True), self.file.built_model_training) | files
 
-    def arm_settings(self, arm: str, stage: str, output_dir: Path | None = None) -> dict[str, Any]:
+    def arm_settings(
+        self, arm: str, stage: str, output_dir: Path | None = None, data_dir: Path | None = None
+    ) -> dict[str, Any]:
         """
         What an arm changes in a stage: `grpo` in it is for that stage, all else but `stages` and `select_start` for
-        SFT. In a run its `output_dir` takes the place of `outputs/NAME` here, too.
+        SFT. In a run its `output_dir` and `data_dir` take the place of `outputs/NAME` here, too.
         """
         changes = self.arms[arm]
         if output_dir is not None:
-            changes = rebase(changes, f"outputs/{self.name}", str(output_dir))
+            changes = self._placed(changes, output_dir, data_dir)
         if stage == TRAINING_STAGES[0]:
             others = (_STAGES, SELECT_START, *TRAINING_STAGES[1:])
             return {key: value for key, value in changes.items() if key not in others}
         return dict(changes.get(stage, {})) if stage in TRAINING_STAGES else {}
+
+    def _placed(self, settings: Any, output_dir: Path, data_dir: Path | None) -> Any:
+        root = f"outputs/{self.name}"
+        if data_dir is not None:
+            # Absolute, and so not placed again below
+            for part in (PREPARE_DIR, *DATA_STAGES):
+                settings = rebase(settings, f"{root}/{part}", str(data_dir.absolute() / part))
+        return rebase(settings, root, str(output_dir))
 
     def _read(self, stage: str) -> dict[str, Any]:
         if stage not in self._files:

@@ -45,6 +45,11 @@ class RunConfig:
         accelerate_config (`str`, *optional*):
             Launch the training stages with this file of `accelerate`, or the one of this name in
             `accelerate_configs/`.
+        only_data (`bool`, *optional*, defaults to `False`):
+            Whether to end before the arms, when the data are made, and the model that the recipe builds.
+        data_from (`str`, *optional*):
+            Folder of a run of this recipe with this seed, such as one with `only_data`: its data and the model that it
+            has built are used, and not made again.
         overwrite (`bool`, *optional*, defaults to `False`):
             Whether to delete first what an earlier run left in the folder. What no stage writes is kept, and named.
     """
@@ -66,6 +71,8 @@ class RunConfig:
     accelerate_config: str | None = setting(
         None, "Launch the training stages with this file of `accelerate`.", changeable=True
     )
+    only_data: bool = setting(False, "End when the data are made, before the arms.", changeable=True)
+    data_from: str | None = setting(None, "Folder of a run whose data are used, and not made again.")
     overwrite: bool = setting(False, "Delete what an earlier run left in the folder.", changeable=True)
 
     def __post_init__(self):
@@ -73,6 +80,8 @@ class RunConfig:
             raise UserError("which recipe? `glow-trl run recipes/quickstart`, for example")
         if self.output_dir == "":
             raise UserError("output_dir is empty; leave it out for outputs/NAME")
+        if self.only_data and self.data_from:
+            raise UserError("only_data makes the data that data_from takes from another run: give one of them")
 
     def chosen_arms(self, recipe: Recipe) -> list[str]:
         """The arms to train, in the recipe's order. Raises `UserError` if it has no such arm; the nearest is named."""
@@ -99,14 +108,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         arms=config.chosen_arms(recipe),
         model_name_or_path=config.model_name_or_path,
         overrides={},
-        accelerate_config=_accelerate_config(config.accelerate_config),
+        accelerate_config=find_accelerate_config(config.accelerate_config),
         seed=config.seed,
+        data_dir=None if config.data_from is None else Path(config.data_from),
+        only_data=config.only_data,
     )
     # Before the first import of torch, which reads OMP_NUM_THREADS once
     for name, value in (recipe.file.env | (recipe.file.built_model_env if pipeline.built_model else {})).items():
         os.environ.setdefault(name, str(value))
     pipeline.overrides = _parse_overrides(overrides, recipe)
     pipeline.check()
+    pipeline.check_data()
     if config.overwrite:
         delete_run(output_dir)
     # The seed that the run has, whoever has said it
@@ -129,6 +141,9 @@ def main(argv: Sequence[str] | None = None) -> int:
                 raise
     except StageFailed as failure:
         return failure.code
+    if config.only_data:
+        say_results(output_dir)
+        return 0
     from rich.console import Console
 
     from ..report import print_summary
@@ -180,7 +195,8 @@ def _parse_overrides(overrides: list[tuple[str, str]], recipe: Recipe) -> dict[s
     return parsed
 
 
-def _accelerate_config(name: str | None) -> Path | None:
+def find_accelerate_config(name: str | None) -> Path | None:
+    """The file of `accelerate` at a path, or of this name in `accelerate_configs/`. Raises `UserError` without one."""
     if name is None:
         return None
     folders = [Path("accelerate_configs"), shipped() / "accelerate_configs"]

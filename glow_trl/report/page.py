@@ -37,10 +37,19 @@ def render_page(data: RunData, summary: dict[str, Any], book: ScoreBook) -> str:
         summary (`dict`): the content of `summary.json`.
         book ([`ScoreBook`]): its evaluations.
     """
+    environment, styles = page_environment()
+    return environment.get_template("report.html.jinja").render(styles=styles, **page_content(data, summary, book))
+
+
+def page_environment(*packages: str) -> tuple[Any, str]:
+    """What pages are rendered with: jinja's environment, which finds the templates of these packages, too, and the
+    styles of the page."""
     import jinja2
 
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("glow_trl.report", _TEMPLATES),
+        loader=jinja2.ChoiceLoader(
+            [jinja2.PackageLoader(package, _TEMPLATES) for package in ("glow_trl.report", *packages)]
+        ),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -53,8 +62,7 @@ def render_page(data: RunData, summary: dict[str, Any], book: ScoreBook) -> str:
     environment.filters["breakable"] = lambda name: markup(re.sub(r"([_.])", r"\1<wbr>", str(markup.escape(name))))
     environment.globals |= {"span": span, "Markup": markup, "level": level}
     css = resources.files("glow_trl.report").joinpath(_TEMPLATES, "report.css").read_text(encoding="utf-8")
-    styles = color_properties() + css
-    return environment.get_template("report.html.jinja").render(styles=styles, **page_content(data, summary, book))
+    return environment, color_properties() + css
 
 
 def page_content(data: RunData, summary: dict[str, Any], book: ScoreBook) -> dict[str, Any]:

@@ -13,7 +13,7 @@ PATHS = frozenset(
     "output_dir output export run_dir source first second adapter base_model model_name_or_path models file "
     "data ledger cache_dir prompt_file chat_template_path taxonomy recipe accelerate_config resume_from_checkpoint "
     "deepspeed fsdp_config accelerator_config logging_dir checkpoints generations base grpo trajectories "
-    "readiness".split()
+    "readiness data_from study".split()
 )
 _VARIABLE = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}|\$(\w+)")
 

@@ -110,6 +110,11 @@ COMMANDS: dict[str, Command] = {
         ("VerifyConfig",),
         continues=False,
     ),
+    "study": Command(
+        "glow_trl.study.study",
+        "arms over seeds as a grid of runs, and whether what was claimed held",
+        ("StudyConfig",),
+    ),
 }
 
 # The stages that a recipe may have a file for, in the order in which they run

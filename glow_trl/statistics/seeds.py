@@ -123,7 +123,7 @@ def paired_over_seeds(
     The mean over seeds of `second - first`, for the same seeds and, in each, the questions that both have. Arguments
     as in [`mean_over_seeds`]; `bounds` are those of either mean.
     """
-    kept = [[], []]
+    kept: tuple[list[Part], list[Part]] = ([], [])
     for sides in zip(first, second, strict=True):
         both = ~np.isnan(sides[0][0]) & ~np.isnan(sides[1][0])
         for side, (values, weights) in enumerate(sides):

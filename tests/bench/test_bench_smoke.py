@@ -2,11 +2,13 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from glow_trl.weighting.product import SHIPPED
 
@@ -104,3 +106,29 @@ def test_start_up(tmp_path):
     options = ["--stage", "grpo", "--rows", 64, "--only", "ours"]
     table = bench("bench_start_up.py", *options, folder=tmp_path)
     assert "grpo, 64 rows" in table and "ours" in table
+
+
+def test_ready(tmp_path):
+    size = ["--checkpoints", 2, "--questions", 5, "--samples", 4, "--stages", "collect"]
+    table = bench("bench_ready.py", *size, folder=tmp_path)
+    assert "collect" in table and "seconds" in table
+
+
+def test_starts(tmp_path):
+    """From the recipe to the table, with a recipe that is made small."""
+    folder = tmp_path / "quickstart"
+    shutil.copytree(FOLDER.parent / "recipes" / "quickstart", folder)
+    content = yaml.safe_load((folder / "recipe.yaml").read_text())
+    content["quickstart"] |= {"train_questions": 16, "rl_questions": 32, "test_questions": 4}
+    content["built_model"] |= {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1}
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    small = ["--sft.max_steps", 4, "--sft.per_device_train_batch_size", 16, "--grpo.max_steps", 1]
+    small += ["--grpo.per_device_train_batch_size", 8, "--grpo.max_completion_length", 4, "--eval.num_samples", 1]
+    small += ["--ready.num_questions", 4, "--ready.num_samples", 2, "--eval.max_new_tokens", 4]
+    options = ["--recipe", folder, "--output_dir", tmp_path / "out", "--arms", "all", "--seeds", 1, *small]
+    table = bench("bench_starts.py", *options, folder=tmp_path)
+    assert table == (tmp_path / "out" / "tables.md").read_text() and table.startswith("2 starts of 1 runs")
+    found = json.loads((tmp_path / "out" / "starts.json").read_text())
+    assert [start["arm"] for start in found["starts"]] == ["all", "all"]
+    assert found["starts"][0]["measures"].keys() == found["better"].keys() >= {"pass@1", "entropy", "loss_positive"}
+    assert all(0 <= start["outcome"]["out_of_domain"] <= 1 for start in found["starts"])

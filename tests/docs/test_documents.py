@@ -36,6 +36,7 @@ PAGES = [
     "docs/evaluation.md",
     "docs/ready.md",
     "docs/analysis.md",
+    "docs/study.md",
     "docs/statistics.md",
 ]
 PAGES += [
@@ -186,10 +187,12 @@ def test_settings_of_a_block_are_known(block, tmp_path):
     content = yaml.safe_load(block.text)
     if "arms" in content:
         (tmp_path / "recipe.yaml").write_text(block.text)
+        for stage in () if "base" in content else ("sft", "grpo"):
+            (tmp_path / f"{stage}.yaml").write_text("bf16: false\n")
         Recipe(tmp_path).check_keys()
         return
     known = []
-    for stage in ("collect", "label", "mix", "sft", "grpo", "eval", "ready"):
+    for stage in ("collect", "label", "mix", "sft", "ready", "grpo", "eval"):
         try:
             check_keys(None, content, command_types(stage), stage)
             known.append(stage)

@@ -74,6 +74,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "annotate": {"dataset_name": "{good}/rows.jsonl", **_MODEL, **_OUT, "judge": "rule", "taxonomy": "quickstart"},
     "audit": {"source": "{good}/rows.jsonl", **_OUT},
     "verify": {"file": "{good}/predictions.jsonl", "output": "{here}/out.jsonl"},
+    "study": {"study": "{good}/study.yaml", **_OUT, "slurm": True},
 }
 # A command is not complete without these
 REQUIRED: dict[str, tuple[str, ...]] = {
@@ -94,6 +95,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "annotate": ("dataset_name", "output_dir"),
     "audit": ("source", "output_dir"),
     "verify": ("file", "output"),
+    "study": ("study",),
 }
 
 #: A file of a case: its content, or what makes it at a path, from the folder of good inputs.
@@ -240,6 +242,10 @@ def write_good_inputs(good: Path, model: str) -> None:
     settings = {key: value for key, value in GOOD["sft"].items() if key != "output_dir"}
     text = "".join(f"{key}: {json.dumps(value)}\n" for key, value in settings.items()).replace("{good}", str(good))
     (good / "recipe" / "sft.yaml").write_text(text)
+    (good / "study.yaml").write_text(
+        f"recipe: {good}/recipe\narms: [glow, positive]\nseeds: [1]\ncontrol: positive\n"
+        "measures: {loss: {stage: sft, curve: loss}}\nprimary: [loss]\n"
+    )
 
 
 def snapshot(*folders: Path) -> dict[str, str]:

@@ -25,7 +25,7 @@ from helpers.launching import ROOT
 from helpers.processes import LIMIT
 
 
-_PR_SET_CHILD_SUBREAPER = 36
+PR_SET_CHILD_SUBREAPER = 36
 # How long what a command has started may take to see that it is gone
 GRACE = 30.0
 LATE = [
@@ -140,7 +140,7 @@ def strays() -> list[str]:
 
 
 def main() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1)
     for module in [*LATE, *(command.module for command in COMMANDS.values())]:
         importlib.import_module(module)
     # The trainers import it where it is installed

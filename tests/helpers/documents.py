@@ -27,6 +27,8 @@ ELSEWHERE = {
     "make gpu-check": "tests/bench/test_gpu_check.py",
     "python bench/gpu_check.py": "tests/bench/test_gpu_check.py",
     "pre-commit ": "runs what make lint runs, on what is committed",
+    "glow-trl study examples/quickstart_study.yaml": "tests/study/test_study.py",
+    "bash outputs/quickstart_study/slurm/submit.sh": "tests/study/test_study.py",
     "VLLM_SERVER_DEV_MODE=1 vllm serve": "tests/training/test_grpo_vllm.py",
 }
 # Other trainers, which are no dependencies of the tests

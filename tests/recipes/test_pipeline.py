@@ -245,6 +245,26 @@ def test_one_seed_decides_data_model_and_samples(recipe, tmp_path, monkeypatch):
         seven, again, eight = ((tmp_path / name / file).read_bytes() for name in ("seven", "seven_again", "eight"))
         assert seven == again and seven != eight, file
 
+    # Data that one run makes for others
+    argv = [str(recipe), "--seed", "7", "--output_dir"]
+    data, taker = str(tmp_path / "data"), str(tmp_path / "taker")
+    assert main([*argv, data, "--only_data", "true"]) == 0
+    assert main([*argv, taker, "--data_from", data, *few]) == 0
+    assert not (tmp_path / "data" / "glow").exists()
+    assert {path.name for path in (tmp_path / "taker").iterdir()} == {
+        "glow",
+        "run.json",
+        "summary.json",
+        "report.html",
+    }
+    for file in made:
+        place = "taker" if file.startswith("glow") else "data"
+        assert (tmp_path / place / file).read_bytes() == (tmp_path / "seven" / file).read_bytes(), file
+    with pytest.raises(UserError, match="was made with seed 7, not 8"):
+        main([str(recipe), "--seed", "8", "--output_dir", str(tmp_path / "x"), "--data_from", data])
+    with pytest.raises(UserError, match="holds no run that is complete"):
+        main([*argv, str(tmp_path / "x"), "--data_from", str(tmp_path)])
+
 
 @pytest.mark.parametrize(
     ("argv", "message"),
@@ -357,19 +377,19 @@ def test_a_first_run_that_fails_leaves_its_folder_to_another(recipe, tmp_path, m
 
 
 def test_a_run_does_not_go_on_with_another_seed(recipe, tmp_path, monkeypatch):
-    """Whoever said it: the recipe has 1. What else may change is said to the stages."""
+    """Whoever said it: the recipe has 0. What else may change is said to the stages."""
 
     def interrupt(self, record):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Pipeline, "run", interrupt)
     argv = [str(recipe), "--output_dir", str(tmp_path / "out")]
-    for more in ([], ["--seed", "1"], ["--compare", "--grpo.max_steps", "9"]):
+    for more in ([], ["--seed", "0"], ["--compare", "--grpo.max_steps", "9"]):
         with pytest.raises(KeyboardInterrupt):
             main([*argv, *more])
     before = (tmp_path / "out" / "run.json").read_text()
-    assert json.loads(before)["seed"] == 1 and json.loads(before)["arms"] == DEFAULT_ARMS
-    with pytest.raises(UserError, match="differs in seed: 1 -> 8"):
+    assert json.loads(before)["seed"] == 0 and json.loads(before)["arms"] == DEFAULT_ARMS
+    with pytest.raises(UserError, match="differs in seed: 0 -> 8"):
         main([*argv, "--seed", "8"])
     assert (tmp_path / "out" / "run.json").read_text() == before
 

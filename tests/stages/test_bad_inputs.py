@@ -49,6 +49,22 @@ def each(commands: str, name: str, says: str, *argv: str, **options):
         bad(command, name, says, *argv, **options)
 
 
+# --- Studies ---
+
+bad("study", "a study that is not there", "none.yaml", study="{here}/none.yaml")
+bad("study", "no job at a time", "jobs is 0", jobs="0")
+bad("study", "two things at once", "give one of them", dry_run="true")
+_STUDY = "recipe: {good}/recipe\narms: [glow]\nseeds: [1]\ncontrol: glow\nmeasures: {l: {stage: sft, curve: loss}}\n"
+for name, says, lines_of_it in (
+    ("without a primary measure", "primary is missing", ""),
+    ("whose primary measure there is not", "primary: there is no 'm'", "primary: [m]\n"),
+    ("with a seed twice", "seeds' is there twice", "primary: [l]\nseeds: [1]\n"),
+    ("that evaluates nothing", "has no eval.yaml", "primary: [e]\n"),
+):
+    text = _STUDY + lines_of_it
+    text = text.replace("measures: {", "measures: {e: {stage: sft}, ") if "evaluates" in name else text
+    bad("study", f"a study {name}", says, files={"study.yaml": text}, study="{here}/study.yaml")
+
 # --- The command line ---
 
 SAYS_WITHOUT = {
@@ -58,13 +74,14 @@ SAYS_WITHOUT = {
     "report": "name the run's folder",
     "dynamics": "name the folder of an SFT stage",
     "verify": "name the file to judge",
+    "study": "which study?",
 }
 for command, names in REQUIRED.items():
     for name in names:
         says = "at least one checkpoint" if name == "models" else SAYS_WITHOUT.get(command, name)
         bad(command, f"no {name}", says, **{name: None})
         # Where a command can do without the setting, it says itself what it cannot do without
-        says = name if command in ("run", "merge", "verify") or name == "models" else says
+        says = name if command in ("run", "merge", "verify", "study") or name == "models" else says
         bad(command, f"{name} is empty", says, config=f"{name}:\n", **{name: None})
 
 for command, settings in GOOD.items():

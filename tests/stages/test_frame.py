@@ -72,6 +72,7 @@ def arguments(name: str, rows: Path, out: Path) -> tuple[list[str], Path]:
         "annotate": [*data, *model, *folder],
         "audit": [str(rows), *folder],
         "verify": [str(rows), "--output", str(out)],
+        "study": [str(study(rows)), *folder],
     }[name]
     if name == "report":
         return argv, out / ".report.html.lock"
@@ -85,6 +86,13 @@ def recipe(rows: Path) -> Path:
     settings = f"dataset_name: {rows}\nmodel_name_or_path: model\noutput_dir: outputs/recipe/glow/sft\n"
     (folder / "sft.yaml").write_text(settings + "use_cpu: true\nbf16: false\n")
     return folder
+
+
+def study(rows: Path) -> Path:
+    path = rows.parent / "recipe" / "study.yaml"
+    settings = f"recipe: {recipe(rows)}\narms: [glow]\nseeds: [1]\ncontrol: glow\nprimary: [loss]\n"
+    path.write_text(settings + "measures: {loss: {stage: sft, curve: loss}}\n")
+    return path
 
 
 def history(out: Path) -> Path:

@@ -43,6 +43,7 @@ TIMES = {
     "new_samples",
     "new_tokens",
     "asked",
+    "time",
 }
 TIMES |= {"evaluation_seconds", "step_time", "train_runtime", "train_samples_per_second", "train_steps_per_second"}
 
@@ -192,6 +193,13 @@ def jobs(worker, tiny_model, trajectories, tmp_path_factory) -> dict[str, Job]:
     )
     recipe = make_recipe(folder / "recipes" / "quickstart")
     run_to_the_end(worker, ["run", recipe, "--output_dir", ready / "run"])
+    study = folder / "study.yaml"
+    study.write_text(
+        f"recipe: {recipe}\narms: [glow]\nseeds: [1]\ncontrol: glow\nprimary: [accuracy]\n"
+        "measures: {accuracy: {stage: grpo, benchmarks: in}}\n"
+    )
+    place = ready / "study" / "runs" / "quickstart" / "seed-1" / "glow"
+    run_to_the_end(worker, ["run", recipe, "--output_dir", place, "--seed", "1", "--arms", "glow"])
 
     grpo = ["--max_steps", "3", "--num_generations", "4", "--max_completion_length", "8"]
     evaluated = [str(ready / "eval"), str(ready / "eval2")]
@@ -219,6 +227,8 @@ def jobs(worker, tiny_model, trajectories, tmp_path_factory) -> dict[str, Job]:
         ],
         "audit": ["audit", str(rows), "--workers", "2"],
         "verify": ["verify", str(rows), "--workers", "2"],
+        # Its page: how its runs end with it is tested in tests/study
+        "study": ["study", str(study), "--assemble", "true"],
     }
     assert set(argvs) == set(NAMES)
     jobs = {}
@@ -227,7 +237,7 @@ def jobs(worker, tiny_model, trajectories, tmp_path_factory) -> dict[str, Job]:
         file = out.with_suffix({"compare": ".json", "verify": ".jsonl"}.get(name, ""))
         where = {"report": [str(out)]}
         where |= {key: ["--output", str(file)] for key in ("compare", "verify", "merge")}
-        given = ready / "run" if name == "report" else None
+        given = {"report": ready / "run", "study": ready / "study"}.get(name)
         jobs[name] = Job([*argv, *where.get(name, ["--output_dir", str(out)])], out.parent, given)
     return jobs
 

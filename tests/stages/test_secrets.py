@@ -240,6 +240,7 @@ REQUIRED = {
     },
     "audit": {"source": "DATA", "output_dir": "OUT"},
     "verify": {"file": "nowhere", "output": "OUT"},
+    "study": {"study": "nowhere"},
 }
 
 

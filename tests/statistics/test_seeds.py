@@ -55,7 +55,7 @@ def test_the_variance_is_that_of_the_two_way_analysis_of_variance():
 
 
 def test_parts_weights_and_questions_that_a_seed_lacks():
-    """Every part counts the same however many its questions; a ratio of sums is a mean weighted by the denominators."""
+    """Every part counts the same, however many its questions; a ratio of sums is a mean by the denominators."""
     rng = np.random.default_rng(1)
     one, two = rng.random((3, 10)), rng.random((3, 40))
     assert mean_over_seeds([part(one), part(two)]).mean == pytest.approx((one.mean() + two.mean()) / 2)

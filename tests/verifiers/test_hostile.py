@@ -80,6 +80,9 @@ def test_what_the_calling_process_reads_is_bounded(seed):
         ("B " + "\u0301\u0316" * 100_000, "B", "choice", ""),
         (r"\boxed{x for " + "a, " * 90 + "!}", "5", "math", ""),
         (r"\boxed{\sum_{n=1}^{\infty} \lfloor 7 \rfloor, " + "5, " * 60 + "1}", "5", "math", ""),
+        # What an untrained model writes: one side of an equation in a list states nothing
+        (r"\boxed{ln+=4v=3jw minus +1=4=4=?; fu}", "3", "math", ""),
+        ("+=3pq=50w=?; }", "3", "math", ""),
     ],
 )
 def test_what_once_raised_or_took_long_is_judged(completion, gold, kind, problem):

@@ -155,8 +155,10 @@ def contains(prediction: Answer | None, gold: Answer | None) -> bool:
     return any(equal(item, gold) is True for item in prediction.items)
 
 
-def equal(prediction: Answer, gold: Answer, algebra: Algebra = _no_algebra) -> bool | None:
-    """Whether two parsed answers are equal; `None` if undecided."""
+def equal(prediction: Answer | None, gold: Answer | None, algebra: Algebra = _no_algebra) -> bool | None:
+    """Whether two parsed answers are equal; `None` if undecided. A side that states nothing equals nothing."""
+    if prediction is None or gold is None:
+        return False
     prediction, gold = _solved(prediction), _solved(gold)
     if isinstance(prediction, Named) or isinstance(gold, Named):
         return _equal_named(prediction, gold, algebra)

@@ -1,0 +1,1 @@
+"""Studies: the arms of recipes over seeds and models, what was claimed of them beforehand, and what became of that."""
