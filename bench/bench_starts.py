@@ -2,9 +2,9 @@
 Which measure of `glow-trl ready` predicts what RL makes of a start.
 
 ```shell
-python bench/bench_starts.py --output_dir outputs/starts                         # 32 starts: 50 minutes on one core
+python bench/bench_starts.py --output_dir outputs/starts             # 24 starts: 20 minutes of one core
 python bench/bench_starts.py --output_dir outputs/starts --jobs 4
-python bench/bench_starts.py --output_dir outputs/starts --seeds 1 2 --grpo.max_steps 100 --ready.num_samples 32
+python bench/bench_starts.py --output_dir outputs/longer --seeds 1 2 3 4 5 6 --grpo.max_steps 200 --sft.max_steps 940
 ```
 
 Starts are arms x epochs x seeds of a recipe. For each seed: data and stage 1 of all arms with `save_strategy: epoch`,
@@ -38,10 +38,10 @@ from glow_trl.version import __version__
 
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "sft": {"save_strategy": "epoch", "save_total_limit": "null"},
-    "ready": {"num_questions": 200, "num_samples": 16, "held_out": 0},
-    "grpo": {"max_steps": 40},
-    "eval": {"entropy": False},
+    "sft": {"save_strategy": "epoch", "save_total_limit": "null", "max_steps": 564},
+    "ready": {"num_questions": 100, "num_samples": 16, "held_out": 0},
+    "grpo": {"max_steps": 40, "per_device_train_batch_size": 128},
+    "eval": {"entropy": False, "num_samples": 2},
 }
 
 
@@ -117,7 +117,7 @@ def make_starts(options: argparse.Namespace, seed: int) -> tuple[list[dict[str, 
     starts = [path for arm in options.arms for path in chosen_checkpoints(run / arm / "sft", options.epochs)]
     trajectories = held_out_trajectories(options.recipe, seed, run, folder / "held_out")
     given = ["--grpo", folder / "grpo.yaml", "--trajectories", trajectories, "--seed", seed]
-    given += ["--base", run / "prepare" / "model"] if options.base else []
+    given += ["--base", run / "prepare" / "model"]
     command("ready", *starts, *given, "--output_dir", folder / "ready", *options_of(settings["ready"]))
     ready = json.loads((folder / "ready" / "ready.json").read_text())
     rows = []
@@ -159,9 +159,8 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--output_dir", type=Path, required=True)
     parser.add_argument("--recipe", type=Path, default=Path(__file__).resolve().parents[1] / "recipes" / "quickstart")
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13, 14])
-    parser.add_argument("--arms", nargs="+", default=["glow", "positive", "negative", "all"])
+    parser.add_argument("--arms", nargs="+", default=["glow", "positive", "negative"])
     parser.add_argument("--epochs", type=float, nargs="+", default=[0.5, 1.0], help="as shares of stage 1")
-    parser.add_argument("--base", action="store_true", help="measure coverage against the model before stage 1")
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time")
     options, rest = parser.parse_known_args(argv)
     options.settings = {stage: dict(settings) for stage, settings in SETTINGS.items()}

@@ -24,8 +24,6 @@ from typing import Any
 import numpy as np
 from scipy.stats import kendalltau, rankdata
 
-from glow_trl.analysis.readiness.ranking import standardized_mean
-
 
 OUTCOMES = {"in_domain": "in domain", "out_of_domain": "out of domain", "learning_curve": "learning curve"}
 CHOSEN_BY = "in_domain"
@@ -84,6 +82,16 @@ class Starts:
         positions = np.array(list(runs.values()))
         drawn = np.random.default_rng(seed).integers(len(positions), size=(RESAMPLES, len(positions)))
         return positions[drawn].reshape(RESAMPLES, -1)
+
+
+def standardized_mean(values: np.ndarray) -> np.ndarray:
+    """
+    The mean over measures, the first axis, of their values standardized over starts, the last one. A measure in which
+    the starts do not differ says nothing.
+    """
+    spread = values.std(axis=-1, keepdims=True)
+    centered = values - values.mean(axis=-1, keepdims=True)
+    return np.divide(centered, spread, out=np.zeros_like(centered), where=spread > 0).mean(axis=0)
 
 
 def spearman(one: np.ndarray, other: np.ndarray) -> np.ndarray:
@@ -203,7 +211,7 @@ def tables(found: Mapping[str, Any]) -> str:
     lines.append("|---|" + "---|" * (len(OUTCOMES) + 2))
     for name, entries in sorted(found["all"].items(), key=lambda item: -item[1][CHOSEN_BY]["spearman"]):
         cells = [_figure(entries[outcome], "spearman", "ci") for outcome in OUTCOMES]
-        cells += [f"{entries[CHOSEN_BY][key]:.2f}" for key in ("kendall", "within")]
+        cells += [f"{entries[CHOSEN_BY][key]:.2f}".replace("nan", "–") for key in ("kendall", "within")]
         lines.append(f"| `{name}` | {' | '.join(cells)} |")
     if "judge" not in found:
         return "\n".join(lines) + "\n"

@@ -44,9 +44,10 @@ from .readiness.ranking import COMPOSITE, advice, readiness
 
 logger = logging.getLogger(__name__)
 
-PROVISIONAL = (
-    "The composite (expected share of informative groups, then pass@k of the largest k) is provisional: which "
-    "measures predict what RL makes of a start has still to be measured."
+# What the order rests on
+BASIS = (
+    "The order is by {}, what one half of the starts of a benchmark on the quickstart's task chose; docs/ready.md has "
+    "the evidence and its limits."
 )
 
 
@@ -58,7 +59,7 @@ def measure_starts(config: ReadyConfig, output_dir: Path, console: Console | Non
         `dict`: the content of `ready.json`: what [`~glow_trl.analysis.readiness.ranking.readiness`] says of the
         questions that rank; `held_out`, the same for the others; `sources`, by start its `checkpoint` and the folder
         of its `generations`; `base`, `sampling`, `left_out` (questions that not all starts have), `advice` and
-        `provisional`.
+        `basis`.
     """
     if config.trajectories:
         # Before anything is sampled
@@ -92,7 +93,7 @@ def measure_starts(config: ReadyConfig, output_dir: Path, console: Console | Non
         "sampling": next(iter(evaluations.values())).results.get("sampling"),
         "trajectories": config.trajectories,
         "advice": advice(results, confirmed),
-        "provisional": PROVISIONAL if config.rank_by == COMPOSITE else None,
+        "basis": BASIS.format(*results["rank_keys"]) if config.rank_by == COMPOSITE and results["rank_keys"] else None,
     }
     _warn_of_sampling(config, results["sampling"] or {})
     if results["informative_by"] == "beta":

@@ -108,19 +108,20 @@ def test_a_measure_stands_on_the_questions_that_count_for_all_starts():
     assert found["a"]["pass@2"] == pytest.approx(np.mean([1 - 4 * 3 / 56, 1 - 4 * 3 / 56, 0, 1]))
 
 
-def test_the_share_of_informative_groups_ranks_then_the_largest_pass_at_k():
+def test_pass_at_2_ranks_and_what_speaks_for_the_first_is_said():
     starts = [start("solved", [8, 8, 8, 7] * 5), start("learns", [4, 3, 2, 5] * 5), start("dead", [0, 0, 0, 1] * 5)]
     found = readiness(starts)
-    assert found["ranking"] == ["learns", "solved", "dead"] and found["pick"] == "learns"
+    assert found["rank_keys"] == ["pass@2"]
+    assert found["ranking"] == ["solved", "learns", "dead"] and found["pick"] == "solved"
     assert found["confidence"] == 1.0
-    assert found["evidence"]["informative_groups"]["verdict"] == "for"
-    assert found["evidence"]["pass@1"]["verdict"] == "against"
+    assert found["evidence"]["informative_groups"]["verdict"] == "against"
+    assert found["evidence"]["pass@1"]["verdict"] == "for"
     said = advice(found)
-    assert said.startswith("Start RL from learns: 100.0 % (95 %: ") and said.endswith(".")
-    assert "clearly for it: informative groups of 8 (100 %); clearly against it: pass@1 (0 %)" in said
-    # As many groups of the one are informative as of the other, and it solves what the other never does
+    assert said.startswith("Start RL from solved: 25.0 % (95 %: ") and said.endswith(".")
+    assert "clearly for it: pass@1 (100 %)" in said and "clearly against it: informative groups of 8 (0 %)" in said
+    by_groups = readiness(starts, by="informative_groups")
+    assert by_groups["ranking"] == ["learns", "solved", "dead"] and by_groups["confidence"] == 1.0
     level = readiness([start("never", [0] * 9), start("always", [8] * 9)])
-    assert level["ranking"] == ["always", "never"] and level["confidence"] == 1.0
     assert [level["starts"][name]["p_star_verdict"] for name in level["ranking"]] == ["above", "open"]
 
 
@@ -137,14 +138,14 @@ def test_how_sure_the_first_place_is_by_an_independent_bootstrap():
     made = [of_samples(rng, name, questions=25, skill=skill)[0] for name, skill in (("a", 1.2), ("b", 1.0))]
     found = readiness(made, group_size=4)
     measures = {measure.name: measure for measure in measures_of(made, group_size=4)[0]}
-    first, second = (measures["informative_groups"].parts[name][0] for name in found["ranking"])
+    first, second = (measures["pass@2"].parts[name][0] for name in found["ranking"])
     wins = 0.0
     for _ in range(4000):
         drawn = [rng.randrange(25) for _ in range(25)]
         difference = sum(first[index] - second[index] for index in drawn)
         wins += 1.0 if difference > 1e-12 else 0.5 if abs(difference) <= 1e-12 else 0.0
     assert found["confidence"] == pytest.approx(wins / 4000, abs=0.03)
-    assert found["evidence"]["informative_groups"]["better"] == pytest.approx(wins / 4000, abs=0.03)
+    assert found["evidence"]["pass@2"]["better"] == pytest.approx(wins / 4000, abs=0.03)
 
 
 def test_a_start_that_cannot_be_handed_over_is_measured_and_not_ranked():
@@ -429,7 +430,7 @@ def test_the_report_has_a_section_for_what_lies_in_the_run(glow_trl, tmp_path):
     write_report(run)
     page = (run / "report.html").read_text()
     section = page.partition('<section id="ready">')[2].partition("</section>")[0]
-    assert '<a href="#ready">' in page and "Start RL from" in section and "provisional" in section
+    assert '<a href="#ready">' in page and "Start RL from" in section and "The order is by pass@2" in section
     assert "saved/&lt;two&gt;" in section and str(tmp_path) not in section
     for entry in found["starts"].values():
         assert f"{100 * entry['informative_groups']:.1f}" in section

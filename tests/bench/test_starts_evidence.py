@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
+from glow_trl.analysis.readiness.ranking import CHOSEN
 from helpers.launching import ROOT
 
 
@@ -31,6 +32,10 @@ def test_the_page_says_what_follows_from_the_evidence(evidence):
 def test_the_evidence_is_of_24_starts_or_more_and_no_run_is_in_both_halves(evidence):
     assert evidence["starts"] >= 24 and evidence["judge_starts"] >= evidence["starts"] // 2
     assert not set(evidence["seeds"]["choose"]) & set(evidence["seeds"]["judge"])
+
+
+def test_ready_ranks_by_what_was_chosen(evidence):
+    assert evidence["choice"]["chosen"] == [CHOSEN]
 
 
 def made_up(predictive, seeds=4, noise=0.0, seed=0):

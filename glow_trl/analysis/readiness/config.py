@@ -88,7 +88,8 @@ class ReadyConfig:
         num_samples (`int`, *optional*):
             Completions for each question; by default 16, or the group size where that is larger.
         rank_by (`str`, *optional*, defaults to `"composite"`):
-            What ranks: `"composite"`, the expected share of informative groups and then pass@k, or one measure.
+            What ranks: a measure, or `"composite"`, pass@2: what predicted the outcome of RL best where that was
+            tried, see docs/ready.md.
         budget (`float`, *optional*):
             Tokens that may be sampled for a question on average, for `pass@budget`; by default as many as all starts
             have drawn.

@@ -12,6 +12,8 @@ from .measures import BUDGET, INFORMATIVE, LENGTH, Measure, Start, measures_of
 
 
 COMPOSITE = "composite"
+# What one half of the starts of docs/evidence/starts.json has chosen, see bench/starts_evidence.py
+CHOSEN = "pass@2"
 # Resamplings in which a difference has one sign, for it to be called clear
 CLEAR = 0.95
 _DRAWN_AT_ONCE = 4_000_000
@@ -30,9 +32,9 @@ def readiness(
     """
     How ready some starts are for RL, and which is to be preferred.
 
-    The composite is provisional, until it is measured which measures predict what RL makes of a start: the expected
-    share of informative groups decides, and where two have the same, pass@k of the largest k. Starts that cannot be
-    handed over to stage 2 are measured and not ranked.
+    What ranks by default is what one half of the starts of a benchmark chose by what RL made of them: pass@2, or where
+    there are single samples, pass@1. docs/ready.md has the evidence and its limits. Starts that cannot be handed over
+    to stage 2 are measured and not ranked.
 
     Args:
         starts (`Sequence[Start]`): the starts, on the same questions.
@@ -58,7 +60,7 @@ def readiness(
     """
     measures, facts = measures_of(starts, base, group_size, budget, coverage_k)
     known = {measure.name: measure for measure in measures}
-    keys = _keys(by, known, facts["k_values"])
+    keys = _keys(by, known)
     p_star = threshold_rate(group_size)
     entries = {start.name: _entry(start, measures, p_star) for start in starts}
     able = [start.name for start in starts if not start.problems]
@@ -84,11 +86,10 @@ def readiness(
     return result
 
 
-def _keys(by: str, known: Mapping[str, Measure], ks: Sequence[int]) -> list[Measure]:
+def _keys(by: str, known: Mapping[str, Measure]) -> list[Measure]:
     """The measures that rank, the first first."""
     if by == COMPOSITE:
-        names = [INFORMATIVE, *(f"pass@{k}" for k in list(ks)[-1:])]
-        return [known[name] for name in names if name in known]
+        return [known[name] for name in (CHOSEN, "pass@1") if name in known][:1]
     able = {name for name, measure in known.items() if measure.better is not None}
     if by not in able:
         close = nearest(by, able) or f"; there are {', '.join([COMPOSITE, *sorted(able)])}"
