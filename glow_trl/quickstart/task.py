@@ -12,15 +12,14 @@ ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 WORDS = {"+": " plus ", "-": " minus ", "*": " times "}
 
 # The pieces that questions and solutions are made of. A word-level tokenizer gives each one token. A value and the
-# sign before it are one piece: that is fewer tokens, and the token that has to tell the operator then comes right
-# after its letter, as the operator does in the question, so that two attention layers learn to copy it much sooner.
+# sign before it are one piece, an operator and its operand too: that is fewer tokens, and a solution copies a link of
+# the question in one go, right after its letter: two attention layers have one look-up to learn, not two.
 VOCABULARY = (
     *ALPHABET,
     *map(str, range(MODULUS)),
     *(f"={value}" for value in range(MODULUS)),
     *(f": {value}" for value in range(MODULUS)),
-    *WORDS,
-    *WORDS.values(),
+    *(f"{operator}{value}" for operator in (*WORDS, *WORDS.values()) for value in range(MODULUS)),
     "=?",
     "; ",
     "\\boxed{",

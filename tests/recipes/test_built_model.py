@@ -51,9 +51,9 @@ def test_word_round_trip_over_all_quickstart_texts(word_model, quickstart_texts)
 def test_word_tokenizer_has_one_token_for_each_piece(word_model):
     """Every token costs time in the quickstart."""
     tokenizer = AutoTokenizer.from_pretrained(word_model)
-    assert tokenizer.tokenize("g=1; h plus 3; h=?") == ["g", "=1", "; ", "h", " plus ", "3", "; ", "h", "=?"]
-    assert tokenizer.tokenize("h: 1+3=4; \\boxed{4}") == ["h", ": 1", "+", "3", "=4", "; ", "\\boxed{", "4", "}"]
-    assert len(tokenizer) < 80
+    assert tokenizer.tokenize("g=1; h plus 3; h=?") == ["g", "=1", "; ", "h", " plus 3", "; ", "h", "=?"]
+    assert tokenizer.tokenize("h: 1+3=4; \\boxed{4}") == ["h", ": 1", "+3", "=4", "; ", "\\boxed{", "4", "}"]
+    assert len(tokenizer) < 120
 
 
 def test_word_tokenizer_learns_the_characters_of_its_texts():

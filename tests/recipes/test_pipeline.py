@@ -377,19 +377,19 @@ def test_a_first_run_that_fails_leaves_its_folder_to_another(recipe, tmp_path, m
 
 
 def test_a_run_does_not_go_on_with_another_seed(recipe, tmp_path, monkeypatch):
-    """Whoever said it: the recipe has 1. What else may change is said to the stages."""
+    """Whoever said it: the recipe has 0. What else may change is said to the stages."""
 
     def interrupt(self, record):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Pipeline, "run", interrupt)
     argv = [str(recipe), "--output_dir", str(tmp_path / "out")]
-    for more in ([], ["--seed", "1"], ["--compare", "--grpo.max_steps", "9"]):
+    for more in ([], ["--seed", "0"], ["--compare", "--grpo.max_steps", "9"]):
         with pytest.raises(KeyboardInterrupt):
             main([*argv, *more])
     before = (tmp_path / "out" / "run.json").read_text()
-    assert json.loads(before)["seed"] == 1 and json.loads(before)["arms"] == DEFAULT_ARMS
-    with pytest.raises(UserError, match="differs in seed: 1 -> 8"):
+    assert json.loads(before)["seed"] == 0 and json.loads(before)["arms"] == DEFAULT_ARMS
+    with pytest.raises(UserError, match="differs in seed: 0 -> 8"):
         main([*argv, "--seed", "8"])
     assert (tmp_path / "out" / "run.json").read_text() == before
 
