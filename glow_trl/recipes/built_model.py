@@ -12,13 +12,16 @@ from ..stages.files import write_errors
 
 
 if TYPE_CHECKING:
-    from transformers import Qwen2Tokenizer
+    from transformers import Qwen2ForCausalLM, Qwen2Tokenizer
 
 
 PAD_TOKEN = "<|endoftext|>"
 TURN_START = "<|im_start|>"
 TURN_END = "<|im_end|>"
 _SPECIAL_TOKENS = [PAD_TOKEN, TURN_START, TURN_END]
+# Of a head that looks back: by how much the token before is ahead of the next, as a logarithm, and the least turn in a
+# step, in radians, of the channels that tell one token from another
+_AHEAD, _FAST = 6.0, 0.3
 # What the chat template writes; a word-level tokenizer has one token for each.
 _TEMPLATE_WORDS = ["system\n", "user\n", "assistant\n"]
 
@@ -71,6 +74,10 @@ class BuiltModelConfig:
             Base of the rotary position embedding.
         tie_word_embeddings (`bool`, *optional*, defaults to `True`):
             Whether input and output embedding are one.
+        previous_token_head (`bool`, *optional*, defaults to `False`):
+            Whether the first head of the first layer begins by looking at the token before. Models that were trained
+            on text have such heads, and find with them what came after a token the last time ([induction
+            heads](https://arxiv.org/abs/2209.11895)). When a small model gets there by itself depends on the seed.
         seed (`int`, *optional*, defaults to `0`):
             Seed of the initial weights.
     """
@@ -86,6 +93,7 @@ class BuiltModelConfig:
     initializer_range: float = 0.1
     rope_theta: float = 10000.0
     tie_word_embeddings: bool = True
+    previous_token_head: bool = False
     seed: int = 0
 
 
@@ -131,6 +139,8 @@ def build_model(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         model = Qwen2ForCausalLM(model_config)
+    if config.previous_token_head:
+        _look_back(model)
     model.generation_config = GenerationConfig(
         do_sample=True, eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id
     )
@@ -140,6 +150,24 @@ def build_model(
         output_dir.mkdir(parents=True, exist_ok=True)
         model.save_pretrained(output_dir)
         tokenizer.save_pretrained(output_dir)
+
+
+def _look_back(model: "Qwen2ForCausalLM") -> None:
+    """
+    Let the first head of the first layer begin by attending to the token before. Its biases do: the rotary embedding
+    turns them by the position, and those of query and key point the same way where the key is one token behind.
+    """
+    import torch
+
+    config, attention = model.config, model.model.layers[0].self_attn
+    width = attention.head_dim
+    turns = config.rope_parameters["rope_theta"] ** (-torch.arange(0, width, 2) / width)
+    # What is hardly turned in a step cannot tell a token from the one before
+    fast = (turns > _FAST).float()
+    fast *= (_AHEAD * width**0.5 / (fast * (1 - turns.cos())).sum()).sqrt()
+    with torch.no_grad():
+        attention.k_proj.bias[:width] = torch.cat([fast, torch.zeros(width // 2)])
+        attention.q_proj.bias[:width] = torch.cat([fast * turns.cos(), -fast * turns.sin()])
 
 
 def build_tokenizer(

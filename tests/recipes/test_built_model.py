@@ -173,3 +173,25 @@ def test_unwritable_folder_is_a_user_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written"):
         build_model(BuiltModelConfig(), TEXTS, tmp_path / "file" / "model")
+
+
+@pytest.mark.parametrize(("heads", "rope_theta"), [(2, 10_000.0), (2, 1e6), (4, 100.0)])
+def test_a_head_begins_by_looking_at_the_token_before(tmp_path, heads, rope_theta):
+    """Whatever the tokens; the other heads and all other weights are those of a model without it."""
+    sizes = {"num_attention_heads": heads, "num_key_value_heads": heads, "rope_theta": rope_theta, "seed": 3}
+    for name, wanted in (("plain", False), ("looking", True)):
+        build_model(BuiltModelConfig(**sizes, previous_token_head=wanted), ["abc"], tmp_path / name, VOCABULARY)
+    plain, looking = (
+        AutoModelForCausalLM.from_pretrained(tmp_path / name, attn_implementation="eager")
+        for name in ("plain", "looking")
+    )
+    tokens = torch.randint(0, 60, (8, 40), generator=torch.Generator().manual_seed(0))
+    found, before = (model(tokens, output_attentions=True).attentions[0] for model in (looking, plain))
+    assert found[:, 0].diagonal(-1, 1, 2).mean() > 0.75 > 3 * before[:, 0].diagonal(-1, 1, 2).mean()
+    assert torch.equal(found[:, 1:], before[:, 1:])
+    changed = {
+        name
+        for (name, mine), theirs in zip(looking.named_parameters(), plain.parameters(), strict=True)
+        if not torch.equal(mine, theirs)
+    }
+    assert changed == {f"model.layers.0.self_attn.{part}_proj.bias" for part in "qk"}
