@@ -17,7 +17,7 @@ import torch
 from accelerate.logging import get_logger
 from transformers import Trainer, TrainerCallback, TrainingArguments
 from transformers.trainer_callback import ExportableState
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, SaveStrategy
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from ..errors import UserError
 from ..stages.config import Settings, command_types, parse_settings
@@ -221,7 +221,7 @@ class _ResumableCheckpoints(TrainerCallback, ExportableState):
         state.stateful_callbacks.setdefault(type(self).__name__, self.state())
 
     def on_step_end(self, args, state, control, **kwargs):
-        control.should_log |= control.should_save and args.save_strategy == SaveStrategy.EPOCH
+        control.should_log |= control.should_save and args.save_strategy == "epoch"
 
     on_epoch_end = on_step_end
 

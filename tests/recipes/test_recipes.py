@@ -263,7 +263,7 @@ def test_the_example_of_the_readme_is_a_recipe(tmp_path):
     (example,) = re.findall(r"^```yaml\n(base: .*?)^```", (ROOT / "recipes" / "README.md").read_text(), re.M | re.S)
     run = pipeline(make_recipe(tmp_path / "mine", example, sft="use_cpu: true\n"))
     run.check()
-    assert run.arms == ["beta5", "beta30", "positives", "careful", "from_base"] and run.run_seed == 1
+    assert run.arms == ["beta5", "beta30", "positives", "careful", "from_base", "best_epoch"] and run.run_seed == 1
 
 
 def test_bases_that_build_on_each_other_are_refused(tmp_path):

@@ -27,7 +27,10 @@ MEMORY = 300e6
 
 
 class PeakMemory(threading.Thread):
-    """Samples the resident memory of this process and all its children."""
+    """
+    Samples the resident memory of this process and all its children. One that was just forked has all of this one's
+    until it begins another program, and is not counted.
+    """
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -38,10 +41,10 @@ class PeakMemory(threading.Thread):
     @staticmethod
     def size() -> int:
         process = psutil.Process()
-        size = process.memory_info().rss
+        size, program = process.memory_info().rss, process.cmdline()
         for child in process.children(recursive=True):
             try:
-                size += child.memory_info().rss
+                size += child.memory_info().rss if child.cmdline() != program else 0
             except psutil.Error:
                 pass
         return size
