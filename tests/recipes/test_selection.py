@@ -92,7 +92,7 @@ def test_stage_2_starts_from_the_epoch_that_the_measures_rank_first(run, arm, by
     held_out = {row["problem"] for row in rows if row["held_out"]}
     assert len(rows) == 10 and len(held_out) == 2
     found = readiness(
-        [counted(run / arm / "ready", name, held_out) for name in names], group_size=group, by=by, seed=1
+        [counted(run / arm / "ready", name, held_out) for name in names], group_size=group, by=by, seed=0
     )
     pick = str(run / arm / "sft" / found["pick"])
     for stage in ("sft_eval", "grpo"):
@@ -105,7 +105,7 @@ def test_stage_2_starts_from_the_epoch_that_the_measures_rank_first(run, arm, by
     grpo = read(run / arm / "grpo" / "run.json")["config"]
     assert sampling["temperature"] == grpo["temperature"] == (0.8 if arm == "wide" else 1.0)
     assert sampling["top_p"] == grpo["top_p"] == 0.9 and sampling["max_new_tokens"] == grpo["max_completion_length"]
-    assert measured["group_size"] == grpo["num_generations"] == group and measured["seed"] == 1
+    assert measured["group_size"] == grpo["num_generations"] == group and measured["seed"] == 0
     asked = {row["problem"] for _, row in read_jsonl(run / "prepare" / "data" / "questions.jsonl")}
     assert {row["problem"] for row in rows} <= asked
 
