@@ -49,7 +49,10 @@ def _locks() -> Iterator[Path]:
 
 
 def _is_abandoned(lock: Path) -> bool:
-    """Whether a lock is there that nobody on this machine holds: a holder has it open, almost until it removes it."""
+    """
+    Whether a lock of this user's is there that nobody on this machine holds: who does has it open, almost until its
+    removal. Whether others' processes have a file open cannot be seen.
+    """
     before = _identity(lock)
     if before is None or _is_open(lock):
         return False
@@ -82,11 +85,12 @@ def _last_change(folder: Path) -> float:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
+    """Tells a file of this user's from another of its name; `None` where there is none."""
     try:
         stat = path.stat()
     except FileNotFoundError:
         return None
-    return stat.st_ino, stat.st_mtime_ns
+    return (stat.st_ino, stat.st_mtime_ns) if stat.st_uid == os.geteuid() else None
 
 
 def _remove(lock: Path) -> None:

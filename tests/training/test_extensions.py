@@ -80,3 +80,11 @@ def test_a_lock_that_another_machine_may_hold_is_waited_for(lock, monkeypatch, c
     remove_abandoned_locks(build_seconds=2.0)
     assert not lock.exists()
     assert "another machine" in caplog.text
+
+
+def test_a_lock_of_another_user_is_left_alone(lock, monkeypatch):
+    """Whether its holder still runs cannot be seen."""
+    lock.touch()
+    monkeypatch.setattr(os, "geteuid", lambda: os.stat(lock).st_uid + 1)
+    remove_abandoned_locks()
+    assert lock.exists()
