@@ -97,19 +97,6 @@ def _keys(by: str, known: Mapping[str, Measure]) -> list[Measure]:
     return [known[by]]
 
 
-def standardized_mean(values: np.ndarray) -> np.ndarray:
-    """
-    The mean over measures, the first axis, of their values standardized over starts, the last one. A measure in which
-    the starts do not differ says nothing.
-
-    Args:
-        values (`np.ndarray`): values of which more is better.
-    """
-    spread = values.std(axis=-1, keepdims=True)
-    centered = values - values.mean(axis=-1, keepdims=True)
-    return np.divide(centered, spread, out=np.zeros_like(centered), where=spread > 0).mean(axis=0)
-
-
 def _entry(start: Start, measures: Sequence[Measure], p_star: float) -> dict[str, Any]:
     entry: dict[str, Any] = {}
     for measure in measures:
