@@ -21,6 +21,7 @@ LAYERS = [
     ["collection", "evaluation"],
     ["analysis"],
     ["quickstart"],
+    ["miniature"],
     ["sft", "grpo"],
     ["report"],
     ["recipes"],

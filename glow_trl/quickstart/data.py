@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import ClassVar
 
 from ..data.jsonl import write_jsonl
 from ..errors import UserError
@@ -53,6 +54,9 @@ class QuickstartConfig:
             Mistakes in one solution, at most.
     """
 
+    # Of the recipe's key, and the `source` of all rows
+    name: ClassVar[str] = "quickstart"
+
     seed: int = 0
     train_questions: int = 2000
     samples_per_question: int = 3
@@ -73,15 +77,15 @@ class QuickstartConfig:
         """Check the ranges; a value that cannot be used is a `UserError`."""
         for name in ("train_questions", "samples_per_question", "rl_questions", "test_questions"):
             if getattr(self, name) < 1:
-                raise UserError(f"quickstart data: {name} must be at least 1, found {getattr(self, name)}")
+                raise UserError(f"{self.name} data: {name} must be at least 1, found {getattr(self, name)}")
         for name in ("worded_share", "habit_rate", "max_habit_rate", "slip_rate"):
             if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"quickstart data: {name} is a probability, found {getattr(self, name)}")
+                raise UserError(f"{self.name} data: {name} is a probability, found {getattr(self, name)}")
         # The longest chain of a test set has to find its letters in the alphabet.
         if not 2 <= self.max_steps <= 12:
-            raise UserError(f"quickstart data: max_steps must be from 2 to 12, found {self.max_steps}")
+            raise UserError(f"{self.name} data: max_steps must be from 2 to 12, found {self.max_steps}")
         if not 0 <= self.max_distractors <= 6:
-            raise UserError(f"quickstart data: max_distractors must be from 0 to 6, found {self.max_distractors}")
+            raise UserError(f"{self.name} data: max_distractors must be from 0 to 6, found {self.max_distractors}")
 
     def teacher(self) -> Teacher:
         return Teacher(**{field.name: getattr(self, field.name) for field in fields(Teacher)})
@@ -103,18 +107,19 @@ class QuickstartConfig:
         }
 
 
-def _row(question: Question) -> dict:
-    return {"problem": question.text, "answer": question.answer, "kind": "math", "source": "quickstart"}
+def _row(question: Question, source: str) -> dict:
+    return {"problem": question.text, "answer": question.answer, "kind": "math", "source": source}
 
 
-def _trajectories(questions: list[Question], config: QuickstartConfig) -> Iterator[dict]:
+def trajectories(questions: list[Question], config: QuickstartConfig) -> Iterator[dict]:
+    """What the teacher answers to each question, with its mistakes."""
     teacher = config.teacher()
-    rng = random.Random(f"quickstart/{config.seed}/teacher")
+    rng = random.Random(f"{config.name}/{config.seed}/teacher")
     for question in questions:
         for _ in range(config.samples_per_question):
             attempt = teacher.answer(question, rng)
             yield {
-                **_row(question),
+                **_row(question, config.name),
                 "completion": attempt.text,
                 "model": "habitual-teacher",
                 "pattern": attempt.mistakes[0] if attempt.mistakes else None,
@@ -150,10 +155,11 @@ def write_data(config: QuickstartConfig, output_dir: str | os.PathLike) -> dict[
     files: dict[str, list[dict]] = {}
     for name, family in config.test_families().items():
         files[f"test_{name}.jsonl"] = [
-            {**_row(question), "source": f"quickstart/{name}"}
-            for question in draw(name, family, config.test_questions)
+            _row(question, f"{config.name}/{name}") for question in draw(name, family, config.test_questions)
         ]
     questions = draw("train", config.family(), config.train_questions)
-    files["trajectories.jsonl"] = list(_trajectories(questions, config))
-    files["questions.jsonl"] = [_row(question) for question in draw("rl", config.family(), config.rl_questions)]
+    files["trajectories.jsonl"] = list(trajectories(questions, config))
+    files["questions.jsonl"] = [
+        _row(question, config.name) for question in draw("rl", config.family(), config.rl_questions)
+    ]
     return {name: write_jsonl(Path(output_dir) / name, rows) for name, rows in files.items()}

@@ -1,11 +1,14 @@
 """Named chains modulo 7: the questions of the quickstart, their exact answers and a correct worked solution."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from ..errors import UserError
 
+
+T = TypeVar("T")
 
 MODULUS = 7
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
@@ -107,7 +110,7 @@ class Written:
         return f"{letter}: {self.left}{self.operator}{self.right}={self.result}; "
 
 
-def final_answer(value: int) -> str:
+def final_answer(value: int | str) -> str:
     return f"\\boxed{{{value}}}"
 
 
@@ -169,12 +172,19 @@ class QuestionFamily:
 
     def distinct(self, rng: random.Random, count: int, taken: set[str]) -> Iterator[Question]:
         """Draw `count` questions whose texts are not in `taken`, and add them to it."""
-        for drawn in range(count):
-            for _ in range(1000):
-                question = self.sample(rng)
-                if question.text not in taken:
-                    break
-            else:
-                raise UserError(f"quickstart data: there are only about {drawn} different questions, {count} wanted")
-            taken.add(question.text)
-            yield question
+        return distinct(self.sample, lambda question: question.text, rng, count, taken)
+
+
+def distinct(
+    sample: Callable[[random.Random], T], key: Callable[[T], str], rng: random.Random, count: int, taken: set[str]
+) -> Iterator[T]:
+    """Draw `count` items whose keys are not in `taken`, and add them to it."""
+    for drawn in range(count):
+        for _ in range(1000):
+            item = sample(rng)
+            if key(item) not in taken:
+                break
+        else:
+            raise UserError(f"the embedded data have only about {drawn} different questions, {count} wanted")
+        taken.add(key(item))
+        yield item

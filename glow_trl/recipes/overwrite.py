@@ -19,7 +19,14 @@ logger = logging.getLogger(__name__)
 # What stages, TRL and transformers write in the folders of a run's stages, at any depth
 _FILES = (
     *("run.json", "config.yaml", "config.new.yaml", "*.lock", "*.partial", "rejects.jsonl"),
-    *("trajectories*.jsonl", "questions.jsonl", "test_*.jsonl", "pass_rates.jsonl", "disagreements.jsonl"),
+    *(
+        "trajectories*.jsonl",
+        "questions.jsonl",
+        "pretraining.jsonl",
+        "test_*.jsonl",
+        "pass_rates.jsonl",
+        "disagreements.jsonl",
+    ),
     *("train.jsonl", "validation.jsonl", "prompts.jsonl", "contamination.jsonl", "duplicates.jsonl"),
     *("card.json", "card.md", "lengths.svg", "README.md", "log.jsonl", "handover.json", "training_args.bin"),
     *("*.safetensors", "*.safetensors.index.json", "pytorch_model*", "adapter_model*", "adapter_config.json"),

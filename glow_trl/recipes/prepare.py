@@ -1,18 +1,27 @@
-"""What a recipe makes on the spot: the quickstart's data, and a small model."""
+"""What a recipe makes on the spot: embedded data, and a small model."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from .. import miniature, quickstart
 from ..data import read_jsonl, write_jsonl
 from ..data.config import RowsConfig
-from ..quickstart import VOCABULARY, QuickstartConfig, write_data
+from ..errors import UserError
+from ..quickstart import QuickstartConfig
 from ..stages.config import Settings
 from ..stages.frame import stage_run
 from ..stages.recipe_file import RECIPE_FILE
 from .built_model import BuiltModelConfig, build_model
 from .recipe import BUILT_MODEL, PREPARE_DIR, Recipe, build
+
+
+# By their keys in `recipe.yaml`
+_EMBEDDED: dict[str, tuple[type[QuickstartConfig], Callable[..., dict[str, int]], Sequence[str]]] = {
+    "quickstart": (QuickstartConfig, quickstart.write_data, quickstart.VOCABULARY),
+    "miniature": (miniature.MiniatureConfig, miniature.write_data, miniature.VOCABULARY),
+}
 
 
 def prepared_configs(
@@ -26,8 +35,11 @@ def prepared_configs(
     common = {} if file.seed is None else {"seed": file.seed}
     chosen = {} if seed is None else {"seed": seed}
     data = model = None
-    if file.quickstart is not None:
-        data = build(QuickstartConfig, common | file.quickstart | chosen, f"{where}: quickstart")
+    embedded = file.embedded
+    if len(embedded) > 1:
+        raise UserError(f"{where}: {' and '.join(embedded)} both say what the data are made of: leave one out")
+    for name, settings in embedded.items():
+        data = build(_EMBEDDED[name][0], common | settings | chosen, f"{where}: {name}")
         data.validate()
     if built_model:
         model = build(BuiltModelConfig, common | (file.built_model or {}) | chosen, f"{where}: built_model")
@@ -38,7 +50,9 @@ def prepare(recipe: Recipe, output_dir: Path, built_model: bool, seed: int | Non
     """Make the data and the model of a recipe, unless they are there, in `prepare/data` and `prepare/model`."""
     data, model = prepared_configs(recipe, built_model, seed)
     folder = output_dir / PREPARE_DIR
-    resolved = {"quickstart": data and asdict(data), "built_model": model and asdict(model)}
+    name = "quickstart" if data is None else data.name
+    _, write_data, vocabulary = _EMBEDDED[name]
+    resolved = {name: data and asdict(data), "built_model": model and asdict(model)}
     rows = _rows(recipe, output_dir) if data is None and model is not None else None
     told = Settings("prepare", (), resolved, {}, resolved, {})
     with stage_run(told, folder, rows.files if rows is not None else []) as run:
@@ -57,7 +71,7 @@ def prepare(recipe: Recipe, output_dir: Path, built_model: bool, seed: int | Non
                 model,
                 (row[key] for row in texts for key in ("problem", "completion") if row.get(key)),
                 folder / BUILT_MODEL,
-                None if data is None else VOCABULARY,
+                None if data is None else vocabulary,
             )
             # Pieces that byte-pair encoding makes of a line may be others within a text
             if data is not None and model.tokenizer == "word":

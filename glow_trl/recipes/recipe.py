@@ -177,7 +177,8 @@ class Recipe:
             return None
         folder = output_dir / PREPARE_DIR
         files = {"model_name_or_path": str(folder / BUILT_MODEL), "output_dir": str(folder / TRAINED_MODEL)}
-        return replace(self.settings("sft", output_dir, built_model=True), self.file.built_model_training) | files
+        own = self._placed(self.file.built_model_training, output_dir, None)
+        return replace(self.settings("sft", output_dir, built_model=True), own) | files
 
     def arm_settings(
         self, arm: str, stage: str, output_dir: Path | None = None, data_dir: Path | None = None

@@ -67,7 +67,10 @@ class RecipeFile:
             The arms that `--compare` trains; by default all.
         quickstart (`dict`, *optional*):
             Parameters of the embedded task's data, see [`~glow_trl.quickstart.QuickstartConfig`]; `{}` for the
-            defaults. Without it the recipe makes no data.
+            defaults.
+        miniature (`dict`, *optional*):
+            Likewise of a mixture of tasks, see [`~glow_trl.miniature.MiniatureConfig`]. Without either the recipe
+            makes no data.
         built_model (`dict`, *optional*):
             Sizes of a small model, see [`~glow_trl.recipes.built_model.BuiltModelConfig`], that is built and used
             unless `--model_name_or_path` names another.
@@ -92,11 +95,18 @@ class RecipeFile:
     select_start: str | None = None
     compare: list[str] = field(default_factory=list)
     quickstart: dict[str, Any] | None = None
+    miniature: dict[str, Any] | None = None
     built_model: dict[str, Any] | None = None
     built_model_training: dict[str, Any] | None = None
     built_model_settings: dict[str, Any] = field(default_factory=dict)
     built_model_env: dict[str, Any] = field(default_factory=dict)
     env: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def embedded(self) -> dict[str, dict[str, Any]]:
+        """The parameters of the data that the recipe makes, by the key that they stand under."""
+        parts = {"quickstart": self.quickstart, "miniature": self.miniature}
+        return {name: settings for name, settings in parts.items() if settings is not None}
 
 
 def resolve_stage_file(path: Path, known: Container[str] = ()) -> dict[str, Any]:

@@ -160,7 +160,7 @@ def unfinished(grid: list[Setting]) -> list[Cell]:
 
 def _makes_anything(recipe: Recipe, model: str | None) -> bool:
     makes_model = model is None and recipe.file.built_model is not None
-    return recipe.file.quickstart is not None or makes_model or any(stage in recipe.stages for stage in DATA_STAGES)
+    return bool(recipe.file.embedded) or makes_model or any(stage in recipe.stages for stage in DATA_STAGES)
 
 
 def check_grid(study: StudyFile, grid: list[Setting]) -> None:
