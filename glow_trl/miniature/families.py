@@ -11,6 +11,7 @@ from ..quickstart.task import QuestionFamily, final_answer
 
 # Without vowels: no string of them is a word of a question
 LETTERS = "bcdfghjk"
+DIGITS = "123456789"
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,10 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "sorted": ("sort: {}", "in order of size: {}", "smallest first: {}"),
     "counted": ("how many {}", "number of {}", "count each {}"),
     "largest": ("largest of {}", "maximum: {}", "which is most: {}"),
-    "parity": ("odd or even: {}", "parity of the ones in {}", "odd or even ones in {}"),
+    "summed": ("sum of digits: {}", "add all of {}", "total of {}"),
     "logic": ("true or false: {}", "evaluate {}", "what is {}"),
-    "next": ("next after {}", "continue: {}", "what follows {}"),
-    "total": ("total of {}", "add {}", "what do {} make"),
     "links": ("follow {}", "where to, given {}", "walk along {}"),
+    "table": ("look up {}", "by the table {}", "read off {}"),
 }
 
 
@@ -54,26 +54,27 @@ def _task(rng: random.Random, name: str, kind: str, content: str, steps: list[st
     return Task(wording.format(content), str(answer), "; ".join([*steps, final_answer(answer)]), kind, content)
 
 
-def _string(rng: random.Random, characters: str, shortest: int, longest: int) -> str:
-    return "".join(rng.choices(characters, k=rng.randint(shortest, longest)))
+def _some(rng: random.Random, characters: str, fewest: int, most: int) -> str:
+    """Different ones of the characters, in any order."""
+    return "".join(rng.sample(characters, rng.randint(fewest, most)))
 
 
 def reversed_letters(rng: random.Random) -> Task:
     """`reverse: kdb` is `bdk`."""
-    letters = _string(rng, LETTERS, 3, 5)
+    letters = _some(rng, LETTERS, 3, 5)
     return _task(rng, "reversed", "text", letters, list(letters[::-1]), letters[::-1])
 
 
 def sorted_digits(rng: random.Random) -> Task:
     """`sort: 4291` is 1249."""
-    digits = _string(rng, "123456789", 3, 5)
+    digits = _some(rng, DIGITS, 3, 5)
     ordered = sorted(digits)
     return _task(rng, "sorted", "number", digits, ordered, "".join(ordered))
 
 
 def counted_letters(rng: random.Random) -> Task:
     """`how many k in kdkb` is 2, counted letter by letter."""
-    letters = _string(rng, "".join(rng.sample(LETTERS, 3)), 3, 6)
+    letters = "".join(rng.choices(rng.sample(LETTERS, 3), k=rng.randint(3, 6)))
     wanted = rng.choice(letters)
     counts = [letters[: place + 1].count(wanted) for place in range(len(letters))]
     steps = [f"{letter}{count}" for letter, count in zip(letters, counts, strict=True)]
@@ -87,11 +88,11 @@ def largest_number(rng: random.Random) -> Task:
     return _task(rng, "largest", "number", ", ".join(map(str, numbers)), steps, max(numbers))
 
 
-def parity_of_ones(rng: random.Random) -> Task:
-    """`odd or even: 10110` is odd; the solution has the parity so far."""
-    bits = _string(rng, "01", 4, 9)
-    steps = [("even", "odd")[bits[: place + 1].count("1") % 2] for place in range(len(bits))]
-    return _task(rng, "parity", "text", bits, steps, steps[-1])
+def summed_digits(rng: random.Random) -> Task:
+    """`sum of digits: 385` is 16; the solution has the sum so far."""
+    digits = _some(rng, DIGITS, 3, 4)
+    steps = [str(sum(map(int, digits[: place + 1]))) for place in range(len(digits))]
+    return _task(rng, "summed", "number", digits, steps, steps[-1])
 
 
 def logic(rng: random.Random) -> Task:
@@ -106,22 +107,6 @@ def logic(rng: random.Random) -> Task:
     return _task(rng, "logic", "text", " ".join(words), steps, steps[-1])
 
 
-def next_number(rng: random.Random) -> Task:
-    """`next after 3, 7, 11` is 15."""
-    first, step = rng.randint(1, 50), rng.randint(1, 9)
-    numbers = [first + step * place for place in range(rng.randint(3, 4))]
-    steps = [f"step {step}"]
-    return _task(rng, "next", "number", ", ".join(map(str, numbers)), steps, numbers[-1] + step)
-
-
-def total(rng: random.Random) -> Task:
-    """`add 34 and 28` is 62, by columns."""
-    left, right = rng.randint(10, 99), rng.randint(10, 99)
-    ones = left % 10 + right % 10
-    tens = left // 10 + right // 10 + ones // 10
-    return _task(rng, "total", "number", f"{left} and {right}", [f"ones {ones}", f"tens {tens}"], left + right)
-
-
 def links(rng: random.Random) -> Task:
     """`follow b to d, k to c, d to k: two from b` is k."""
     path = rng.sample(LETTERS, rng.randint(3, 5))
@@ -132,17 +117,26 @@ def links(rng: random.Random) -> Task:
     return _task(rng, "links", "text", f"{', '.join(pairs)}: {count} from {path[0]}", path[1 : hops + 1], path[hops])
 
 
+def table(rng: random.Random) -> Task:
+    """`look up b 34, k 70, d 12 at k` is 70."""
+    letters = _some(rng, LETTERS, 3, 4)
+    values = [rng.randint(10, 99) for _ in letters]
+    place = rng.randrange(len(letters))
+    entries = [f"{letter} {value}" for letter, value in zip(letters, values, strict=True)]
+    content = f"{', '.join(entries)} at {letters[place]}"
+    return _task(rng, "table", "number", content, [entries[place]], values[place])
+
+
 # What is far from the chains of [`glow_trl.quickstart.task`]
 FAR: dict[str, Family] = {
     "reversed": reversed_letters,
     "sorted": sorted_digits,
     "counted": counted_letters,
     "largest": largest_number,
-    "parity": parity_of_ones,
+    "summed": summed_digits,
     "logic": logic,
-    "next": next_number,
-    "total": total,
     "links": links,
+    "table": table,
 }
 
 
@@ -175,8 +169,8 @@ VOCABULARY = tuple(
             *"789",
             *(" ", ", ", ": "),
             *(word for texts in WORDINGS.values() for text in texts for word in _WORDS.findall(text)),
-            *("in", "ones ", "tens ", "step ", "even", "odd", "true", "false"),
-            *(" and ", " or ", " xor ", " to ", " from ", " in ", ": one", ": two", ": three"),
+            *("true", "false", " and ", " or ", " xor "),
+            *(" in ", " to ", " from ", ": one", ": two", ": three", " at "),
             *("with ", ", find "),
         ]
     )

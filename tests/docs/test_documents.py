@@ -105,8 +105,10 @@ def shrink_recipe(path: Path) -> None:
     recipe = yaml.safe_load(path.read_text())
     for key in ("built_model_settings", "built_model_training"):
         recipe.pop(key, None)
-    if "quickstart" in recipe:
-        recipe["quickstart"] |= {"train_questions": 20, "rl_questions": 16, "test_questions": 4}
+    for name in recipe.keys() & {"quickstart", "miniature"}:
+        recipe[name] |= {"train_questions": 20, "rl_questions": 16, "test_questions": 4}
+    if "miniature" in recipe:
+        recipe["miniature"]["pretraining_tasks"] = 40
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))
 
 

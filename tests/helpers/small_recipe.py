@@ -1,4 +1,4 @@
-"""The quickstart with everything made small, so that a run takes seconds."""
+"""The quickstart, and the miniature, with everything made small, so that a run takes seconds."""
 
 import shutil
 from pathlib import Path
@@ -34,10 +34,30 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 
 
+SMALL_MINIATURE = SMALL | {
+    "recipe": {
+        "miniature": {"train_questions": 20, "rl_questions": 32, "test_questions": 4, "pretraining_tasks": 320},
+        "built_model": SMALL["recipe"]["built_model"] | {"num_hidden_layers": 2},
+        "built_model_training": {"per_device_train_batch_size": 32},
+    }
+}
+
+
 def small_quickstart(folder: Path, **changes: dict[str, Any] | None) -> Path:
     """Write the recipe, with changes by the names of its files: of a setting, `None` takes it away; of a file too."""
-    shutil.copytree(ROOT / "recipes" / "quickstart", folder)
-    for name, small in {**SMALL, **dict.fromkeys(changes.keys() - SMALL.keys(), {})}.items():
+    return _write(folder, "quickstart", SMALL, changes)
+
+
+def small_miniature(folder: Path, **changes: dict[str, Any] | None) -> Path:
+    """Likewise."""
+    return _write(folder, "miniature", SMALL_MINIATURE, changes)
+
+
+def _write(
+    folder: Path, recipe: str, smaller: dict[str, dict[str, Any]], changes: dict[str, dict[str, Any] | None]
+) -> Path:
+    shutil.copytree(ROOT / "recipes" / recipe, folder)
+    for name, small in {**smaller, **dict.fromkeys(changes.keys() - smaller.keys(), {})}.items():
         path = folder / f"{name}.yaml"
         own = changes.get(name, {})
         if own is None:

@@ -334,12 +334,13 @@ def test_a_dry_run_lists_runs_and_costs_and_writes_nothing(complete, tmp_path, m
     assert before == {path: path.stat().st_mtime_ns for path in complete.rglob("*")}
 
 
-def test_the_example_is_a_study(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize(("name", "runs"), [("quickstart", 20), ("miniature", 65)])
+def test_an_example_is_a_study(name, runs, tmp_path, monkeypatch, capsys):
     """Of the shipped recipe: its arms, benchmarks and stages are there."""
     monkeypatch.chdir(tmp_path)
-    study = ROOT / "examples" / "quickstart_study.yaml"
+    study = ROOT / "examples" / f"{name}_study.yaml"
     assert main([str(study), "--dry_run", "true"]) == 0
-    assert capsys.readouterr().out.count("to do") == 20 and list(tmp_path.iterdir()) == []
+    assert capsys.readouterr().out.count("to do") == runs and list(tmp_path.iterdir()) == []
 
 
 def test_one_seed_decides_nothing(complete, tmp_path, made_up):
