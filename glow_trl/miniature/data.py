@@ -27,9 +27,9 @@ class MiniatureConfig(QuickstartConfig):
             Further questions of the same family, without solutions, for reinforcement learning.
         test_questions (`int`, *optional*, defaults to `100`):
             Questions in each test set.
-        pretraining_tasks (`int`, *optional*, defaults to `64000`):
+        pretraining_tasks (`int`, *optional*, defaults to `112000`):
             Tasks of all families, solved without mistakes, for the training before all stages.
-        chain_share (`float`, *optional*, defaults to `0.35`):
+        chain_share (`float`, *optional*, defaults to `0.5`):
             Share of the chains among them. Each other family has the same share of the rest.
     """
 
@@ -38,8 +38,8 @@ class MiniatureConfig(QuickstartConfig):
     train_questions: int = 150
     rl_questions: int = 1000
     test_questions: int = 100
-    pretraining_tasks: int = 64000
-    chain_share: float = 0.35
+    pretraining_tasks: int = 112000
+    chain_share: float = 0.5
 
     def validate(self) -> None:
         super().validate()

@@ -5,8 +5,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from ..quickstart.task import MODULUS, QuestionFamily, final_answer
 from ..quickstart.task import VOCABULARY as CHAIN_VOCABULARY
-from ..quickstart.task import QuestionFamily, final_answer
+from ..quickstart.task import solution as solve
 
 
 # Without vowels: no string of them is a word of a question
@@ -42,7 +43,6 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "sorted": ("sort: {}", "in order of size: {}", "smallest first: {}"),
     "counted": ("how many {}", "number of {}", "count each {}"),
     "largest": ("largest of {}", "maximum: {}", "which is most: {}"),
-    "summed": ("sum of digits: {}", "add all of {}", "total of {}"),
     "logic": ("true or false: {}", "evaluate {}", "what is {}"),
     "links": ("follow {}", "where to, given {}", "walk along {}"),
     "table": ("look up {}", "by the table {}", "read off {}"),
@@ -88,13 +88,6 @@ def largest_number(rng: random.Random) -> Task:
     return _task(rng, "largest", "number", ", ".join(map(str, numbers)), steps, max(numbers))
 
 
-def summed_digits(rng: random.Random) -> Task:
-    """`sum of digits: 385` is 16; the solution has the sum so far."""
-    digits = _some(rng, DIGITS, 3, 4)
-    steps = [str(sum(map(int, digits[: place + 1]))) for place in range(len(digits))]
-    return _task(rng, "summed", "number", digits, steps, steps[-1])
-
-
 def logic(rng: random.Random) -> Task:
     """`evaluate true and false or true` is true: from left to right, no operator before another."""
     value = rng.random() < 0.5
@@ -118,11 +111,11 @@ def links(rng: random.Random) -> Task:
 
 
 def table(rng: random.Random) -> Task:
-    """`look up b 34, k 70, d 12 at k` is 70."""
-    letters = _some(rng, LETTERS, 3, 4)
-    values = [rng.randint(10, 99) for _ in letters]
+    """`look up b=3, k=0, d=5 at k` is 0."""
+    letters = _some(rng, LETTERS, 3, 5)
+    values = [rng.randrange(MODULUS) for _ in letters]
     place = rng.randrange(len(letters))
-    entries = [f"{letter} {value}" for letter, value in zip(letters, values, strict=True)]
+    entries = [f"{letter}={value}" for letter, value in zip(letters, values, strict=True)]
     content = f"{', '.join(entries)} at {letters[place]}"
     return _task(rng, "table", "number", content, [entries[place]], values[place])
 
@@ -133,7 +126,6 @@ FAR: dict[str, Family] = {
     "sorted": sorted_digits,
     "counted": counted_letters,
     "largest": largest_number,
-    "summed": summed_digits,
     "logic": logic,
     "links": links,
     "table": table,
@@ -142,8 +134,8 @@ FAR: dict[str, Family] = {
 
 def chains(questions: QuestionFamily, in_prose: bool = False) -> Family:
     """
-    Chains of the quickstart, solved in another style than its teacher's, by values alone: `h=0; i=0; \\boxed{0}`.
-    In prose `g=1; h-1; i*4; i=?` is `with g 1, h-1, i*4, find i`.
+    Chains of the quickstart, solved in another style than its teacher's: `h=1-1=0; i=0*4=0; \\boxed{0}`. In prose
+    `g=1; h-1; i*4; i=?` is `with g 1, h-1, i*4, find i`.
     """
 
     def sample(rng: random.Random) -> Task:
@@ -152,9 +144,7 @@ def chains(questions: QuestionFamily, in_prose: bool = False) -> Family:
         if in_prose:
             given, *lines, asked = text.replace("=?", "").replace("=", " ").split("; ")
             text = f"with {', '.join([given, *lines])}, find {asked}"
-        values = question.values[1 : question.asked + 1]
-        steps = [f"{question.letter(place)}={value}" for place, value in enumerate(values, start=1)]
-        solution = "; ".join([*steps, final_answer(question.answer)])
+        solution = solve(question).replace(": ", "=")
         return Task(text, question.answer, solution, "math", question.text)
 
     return sample

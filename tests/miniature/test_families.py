@@ -9,7 +9,7 @@ import pytest
 from glow_trl.miniature import MiniatureConfig
 from glow_trl.miniature.families import FAR, WORDINGS
 from glow_trl.verifiers import verify
-from helpers.independent import evaluate, parse
+from helpers.independent import evaluate, read_solution, step_is_valid, steps_needed
 
 
 def numbers(text: str) -> list[int]:
@@ -39,13 +39,6 @@ def by_comparing(text):
     return str(sorted(found)[-1]), [str(number) for number in accumulate(found, max)]
 
 
-def by_summing(text):
-    digits = re.search(r"\d+$", text)[0]
-    return str(sum(number * digits.count(str(number)) for number in range(1, 10))), [
-        str(total) for total in accumulate(map(int, digits))
-    ]
-
-
 def by_logic(text):
     words = re.search(r"(true|false)( (and|or|xor) (true|false))+$", text)[0].split()
     expression, steps = words[0].title(), []
@@ -67,8 +60,8 @@ def by_following(text):
 
 def by_looking_up(text):
     wanted = text[-1]
-    value = re.search(rf"\b{wanted} (\d+)", text)[1]
-    return value, [f"{wanted} {value}"]
+    value = re.search(rf"\b{wanted}=(\d)", text)[1]
+    return value, [f"{wanted}={value}"]
 
 
 INDEPENDENT = {
@@ -76,7 +69,6 @@ INDEPENDENT = {
     "sorted": by_sorting,
     "counted": by_counting,
     "largest": by_comparing,
-    "summed": by_summing,
     "logic": by_logic,
     "links": by_following,
     "table": by_looking_up,
@@ -114,19 +106,17 @@ def test_each_wording_is_drawn(name):
     assert len({*WORDINGS[name]}) >= 3
 
 
-def test_chains_are_solved_by_values_and_asked_in_prose():
-    """In both wordings the same question has the same solution, which recomputing confirms."""
-    config = MiniatureConfig()
-    near = config.near()
+def test_chains_are_solved_step_by_step():
+    """Every step follows from the question, and the last one gives the answer; the style is not the teacher's."""
+    near = MiniatureConfig().near()
     for name in near.keys() - {"in_prose"}:
         for seed in range(60):
             task = near[name](random.Random(seed))
-            definitions, asked = parse(task.text)
-            given = min(definitions)
-            values = [evaluate(re.sub(r"\w=\?", f"{letter}=?", task.text)) for letter in sorted(definitions)]
-            steps = [f"{letter}={value}" for letter, value in zip(sorted(definitions), values, strict=True)]
-            needed = steps[1 : ord(asked) - ord(given) + 1]
-            assert task.solution == "; ".join([*needed, f"\\boxed{{{evaluate(task.text)}}}"])
+            assert ": " not in task.solution
+            steps, final = read_solution(re.sub(r"\b([a-z])=", r"\1: ", task.solution))
+            assert all(step_is_valid(task.text, steps, place) for place in range(len(steps)))
+            assert len(steps) == steps_needed(task.text) and str(final) == task.answer
+            assert final == evaluate(task.text) == steps[-1][4]
 
 
 def test_prose_asks_the_same_in_another_wording():
