@@ -3,7 +3,7 @@
 import os
 import random
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -28,9 +28,12 @@ class MiniatureConfig(QuickstartConfig):
         test_questions (`int`, *optional*, defaults to `100`):
             Questions in each test set.
         pretraining_tasks (`int`, *optional*, defaults to `112000`):
-            Tasks of all families, solved without mistakes, for the training before all stages.
-        chain_share (`float`, *optional*, defaults to `0.5`):
+            Solved tasks of all families, for the training before all stages.
+        chain_share (`float`, *optional*, defaults to `0.35`):
             Share of the chains among them. Each other family has the same share of the rest.
+        chain_slips (`float`, *optional*, defaults to `0.2`):
+            How likely a slip is at each step of a chain in pretraining, which has no habits: so that the student is
+            not sure of them. All other tasks are solved without mistakes.
     """
 
     name: ClassVar[str] = "miniature"
@@ -39,19 +42,22 @@ class MiniatureConfig(QuickstartConfig):
     rl_questions: int = 1000
     test_questions: int = 100
     pretraining_tasks: int = 112000
-    chain_share: float = 0.5
+    chain_share: float = 0.35
+    chain_slips: float = 0.2
 
     def validate(self) -> None:
         super().validate()
         if self.pretraining_tasks < 1:
             raise UserError(f"miniature data: pretraining_tasks must be at least 1, found {self.pretraining_tasks}")
-        if not 0 <= self.chain_share <= 1:
-            raise UserError(f"miniature data: chain_share is a probability, found {self.chain_share}")
+        for name in ("chain_share", "chain_slips"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"miniature data: {name} is a probability, found {getattr(self, name)}")
 
     def near(self) -> dict[str, Family]:
         """The chains by the name of their test set: those that are fine-tuned on, and others."""
-        families = {name: chains(questions) for name, questions in self.test_families().items()}
-        return families | {"in_prose": chains(self.family(), in_prose=True)}
+        writer = replace(self.teacher(), habit_rate=0.0, habit_growth=0.0, slip_rate=self.chain_slips)
+        families = {name: chains(questions, writer) for name, questions in self.test_families().items()}
+        return families | {"in_prose": chains(self.family(), writer, in_prose=True)}
 
 
 def _row(task: Task, source: str) -> dict[str, Any]:
@@ -73,7 +79,7 @@ def _pretraining(config: MiniatureConfig, taken: set[str]) -> Iterator[dict[str,
 def write_data(config: MiniatureConfig, output_dir: str | os.PathLike) -> dict[str, int]:
     """Write the miniature's data and say how many rows each file has.
 
-    `pretraining.jsonl` holds tasks of all families with right solutions; `trajectories.jsonl` what the quickstart's
+    `pretraining.jsonl` holds solved tasks of all families; `trajectories.jsonl` what the quickstart's
     teacher wrote on few questions of one, chains; `questions.jsonl` other questions of that family, for reinforcement
     learning; `test_<name>.jsonl` the test sets: `in_domain` of that family, the others of [`MiniatureConfig.near`],
     and those of [`~glow_trl.miniature.families.FAR`]. What is asked in one of the files is asked in no other.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from ..quickstart.task import MODULUS, QuestionFamily, final_answer
 from ..quickstart.task import VOCABULARY as CHAIN_VOCABULARY
-from ..quickstart.task import solution as solve
+from ..quickstart.teacher import Teacher
 
 
 # Without vowels: no string of them is a word of a question
@@ -23,7 +23,7 @@ class Task:
     Args:
         text (`str`): the question.
         answer (`str`): the gold answer.
-        solution (`str`): a worked solution, which ends in the answer.
+        solution (`str`): a worked solution, which ends in the answer; that of a chain may have slips.
         kind (`str`): the verifier that compares answers.
         content (`str`): what is asked about; the same in every wording.
     """
@@ -132,10 +132,10 @@ FAR: dict[str, Family] = {
 }
 
 
-def chains(questions: QuestionFamily, in_prose: bool = False) -> Family:
+def chains(questions: QuestionFamily, writer: Teacher, in_prose: bool = False) -> Family:
     """
-    Chains of the quickstart, solved in another style than its teacher's: `h=1-1=0; i=0*4=0; \\boxed{0}`. In prose
-    `g=1; h-1; i*4; i=?` is `with g 1, h-1, i*4, find i`.
+    Chains of the quickstart as `writer` solves them, in a style that is not its teacher's: `h=1-1=0; \\boxed{0}` where
+    that has `h: 1-1=0; \\boxed{0}`. In prose `g=1; h-1; i*4; i=?` is `with g 1, h-1, i*4, find i`.
     """
 
     def sample(rng: random.Random) -> Task:
@@ -144,7 +144,7 @@ def chains(questions: QuestionFamily, in_prose: bool = False) -> Family:
         if in_prose:
             given, *lines, asked = text.replace("=?", "").replace("=", " ").split("; ")
             text = f"with {', '.join([given, *lines])}, find {asked}"
-        solution = solve(question).replace(": ", "=")
+        solution = writer.answer(question, rng).text.replace(": ", "=")
         return Task(text, question.answer, solution, "math", question.text)
 
     return sample

@@ -75,7 +75,7 @@ def test_nothing_is_asked_in_two_files(files):
 
 
 def test_pretraining_knows_all_that_is_evaluated(files):
-    """Each family has its share, each wording some of it, and every solution is right."""
+    """Each family has its share, each wording some of it, and all solutions but some of the chains' are right."""
     rows = files["pretraining.jsonl"]
     counts = Counter(row["source"].removeprefix("miniature/") for row in rows)
     tests = {name.removeprefix("test_").removesuffix(".jsonl") for name in files if name.startswith("test_")}
@@ -88,7 +88,11 @@ def test_pretraining_knows_all_that_is_evaluated(files):
             assert any(row["problem"].startswith(wording.removesuffix("{}")) for row in rows)
     rows = rows[:1500]
     columns = ([row[name] for row in rows] for name in ("completion", "answer", "kind"))
-    assert all(verdict.correct for verdict in verify_batch(*columns, problems=[row["problem"] for row in rows]))
+    verdicts = verify_batch(*columns, problems=[row["problem"] for row in rows])
+    right: dict[bool, list[bool]] = {True: [], False: []}
+    for row, verdict in zip(rows, verdicts, strict=True):
+        right[row["source"].removeprefix("miniature/") in FAR].append(verdict.correct)
+    assert all(right[True]) and 0.5 < sum(right[False]) / len(right[False]) < 0.7
 
 
 def test_the_teacher_errs_on_few_questions_in_another_style(files):
