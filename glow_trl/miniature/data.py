@@ -27,11 +27,11 @@ class MiniatureConfig(QuickstartConfig):
             Further questions of the same family, without solutions, for reinforcement learning.
         test_questions (`int`, *optional*, defaults to `100`):
             Questions in each test set.
-        pretraining_tasks (`int`, *optional*, defaults to `112000`):
+        pretraining_tasks (`int`, *optional*, defaults to `150000`):
             Solved tasks of all families, for the training before all stages.
         chain_share (`float`, *optional*, defaults to `0.35`):
             Share of the chains among them. Each other family has the same share of the rest.
-        chain_slips (`float`, *optional*, defaults to `0.2`):
+        chain_slips (`float`, *optional*, defaults to `0.3`):
             How likely a slip is at each step of a chain in pretraining, which has no habits: so that the student is
             not sure of them. All other tasks are solved without mistakes.
     """
@@ -41,9 +41,9 @@ class MiniatureConfig(QuickstartConfig):
     train_questions: int = 150
     rl_questions: int = 1000
     test_questions: int = 100
-    pretraining_tasks: int = 112000
+    pretraining_tasks: int = 150000
     chain_share: float = 0.35
-    chain_slips: float = 0.2
+    chain_slips: float = 0.3
 
     def validate(self) -> None:
         super().validate()

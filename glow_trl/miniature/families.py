@@ -5,8 +5,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..quickstart.task import MODULUS, QuestionFamily, final_answer
 from ..quickstart.task import VOCABULARY as CHAIN_VOCABULARY
+from ..quickstart.task import QuestionFamily, final_answer
 from ..quickstart.teacher import Teacher
 
 
@@ -45,7 +45,6 @@ WORDINGS: dict[str, tuple[str, ...]] = {
     "largest": ("largest of {}", "maximum: {}", "which is most: {}"),
     "logic": ("true or false: {}", "evaluate {}", "what is {}"),
     "links": ("follow {}", "where to, given {}", "walk along {}"),
-    "table": ("look up {}", "by the table {}", "read off {}"),
 }
 
 
@@ -110,16 +109,6 @@ def links(rng: random.Random) -> Task:
     return _task(rng, "links", "text", f"{', '.join(pairs)}: {count} from {path[0]}", path[1 : hops + 1], path[hops])
 
 
-def table(rng: random.Random) -> Task:
-    """`look up b=3, k=0, d=5 at k` is 0."""
-    letters = _some(rng, LETTERS, 3, 5)
-    values = [rng.randrange(MODULUS) for _ in letters]
-    place = rng.randrange(len(letters))
-    entries = [f"{letter}={value}" for letter, value in zip(letters, values, strict=True)]
-    content = f"{', '.join(entries)} at {letters[place]}"
-    return _task(rng, "table", "number", content, [entries[place]], values[place])
-
-
 # What is far from the chains of [`glow_trl.quickstart.task`]
 FAR: dict[str, Family] = {
     "reversed": reversed_letters,
@@ -128,7 +117,6 @@ FAR: dict[str, Family] = {
     "largest": largest_number,
     "logic": logic,
     "links": links,
-    "table": table,
 }
 
 
@@ -160,7 +148,7 @@ VOCABULARY = tuple(
             *(" ", ", ", ": "),
             *(word for texts in WORDINGS.values() for text in texts for word in _WORDS.findall(text)),
             *("true", "false", " and ", " or ", " xor "),
-            *(" in ", " to ", " from ", ": one", ": two", ": three", " at "),
+            *(" in ", " to ", " from ", ": one", ": two", ": three"),
             *("with ", ", find "),
         ]
     )

@@ -58,12 +58,6 @@ def by_following(text):
     return place, path
 
 
-def by_looking_up(text):
-    wanted = text[-1]
-    value = re.search(rf"\b{wanted}=(\d)", text)[1]
-    return value, [f"{wanted}={value}"]
-
-
 INDEPENDENT = {
     "reversed": by_reversing,
     "sorted": by_sorting,
@@ -71,7 +65,6 @@ INDEPENDENT = {
     "largest": by_comparing,
     "logic": by_logic,
     "links": by_following,
-    "table": by_looking_up,
 }
 
 
@@ -106,7 +99,7 @@ def test_each_wording_is_drawn(name):
     assert len({*WORDINGS[name]}) >= 3
 
 
-@pytest.mark.parametrize("slips", [0.0, 0.2])
+@pytest.mark.parametrize("slips", [0.0, 0.3])
 def test_chains_are_solved_step_by_step(slips):
     """As many steps are right as is said, and the last one gives the answer; the style is not the teacher's."""
     near = MiniatureConfig(chain_slips=slips, max_mistakes=9).near()

@@ -92,7 +92,7 @@ def test_pretraining_knows_all_that_is_evaluated(files):
     right: dict[bool, list[bool]] = {True: [], False: []}
     for row, verdict in zip(rows, verdicts, strict=True):
         right[row["source"].removeprefix("miniature/") in FAR].append(verdict.correct)
-    assert all(right[True]) and 0.5 < sum(right[False]) / len(right[False]) < 0.7
+    assert all(right[True]) and 0.35 < sum(right[False]) / len(right[False]) < 0.6
 
 
 def test_the_teacher_errs_on_few_questions_in_another_style(files):

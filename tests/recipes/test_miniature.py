@@ -56,7 +56,7 @@ def test_a_small_one_runs_with_the_data_and_the_student_of_another_run(tmp_path,
     """`--only_data` pretrains; two arms take that with `--data_from`, train on it, and their report has all groups."""
     monkeypatch.chdir(tmp_path)
     # As they stand they take long to evaluate
-    few = {"only": ["in_domain", "in_prose", "table"]}
+    few = {"only": ["in_domain", "in_prose", "links"]}
     recipe = small_miniature(tmp_path / "recipes" / "miniature", eval=few)
     data = ["--seed", "100", "--output_dir", "data", "--only_data", "true"]
     assert main([str(recipe), *data]) == 0
@@ -79,7 +79,7 @@ def test_a_small_one_runs_with_the_data_and_the_student_of_another_run(tmp_path,
     assert {row["domain"] for row in found.values()} == {"in", "out"} and found.keys() == {
         "in_domain",
         "in_prose",
-        "table",
+        "links",
     }
     groups = json.loads(Path("out/glow/grpo_eval/results.json").read_text())["benchmarks"]
     assert [row["group"] for row in groups.values()] == ["in", "near", "far"]
