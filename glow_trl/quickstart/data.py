@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..data.jsonl import write_jsonl
 from ..errors import UserError
-from .task import Question, QuestionFamily
+from .task import ALPHABET, Question, QuestionFamily
 from .teacher import Teacher
 
 
@@ -78,10 +78,12 @@ class QuickstartConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"quickstart data: {name} is a probability, found {getattr(self, name)}")
         # The longest chain of a test set has to find its letters in the alphabet.
-        if not 2 <= self.max_steps <= 12:
-            raise UserError(f"quickstart data: max_steps must be from 2 to 12, found {self.max_steps}")
-        if not 0 <= self.max_distractors <= 6:
-            raise UserError(f"quickstart data: max_distractors must be from 0 to 6, found {self.max_distractors}")
+        longest = len(ALPHABET) - 3
+        if self.max_steps < 2 or self.max_distractors < 0 or self.max_steps + self.max_distractors > longest:
+            found = f"found {self.max_steps} and {self.max_distractors}"
+            raise UserError(
+                f"quickstart data: max_steps must be at least 2, max_distractors at least 0, both together at most {longest}: {found}"
+            )
 
     def teacher(self) -> Teacher:
         return Teacher(**{field.name: getattr(self, field.name) for field in fields(Teacher)})
