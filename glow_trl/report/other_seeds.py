@@ -51,7 +51,7 @@ def beside_study(data: RunData) -> dict[str, Any] | None:
 
 
 def find_study(data: RunData) -> dict[str, Any] | None:
-    """The study of a run's recipe, beside the recipe that the run was started from, or else the one that is shipped."""
+    """The study in the folder of the recipe that a run was started from, or else in the one that is shipped."""
     named = (data.run.get("config") or {}).get("recipe")
     places = [Path(str(named))] if named else []
     for folder in (*places, shipped() / "recipes" / data.recipe):
