@@ -23,8 +23,8 @@ def beside_study(data: RunData) -> dict[str, Any] | None:
         `dict`, or `None` where the recipe has no study, or none of the run's arms: `study` (what the file says of it),
         `level`, `seed` if the study has the run's, and `arms`, each with `arm`, its number of `seeds`, and either
         `rows`, for each benchmark its `name`, `domain` and by stage `cells` of `value`, `study` and `verdict`
-        (`above`, `below` or empty) and the numbers of `figures` and of those `outside`; or `differences`, the settings
-        in which the study differs: it says nothing about this run then.
+        (`above`, `below` or empty) and the numbers of `figures`, of those `outside` and of those `expected_outside`;
+        or `differences`, the settings in which the study differs: it says nothing about this run then.
     """
     study = find_study(data)
     told = data.run.get("stage_settings")
@@ -38,7 +38,8 @@ def beside_study(data: RunData) -> dict[str, Any] | None:
         ours = flattened(told[name])
         # A study may have several models
         found = min(((_differences(ours, setting, name), setting) for setting in others), key=lambda x: len(x[0]))
-        arms.append({"arm": name} | (_named(found[0]) if found[0] else _beside(arm, found[1])))
+        its = _named(found[0]) if found[0] else _beside(arm, found[1], study["study"]["alpha"])
+        arms.append({"arm": name} | its)
     if not arms:
         return None
     seeds = study["study"]["seeds"]
@@ -83,7 +84,7 @@ def _said(value: Any) -> str:
     return "not set" if value is None else f"{value!s:.60}"
 
 
-def _beside(arm: ArmData, setting: Mapping[str, Any]) -> dict[str, Any]:
+def _beside(arm: ArmData, setting: Mapping[str, Any], alpha: float) -> dict[str, Any]:
     rows: dict[str, dict[str, Any]] = {}
     figures = outside = 0
     seeds: set[int] = set()
@@ -103,4 +104,5 @@ def _beside(arm: ArmData, setting: Mapping[str, Any]) -> dict[str, Any]:
         row = rows.setdefault(entry["name"], {"name": entry["name"], "domain": entry["domain"], "cells": {}})
         row["cells"][entry["stage"]] = {"value": value, "study": found, "verdict": verdict}
     stages = [stage for stage in STAGES if any(stage in row["cells"] for row in rows.values())]
-    return {"seeds": len(seeds), "stages": stages, "rows": list(rows.values()), "figures": figures, "outside": outside}
+    counts = {"seeds": len(seeds), "figures": figures, "outside": outside, "expected_outside": alpha * figures}
+    return counts | {"stages": stages, "rows": list(rows.values())}

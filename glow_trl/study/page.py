@@ -13,7 +13,7 @@ from ..stages.record import jsonable
 from ..stages.secrets import hide_known
 from ..statistics.numbers import percent, points
 from .declared import Declared
-from .file import StudyFile
+from .file import LOSSES, StudyFile
 from .grid import Setting
 from .results import study_results
 
@@ -53,7 +53,7 @@ def write_page(study: StudyFile, grid: list[Setting], declared: Declared, folder
         mixed=mixed_settings(results),
         made=made_with(results),
         charts=[measure_charts(setting, arms) for setting in results["settings"]],
-        curves=[[_curve(curve, arms) for curve in setting["curves"]] for setting in results["settings"]],
+        curves=[[curve_chart(curve, arms) for curve in setting["curves"]] for setting in results["settings"]],
     )
     with atomic_file(folder / PAGE) as file:
         file.write(hide_known(page))
@@ -115,7 +115,7 @@ def measure_charts(setting: dict[str, Any], arms: dict[str, ArmStyle]) -> list[s
     return charts
 
 
-def _curve(curve: dict[str, Any], arms: dict[str, ArmStyle]) -> str:
+def curve_chart(curve: dict[str, Any], arms: dict[str, ArmStyle], legend: bool = False) -> str:
     """The curves of all arms: means over seeds, and the range of the seeds as a band."""
     title = _LABELS.get(curve["name"], curve["name"]) + f" ({curve['stage'].upper()})"
     with Chart(
@@ -125,5 +125,7 @@ def _curve(curve: dict[str, Any], arms: dict[str, ArmStyle]) -> str:
             color = COLORS[arms[arm].color]
             chart.axes.fill_between(row["x"], row["low"], row["high"], color=color, alpha=0.15, linewidth=0)
             chart.axes.plot(row["x"], row["mean"], color=color, linestyle=arms[arm].linestyle, label=arm)
-        chart.axes.set_xlabel("epoch" if curve["name"].startswith("loss_") else "step")
+        chart.axes.set_xlabel("epoch" if curve["name"] in LOSSES else "step")
+        if legend:
+            chart.add_legend()
     return chart.svg

@@ -3,12 +3,15 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 
+from glow_trl.data.loss_history import HISTORY_DIR
 from glow_trl.recipes.recipe import Recipe
 from glow_trl.stages.record import jsonable, provenance
 from glow_trl.study.study import main
+from helpers.made_up_run import write_ledger
 from helpers.study_run import evaluate, settings_of
 
 
@@ -46,6 +49,7 @@ def make_study(folder: Path, **changes) -> Path:
             (run / arm).mkdir(parents=True)
             for stage in ("sft", "grpo"):
                 evaluate(run / arm, arm, seed + 100 * (stage == "grpo"), stage)
+            write_ledger(run / arm / "sft" / HISTORY_DIR, np.random.default_rng(seed), 0.5, samples=40, epochs=30)
             arms = {arm: jsonable(recipe.arms[arm])}
             record = {"stage": "run", "status": "complete", "seconds": 60.0, "seed": seed, "recipe": recipe.name}
             record |= {"arms": arms, "overrides": {}, "stage_settings": settings_of(arms)} | provenance()
