@@ -225,7 +225,7 @@ def test_a_shipped_recipe_is_found_by_its_name_from_anywhere(tmp_path, monkeypat
 def test_an_installation_brings_all_recipes():
     files = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
     listed = {path for patterns in files.values() for pattern in patterns for path in ROOT.glob(pattern)}
-    brought = ("recipes/*/**/*.yaml", "recipes/*/**/*.py", "accelerate_configs/*.yaml")
+    brought = ("recipes/*/**/*.yaml", "recipes/*/**/*.py", "recipes/*/study.json", "accelerate_configs/*.yaml")
     assert listed == {path for pattern in brought for path in ROOT.glob(pattern)}
     for target, patterns in files.items():
         assert {target} == {f"share/glow_trl/{os.path.dirname(pattern)}" for pattern in patterns}
