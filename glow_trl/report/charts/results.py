@@ -91,7 +91,7 @@ def seed_charts(data: RunData, beside: dict[str, Any]) -> list[str]:
                 if cell["value"] is not None:
                     chart.mark(100 * cell["value"], place, style, stage == "grpo")
             chart.name_rows(rows)
-            chart.axes.set_xlabel("accuracy, %: wide bars one run, narrow bars the mean over seeds")
+            chart.axes.set_xlabel("accuracy, %")
         charts.append(chart.svg)
     return charts
 
