@@ -256,8 +256,8 @@ def _curves(study: StudyFile, runs: dict[tuple[str, int], RunResults]) -> list[d
     for stage, name in dict.fromkeys([*_CURVES, *asked]):
         arms = {}
         for arm in study.arms:
-            curves = [run.curve(stage, name) for place, run in runs.items() if place[0] == arm]
-            curves = [dict(zip(*map(np.ndarray.tolist, curve), strict=True)) for curve in curves if len(curve[0])]
+            read = [run.curve(stage, name) for place, run in runs.items() if place[0] == arm]
+            curves = [dict(zip(*map(np.ndarray.tolist, curve), strict=True)) for curve in read if len(curve[0])]
             # What all seeds have
             steps = sorted(set.intersection(*map(set, curves))) if curves else []
             steps = steps[:: math.ceil(len(steps) / _MOST_POINTS)] if steps else []
