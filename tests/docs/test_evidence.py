@@ -98,6 +98,9 @@ def test_one_study_is_told_in_readme_and_page(repository, study, capsys):
     for target in re.findall(r"\]\(([^)]+)\)", page):
         if "study.md" not in target:
             assert (repository / "docs" / "evidence" / target).exists(), target
+    (curve, _) = json.loads((repository / "recipes" / "quickstart" / STUDY_FILE).read_text())["settings"][0]["curves"]
+    epochs = curve["arms"]["glow"]["x"]
+    assert curve["name"] == "loss_positive" and len(epochs) == 20 and (epochs[0], epochs[-1]) == (1, 30)
     # A page says nothing of its limits by itself
     assert "can and cannot say" in capsys.readouterr().err
     assert evidence.outdated(repository) == [] and evidence.without_limits(repository) != []
@@ -121,7 +124,8 @@ def test_what_is_written_by_hand_stays_and_anything_else_must_follow_from_the_st
         start = content.index(b"%") if path.suffix == ".md" else content.index(b"path")
         place = next(place for place in range(start, len(content)) if content[place : place + 1] in b"12345678")
         path.write_bytes(content[:place] + b"9" + content[place + 1 :])
-        assert evidence.outdated(repository) == [path.relative_to(repository).as_posix()]
+    assert evidence.outdated(repository) == [path.relative_to(repository).as_posix() for path in made]
+    for path, content in made.items():
         path.write_bytes(content)
     # Another mean in the study makes all of them so but the curves, which it is not in
     kept = repository / "recipes" / "quickstart" / STUDY_FILE
