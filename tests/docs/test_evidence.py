@@ -150,14 +150,18 @@ def test_several_studies_and_what_is_not_as_it_should_be(repository, study, tmp_
     results["settings"][0]["recipe"] = "other"
     results["runs"] |= {"complete": 3, "failed": [{"name": "other/seed-8/all", "error": "it collapsed", "log": None}]}
     results["declared"]["changes"] = ["seeds: 7, 8, 9 → 7, 8"]
+    results["settings"][0]["stage_settings"]["mixed"] = {"all": ["sft.max_steps"]}
     (second / "study.json").write_text(json.dumps(results))
     readme, _ = written(repository, study, second)
     assert readme.index("**[other](") < readme.index("**[quickstart](")
     other = " ".join(readme.partition("**[other](")[2].partition("![")[0].split())
-    assert "**3 of 6 runs complete**, **changed after the first run**" in other
+    assert (
+        "**3 of 6 runs complete**, **changed after the first run**, **with runs that were not told the same**" in other
+    )
     assert "**Held**: none" in other and r"- **Undecided**: Better \| after \*RL\* (all − glow: " in other
     page = (repository / "docs" / "evidence" / "other.md").read_text()
     assert "- **Not complete**: other/seed-8/all: it collapsed" in page
+    assert r"- **Mixed**: quickstart: the runs of all differ in sft.max\_steps" in page
     assert (
         "- **Changed after the first run**: seeds: 7, 8, 9 → 7, 8" in page and "Nothing of it was changed" not in page
     )
