@@ -1,5 +1,6 @@
 """The two-stage run: everything that a recipe says, in order, resuming where it stopped."""
 
+import dataclasses
 import gc
 import importlib
 import logging
@@ -7,7 +8,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Container, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from glob import has_magic
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from ..stages.config import build_settings, command_types, naming
 from ..stages.console import visible
 from ..stages.paths import expand_path
 from ..stages.processes import LAUNCHER
-from ..stages.recipe_file import PROMPT, RECIPE_FILE, replace
+from ..stages.recipe_file import PROMPT, RECIPE_FILE, rebase, replace
 from ..stages.record import StageRun, jsonable, read_run
 from ..stages.registry import COMMANDS, DATA_STAGES, TRAINING_STAGES
 from ..stages.secrets import handing_over, without_secrets
@@ -199,7 +200,42 @@ class Pipeline:
                     f"in {self.recipe.folder / RECIPE_FILE}: choose another output_dir"
                 )
         facts = {"recipe": self.recipe.name, "arms": arms, "overrides": jsonable(self.overrides)}
+        facts["stage_settings"] = (earlier.get("stage_settings") or {}) | self.stage_settings()
         return facts | ({SELECT_START: selected} if set(selected.values()) != {LAST} else {})
+
+    def stage_settings(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """
+        For each arm what its stages are told, by the stage's folder, without what does not decide the results: places,
+        seed, and what may change while a stage runs. Runs that have the same here differ by their seeds.
+        """
+        from .prepare import prepared_configs
+
+        root = Path("outputs") / self.recipe.name
+        made = dict(zip(("data", BUILT_MODEL), prepared_configs(self.recipe, self.built_model), strict=True))
+        prepared = {name: asdict(config) for name, config in made.items() if config is not None}
+        found: dict[str, dict[str, dict[str, Any]]] = {}
+        for arm in self.arms:
+            alike = dataclasses.replace(self, output_dir=root, arms=[arm], seed=None, data_dir=None, only_data=False)
+            told = prepared | {Path(step.settings["output_dir"]).name: alike._deciding(step) for step in alike.steps()}
+            told = rebase(jsonable(told), f"{root}/{arm}", f"{root}/ARM")
+            found[arm] = {name: {k: v for k, v in each.items() if k != "seed"} for name, each in told.items()}
+        return found
+
+    def _deciding(self, step: Step) -> dict[str, Any]:
+        """The settings of a stage that decide its results."""
+        from ..training.resume import CHANGEABLE
+
+        marked = {
+            item.name
+            for cls in command_types(step.stage)
+            for item in dataclasses.fields(cls)
+            if item.metadata.get("changeable") is True
+        }
+        left_out = {"output_dir", "env", *marked, *CHANGEABLE}
+        settings = {key: value for key, value in step.settings.items() if key not in left_out}
+        if self.accelerate_config is not None and step.stage in TRAINING_STAGES:
+            settings["num_processes"] = int(read_yaml(self.accelerate_config).get("num_processes") or 1)
+        return without_secrets(settings)
 
     def steps(self) -> list[Step]:
         """
