@@ -13,6 +13,7 @@ import yaml
 
 from glow_trl.cli import main
 from glow_trl.errors import UserError
+from glow_trl.recipes.deciding import deciding_settings
 from glow_trl.recipes.pipeline import Pipeline
 from glow_trl.recipes.recipe import DEFAULT_ARMS, Recipe, build, known_settings
 from glow_trl.recipes.run import RunConfig
@@ -344,7 +345,7 @@ def test_what_the_stages_are_told_is_recorded_without_place_and_seed(tmp_path, m
     def told(arms=("glow",), **options) -> dict:
         recipe = Recipe("quickstart")
         parts = {"output_dir": tmp_path / "a", "model_name_or_path": None, "overrides": {}} | options
-        return Pipeline(recipe, arms=list(arms), **parts).stage_settings()
+        return deciding_settings(Pipeline(recipe, arms=list(arms), **parts))
 
     plain = told()["glow"]
     assert plain["sft"]["learning_rate"] == 5e-3 and plain["data"]["train_questions"] == 3000
