@@ -77,12 +77,16 @@ class QuickstartConfig:
         for name in ("worded_share", "habit_rate", "max_habit_rate", "slip_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"quickstart data: {name} is a probability, found {getattr(self, name)}")
-        # The longest chain of a test set has to find its letters in the alphabet.
-        longest = len(ALPHABET) - 3
-        if self.max_steps < 2 or self.max_distractors < 0 or self.max_steps + self.max_distractors > longest:
-            found = f"found {self.max_steps} and {self.max_distractors}"
+        if self.max_steps < 2:
+            raise UserError(f"quickstart data: max_steps must be at least 2, found {self.max_steps}")
+        if self.max_distractors < 0:
+            raise UserError(f"quickstart data: max_distractors must be at least 0, found {self.max_distractors}")
+        # The longest chain of a test set, of two links more, has to find its letters in the alphabet
+        longest, links = len(ALPHABET) - 3, self.max_steps + self.max_distractors
+        if links > longest:
             raise UserError(
-                f"quickstart data: max_steps must be at least 2, max_distractors at least 0, both together at most {longest}: {found}"
+                f"quickstart data: max_steps and max_distractors are at most {longest} together, found {links}: "
+                "there are no more letters to name the links"
             )
 
     def teacher(self) -> Teacher:

@@ -8,7 +8,7 @@ from ..errors import UserError
 
 
 MODULUS = 7
-# A solution finds each link by its letter. The fewer there are, the sooner a model learns to, and the less it is left to chance
+# A solution finds each link by its letter. The fewer there are, the sooner any model has learned to
 ALPHABET = "abcdefghijkl"
 WORDS = {"+": " plus ", "-": " minus ", "*": " times "}
 
