@@ -1,5 +1,6 @@
 """
-How often the intervals of a study cover the truth, and how often its paired test finds a difference where none is.
+How often the intervals of a study cover the truth, how often that of one more run holds the figure of a run with
+another seed, and how often the paired test finds a difference where none is.
 
     python bench/bench_study_intervals.py                 # 2,000 studies a setting, some minutes
     python bench/bench_study_intervals.py --studies 500 --seeds 3
@@ -13,7 +14,7 @@ import argparse
 
 import numpy as np
 
-from glow_trl.statistics.seeds import mean_over_seeds, paired_over_seeds
+from glow_trl.statistics.seeds import mean_over_seeds, one_more_run, paired_over_seeds
 
 
 # Mean log-odds; deviations of seeds, of questions (of both arms), of questions in an arm, of cases
@@ -59,20 +60,26 @@ def main() -> None:
     parser.add_argument("--random", type=int, default=0, help="seed of the simulation")
     args = parser.parse_args()
     nodes, weights = np.polynomial.hermite_e.hermegauss(80)
-    print(f"{'setting':22}{'truth':>8}{'mean covered':>14}{'difference covered':>20}{'size of the test':>18}")
+    titles = f"{'setting':22}{'truth':>8}{'mean covered':>14}{'difference covered':>20}"
+    print(f"{titles}{'size of the test':>18}{'one more run':>14}")
     for number, (name, setting) in enumerate(SETTINGS.items()):
-        rng = np.random.default_rng([args.random, number])
+        rng, more = (np.random.default_rng([args.random, number, *own]) for own in ((), (1,)))
         deviation = np.sqrt(np.square(setting[1:]).sum())
         truth = float(weights @ (1 / (1 + np.exp(-setting[0] - deviation * nodes)))) / weights.sum()
-        counts = np.zeros(3)
+        counts = np.zeros(4)
         for _ in range(args.studies):
             arms = draw(rng, setting, args.seeds, args.questions, args.samples, args.nested)
             low, high = mean_over_seeds(arms[:1], (0, 1)).interval()
             change = paired_over_seeds(arms[:1], arms[1:], (0, 1))
             least, most = change.interval()
-            counts += [low <= truth <= high, least <= 0 <= most, change.p_value() < 0.05]
+            counts[:3] += [low <= truth <= high, least <= 0 <= most, change.p_value() < 0.05]
+            shares = draw(more, setting, args.seeds + 1, args.questions, args.samples, args.nested)[0][0]
+            *others, another = np.nanmean(shares, axis=1)
+            first, last = one_more_run(others, bounds=(0, 1), questions=args.questions)
+            counts[3] += first - 1e-9 <= another <= last + 1e-9
         shares = counts / args.studies
-        print(f"{name:22}{truth:8.3f}{shares[0]:14.3f}{shares[1]:20.3f}{shares[2]:18.3f}", flush=True)
+        cells = f"{shares[0]:14.3f}{shares[1]:20.3f}{shares[2]:18.3f}{shares[3]:14.3f}"
+        print(f"{name:22}{truth:8.3f}{cells}", flush=True)
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from importlib.util import find_spec
 
 import torch
 
-from helpers.glow_cases import FSDP2, WEIGHTS, launch_command, make_trainer, results_of, token_rows, zero
+from helpers.glow_cases import FSDP2, WEIGHTS, launch_command, make_trainer, reference_rows, results_of, zero
 
 from .inputs import small_model
 from .rows import CheckRun, Row, Skipped, run_through
@@ -35,7 +35,7 @@ def check(run: CheckRun) -> None:
     model = small_model(run.folder / "model")
     expected = None
     with run.row("one process") as row:
-        trainer = make_trainer(model, run.folder / "one", token_rows(ROWS), **settings(run))
+        trainer = make_trainer(model, run.folder / "one", reference_rows(ROWS), **settings(run))
         trainer.train()
         expected = trainer.ledger.previous.cpu(), trainer.ledger.current.cpu()
         tell(row, *expected)

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from ..data.jsonl import write_jsonl
 from ..errors import UserError
-from .task import Question, QuestionFamily
+from .task import ALPHABET, Question, QuestionFamily
 from .teacher import Teacher
 
 
@@ -81,11 +81,17 @@ class QuickstartConfig:
         for name in ("worded_share", "habit_rate", "max_habit_rate", "slip_rate"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"{self.name} data: {name} is a probability, found {getattr(self, name)}")
-        # The longest chain of a test set has to find its letters in the alphabet.
-        if not 2 <= self.max_steps <= 12:
-            raise UserError(f"{self.name} data: max_steps must be from 2 to 12, found {self.max_steps}")
-        if not 0 <= self.max_distractors <= 6:
-            raise UserError(f"{self.name} data: max_distractors must be from 0 to 6, found {self.max_distractors}")
+        if self.max_steps < 2:
+            raise UserError(f"{self.name} data: max_steps must be at least 2, found {self.max_steps}")
+        if self.max_distractors < 0:
+            raise UserError(f"{self.name} data: max_distractors must be at least 0, found {self.max_distractors}")
+        # The longest chain of a test set, of two links more, has to find its letters in the alphabet
+        longest, links = len(ALPHABET) - 3, self.max_steps + self.max_distractors
+        if links > longest:
+            raise UserError(
+                f"{self.name} data: max_steps and max_distractors are at most {longest} together, found {links}: "
+                "there are no more letters to name the links"
+            )
 
     def teacher(self) -> Teacher:
         return Teacher(**{field.name: getattr(self, field.name) for field in fields(Teacher)})

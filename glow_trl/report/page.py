@@ -17,6 +17,7 @@ from .dynamics import arm_map, column_tables, map_facts, weight_table, weighting
 from .entropy import entropy_section
 from .examples import evaluation_examples
 from .losses import loss_sections
+from .other_seeds import beside_study
 from .patterns import pattern_sections
 from .readiness import ready_sections
 from .run_data import STAGES, ArmData, RunData
@@ -110,8 +111,18 @@ def page_content(data: RunData, summary: dict[str, Any], book: ScoreBook) -> dic
             if folder != data.folder
         ],
         "facts": _facts(data),
+        "beside": _beside(data),
         "configurations": _configurations(data),
     }
+
+
+def _beside(data: RunData) -> dict[str, Any] | None:
+    """What [`beside_study`] says, with a chart for each arm and stage."""
+    found = beside_study(data)
+    for item in [] if found is None else found["arms"]:
+        if "rows" in item:
+            item["charts"] = result_charts.seed_charts(data, item)
+    return found
 
 
 def _training(data: RunData) -> dict[str, Any]:

@@ -142,6 +142,45 @@ def paired_over_seeds(
     return SeedMean(found.mean, found.seeds, found.questions, 0.0, 0.0, found.question_degrees, None, error)
 
 
+def one_more_run(
+    means: Sequence[float], level: float = 0.95, bounds: tuple[float, float] | None = None, questions: int = 1
+) -> tuple[float, float]:
+    """
+    Where the figure of one more run, of another seed, is expected: a prediction interval.
+
+    For figures that are drawn alike it is `mean ± t s sqrt(1 + 1 / n)`, with the standard deviation `s` of the `n`
+    runs' figures and Student's quantile for `n - 1` degrees of freedom (Hahn 1970). Questions that all runs share
+    move the new one as they move the others, and those of a seed alone are part of `s`: so it holds for either. With
+    the former it can be narrower than the interval of the mean, which is about other questions, too. With
+    `bounds` it is taken on the scale of `arcsin(sqrt(share))`, on which a share varies alike wherever it lies.
+
+    Args:
+        means (`Sequence[float]`): the figures of the runs, one a seed.
+        level (`float`, *optional*, defaults to 0.95): probability with which it holds the new one.
+        bounds (`tuple[float, float]`, *optional*): smallest and largest possible figure.
+        questions (`int`, *optional*, defaults to 1): of each run. Where all runs have the same share, it is taken to
+            vary as that of so many answers.
+
+    Returns:
+        `tuple[float, float]`: infinite, or the bounds, with fewer than two runs.
+    """
+    values = np.asarray(means, dtype=float)
+    low, high = bounds or (-math.inf, math.inf)
+    if values.size < 2:
+        return low, high
+    width = high - low
+    scaled = values if bounds is None else np.arcsin(np.sqrt(np.clip((values - low) / width, 0, 1)))
+    deviation = float(scaled.std(ddof=1))
+    if bounds is not None and deviation**2 <= _NOTHING:
+        deviation = 0.5 / math.sqrt(questions)
+    half = student_quantile(0.5 + level / 2, values.size - 1) * deviation * math.sqrt(1 + 1 / values.size)
+    first, last = float(scaled.mean()) - half, float(scaled.mean()) + half
+    if bounds is None:
+        return first, last
+    first, last = max(first, 0.0), min(last, math.pi / 2)
+    return low + width * math.sin(first) ** 2, low + width * math.sin(last) ** 2
+
+
 def decide(mean: SeedMean, sign: int, threshold: float = 0.0, margin: float = 0.0) -> tuple[float, float, Verdict]:
     """
     What becomes of the claim that a mean lies above (`sign` 1) or below (-1) a threshold.

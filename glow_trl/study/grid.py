@@ -126,11 +126,18 @@ def make_grid(study: StudyFile, output_dir: Path) -> list[Setting]:
             if arm not in recipe.arms:
                 close = nearest(arm, recipe.arms) or f"; there are {', '.join(recipe.arms)}"
                 raise UserError(f"arms: {recipe.folder} has no arm {arm!r}{close}")
-        for model in study.models or [None]:
+        models: list[str | None] = [*study.models] or [None]
+        for model in models:
             place = recipe.name if model is None else f"{recipe.name}/{model.strip('/').replace('/', '--')}"
             data, runs = {}, {}
             for seed in study.seeds:
-                shared = {"recipe": recipe, "model": model, "seed": seed, "output_dir": output_dir, "study": study}
+                shared: dict[str, Any] = {
+                    "recipe": recipe,
+                    "model": model,
+                    "seed": seed,
+                    "output_dir": output_dir,
+                    "study": study,
+                }
                 cell = Cell(
                     f"{place}/seed-{seed}/{PREPARE_DIR}", arms=tuple(study.arms), makes_data=True, data=None, **shared
                 )
@@ -239,7 +246,7 @@ def estimated_seconds(grid: list[Setting]) -> dict[str, tuple[float | None, str]
     What each run is likely to take, by the cell's name, and why: as long as those of its arm that are complete in this
     study; else as those of other arms; else as the mean arm of a run in `outputs/RECIPE`. `None` where there is none.
     """
-    found = {}
+    found: dict[str, tuple[float | None, str]] = {}
     for setting in grid:
         took: dict[str, list[float]] = {}
         cells = [*setting.data.values(), *setting.runs.values()]

@@ -37,6 +37,12 @@ class RunResults:
         if (self.folder / self.arm).is_dir():
             self._data = read_run_folder(self.folder).arms.get(self.arm)
 
+    def benchmarks(self, stage_name: str) -> dict[str, str]:
+        """The benchmarks that were evaluated after a stage, and their domains."""
+        stage = self._stage(stage_name)
+        rows = {} if stage is None or stage.results is None else stage.results["benchmarks"]
+        return {name: row.get("domain", "in") for name, row in rows.items()}
+
     def observe(self, measure: Measure) -> Observed | None:
         """What the run says of a measure; `None` where it has not come so far, or does not have it."""
         if measure.file is not None:
@@ -55,8 +61,8 @@ class RunResults:
         evaluation = self._evaluations[str(measure.stage)]
         found = {
             name: _answers(evaluation, name, measure)
-            for name, row in stage.results["benchmarks"].items()
-            if {"all", name, row.get("domain", "in")} & set(measure.benchmarks)
+            for name, domain in self.benchmarks(str(measure.stage)).items()
+            if {"all", name, domain} & set(measure.benchmarks)
         }
         return found if found and all(found.values()) else None
 

@@ -8,11 +8,12 @@ from ..report.page import page_environment
 from ..report.scores import stars
 from ..report.svg import COLORS, Chart
 from ..stages.files import atomic_file, write_json
+from ..stages.machine import describe_machine
 from ..stages.record import jsonable
 from ..stages.secrets import hide_known
 from ..statistics.numbers import percent, points
 from .declared import Declared
-from .file import StudyFile
+from .file import LOSSES, StudyFile
 from .grid import Setting
 from .results import study_results
 
@@ -49,12 +50,31 @@ def write_page(study: StudyFile, grid: list[Setting], declared: Declared, folder
         arms=study.arms,
         swatches={arm: style.swatch for arm, style in arms.items()},
         counts={verdict: sum(claim["verdict"] == verdict for claim in results["claims"]) for verdict in VERDICTS},
-        charts=[_measure_charts(setting, arms) for setting in results["settings"]],
-        curves=[[_curve(curve, arms) for curve in setting["curves"]] for setting in results["settings"]],
+        mixed=mixed_settings(results),
+        made=made_with(results),
+        charts=[measure_charts(setting, arms) for setting in results["settings"]],
+        curves=[[curve_chart(curve, arms) for curve in setting["curves"]] for setting in results["settings"]],
     )
     with atomic_file(folder / PAGE) as file:
         file.write(hide_known(page))
     return results
+
+
+def mixed_settings(results: dict[str, Any]) -> list[str]:
+    """The arms whose runs were not all told the same, in words."""
+    return [
+        f"{setting['name']}: the runs of {arm} differ in {', '.join(names)}, though not by this file"
+        for setting in results["settings"]
+        for arm, names in setting["stage_settings"]["mixed"].items()
+    ]
+
+
+def made_with(results: dict[str, Any]) -> str:
+    """Machines, versions and revisions of the runs, in words."""
+    made = results["made"]
+    parts = [describe_machine(machine) for machine in made["machines"]] or ["a machine that is not recorded"]
+    parts += [f"{package} {', '.join(found)}" for package, found in made["versions"].items()]
+    return "; ".join([*parts, *(f"revision {revision}" for revision in made["git"])])
 
 
 def figure(value: float | None, is_share: bool) -> str:
@@ -71,7 +91,7 @@ def change(value: float | None, is_share: bool) -> str:
     return points(value) if is_share else f"{value:+.3g}".replace("-", "−")
 
 
-def _measure_charts(setting: dict[str, Any], arms: dict[str, ArmStyle]) -> list[str]:
+def measure_charts(setting: dict[str, Any], arms: dict[str, ArmStyle]) -> list[str]:
     """One chart for each primary measure: its mean in each arm with the interval, and the seeds as points."""
     charts = []
     for name, measure in setting["measures"].items():
@@ -95,7 +115,7 @@ def _measure_charts(setting: dict[str, Any], arms: dict[str, ArmStyle]) -> list[
     return charts
 
 
-def _curve(curve: dict[str, Any], arms: dict[str, ArmStyle]) -> str:
+def curve_chart(curve: dict[str, Any], arms: dict[str, ArmStyle], legend: bool = False) -> str:
     """The curves of all arms: means over seeds, and the range of the seeds as a band."""
     title = _LABELS.get(curve["name"], curve["name"]) + f" ({curve['stage'].upper()})"
     with Chart(
@@ -105,5 +125,7 @@ def _curve(curve: dict[str, Any], arms: dict[str, ArmStyle]) -> str:
             color = COLORS[arms[arm].color]
             chart.axes.fill_between(row["x"], row["low"], row["high"], color=color, alpha=0.15, linewidth=0)
             chart.axes.plot(row["x"], row["mean"], color=color, linestyle=arms[arm].linestyle, label=arm)
-        chart.axes.set_xlabel("epoch" if curve["name"].startswith("loss_") else "step")
+        chart.axes.set_xlabel("epoch" if curve["name"] in LOSSES else "step")
+        if legend:
+            chart.add_legend()
     return chart.svg

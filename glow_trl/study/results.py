@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from ..report.other_seeds import flattened
 from ..stages.record import jsonable, read_run
+from ..stages.registry import TRAINING_STAGES
 from ..statistics.pairing import holm
-from ..statistics.seeds import SeedMean, decide, mean_over_seeds, paired_over_seeds
+from ..statistics.seeds import SeedMean, decide, mean_over_seeds, one_more_run, paired_over_seeds
 from .file import LOSSES, Claim, Measure, StudyFile
 from .grid import Cell, Setting, unfinished
 from .launch import last_error
@@ -36,7 +38,16 @@ def study_results(study: StudyFile, grid: list[Setting]) -> dict[str, Any]:
         runs = {place: RunResults(cell.folder, place[0]) for place, cell in setting.runs.items()}
         seen = {name: _observations(study, runs, measure) for name, measure in study.measures.items()}
         measures = {name: _measure(study, name, seen[name]) for name in study.measures}
-        settings.append({"name": setting.name, "measures": measures, "curves": _curves(study, runs)})
+        settings.append(
+            {
+                "name": setting.name,
+                "recipe": next(iter(setting.runs.values())).recipe.name,
+                "measures": measures,
+                "benchmarks": _benchmarks(study, runs),
+                "stage_settings": _stage_settings(study, setting),
+                "curves": _curves(study, runs),
+            }
+        )
         observed.append(seen)
     tests = {"primary": _correct(study, settings, True), "others": _correct(study, settings, False)}
     return {
@@ -44,7 +55,59 @@ def study_results(study: StudyFile, grid: list[Setting]) -> dict[str, Any]:
         "settings": settings,
         "claims": _claims(study, grid, observed),
         "tests": tests,
+        "made": _made(grid),
     }
+
+
+def _made(grid: list[Setting]) -> dict[str, Any]:
+    """The versions, revisions and machines of the runs, each once; their cores are those that a run could use."""
+    records = [read_run(cell.folder) or {} for setting in grid for cell in setting.runs.values()]
+    versions: dict[str, set[str]] = {}
+    for record in records:
+        for package, version in (record.get("versions") or {}).items():
+            versions.setdefault(package, set()).add(str(version))
+    machines = [
+        {key: value for key, value in record["machine"].items() if key != "cores"}
+        for record in records
+        if record.get("machine")
+    ]
+    return {
+        "versions": {package: sorted(found) for package, found in versions.items()},
+        "git": sorted({str(record["git"]) for record in records if record.get("git")}),
+        "machines": [machine for place, machine in enumerate(machines) if machine not in machines[:place]],
+    }
+
+
+def _stage_settings(study: StudyFile, setting: Setting) -> dict[str, Any]:
+    arms: dict[str, dict[str, Any]] = {}
+    mixed: dict[str, list[str]] = {}
+    for arm in study.arms:
+        records = [read_run(cell.folder) or {} for (name, _), cell in setting.runs.items() if name == arm]
+        told = [flattened(item) for record in records if (item := (record.get("stage_settings") or {}).get(arm))]
+        if told:
+            arms[arm] = told[0]
+            names = dict.fromkeys(name for item in told for name in item)
+            if others := [name for name in names if any(item.get(name) != told[0].get(name) for item in told)]:
+                mixed[arm] = others
+    first = next(iter(arms.values()), {})
+    common = {key: value for key, value in first.items() if all(key in x and x[key] == value for x in arms.values())}
+    own = {arm: {key: value for key, value in told.items() if key not in common} for arm, told in arms.items()}
+    return {"common": common, "arms": own, "mixed": mixed}
+
+
+def _benchmarks(study: StudyFile, runs: dict[tuple[str, int], RunResults]) -> list[dict[str, Any]]:
+    """Accuracy on each benchmark after each stage: for each arm what [`_arm`] says."""
+    found = []
+    for stage in TRAINING_STAGES:
+        domains: dict[str, str] = {}
+        for run in runs.values():
+            domains = run.benchmarks(stage) | domains
+        for name, domain in domains.items():
+            measure = Measure(stage=stage, benchmarks=[name])
+            seen = _observations(study, runs, measure)
+            arms = {arm: _arm(study, measure, by_seed) for arm, by_seed in seen.items()}
+            found.append({"stage": stage, "name": name, "domain": domain, "arms": arms})
+    return found
 
 
 def _runs(grid: list[Setting]) -> dict[str, Any]:
@@ -103,7 +166,11 @@ def _arm(study: StudyFile, measure: Measure, by_seed: dict[int, Observed]) -> di
         return None
     single = {seed: parts([value]) for seed, value in by_seed.items()}
     values = {str(seed): mean_over_seeds(one[0]).mean for seed, one in single.items() if one is not None}
-    return _entry(study, mean_over_seeds(found[0], measure.bounds), list(by_seed)) | {
+    mean = mean_over_seeds(found[0], measure.bounds)
+    asked = [sum(map(len, seen.values())) for seen in by_seed.values()]
+    low, high = one_more_run(list(values.values()), 1 - study.alpha, measure.bounds, min(asked))
+    return _entry(study, mean, list(by_seed)) | {
+        "one_more_run": [low, high] if len(values) > 1 else None,
         "by_seed": values,
         "lacking": [seed for seed in study.seeds if seed not in by_seed],
     }
@@ -189,8 +256,8 @@ def _curves(study: StudyFile, runs: dict[tuple[str, int], RunResults]) -> list[d
     for stage, name in dict.fromkeys([*_CURVES, *asked]):
         arms = {}
         for arm in study.arms:
-            curves = [run.curve(stage, name) for place, run in runs.items() if place[0] == arm]
-            curves = [dict(zip(*map(np.ndarray.tolist, curve), strict=True)) for curve in curves if len(curve[0])]
+            read = [run.curve(stage, name) for place, run in runs.items() if place[0] == arm]
+            curves = [dict(zip(*map(np.ndarray.tolist, curve), strict=True)) for curve in read if len(curve[0])]
             # What all seeds have
             steps = sorted(set.intersection(*map(set, curves))) if curves else []
             steps = steps[:: math.ceil(len(steps) / _MOST_POINTS)] if steps else []

@@ -28,6 +28,7 @@ ELSEWHERE = {
     "python bench/gpu_check.py": "tests/bench/test_gpu_check.py",
     "pre-commit ": "runs what make lint runs, on what is committed",
     "glow-trl study examples/quickstart_study.yaml": "tests/study/test_study.py",
+    "python docs/evidence/make_evidence.py": "tests/docs/test_evidence.py",
     "bash outputs/quickstart_study/slurm/submit.sh": "tests/study/test_study.py",
     "VLLM_SERVER_DEV_MODE=1 vllm serve": "tests/training/test_grpo_vllm.py",
 }

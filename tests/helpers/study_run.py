@@ -39,6 +39,11 @@ def rows_of(benchmark: str, arm: str, seed: int) -> list[dict]:
     return rows
 
 
+def settings_of(arms) -> dict:
+    """What the stages of arms were told."""
+    return {arm: {"sft": {"learning_rate": 0.001, "max_steps": 10, "arm": arm}, "sft_eval": {}} for arm in arms}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("recipe")
@@ -52,7 +57,7 @@ def main() -> None:
     told = Settings("run", (), {"seed": args.seed}, {}, {"seed": args.seed}, {})
     with stage_run(told, args.output_dir, reopens=True) as run:
         arms = {arm: recipe.arms[arm] for arm in args.arms}
-        run.record |= {"recipe": recipe.name, "arms": arms, "overrides": {}}
+        run.record |= {"recipe": recipe.name, "arms": arms, "overrides": {}, "stage_settings": settings_of(arms)}
         run.start()
         run.is_new = False
         folder = args.output_dir / ("prepare" if args.only_data else args.arms[0])
@@ -72,20 +77,20 @@ def main() -> None:
         run.complete()
 
 
-def evaluate(folder: Path, arm: str, seed: int) -> None:
+def evaluate(folder: Path, arm: str, seed: int, stage: str = "sft") -> None:
     """What training and evaluation leave."""
-    for stage in ("sft", "sft_eval"):
-        (folder / stage).mkdir(exist_ok=True)
-    write_json(folder / "sft" / "run.json", {"stage": "sft", "status": "complete", "seconds": 1.0})
+    for name in (stage, f"{stage}_eval"):
+        (folder / name).mkdir(exist_ok=True)
+    write_json(folder / stage / "run.json", {"stage": stage, "status": "complete", "seconds": 1.0})
     losses = [3.0 - step * (0.5 + 0.01 * (seed % 3)) for step in range(5)]
     log = "".join(json.dumps({"step": step, "loss": loss}) + "\n" for step, loss in enumerate(losses, start=1))
-    (folder / "sft" / "log.jsonl").write_text(log)
+    (folder / stage / "log.jsonl").write_text(log)
     for name in BENCHMARKS:
         lines = "".join(json.dumps(row) + "\n" for row in rows_of(name, arm, seed))
-        (folder / "sft_eval" / f"generations_{name}.jsonl").write_text(lines)
+        (folder / f"{stage}_eval" / f"generations_{name}.jsonl").write_text(lines)
     benchmarks = {name: {"domain": domain, "n": QUESTIONS, "pass@1": 0.5} for name, domain in BENCHMARKS.items()}
-    write_json(folder / "sft_eval" / "results.json", {"benchmarks": benchmarks, "sampling": {}, "seconds": 1.0})
-    write_json(folder / "sft_eval" / "run.json", {"stage": "eval", "status": "complete", "seconds": 1.0})
+    write_json(folder / f"{stage}_eval" / "results.json", {"benchmarks": benchmarks, "sampling": {}, "seconds": 1.0})
+    write_json(folder / f"{stage}_eval" / "run.json", {"stage": "eval", "status": "complete", "seconds": 1.0})
 
 
 if __name__ == "__main__":

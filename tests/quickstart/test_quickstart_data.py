@@ -183,7 +183,16 @@ def test_vocabulary_spells_every_text(files):
 
 @pytest.mark.parametrize(
     "change",
-    [{"train_questions": 0}, {"worded_share": 1.5}, {"habit_rate": -0.1}, {"max_steps": 1}, {"max_distractors": -1}],
+    [
+        {"train_questions": 0},
+        {"worded_share": 1.5},
+        {"habit_rate": -0.1},
+        {"max_steps": 1},
+        {"max_distractors": -1},
+        # More links than there are letters
+        {"max_distractors": 8},
+        {"max_steps": 10},
+    ],
 )
 def test_values_out_of_range_are_refused_by_name(change, tmp_path):
     """A typo in the recipe must name the key, not end in a traceback."""

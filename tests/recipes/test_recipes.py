@@ -13,6 +13,7 @@ import yaml
 
 from glow_trl.cli import main
 from glow_trl.errors import UserError
+from glow_trl.recipes.deciding import deciding_settings
 from glow_trl.recipes.pipeline import Pipeline
 from glow_trl.recipes.recipe import DEFAULT_ARMS, Recipe, build, known_settings
 from glow_trl.recipes.run import RunConfig
@@ -227,7 +228,7 @@ def test_a_shipped_recipe_is_found_by_its_name_from_anywhere(tmp_path, monkeypat
 def test_an_installation_brings_all_recipes():
     files = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["data-files"]
     listed = {path for patterns in files.values() for pattern in patterns for path in ROOT.glob(pattern)}
-    brought = ("recipes/*/**/*.yaml", "recipes/*/**/*.py", "accelerate_configs/*.yaml")
+    brought = ("recipes/*/**/*.yaml", "recipes/*/**/*.py", "recipes/*/study.json", "accelerate_configs/*.yaml")
     assert listed == {path for pattern in brought for path in ROOT.glob(pattern)}
     for target, patterns in files.items():
         assert {target} == {f"share/glow_trl/{os.path.dirname(pattern)}" for pattern in patterns}
@@ -337,6 +338,33 @@ def test_arms_are_added_to_a_run_and_stay_what_they_are(tmp_path):
     (folder / "recipe.yaml").write_text("arms: {c: {glow_beta: 3}}\n")
     with pytest.raises(UserError, match="arm 'c' is {'glow_beta': 2}, and {'glow_beta': 3} in"):
         pipeline(folder, ["c"]).facts(earlier)
+
+
+def test_what_the_stages_are_told_is_recorded_without_place_and_seed(tmp_path, monkeypatch):
+    """The same for another folder, seed, and source of the data; another where anything decides the results."""
+    monkeypatch.chdir(ROOT)
+
+    def told(arms=("glow",), **options) -> dict:
+        recipe = Recipe("quickstart")
+        parts = {"output_dir": tmp_path / "a", "model_name_or_path": None, "overrides": {}} | options
+        return deciding_settings(Pipeline(recipe, arms=list(arms), **parts))
+
+    plain = told()["glow"]
+    assert plain["sft"]["learning_rate"] == 5e-3 and plain["data"]["train_questions"] == 3000
+    assert list(plain) == ["data", "model", "label", "sft", "sft_eval", "grpo", "grpo_eval"]
+    assert not any(name in stage for stage in plain.values() for name in ("seed", "output_dir", "save_steps", "env"))
+    elsewhere = told(("positive", "glow"), output_dir=Path("x/y"), seed=7, data_dir=tmp_path / "data")
+    assert elsewhere["glow"] == plain != elsewhere["positive"]
+    assert told(overrides={"sft": {"save_steps": 7, "logging_steps": 3}})["glow"] == plain
+    assert told(overrides={"sft": {"max_steps": 7}})["glow"]["sft"] == plain["sft"] | {"max_steps": 7}
+    assert told(model_name_or_path="x/y")["glow"]["sft"]["model_name_or_path"] == "x/y"
+    config = tmp_path / "two.yaml"
+    config.write_text("num_processes: 2\n")
+    assert told(accelerate_config=config)["glow"]["grpo"] == plain["grpo"] | {"num_processes": 2}
+    # Of the arms that were run before
+    recipe = Recipe("quickstart")
+    facts = Pipeline(recipe, tmp_path, ["positive"], None, {}).facts({"stage_settings": {"glow": plain}})
+    assert list(facts["stage_settings"]) == ["glow", "positive"] and facts["stage_settings"]["glow"] == plain
 
 
 def test_stage_two_must_ask_as_stage_one_taught(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from glow_trl.statistics.seeds import SeedMean, decide, mean_over_seeds, paired_over_seeds
+from glow_trl.statistics.seeds import SeedMean, decide, mean_over_seeds, one_more_run, paired_over_seeds
 
 
 STUDIES = 400
@@ -115,6 +115,46 @@ def test_intervals_cover_and_the_test_has_its_size(sigmas, nested):
         refused += paired_over_seeds([part(first)], [part(second)]).p_value() < 0.05
     # Three standard errors around 0.93 to 0.975, where the declared values are to lie
     assert 0.89 < covered / STUDIES < 0.995 and 0.002 < refused / STUDIES < 0.11
+
+
+def test_one_more_run_of_a_figure_without_bounds_has_the_textbooks_interval():
+    """Mean, standard deviation and quantile by scipy; and as the regression on nothing but a constant has it."""
+    values = np.array([3.0, 5.0, 4.0, 9.0])
+    error = values.std(ddof=1) * math.sqrt(1 + 1 / 4)
+    assert one_more_run(values) == pytest.approx(stats.t.interval(0.95, 3, values.mean(), error))
+    assert one_more_run(values, 0.8) == pytest.approx(stats.t.interval(0.8, 3, values.mean(), error))
+    assert one_more_run(values[:1]) == (-math.inf, math.inf) and one_more_run([0.5], bounds=(0, 1)) == (0, 1)
+    low, high = mean_over_seeds([part(values[:, None])]).interval()
+    assert one_more_run(values)[0] < low and high < one_more_run(values)[1]
+
+
+def test_one_more_run_of_a_share_stays_within_the_bounds_and_is_never_a_point():
+    low, high = one_more_run([0.97, 1.0, 0.99], bounds=(0, 1), questions=200)
+    assert 0 < low < 0.97 and high == 1
+    low, high = one_more_run([1.0] * 5, bounds=(0, 1), questions=200)
+    assert 0.97 < low < 1 and high == 1
+    assert one_more_run([2.0, 4.0, 6.0], bounds=(0, 8)) == pytest.approx(
+        [8 * end for end in one_more_run([0.25, 0.5, 0.75], bounds=(0, 1))]
+    )
+
+
+@pytest.mark.parametrize("nested", [False, True])
+@pytest.mark.parametrize("setting", ["seeds differ", "questions differ", "near the bound"])
+def test_one_more_run_is_where_it_is_expected(setting, nested):
+    """Of simulated studies of 5 seeds with 4 samples a question; bench/bench_study_intervals.py has more of them."""
+    center, by_seed, by_question = {"seeds differ": (0, 0.7, 1), "questions differ": (0.5, 0.1, 2)}.get(
+        setting, (3.5, 0.3, 1)
+    )
+    rng = np.random.default_rng([11, nested, *setting.encode()])
+    covered = 0
+    for _ in range(STUDIES):
+        logits = center + by_question * rng.standard_normal((6 if nested else 1, 60))
+        logits = logits + by_seed * rng.standard_normal((6, 1))
+        shares = (rng.binomial(4, 1 / (1 + np.exp(-logits))) / 4).mean(axis=1)
+        low, high = one_more_run(shares[:5], bounds=(0, 1), questions=60)
+        covered += low - 1e-9 <= shares[5] <= high + 1e-9
+    # Four standard errors around 0.95
+    assert abs(covered / STUDIES - 0.95) < 4 * math.sqrt(0.95 * 0.05 / STUDIES)
 
 
 def test_intervals_and_p_values_agree():

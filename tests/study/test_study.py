@@ -1,6 +1,7 @@
 """Studies: what is declared, run, killed and run again, and what the page says of it."""
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import random
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from scipy import stats
 
 from glow_trl.errors import UserError
 from glow_trl.recipes.run import _parse_overrides, _take_overrides
@@ -21,6 +23,7 @@ from glow_trl.study.grid import Cell, make_grid
 from glow_trl.study.launch import _share
 from glow_trl.study.study import main
 from helpers.launching import ROOT, environment
+from helpers.made_up_study import assemble, make_study
 from helpers.processes import Worker
 from helpers.study_run import PIECES, rows_of
 from helpers.study_worker import stand_in
@@ -341,6 +344,46 @@ def test_an_example_is_a_study(name, runs, tmp_path, monkeypatch, capsys):
     study = ROOT / "examples" / f"{name}_study.yaml"
     assert main([str(study), "--dry_run", "true"]) == 0
     assert capsys.readouterr().out.count("to do") == runs and list(tmp_path.iterdir()) == []
+
+
+def test_every_benchmark_is_told_after_every_stage_with_what_one_more_run_would_show(tmp_path):
+    """Recomputed from what the runs were made of, the range by scipy."""
+    folder = make_study(tmp_path / "study")
+    text, results = page(folder)
+    found = results["settings"][0]["benchmarks"]
+    assert [(entry["stage"], entry["name"], entry["domain"]) for entry in found] == [
+        *(("sft", "in_domain", "in"), ("sft", "all_words", "out")),
+        *(("grpo", "in_domain", "in"), ("grpo", "all_words", "out")),
+    ]
+    for entry in found:
+        for arm, row in entry["arms"].items():
+            seeds = [seed + 100 * (entry["stage"] == "grpo") for seed in (7, 8, 9, 10)]
+            values = [
+                np.mean([item["verdict"]["correct"] for item in rows_of(entry["name"], arm, seed)]) for seed in seeds
+            ]
+            assert list(row["by_seed"].values()) == pytest.approx(values)
+            scaled = np.arcsin(np.sqrt(values))
+            ends = stats.t.interval(0.95, 3, scaled.mean(), scaled.std(ddof=1) * np.sqrt(1 + 1 / 4))
+            assert row["one_more_run"] == pytest.approx(np.sin(np.clip(ends, 0, np.pi / 2)) ** 2)
+            assert f"[{100 * row['one_more_run'][0]:.1f} to" in text
+    versions = results["made"]["versions"]
+    assert versions["trl"] == [importlib.metadata.version("trl")] and f"trl {versions['trl'][0]}" in text
+
+
+def test_runs_of_an_arm_that_were_not_told_the_same_are_named(tmp_path):
+    """The recipe was changed while the study ran."""
+    folder = make_study(tmp_path / "study")
+    settings = json.loads((folder / "study.json").read_text())["settings"][0]["stage_settings"]
+    assert settings["common"] == {"sft.learning_rate": 0.001, "sft.max_steps": 10} and settings["mixed"] == {}
+    assert settings["arms"]["glow"] == {"sft.arm": "glow"}
+    path = folder / "runs" / "quickstart" / "seed-8" / "glow" / "run.json"
+    record = json.loads(path.read_text())
+    record["stage_settings"]["glow"]["sft"]["max_steps"] = 20
+    path.write_text(json.dumps(record))
+    assemble(folder.with_suffix(".yaml"), folder)
+    text, results = page(folder)
+    assert results["settings"][0]["stage_settings"]["mixed"] == {"glow": ["sft.max_steps"]}
+    assert "the runs of glow differ in sft.max_steps" in text
 
 
 def test_one_seed_decides_nothing(complete, tmp_path, made_up):

@@ -72,6 +72,30 @@ def curve_charts(data: RunData, measure: str = "pass") -> list[str]:
     return charts
 
 
+def seed_charts(data: RunData, beside: dict[str, Any]) -> list[str]:
+    """One chart per stage: the run of an arm on each benchmark, where one run is expected, and the mean over seeds."""
+    charts = []
+    style = data.arms[beside["arm"]].style
+    for stage in beside["stages"]:
+        rows = {row["name"]: cell for row in beside["rows"] if (cell := row["cells"].get(stage)) is not None}
+        title = f"This run among other seeds, {_LABELS[stage]}"
+        description = f"{beside['arm']}: range expected of one run, interval of the mean over seeds, and this run"
+        with Chart(title, description, (5.2, 1.0 + 0.34 * len(rows))) as chart:
+            for place, cell in enumerate(rows.values()):
+                for key, color, width in (("one_more_run", "grid", 7), ("ci", "muted", 2)):
+                    if cell["study"][key]:
+                        ends = [100 * end for end in cell["study"][key]]
+                        chart.axes.plot(
+                            ends, [place, place], color=COLORS[color], linewidth=width, solid_capstyle="butt"
+                        )
+                if cell["value"] is not None:
+                    chart.mark(100 * cell["value"], place, style, stage == "grpo")
+            chart.name_rows(rows)
+            chart.axes.set_xlabel("accuracy, %")
+        charts.append(chart.svg)
+    return charts
+
+
 def difference_charts(data: RunData, table: dict[str, Any]) -> list[str]:
     """One chart per stage: accuracy of the other arms minus the first one's on each benchmark, with intervals."""
     charts = []
