@@ -52,8 +52,9 @@ def made_up(tmp_path_factory):
 
 
 @pytest.fixture
-def run(made_up, tmp_path, undrawn):
-    """A run of two arms that was started from a recipe of its own."""
+def run(made_up, tmp_path, undrawn, monkeypatch):
+    """A run of two arms that was started from a recipe of its own; no recipe that ships has a study."""
+    monkeypatch.setattr("glow_trl.report.other_seeds.shipped", lambda: tmp_path)
     folder = shutil.copytree(made_up, tmp_path / "run")
     (tmp_path / "recipe").mkdir()
     edit_json(
