@@ -26,8 +26,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "images"))
 
 from standalone import standalone
 
+from glow_trl.recipes.deciding import deciding_settings
+from glow_trl.recipes.plan import Plan
+from glow_trl.recipes.recipe import Recipe
 from glow_trl.report.arm_styles import ArmStyle
-from glow_trl.report.other_seeds import FORMAT, STUDY_FILE
+from glow_trl.report.other_seeds import FORMAT, STUDY_FILE, differences, flattened
+from glow_trl.stages.record import jsonable
 from glow_trl.statistics.numbers import duration, p_value
 from glow_trl.study.file import LOSSES
 from glow_trl.study.page import VERDICTS, change, curve_chart, figure, made_with, measure_charts, mixed_settings
@@ -121,7 +125,7 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
     """Everything that is made of the studies, as it should stand: by file, the whole text."""
     studies = read_studies(root)
     readme = root / "README.md"
-    found = {readme: _between(readme.read_text(encoding="utf-8"), README_MARKS, readme_section(studies), readme)}
+    found = {readme: _between(readme.read_text(encoding="utf-8"), README_MARKS, readme_section(studies, root), readme)}
     for study in studies:
         page = root / "docs" / "evidence" / f"{study['recipe']}.md"
         text = f"# A study of recipes/{study['recipe']}\n\n{''.join(PAGE_MARKS)}\n{LIMITS}"
@@ -158,9 +162,10 @@ def without_limits(root: Path = ROOT) -> list[str]:
     ]
 
 
-def readme_section(studies: list[Study]) -> str:
+def readme_section(studies: list[Study], root: Path = ROOT) -> str:
     """The section of the README; empty without a study."""
-    text = _rendered("readme.md.jinja", studies=studies, shown_arms=_shown_arms)
+    changed = {study["recipe"]: changed_since(study, root) for study in studies}
+    text = _rendered("readme.md.jinja", studies=studies, shown_arms=_shown_arms, changed=changed)
     return "".join(f"{line}\n" for one in text.splitlines() for line in _filled(one))
 
 
@@ -168,7 +173,26 @@ def study_page(study: Study, root: Path = ROOT) -> str:
     """What the page of a study says of its figures."""
     level = f"{100 * (1 - study['study']['alpha']):g} %"
     facts = {"made": made_with(study), "mixed": mixed_settings(study), "file": _file(study, root)}
+    facts["changed"] = changed_since(study, root)
     return _rendered("page.md.jinja", study=study, level=level, **facts)
+
+
+def changed_since(study: Study, root: Path = ROOT) -> list[str]:
+    """In what the recipe, as it stands, is no longer the one that was studied, in words."""
+    recipe, said = Recipe(root / "recipes" / study["recipe"]), study["study"]
+    launched = None if said["accelerate_config"] is None else root / said["accelerate_config"]
+    arms = [arm for arm in said["arms"] if arm in recipe.arms]
+    changes = [f"it has no arm {arm}" for arm in said["arms"] if arm not in arms]
+    for setting, model in zip(study["settings"], said["models"] or [None], strict=True):
+        now = deciding_settings(Plan(recipe, Path("outputs"), arms, model, said["overrides"], launched))
+        for arm in arms:
+            found = differences(flattened(jsonable(now[arm])), setting, arm)
+            changes += [f"{name} was {_told(then)}, is {_told(here)}" for name, (then, here) in found.items()]
+    return list(dict.fromkeys(changes))
+
+
+def _told(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 def picture(study: Study) -> str:

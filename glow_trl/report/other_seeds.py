@@ -37,7 +37,7 @@ def beside_study(data: RunData) -> dict[str, Any] | None:
             continue
         ours = flattened(told[name])
         # A study may have several models
-        found = min(((_differences(ours, setting, name), setting) for setting in others), key=lambda x: len(x[0]))
+        found = min(((differences(ours, setting, name), setting) for setting in others), key=lambda x: len(x[0]))
         its = _named(found[0]) if found[0] else _beside(arm, found[1], study["study"]["alpha"])
         arms.append({"arm": name} | its)
     if not arms:
@@ -67,8 +67,8 @@ def flattened(told: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {f"{stage}.{key}": value for stage, settings in told.items() for key, value in settings.items()}
 
 
-def _differences(ours: Mapping[str, Any], setting: Mapping[str, Any], arm: str) -> dict[str, tuple[Any, Any]]:
-    """By setting what the study had, and what the run has."""
+def differences(ours: Mapping[str, Any], setting: Mapping[str, Any], arm: str) -> dict[str, tuple[Any, Any]]:
+    """By setting, of those that decide a run's results, what the study had, and what another run has."""
     told = setting["stage_settings"]
     theirs = told["common"] | told["arms"][arm]
     names = dict.fromkeys([*theirs, *ours])

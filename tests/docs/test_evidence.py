@@ -106,6 +106,33 @@ def test_one_study_is_told_in_readme_and_page(repository, study, capsys):
     assert evidence.outdated(repository) == [] and evidence.without_limits(repository) != []
 
 
+def test_a_recipe_that_is_no_longer_the_one_studied_is_named(repository, study):
+    """A study says nothing of settings that came after it, and is not to look as if it did."""
+    assert "has changed since" not in "".join(written(repository, study))
+    folder = repository / "recipes" / "quickstart"
+    for name, old, new in (
+        ("sft.yaml", "max_steps: 1130", "max_steps: 1131"),
+        ("recipe.yaml", "  all: {", "  every: {"),
+        ("recipe.yaml", "compare: [glow, positive, negative, all]", ""),
+        ("recipe.yaml", "max_habit_rate: 0.45", "max_habit_rate: 0.5"),
+    ):
+        text = (folder / name).read_text()
+        assert old in text
+        (folder / name).write_text(text.replace(old, new))
+    assert evidence.outdated(repository) == ["README.md", "docs/evidence/quickstart.md"]
+    readme, page = written(repository)
+    assert "**the recipe has changed since**" in " ".join(readme.split())
+    assert re.findall(r"\*\*The recipe has changed since\*\*: (.*)", page) == [
+        "it has no arm all",
+        r"data.max\_habit\_rate was 0.45, is 0.5",
+        r"sft.max\_steps was 1130, is 1131",
+    ]
+    # What decides no result may change
+    before = (folder / "sft.yaml").read_text()
+    (folder / "sft.yaml").write_text(before + "\nlogging_steps: 7\n" if "logging_steps" not in before else before)
+    assert evidence.outdated(repository) == []
+
+
 def test_what_is_written_by_hand_stays_and_anything_else_must_follow_from_the_study(repository, study):
     written(repository, study)
     folder = repository / "docs" / "evidence"

@@ -8,11 +8,13 @@ import pytest
 import yaml
 
 from glow_trl.data.loss_history import HISTORY_DIR
+from glow_trl.recipes.deciding import deciding_settings
+from glow_trl.recipes.plan import Plan
 from glow_trl.recipes.recipe import Recipe
 from glow_trl.stages.record import jsonable, provenance
 from glow_trl.study.study import main
 from helpers.made_up_run import write_ledger
-from helpers.study_run import evaluate, settings_of
+from helpers.study_run import evaluate
 
 
 STUDY = {
@@ -43,6 +45,7 @@ def make_study(folder: Path, **changes) -> Path:
     path, out = folder / "made_up.yaml", folder / "made_up"
     path.write_text(yaml.safe_dump(study, sort_keys=False))
     recipe = Recipe(study["recipe"])
+    told = jsonable(deciding_settings(Plan(recipe, out, study["arms"], None, {})))
     for seed in study["seeds"]:
         for arm in study["arms"]:
             run = out / "runs" / recipe.name / f"seed-{seed}" / arm
@@ -52,7 +55,7 @@ def make_study(folder: Path, **changes) -> Path:
             write_ledger(run / arm / "sft" / HISTORY_DIR, np.random.default_rng(seed), 0.5, samples=40, epochs=30)
             arms = {arm: jsonable(recipe.arms[arm])}
             record = {"stage": "run", "status": "complete", "seconds": 60.0, "seed": seed, "recipe": recipe.name}
-            record |= {"arms": arms, "overrides": {}, "stage_settings": settings_of(arms)} | provenance()
+            record |= {"arms": arms, "overrides": {}, "stage_settings": {arm: told[arm]}} | provenance()
             (run / "run.json").write_text(json.dumps(record))
     assemble(path, out)
     return out
