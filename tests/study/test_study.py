@@ -374,8 +374,10 @@ def test_runs_of_an_arm_that_were_not_told_the_same_are_named(tmp_path):
     """The recipe was changed while the study ran."""
     folder = make_study(tmp_path / "study")
     settings = json.loads((folder / "study.json").read_text())["settings"][0]["stage_settings"]
-    assert settings["common"] == {"sft.learning_rate": 0.001, "sft.max_steps": 10} and settings["mixed"] == {}
-    assert settings["arms"]["glow"] == {"sft.arm": "glow"}
+    told = yaml.safe_load((ROOT / "recipes" / "quickstart" / "sft.yaml").read_text())
+    assert settings["common"]["sft.max_steps"] == told["max_steps"] and settings["mixed"] == {}
+    assert settings["arms"]["glow"] == {}
+    assert settings["arms"]["all"] == {"sft.trajectories": "all", "sft.weighting": "uniform"}
     path = folder / "runs" / "quickstart" / "seed-8" / "glow" / "run.json"
     record = json.loads(path.read_text())
     record["stage_settings"]["glow"]["sft"]["max_steps"] = 20
