@@ -17,6 +17,7 @@ import pyarrow
 import pyarrow.compute as compute
 import xxhash
 from datasets import Dataset, Features, List, Value
+from filelock import FileLock
 
 from ..stages.files import read_json, write_json
 from ..stages.fingerprint import fingerprint
@@ -384,27 +385,36 @@ def _checked(dataset: Dataset, types: Mapping[str, set[str]], sources: Sequence[
     file = Path(dataset.cache_files[0]["filename"]).with_name(_FACTS_FILE)
     facts = read_json(file)
     if facts is None:
-        if not types:  # a process was killed before it wrote them
-            types = {}
-            for row in RowTable(dataset, {}):
-                _note_types(row, types)
-        columns = dataset.data
-
-        def place(index: int) -> Place:
-            source = sources[columns["source"][index].as_py() - 1]
-            unit = "line" if source.endswith(".jsonl") else "row"
-            name = source if is_local(source) else f"{source} (split {split})"
-            return Place(name, unit, columns["number"][index].as_py())
-
-        facts = {
-            "shared": share_ids(columns["sample_id"], columns["source"].to_numpy(), place),
-            "types": {name: sorted(kinds) for name, kinds in types.items()},
-        }
-        write_json(file, facts)
+        # Other machines of this run, or other runs with the same data, may be at it too
+        with FileLock(file.with_suffix(".lock")):
+            facts = read_json(file)
+            if facts is None:
+                facts = _find_facts(dataset, types, sources, split)
+                write_json(file, facts)
     if facts["shared"]:
         with bars_for(0):
             dataset = dataset.map(_prefixed, batched=True)
     return RowTable(dataset, facts["types"])
+
+
+def _find_facts(dataset: Dataset, types: Mapping[str, set[str]], sources: Sequence[str], split: str) -> dict[str, Any]:
+    """Whether two sources share ids, and the types in each column; an id that one source has twice is an error."""
+    if not types:  # a process was killed before it wrote them
+        types = {}
+        for row in RowTable(dataset, {}):
+            _note_types(row, types)
+    columns = dataset.data
+
+    def place(index: int) -> Place:
+        source = sources[columns["source"][index].as_py() - 1]
+        unit = "line" if source.endswith(".jsonl") else "row"
+        name = source if is_local(source) else f"{source} (split {split})"
+        return Place(name, unit, columns["number"][index].as_py())
+
+    return {
+        "shared": share_ids(columns["sample_id"], columns["source"].to_numpy(), place),
+        "types": {name: sorted(kinds) for name, kinds in types.items()},
+    }
 
 
 def _prefixed(batch: dict[str, list]) -> dict[str, list]:

@@ -1,5 +1,6 @@
 """Rows as a memory-mapped table: the rows of `load_rows`, read once, in no one's private memory."""
 
+import contextlib
 import json
 import os
 import signal
@@ -10,10 +11,11 @@ from pathlib import Path
 import pytest
 from datasets import Features, Value
 
-from glow_trl.data import load_rows, write_jsonl
+from glow_trl.data import load_rows, table, write_jsonl
 from glow_trl.data.columnar import read_blocks
 from glow_trl.data.table import Rows, load_table
 from glow_trl.errors import UserError
+from helpers.processes import wait_until
 
 
 ROWS = [{"problem": f"{i}?", "completion": "x" * i, "is_correct": [True, False, None][i % 3]} for i in range(1, 8)]
@@ -127,3 +129,35 @@ def test_killed_while_it_reads(file, cache):
     killed = subprocess.run([sys.executable, "-c", code, str(file), str(cache)], env=environment, timeout=120)
     assert killed.returncode == -signal.SIGKILL
     assert [*load_table(str(file))] == load_rows(str(file))
+
+
+def test_two_that_read_the_same_file_at_once_do_not_take_turns_at_one_name(file, cache, tmp_path, monkeypatch):
+    """Machines of a run, or runs of a study, share the cache: one of them ended as the other had renamed its file."""
+    code = (
+        "import datasets, pathlib, sys, glow_trl.data.table as table\n"
+        "datasets.config.HF_DATASETS_CACHE = pathlib.Path(sys.argv[2])\n"
+        "checked = table._checked\n"
+        "def seen(*args):\n"
+        "    pathlib.Path(sys.argv[3]).touch()\n"
+        "    return checked(*args)\n"
+        "def is_the_others(*args):\n"
+        "    sys.exit('both are at it')\n"
+        "table._checked, table.share_ids = seen, is_the_others\n"
+        "print(len(table.load_table(sys.argv[1])))\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", code, str(file), str(cache), str(tmp_path / "seen")]
+    share, other = table.share_ids, []
+
+    def while_another_comes(*args):
+        options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": environment}
+        other.append(subprocess.Popen(command, **options))
+        wait_until((tmp_path / "seen").exists)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            other[0].wait(1)
+        return share(*args)
+
+    monkeypatch.setattr(table, "share_ids", while_another_comes)
+    assert len(load_table(str(file))) == len(ROWS)
+    said, errors = other[0].communicate(timeout=120)
+    assert (other[0].returncode, said.strip()) == (0, str(len(ROWS))), errors
