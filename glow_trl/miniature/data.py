@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from ..data.jsonl import write_jsonl
 from ..errors import UserError
 from ..quickstart.data import IN_DOMAIN, QuickstartConfig, trajectories
-from ..quickstart.task import distinct
+from ..quickstart.task import distinct, unseen
 from .families import FAR, Family, Task, chains
 
 
@@ -70,9 +70,9 @@ def _pretraining(config: MiniatureConfig, taken: set[str]) -> Iterator[dict[str,
     near, far = list(config.near().items()), list(FAR.items())
     for _ in range(config.pretraining_tasks):
         name, family = rng.choice(near if rng.random() < config.chain_share else far)
-        task = family(rng)
-        while task.content in taken:
-            task = family(rng)
+        task = unseen(family, lambda task: task.content, rng, taken)
+        if task is None:
+            raise UserError(f"{config.name} data: the other files leave no task of {name} for pretraining")
         yield {**_row(task, f"{config.name}/{name}"), "completion": task.solution}
 
 

@@ -155,7 +155,7 @@ def write_data(config: QuickstartConfig, output_dir: str | os.PathLike) -> dict[
     taken: set[str] = set()
 
     def draw(name: str, family: QuestionFamily, count: int) -> list[Question]:
-        return list(family.distinct(random.Random(f"quickstart/{config.seed}/{name}"), count, taken))
+        return list(family.distinct(random.Random(f"{config.name}/{config.seed}/{name}"), count, taken))
 
     # The test sets come first: whatever the sizes of the other files, the test questions of a seed stay the same.
     files: dict[str, list[dict]] = {}

@@ -1,7 +1,7 @@
 """Named chains modulo 7: the questions of the quickstart, their exact answers and a correct worked solution."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -181,11 +181,16 @@ def distinct(
 ) -> Iterator[T]:
     """Draw `count` items whose keys are not in `taken`, and add them to it."""
     for drawn in range(count):
-        for _ in range(1000):
-            item = sample(rng)
-            if key(item) not in taken:
-                break
-        else:
+        item = unseen(sample, key, rng, taken)
+        if item is None:
             raise UserError(f"the embedded data have only about {drawn} different questions, {count} wanted")
         taken.add(key(item))
         yield item
+
+
+def unseen(
+    sample: Callable[[random.Random], T], key: Callable[[T], str], rng: random.Random, taken: Container[str]
+) -> T | None:
+    """Draw an item whose key is not in `taken`; `None` where a thousand were, so that there are hardly any others."""
+    items = (sample(rng) for _ in range(1000))
+    return next((item for item in items if key(item) not in taken), None)

@@ -12,7 +12,7 @@ from glow_trl.analysis.patterns.taxonomy import load_taxonomy
 from glow_trl.data.jsonl import read_jsonl
 from glow_trl.errors import UserError
 from glow_trl.miniature import VOCABULARY, MiniatureConfig, write_data
-from glow_trl.miniature.families import FAR, WORDINGS
+from glow_trl.miniature.families import FAR, WORDINGS, Task
 from glow_trl.quickstart.judge import find_mistakes
 from glow_trl.recipes.built_model import BuiltModelConfig, build_tokenizer
 from glow_trl.verifiers import verify_batch
@@ -125,3 +125,11 @@ def test_every_word_is_one_token(files):
 def test_values_out_of_range_are_refused_by_name(change, tmp_path):
     with pytest.raises(UserError, match=f"^miniature data: {next(iter(change))}"):
         write_data(replace(SMALL, **change), tmp_path)
+
+
+def test_a_family_that_the_test_sets_use_up_is_an_error(tmp_path, monkeypatch):
+    """Pretraining must not look for a task without end that there is not."""
+    few = {"reversed": lambda rng: Task("reverse: ab", "ba", "\\boxed{ba}", "text", rng.choice(("one", "two")))}
+    monkeypatch.setattr("glow_trl.miniature.data.FAR", few)
+    with pytest.raises(UserError, match="leave no task of reversed for pretraining"):
+        write_data(replace(SMALL, test_questions=2), tmp_path)
