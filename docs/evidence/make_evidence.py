@@ -4,10 +4,10 @@ What studies have found, in the repository: keeps it and writes what is made of 
     python docs/evidence/make_evidence.py outputs/NAME   keep the study in this folder beside its recipe, and write all
     python docs/evidence/make_evidence.py                write all anew of what is kept
 
-A study is kept in a small form, `recipes/RECIPE/study.json`: all figures with five digits, and of the curves those of
-losses. Of it the section "Evidence" of README.md is made and, for each study, `docs/evidence/RECIPE.md` with its
-pictures. What stands in these outside of the marks is written by hand and stays: in the page, what the study can and
-cannot say. The texts are in the templates beside this file.
+A study is kept in a small form, `recipes/RECIPE/study.json`: figures with five digits, of the curves those of losses,
+and of the single seeds what the measures have. Of it the section "Evidence" of README.md is made and, for each study,
+`docs/evidence/RECIPE.md` with its pictures. What stands in these outside of the marks is written by hand and stays: in
+the page, what the study can and cannot say. The texts are in the templates beside this file.
 """
 
 import hashlib
@@ -67,6 +67,8 @@ def keep(folder: Path, root: Path = ROOT) -> Path:
     facts = {"format": FORMAT, "name": folder.resolve().name, "recipe": recipe}
     for setting in results["settings"]:
         setting["curves"] = [thinned(curve) for curve in setting["curves"] if curve["name"] in LOSSES]
+        for its in (row for entry in setting["benchmarks"] for row in entry["arms"].values() if row):
+            del its["by_seed"]
     content = facts | reduced(results) | {"cost": cost(folder)}
     kept = root / "recipes" / recipe / STUDY_FILE
     kept.write_text(_dumped(content) + "\n", encoding="utf-8")
@@ -92,14 +94,14 @@ def thinned(curve: dict[str, Any]) -> dict[str, Any]:
 
 
 def cost(folder: Path) -> dict[str, Any]:
-    """The seconds of all runs together, and those of the study on this machine: `None` where Slurm has run it."""
+    """The seconds of all runs together, and those of the study: `None` where Slurm or other machines have run it."""
     records = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("runs/**/run.json"))]
     seconds = [float(record.get("seconds") or 0) for record in records if record.get("stage") == "run"]
     own = folder / "run.json"
-    total = None
-    if own.is_file() and not (folder / "slurm").exists():
-        total = json.loads(own.read_text(encoding="utf-8")).get("seconds")
-    return {"runs": len(seconds), "seconds": round(sum(seconds)), "elapsed": None if total is None else round(total)}
+    elapsed = (json.loads(own.read_text(encoding="utf-8")).get("seconds") or 0.0) if own.is_file() else 0.0
+    # A study that took less time than one of its runs has not run it
+    ran = elapsed >= max(seconds, default=0.0) and not (folder / "slurm").exists()
+    return {"runs": len(seconds), "seconds": round(sum(seconds)), "elapsed": round(elapsed) if ran else None}
 
 
 def _dumped(value: Any, depth: int = 0) -> str:

@@ -79,6 +79,8 @@ def _made(grid: list[Setting]) -> dict[str, Any]:
 
 
 def _stage_settings(study: StudyFile, setting: Setting) -> dict[str, Any]:
+    """What decided the runs' results: what is `common` to all arms that have the stage, and for each of the `arms`
+    what it has besides, `None` where it lacks the stage; and by arm what is `mixed`, in which its runs differ."""
     arms: dict[str, dict[str, Any]] = {}
     mixed: dict[str, list[str]] = {}
     for arm in study.arms:
@@ -89,9 +91,20 @@ def _stage_settings(study: StudyFile, setting: Setting) -> dict[str, Any]:
             names = dict.fromkeys(name for item in told for name in item)
             if others := [name for name in names if any(item.get(name) != told[0].get(name) for item in told)]:
                 mixed[arm] = others
-    first = next(iter(arms.values()), {})
-    common = {key: value for key, value in first.items() if all(key in x and x[key] == value for x in arms.values())}
-    own = {arm: {key: value for key, value in told.items() if key not in common} for arm, told in arms.items()}
+    common: dict[str, Any] = {}
+    own: dict[str, dict[str, Any]] = {arm: {} for arm in arms}
+    for name in dict.fromkeys(name for told in arms.values() for name in told):
+        stage = f"{name.partition('.')[0]}."
+        having = [arm for arm, told in arms.items() if any(other.startswith(stage) for other in told)]
+        values = [arms[arm].get(name) for arm in having]
+        if all(value == values[0] for value in values):
+            common[name] = values[0]
+            for arm in arms.keys() - set(having):
+                own[arm][name] = None
+        else:
+            for arm in having:
+                if name in arms[arm]:
+                    own[arm][name] = arms[arm][name]
     return {"common": common, "arms": own, "mixed": mixed}
 
 
@@ -148,7 +161,7 @@ def _measure(study: StudyFile, name: str, seen: Observations) -> dict[str, Any]:
         arms[arm] = _arm(study, measure, by_seed)
         if arm != study.control:
             found = _difference(measure, seen[study.control], by_seed)
-            comparisons[arm] = None if found is None else _entry(study, found[0], found[1])
+            comparisons[arm] = None if found is None else _comparison(study, *found)
     return {
         "description": measure.describe(),
         "definition": {key: value for key, value in jsonable(vars(measure)).items() if value is not None},
@@ -185,14 +198,16 @@ def _difference(
     return None if found is None else (paired_over_seeds(*found, measure.bounds), both)
 
 
+def _comparison(study: StudyFile, found: SeedMean, seeds: list[int]) -> dict[str, Any]:
+    return _entry(study, found, seeds) | {"p": found.p_value() if found.seeds > 1 else None, "corrected": None}
+
+
 def _entry(study: StudyFile, found: SeedMean, seeds: list[int]) -> dict[str, Any]:
     low, high = found.interval(1 - study.alpha)
     is_known = math.isfinite(low) and math.isfinite(high)
     return {
         "mean": found.mean,
         "ci": [low, high] if is_known else None,
-        "p": found.p_value() if found.seeds > 1 else None,
-        "corrected": None,
         "seeds": seeds,
         "questions": found.questions,
         "seed_variance": found.seed_variance if found.seeds > 1 else None,

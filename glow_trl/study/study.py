@@ -19,6 +19,10 @@ from .grid import Setting, check_grid, estimated_seconds, make_grid
 from .launch import run_cells, slurm_files
 
 
+# In the last line on the terminal
+_MOST_NAMED = 10
+
+
 @dataclass
 class StudyConfig:
     r"""
@@ -99,8 +103,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     say_results(folder / "study.html", folder / "study.json")
     if not runs["failed"]:
         return 0
-    names = "; ".join(f"{item['name']} ({item['error']})" for item in runs["failed"])
-    return fail(f"{runs['total'] - runs['complete']} of {runs['total']} runs are not complete: {names}", 1)
+    names = [f"{item['name']} ({item['error']})" for item in runs["failed"]]
+    if len(names) > _MOST_NAMED:
+        names[_MOST_NAMED:] = [f"and {len(names) - _MOST_NAMED} more, which {folder / 'study.html'} names"]
+    lacking = runs["total"] - runs["complete"]
+    return fail(f"{lacking} of {runs['total']} runs are not complete: {'; '.join(names)}", 1)
 
 
 def _say_plan(grid: list[Setting], folder: Path, jobs: int) -> None:

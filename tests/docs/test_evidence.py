@@ -25,7 +25,7 @@ def test_what_is_said_follows_from_the_studies_that_are_kept():
 
 def test_studies_that_are_kept_are_small_and_name_no_place():
     for path in ROOT.glob(f"recipes/*/{STUDY_FILE}"):
-        assert path.stat().st_size < 120_000
+        assert path.stat().st_size < 150_000
         assert "/tmp" not in path.read_text() and str(ROOT) not in path.read_text()
 
 
@@ -53,6 +53,17 @@ def written(root, *folders) -> tuple[str, str]:
         evidence.main([] if folder is None else [str(folder)], root)
     page = root / "docs" / "evidence" / "quickstart.md"
     return (root / "README.md").read_text(), page.read_text() if page.is_file() else ""
+
+
+def test_how_long_a_study_took_is_said_where_it_has_run_its_runs(study, tmp_path):
+    folder = shutil.copytree(study, tmp_path / "study")
+    record = json.loads((folder / "run.json").read_text())
+    for seconds, elapsed in ((59.0, None), (400.4, 400), (None, None)):
+        (folder / "run.json").write_text(json.dumps(record | {"seconds": seconds}))
+        assert evidence.cost(folder) == {"runs": 12, "seconds": 720, "elapsed": elapsed}
+    (folder / "run.json").write_text(json.dumps(record | {"seconds": 400.4}))
+    (folder / "slurm").mkdir()
+    assert evidence.cost(folder)["elapsed"] is None
 
 
 def test_without_a_study_nothing_is_said(repository):
@@ -101,6 +112,8 @@ def test_one_study_is_told_in_readme_and_page(repository, study, capsys):
     (curve, _) = json.loads((repository / "recipes" / "quickstart" / STUDY_FILE).read_text())["settings"][0]["curves"]
     epochs = curve["arms"]["glow"]["x"]
     assert curve["name"] == "loss_positive" and len(epochs) == 20 and (epochs[0], epochs[-1]) == (1, 30)
+    # Written in seconds of runs of a minute, which it cannot have run
+    assert "the study took" not in page
     # A page says nothing of its limits by itself
     assert "can and cannot say" in capsys.readouterr().err
     assert evidence.outdated(repository) == [] and evidence.without_limits(repository) != []
@@ -217,6 +230,24 @@ def test_what_cannot_be_kept_is_refused(repository, study, tmp_path, change, mes
     with pytest.raises(SystemExit, match=message):
         evidence.main([str(tmp_path)], repository)
     assert list(repository.glob(f"recipes/*/{STUDY_FILE}")) == []
+
+
+def test_many_arms_are_rows_of_a_table_of_means(repository, tmp_path):
+    """Their intervals would be too wide for a page."""
+    arms = ["glow", "positive", "negative", "all", "constant"]
+    folder = make_study(tmp_path / "many", seeds=[7, 8], arms=arms)
+    _, text = written(repository, folder)
+    (setting,) = json.loads((folder / "study.json").read_text())["settings"]
+    table = text.partition("### Every test set")[2].partition("## Losses")[0]
+    heads = re.findall(r"^\| after (SFT|GRPO) \| (.*) \|$", table, re.M)
+    assert [stage for stage, _ in heads] == ["SFT", "GRPO"]
+    rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", table, re.M)
+    assert [arm for arm, _ in rows] == 2 * arms
+    for place, (arm, cells) in enumerate(rows):
+        stage, names = heads[place // len(arms)]
+        found = {item["name"]: item["arms"][arm] for item in setting["benchmarks"] if item["stage"] == stage.lower()}
+        assert [name.replace("\\", "") for name in names.split(" | ")] == list(found)
+        assert cells.split(" | ") == [f"{100 * item['mean']:.1f}" if item else "–" for item in found.values()]
 
 
 def test_a_study_that_is_declared_in_the_repository_is_named_by_its_file(repository, study):

@@ -17,6 +17,7 @@ from scipy import stats
 
 from glow_trl.errors import UserError
 from glow_trl.recipes.run import _parse_overrides, _take_overrides
+from glow_trl.report.other_seeds import differences, flattened
 from glow_trl.report.svg import Chart
 from glow_trl.study.file import read_study
 from glow_trl.study.grid import Cell, make_grid
@@ -173,6 +174,17 @@ def test_data_that_fail_fail_for_all_arms_of_the_seed(tmp_path, made_up):
     failed = page(out)[1]["runs"]["failed"]
     assert [item["name"].rpartition("/")[2] for item in failed] == ["prepare", "glow", "positive"]
     assert failed[1]["error"] == "it needs quickstart/seed-7/prepare" and failed[1]["log"] is None
+
+
+def test_of_many_runs_that_lack_the_page_names_all_and_the_last_line_the_first_ten(tmp_path, made_up, capsys):
+    study, out = write(tmp_path / "study.yaml", seeds=[1, 2, 3, 4, 5, 6]), tmp_path / "out"
+    assert main([str(study), "--output_dir", str(out), "--assemble", "true"]) == 1
+    said = capsys.readouterr().err
+    text, results = page(out)
+    failed = [item["name"] for item in results["runs"]["failed"]]
+    assert len(failed) == 18 and all(f"{name}: " in text for name in failed)
+    assert "12 of 12 runs are not complete: " in said and f"and 8 more, which {out / 'study.html'} names" in said
+    assert [name for name in failed if f"{name} (" in said] == failed[:10]
 
 
 @pytest.fixture(scope="module")
@@ -386,6 +398,20 @@ def test_runs_of_an_arm_that_were_not_told_the_same_are_named(tmp_path):
     text, results = page(folder)
     assert results["settings"][0]["stage_settings"]["mixed"] == {"glow": ["sft.max_steps"]}
     assert "the runs of glow differ in sft.max_steps" in text
+
+
+def test_what_all_arms_with_a_stage_were_told_is_said_once(tmp_path):
+    """An arm without the stage does not make it the arms' own, and is not taken for one that has it."""
+    folder = make_study(tmp_path / "study", arms=["glow", "positive", "dft"], seeds=[7, 8])
+    (setting,) = json.loads((folder / "study.json").read_text())["settings"]
+    told = setting["stage_settings"]
+    assert told["common"]["grpo.max_steps"] > 0 and "grpo.max_steps" not in told["arms"]["glow"]
+    assert told["arms"]["dft"]["grpo.max_steps"] is None and told["arms"]["dft"]["sft.loss_reduction"] == "token"
+    for arm in ("glow", "positive", "dft"):
+        path = folder / "runs" / "quickstart" / "seed-7" / arm / "run.json"
+        ours = flattened(json.loads(path.read_text())["stage_settings"][arm])
+        assert differences(ours, setting, arm) == {}
+        assert differences(ours | {"grpo.max_steps": 1}, setting, arm).keys() == {"grpo.max_steps"}
 
 
 def test_one_seed_decides_nothing(complete, tmp_path, made_up):
