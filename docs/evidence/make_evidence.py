@@ -133,7 +133,9 @@ def documents(root: Path = ROOT) -> dict[Path, str]:
         text = f"# A study of recipes/{study['recipe']}\n\n{''.join(PAGE_MARKS)}\n{LIMITS}"
         text = page.read_text(encoding="utf-8") if page.is_file() else text
         found[page] = _between(text, PAGE_MARKS, study_page(study, root), page)
-        drawn = {"": picture(study), "-curves": curves(study)}
+        drawn = {"": picture(study, study["study"]["arms"]), "-curves": curves(study)}
+        if has_summary(study):
+            drawn["-summary"] = picture(study, claimed_arms(study))
         found |= {page.with_name(f"{page.stem}{end}.svg"): svg for end, svg in drawn.items() if svg is not None}
     return found
 
@@ -167,7 +169,7 @@ def without_limits(root: Path = ROOT) -> list[str]:
 def readme_section(studies: list[Study], root: Path = ROOT) -> str:
     """The section of the README; empty without a study."""
     changed = {study["recipe"]: changed_since(study, root) for study in studies}
-    text = _rendered("readme.md.jinja", studies=studies, shown_arms=_shown_arms, changed=changed)
+    text = _rendered("readme.md.jinja", studies=studies, has_summary=has_summary, changed=changed)
     return "".join(f"{line}\n" for one in text.splitlines() for line in _filled(one))
 
 
@@ -197,10 +199,21 @@ def _told(value: Any) -> str:
     return "not set" if value is None else str(value)
 
 
-def picture(study: Study) -> str:
-    """The primary measures: means of the arms with intervals, and the seeds."""
-    arms = {arm: ArmStyle.at(place) for place, arm in enumerate(study["study"]["arms"])}
+def picture(study: Study, shown: list[str]) -> str:
+    """The primary measures: means of the arms that are shown with intervals, and their seeds."""
+    arms = {arm: ArmStyle.at(place) for place, arm in enumerate(study["study"]["arms"]) if arm in shown}
     return standalone([chart for setting in study["settings"] for chart in measure_charts(setting, arms)])
+
+
+def has_summary(study: Study) -> bool:
+    """Whether the README shows fewer arms than the page: those that are claimed something of, of many."""
+    return len(claimed_arms(study)) < len(study["study"]["arms"])
+
+
+def claimed_arms(study: Study) -> list[str]:
+    """The arms that the study claims something of, and the control; all where it claims nothing."""
+    claimed = {item["claim"][key] for item in study["claims"] for key in ("arm", "versus")}
+    return [arm for arm in study["study"]["arms"] if not claimed or arm in claimed | {study["study"]["control"]}]
 
 
 def curves(study: Study) -> str | None:
@@ -222,12 +235,6 @@ def _rendered(template: str, **content: Any) -> str:
     environment.filters |= {"plain": _plain, "code": "`{}`".format}
     text = environment.get_template(template).render(verdicts=VERDICTS, **content)
     return re.sub(r"\n{3,}", "\n\n", text).lstrip("\n")
-
-
-def _shown_arms(study: Study) -> list[str]:
-    """The arms that the study claims something of, and the control."""
-    claimed = {item["claim"][key] for item in study["claims"] for key in ("arm", "versus")}
-    return [arm for arm in study["study"]["arms"] if arm in claimed | {study["study"]["control"]}]
 
 
 def _file(study: Study, root: Path) -> str | None:

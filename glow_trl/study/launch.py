@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -25,6 +26,7 @@ _POLL_SECONDS = 0.1
 # For the runs of a study that was killed: they end in good order
 _ENDING_SECONDS = 120.0
 _ERROR = "glow-trl: error: "
+_PROGRESS = re.compile(r"\d%\|.*\|")
 
 
 @dataclass(frozen=True)
@@ -131,12 +133,13 @@ def _on(cores: Sequence[int]) -> Iterator[None]:
 
 
 def last_error(cell: Cell) -> str:
-    """The last line of error in a run's log, or else its last line."""
+    """The last line of error in a run's log, or else its last line that is no progress bar."""
     if not cell.log.is_file():
         return "it was not run"
     with cell.log.open("rb") as file:
         file.seek(max(0, os.stat(file.fileno()).st_size - (1 << 16)))
         lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    lines = [line for line in lines if not _PROGRESS.search(line)]
     errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
     return hide_known(visible((errors or lines or ["its log is empty"])[-1]))[:500]
 

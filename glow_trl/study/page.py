@@ -1,5 +1,6 @@
 """The page of a study, one file of HTML, and its `study.json`."""
 
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from .results import study_results
 
 PAGE, RESULTS = "study.html", "study.json"
 VERDICTS = ("held", "did not hold", "undecided")
+# Characters that fit under a chart
+_LABEL_WIDTH = 64
 _LABELS = {
     "loss_positive": "Loss of positives, by epoch",
     "loss_negative": "Loss of negatives, by epoch",
@@ -92,10 +95,10 @@ def change(value: float | None, is_share: bool) -> str:
 
 
 def measure_charts(setting: dict[str, Any], arms: dict[str, ArmStyle]) -> list[str]:
-    """One chart for each primary measure: its mean in each arm with the interval, and the seeds as points."""
+    """One chart for each primary measure: its mean in each of the arms with the interval, and the seeds as points."""
     charts = []
     for name, measure in setting["measures"].items():
-        rows = {arm: row for arm, row in measure["arms"].items() if row is not None}
+        rows = {arm: row for arm, row in measure["arms"].items() if row is not None and arm in arms}
         if not measure["primary"] or not rows:
             continue
         scale = 100 if measure["is_share"] else 1
@@ -110,7 +113,8 @@ def measure_charts(setting: dict[str, Any], arms: dict[str, ArmStyle]) -> list[s
                 chart.axes.plot(seeds, [place + 0.25] * len(seeds), ".", color=color, alpha=0.6, markersize=4)
                 chart.mark(scale * row["mean"], place, arms[arm], True)
             chart.name_rows(rows)
-            chart.axes.set_xlabel(measure["description"] + (", %" if measure["is_share"] else ""))
+            label = measure["description"] + (", %" if measure["is_share"] else "")
+            chart.axes.set_xlabel(textwrap.fill(label, _LABEL_WIDTH))
         charts.append(chart.svg)
     return charts
 

@@ -84,7 +84,9 @@ def test_one_study_is_told_in_readme_and_page(repository, study, capsys):
     assert re.search(r"- \*\*Held\*\*: Better after SFT \(glow − positive: .*; A loss that falls", said)
     assert "- **Did not hold**: Longer (glow − positive: " in said and "- **Undecided**: none." in said
     assert "4 seeds (7, 8, 9, 10)" in said and "](docs/evidence/quickstart.md)" in said
-    assert "](docs/evidence/quickstart.svg)" in said
+    # All arms are claimed something of, or the control
+    arms = ["glow", "positive"]
+    assert "](docs/evidence/quickstart-summary.svg)" in said and evidence.claimed_arms(results) == arms
     found = claims["Better after SFT"]["figure"]
     ends = " to ".join(f"{100 * end:+.1f}".replace("-", "−") for end in found["ci"])
     assert (
@@ -92,8 +94,8 @@ def test_one_study_is_told_in_readme_and_page(repository, study, capsys):
     )
     for name in ("after_sft", "after_rl"):
         row = results["settings"][0]["measures"][name]["arms"]["glow"]
-        text = "glow {:.1f} % ({:.1f} to {:.1f})".format(*(100 * value for value in (row["mean"], *row["ci"])))
-        assert text in said
+        text = "| `glow` | {:.1f} % ({:.1f} to {:.1f}) |".format(*(100 * value for value in (row["mean"], *row["ci"])))
+        assert text in page
     for text in (
         results["declared"]["sha256"],
         "Nothing of it was changed",
@@ -155,13 +157,14 @@ def test_what_is_written_by_hand_stays_and_anything_else_must_follow_from_the_st
     readme.write_text(readme.read_text().replace("# Name", "# Another name"))
     assert evidence.outdated(repository) == evidence.without_limits(repository) == []
     made = {
-        path: path.read_bytes() for path in (readme, page, folder / "quickstart.svg", folder / "quickstart-curves.svg")
+        path: path.read_bytes()
+        for path in (readme, page, *(folder / f"quickstart{end}.svg" for end in ("", "-curves", "-summary")))
     }
     written(repository)
     assert {path: path.read_bytes() for path in made} == made
     # Any digit that is another makes the file that it stands in outdated
     for path, content in made.items():
-        start = content.index(b"%") if path.suffix == ".md" else content.index(b"path")
+        start = content.index(b" seeds (") if path.suffix == ".md" else content.index(b"path")
         place = next(place for place in range(start, len(content)) if content[place : place + 1] in b"12345678")
         path.write_bytes(content[:place] + b"9" + content[place + 1 :])
     assert evidence.outdated(repository) == [path.relative_to(repository).as_posix() for path in made]
@@ -171,11 +174,13 @@ def test_what_is_written_by_hand_stays_and_anything_else_must_follow_from_the_st
     kept = repository / "recipes" / "quickstart" / STUDY_FILE
     study_file = json.loads(kept.read_text())
     study_file["settings"][0]["measures"]["after_sft"]["arms"]["glow"]["mean"] += 0.01
+    study_file["claims"][0]["figure"]["mean"] += 0.01
     kept.write_text(json.dumps(study_file))
     assert evidence.outdated(repository) == [
         "README.md",
         "docs/evidence/quickstart.md",
         "docs/evidence/quickstart.svg",
+        "docs/evidence/quickstart-summary.svg",
     ]
     kept.unlink()
     assert evidence.outdated(repository) == ["README.md", "docs/evidence/quickstart.md"]

@@ -176,6 +176,15 @@ def test_data_that_fail_fail_for_all_arms_of_the_seed(tmp_path, made_up):
     assert failed[1]["error"] == "it needs quickstart/seed-7/prepare" and failed[1]["log"] is None
 
 
+def test_a_run_that_says_nothing_of_its_end_is_named_with_its_last_line_but_for_progress_bars(tmp_path, made_up):
+    study, out = write(tmp_path / "study.yaml", seeds=[7]), tmp_path / "out"
+    log = out / "logs" / "quickstart" / "seed-7" / "prepare.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("[1/2] built model\n\r  0%|          | 0/50 [00:00<?, ?it/s]\r 24%|##4       | 12/50 [00:30<01:36]")
+    assert main([str(study), "--output_dir", str(out), "--assemble", "true"]) == 1
+    assert page(out)[1]["runs"]["failed"][0]["error"] == "[1/2] built model"
+
+
 def test_of_many_runs_that_lack_the_page_names_all_and_the_last_line_the_first_ten(tmp_path, made_up, capsys):
     study, out = write(tmp_path / "study.yaml", seeds=[1, 2, 3, 4, 5, 6]), tmp_path / "out"
     assert main([str(study), "--output_dir", str(out), "--assemble", "true"]) == 1
