@@ -112,7 +112,8 @@ def test_a_killed_collection_from_a_server_ends_like_one_left_alone(questions, o
         left = arguments("left", proxy.url, max_retries=1)
         result = subprocess.run(left, capture_output=True, text=True, env=environment())
     assert result.returncode == 1 and "Traceback" not in result.stderr
-    assert "no connection" in result.stderr and "the same command continues" in result.stderr
+    # Refused, or cut off where it was taken in before the server was gone
+    assert "is gone or overloaded" in result.stderr and "the same command continues" in result.stderr
     assert 100 < len(whole_lines(tmp_path / "left")) <= 150
     with FaultyProxy(openai_server, lambda *_: None, proxy.port):
         run_to_the_end(left)
