@@ -81,8 +81,8 @@ def test_one_study_is_told_in_readme_and_page(repository, study, capsys):
     said = " ".join(section.split())
     claims = {item["claim"]["name"]: item for item in results["claims"]}
     assert [item["verdict"] for item in claims.values()] == ["held", "did not hold", "held"]
-    assert re.search(r"- \*\*Held\*\*: Better after SFT \(glow − positive: .*; A loss that falls", said)
-    assert "- **Did not hold**: Longer (glow − positive: " in said and "- **Undecided**: none." in said
+    assert re.search(r"- \*\*Held\*\*: Better after SFT \(after\\_sft, glow − positive: .*; A loss that falls", said)
+    assert "- **Did not hold**: Longer (length, glow − positive: " in said and "- **Undecided**: none." in said
     assert "4 seeds (7, 8, 9, 10)" in said and "](docs/evidence/quickstart.md)" in said
     # All arms are claimed something of, or the control
     arms = ["glow", "positive"]
@@ -203,7 +203,7 @@ def test_several_studies_and_what_is_not_as_it_should_be(repository, study, tmp_
     assert (
         "**3 of 6 runs complete**, **changed after the first run**, **with runs that were not told the same**" in other
     )
-    assert "**Held**: none" in other and r"- **Undecided**: Better \| after \*RL\* (all − glow: " in other
+    assert "**Held**: none" in other and r"- **Undecided**: Better \| after \*RL\* (after\_rl, all − glow: " in other
     page = (repository / "docs" / "evidence" / "other.md").read_text()
     assert "- **Not complete**: other/seed-8/all: it collapsed" in page
     assert r"- **Mixed**: quickstart: the runs of all differ in sft.max\_steps" in page

@@ -358,7 +358,7 @@ def test_a_dry_run_lists_runs_and_costs_and_writes_nothing(complete, tmp_path, m
     assert before == {path: path.stat().st_mtime_ns for path in complete.rglob("*")}
 
 
-@pytest.mark.parametrize(("name", "runs"), [("quickstart", 20), ("miniature", 65)])
+@pytest.mark.parametrize(("name", "runs"), [("quickstart", 20), ("miniature", 78)])
 def test_an_example_is_a_study(name, runs, tmp_path, monkeypatch, capsys):
     """Of the shipped recipe: its arms, benchmarks and stages are there."""
     monkeypatch.chdir(tmp_path)
