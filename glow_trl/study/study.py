@@ -103,7 +103,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     say_results(folder / "study.html", folder / "study.json")
     if not runs["failed"]:
         return 0
-    names = [f"{item['name']} ({item['error']})" for item in runs["failed"]]
+    # What was run and failed before what was not run
+    failed = sorted(runs["failed"], key=lambda item: item["log"] is None)
+    names = [f"{item['name']} ({item['error']})" for item in failed]
     if len(names) > _MOST_NAMED:
         names[_MOST_NAMED:] = [f"and {len(names) - _MOST_NAMED} more, which {folder / 'study.html'} names"]
     lacking = runs["total"] - runs["complete"]

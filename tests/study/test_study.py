@@ -185,14 +185,18 @@ def test_a_run_that_says_nothing_of_its_end_is_named_with_its_last_line_but_for_
     assert page(out)[1]["runs"]["failed"][0]["error"] == "[1/2] built model"
 
 
-def test_of_many_runs_that_lack_the_page_names_all_and_the_last_line_the_first_ten(tmp_path, made_up, capsys):
+def test_of_many_runs_that_lack_the_page_names_all_and_the_last_line_ten(tmp_path, made_up, capsys):
     study, out = write(tmp_path / "study.yaml", seeds=[1, 2, 3, 4, 5, 6]), tmp_path / "out"
+    log = out / "logs" / "quickstart" / "seed-6" / "prepare.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("glow-trl: error: out of memory\n")
     assert main([str(study), "--output_dir", str(out), "--assemble", "true"]) == 1
     said = capsys.readouterr().err
     text, results = page(out)
     failed = [item["name"] for item in results["runs"]["failed"]]
     assert len(failed) == 18 and all(f"{name}: " in text for name in failed)
     assert "12 of 12 runs are not complete: " in said and f"and 8 more, which {out / 'study.html'} names" in said
+    assert failed[5] == "quickstart/seed-6/prepare" and f"not complete: {failed[5]} (out of memory); " in said
     assert [name for name in failed if f"{name} (" in said] == failed[:10]
 
 
